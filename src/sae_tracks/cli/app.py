@@ -1,0 +1,32 @@
+"""The Typer application: every verb in the order of the work."""
+
+import typer
+
+from sae_tracks import __version__
+from sae_tracks.cli import export_bed, export_bigwig, extract, hub, igv, metrics, plot, pretrain, shuffle, train
+from sae_tracks.cli import demo as demo_verb
+
+app = typer.Typer(
+    name="sae-tracks",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"sae-tracks {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Any verb takes --debug, which shows the traceback of an error.")
+def sae_tracks(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Sparse autoencoder features of gene language models as genome tracks."""
+
+
+for verb in (extract, shuffle, train, export_bigwig, export_bed, metrics, hub, igv, plot, pretrain, demo_verb):
+    verb.add_to(app)

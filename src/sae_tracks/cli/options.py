@@ -1,0 +1,114 @@
+"""Arguments and options that several verbs share, so that a word means the same everywhere."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sae_tracks.errors import SaeTracksError
+
+if TYPE_CHECKING:
+    from sae_tracks.genome import Genome
+    from sae_tracks.regions import GenomicRegion
+
+
+class Scale(StrEnum):
+    """What a threshold is measured against."""
+
+    max = "max"
+    raw = "raw"
+
+
+class ReadStrands(StrEnum):
+    """In which direction the model reads."""
+
+    forward = "+"
+    reverse = "-"
+    both = "both"
+
+    @property
+    def each(self) -> list[str]:
+        return ["+", "-"] if self is ReadStrands.both else [self.value]
+
+
+SaePath = Annotated[str, typer.Argument(metavar="SAE", help="SAE directory, or a hub id.")]
+GenomePath = Annotated[Path, typer.Argument(metavar="GENOME", help="FASTA, plain or bgzip.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="Language model: hub id, folder, or 'demo' (default: the SAE's own)."),
+]
+RegionOption = Annotated[
+    list[str] | None,
+    typer.Option("--region", "-r", help="chr14 or chr14:87,049,332-87,049,831 (1-based inclusive); repeatable."),
+]
+RegionsOption = Annotated[Path | None, typer.Option("--regions", help="BED file of regions to read.")]
+BlackListOption = Annotated[
+    Path | None, typer.Option("--blackListFileName", "-bl", "--blackList", help="BED file of regions to leave out.")
+]
+ReadStrandsOption = Annotated[
+    ReadStrands, typer.Option("--read-strand", help="+ reads the genome as given, - its reverse complement.")
+]
+WindowOption = Annotated[
+    int | None, typer.Option("--window-size", min=1, help="Bases read at once (default: the model's longest).")
+]
+ContextOption = Annotated[
+    int | None, typer.Option("--context", min=0, help="Bases of a window that are only context (default: a quarter).")
+]
+FeaturesOption = Annotated[str, typer.Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @file.")]
+ThresholdOption = Annotated[float, typer.Option("--threshold", "-t", min=0, help="Active means strictly greater.")]
+ScaleOption = Annotated[Scale, typer.Option(help="Threshold as a fraction of the feature's maximum, or raw.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--numberOfProcessors", "-p", min=1, help="Threads (default: the CPUs granted).")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be read, written and how long it takes.")]
+MismatchOption = Annotated[bool, typer.Option("--allow-mismatch", help="Accept an SAE of another model or layer.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of every random choice.")]
+ShardOption = Annotated[str | None, typer.Option(help="Do part i of n: i/n, such as $SLURM_ARRAY_TASK_ID/16.")]
+
+
+def parse_features(text: str) -> list[int]:
+    """Read ``357,12``, ``0-9`` or ``@file`` (whitespace or commas between ids; ``f357`` is fine too)."""
+    if text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text()
+        except OSError as error:
+            raise SaeTracksError(f"cannot read the feature list {text[1:]}: {error.strerror}") from error
+    ids: list[int] = []
+    for word in text.replace(",", " ").split():
+        first, _, last = word.removeprefix("f").partition("-")
+        if not first.isdecimal() or (last and not last.isdecimal()):
+            raise SaeTracksError(f"cannot read feature {word!r}: write ids as 357,12 or 0-9")
+        ids += range(int(first), int(last or first) + 1)
+    if not ids:
+        raise SaeTracksError("no feature asked for: write ids as 357,12 or 0-9")
+    return ids
+
+
+def parse_regions(genome: "Genome", texts: list[str] | None, bed: Path | None) -> "list[GenomicRegion] | None":
+    """The regions of ``-r`` and ``--regions``; None where neither is given."""
+    from sae_tracks.annotations import read_regions
+
+    if not texts and bed is None:
+        return None
+    return [genome.region(text) for text in texts or []] + (read_regions(bed, genome) if bed else [])
+
+
+def parse_black_list(genome: "Genome", bed: Path | None) -> "list[GenomicRegion]":
+    """The regions of ``-bl``; contigs that the genome does not have are passed over."""
+    from sae_tracks.annotations import read_regions
+
+    return read_regions(bed, genome, skip_unknown=True) if bed else []
+
+
+def use_threads(threads: int | None) -> int:
+    """Give torch `threads` threads; by default those the scheduler or the affinity mask grants."""
+    import os
+
+    import torch
+
+    granted = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("NSLOTS") or ""
+    threads = threads or (int(granted) if granted.isdecimal() else len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads)
+    return threads

@@ -1,0 +1,9 @@
+"""The one exception that users see: a line that says what is wrong and what to do."""
+
+
+class SaeTracksError(ValueError):
+    """Bad input or an impossible request; its message is one line, printed as ``error: ...`` with exit status 1."""
+
+
+class SaeTracksWarning(UserWarning):
+    """Something that the user should know but that does not stop the work."""

@@ -1,0 +1,96 @@
+"""Files that are whole or absent, checksums, and the record of how an output was made."""
+
+import hashlib
+import json
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sae_tracks.errors import SaeTracksError
+
+CHUNK = 1 << 22
+PROVENANCE = "provenance.json"
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its name when the block ends without an error, and vanishes otherwise.
+
+    Safe with several writers of the same file: each has a temporary of its own and the last rename wins.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise SaeTracksError(f"{path} is a folder; name a file")
+    make_folder(path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder and its parents, with an error that names it where that cannot be done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    return path
+
+
+def unwritable(path: Path, error: OSError) -> SaeTracksError:
+    """The error for an output that cannot be written: the disk is full, the folder is read-only, ..."""
+    return SaeTracksError(f"cannot write {path}: {error.strerror or error}")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes, read in chunks."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON with a final newline, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a missing or malformed file is an error that names it."""
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise SaeTracksError(f"no file {path}") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise SaeTracksError(f"cannot read {path} as JSON: {error}") from error
+
+
+def write_provenance(folder: Path, **facts: Any) -> None:
+    """Write ``provenance.json``: version, command line, and the facts given (model, SAE checksum, genome, seed, ...)."""
+    from sae_tracks import __version__
+
+    record = {"sae_tracks": __version__, "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), **facts}
+    write_json(folder / PROVENANCE, record)

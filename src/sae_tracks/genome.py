@@ -1,0 +1,146 @@
+"""A FASTA file: contigs, sequence, and where it can be read."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pysam
+from numpy.typing import NDArray
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.regions import GenomicRegion, merge_regions, parse_region, unknown_contig
+
+LONG_N_RUN = 100  # bases; an assembly gap, not a few unknown bases
+CHUNK = 1 << 24  # bases fetched at once where a whole contig is walked
+_COMPLEMENT = bytes.maketrans(b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv", b"TGCAANYRSWMKVHDBtgcaanyrswmkvhdb")
+_READABLE = np.isin(np.arange(256), np.frombuffer(b"ACGT", np.uint8))
+
+
+def reverse_complement(sequence: bytes) -> bytes:
+    """The other strand, 5' to 3', IUPAC codes and case kept."""
+    return sequence.translate(_COMPLEMENT)[::-1]
+
+
+def readable_bases(sequence: bytes) -> NDArray[np.bool_]:
+    """(n,) bool: True on A, C, G, T of an upper-case sequence."""
+    return _READABLE[np.frombuffer(sequence, np.uint8)]
+
+
+class Genome:
+    """Random access to a FASTA, plain or bgzip; an index is made where there is none.
+
+    Parameters
+    ----------
+    path : path
+        FASTA file. Soft-masked (lower-case) sequence reads the same as upper-case.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._fasta = _open(self.path)
+        self.lengths = dict(zip(self._fasta.references, self._fasta.lengths, strict=True))
+        self._m5: dict[str, str] = {}
+
+    def __reduce__(self):
+        return Genome, (self.path,)
+
+    def sequence(self, region: GenomicRegion) -> bytes:
+        """The bases of a region, upper case, forward strand."""
+        self.check(region)
+        return self._fasta.fetch(region.contig, region.start, region.end).encode("ascii").upper()
+
+    def check(self, region: GenomicRegion) -> None:
+        """Raise where a region is not inside a contig of this genome."""
+        if region.contig not in self.lengths:
+            raise unknown_contig(region.contig, self.lengths, self.path.name)
+        if region.end > self.lengths[region.contig]:
+            length = self.lengths[region.contig]
+            raise SaeTracksError(f"region {region} ends past {region.contig} of {self.path.name}, {length:,} bases")
+
+    def region(self, text: str) -> GenomicRegion:
+        """Read a 1-based inclusive region text against this genome."""
+        return parse_region(text, self.lengths)
+
+    @cached_property
+    def whole(self) -> list[GenomicRegion]:
+        """Every contig that has bases, in the order of the FASTA."""
+        return [GenomicRegion(name, 0, length) for name, length in self.lengths.items() if length]
+
+    def merged(self, regions: Iterable[GenomicRegion] | None) -> list[GenomicRegion]:
+        """Regions checked, disjoint and in FASTA order; None is the whole genome."""
+        if regions is None:
+            return self.whole
+        regions = list(regions)
+        for region in regions:
+            self.check(region)
+        return merge_regions(regions, self.lengths)
+
+    def stretches(self, contig: str) -> list[GenomicRegion]:
+        """The maximal parts of a contig between runs of at least `LONG_N_RUN` N, ascending."""
+        gaps = _long_runs(self._chunks(contig), ord("N"), LONG_N_RUN)
+        edges = [0, *(edge for gap in gaps for edge in gap), self.lengths[contig]]
+        return [GenomicRegion(contig, start, end) for start, end in zip(edges[::2], edges[1::2]) if start < end]
+
+    def m5(self, contig: str) -> str:
+        """MD5 of the upper-case sequence, SAM's ``M5`` tag: what identifies a contig whatever its name."""
+        if contig not in self._m5:
+            digest = hashlib.md5(usedforsecurity=False)
+            for chunk in self._chunks(contig):
+                digest.update(chunk)
+            self._m5[contig] = digest.hexdigest()
+        return self._m5[contig]
+
+    def identity(self, contigs: Iterable[str]) -> dict[str, dict[str, int | str]]:
+        """Length and M5 of each contig named, for provenance."""
+        return {name: {"length": self.lengths[name], "M5": self.m5(name)} for name in contigs}
+
+    def _chunks(self, contig: str) -> Iterator[bytes]:
+        for start in range(0, self.lengths[contig], CHUNK):
+            yield self.sequence(GenomicRegion(contig, start, min(start + CHUNK, self.lengths[contig])))
+
+
+def _long_runs(chunks: Iterable[bytes], letter: int, minimum: int) -> list[tuple[int, int]]:
+    """Runs of one letter of at least `minimum` bases over chunks that follow one another."""
+    runs: list[list[int]] = []
+    offset = 0
+    for chunk in chunks:
+        hit = np.concatenate(([False], np.frombuffer(chunk, np.uint8) == letter, [False]))
+        for start, end in (np.flatnonzero(hit[1:] != hit[:-1]).reshape(-1, 2) + offset).tolist():
+            if runs and runs[-1][1] == start:
+                runs[-1][1] = end
+            else:
+                runs.append([start, end])
+        offset += len(chunk)
+    return [(start, end) for start, end in runs if end - start >= minimum]
+
+
+def _open(path: Path) -> pysam.FastaFile:
+    if not path.is_file():
+        raise SaeTracksError(f"no FASTA file {path}")
+    with path.open("rb") as file:
+        head = file.read(18)
+    if not head:
+        raise SaeTracksError(f"{path} is empty")
+    if head[:2] == b"\x1f\x8b" and head[12:14] != b"BC":
+        raise SaeTracksError(f"{path} is gzip, not bgzip, and cannot be read at random: gunzip -c it into bgzip")
+    if head[:2] != b"\x1f\x8b" and head[:1] not in b">;":
+        raise SaeTracksError(f"{path} is not FASTA: its first character is not '>'")
+    try:
+        return pysam.FastaFile(str(path))
+    except (OSError, ValueError):
+        return _open_with_private_index(path)
+
+
+def _open_with_private_index(path: Path) -> pysam.FastaFile:
+    """For a FASTA in a folder that cannot be written: its index goes to a temporary folder of this process."""
+    folder = tempfile.TemporaryDirectory(prefix="sae-tracks-")
+    index = str(Path(folder.name) / path.name)
+    try:
+        return pysam.FastaFile(str(path), filepath_index=index + ".fai", filepath_index_compressed=index + ".gzi")
+    except (OSError, ValueError) as error:
+        raise SaeTracksError(f"cannot read {path} as FASTA; `samtools faidx {path.name}` says why") from error
+    finally:
+        folder.cleanup()

@@ -1,0 +1,26 @@
+"""Gene language models. Importing this registers HyenaDNA with transformers' Auto classes."""
+
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+
+from sae_tracks.lm.hyenadna import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNAModel
+from sae_tracks.lm.load import HyenaDNAReader, load_causal_lm, load_lm
+from sae_tracks.lm.protocol import GeneLM, describe
+from sae_tracks.lm.tokens import HyenaDNATokenizer, base_tokens
+
+AutoConfig.register("hyenadna", HyenaDNAConfig)
+AutoModel.register(HyenaDNAConfig, HyenaDNAModel)
+AutoModelForCausalLM.register(HyenaDNAConfig, HyenaDNAForCausalLM)
+AutoTokenizer.register(HyenaDNAConfig, tokenizer_class=HyenaDNATokenizer)
+
+__all__ = [
+    "GeneLM",
+    "HyenaDNAConfig",
+    "HyenaDNAForCausalLM",
+    "HyenaDNAModel",
+    "HyenaDNAReader",
+    "HyenaDNATokenizer",
+    "base_tokens",
+    "describe",
+    "load_causal_lm",
+    "load_lm",
+]

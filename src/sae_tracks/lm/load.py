@@ -1,0 +1,154 @@
+"""Load a gene language model and read it at one layer."""
+
+import hashlib
+import logging
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM
+from sae_tracks.lm.protocol import GeneLM
+from sae_tracks.lm.tokens import base_tokens
+
+DEMO = "demo"
+SPECIAL_TOKENS = 2  # max_seq_len counts them: 32,770 tokens are 32,768 bases
+
+
+class HyenaDNAReader:
+    """HyenaDNA at one layer, as a `GeneLM`: only the blocks needed are run.
+
+    Parameters
+    ----------
+    model : HyenaDNAForCausalLM
+        In evaluation mode.
+    layer : int
+        1-based block whose output is read = ``hidden_states[layer]``.
+    model_id, revision : str
+        Where the model came from.
+    """
+
+    architecture = "hyenadna"
+
+    def __init__(
+        self, model: HyenaDNAForCausalLM, layer: int, model_id: str = "unnamed", revision: str | None = None
+    ) -> None:
+        n = model.config.n_layer
+        if not 1 <= layer <= n:
+            raise SaeTracksError(f"no layer {layer} in {model_id}: it has layers 1 to {n} (the outputs of its blocks)")
+        self.model = model.eval().requires_grad_(False)
+        self.layer, self.model_id, self.revision = layer, model_id, revision
+        self.hook_name = f"hyena.backbone.layers.{layer - 1}"
+        self.d_model = model.config.d_model
+        self.max_length = max(model.config.max_seq_len - SPECIAL_TOKENS, 1)
+        self.checksum = weights_checksum(model)
+        self._spectra = lru_cache(maxsize=2)(self._compute_spectra)  # full windows, and the last of a stretch
+
+    def _compute_spectra(self, length: int) -> list[torch.Tensor]:
+        return self.model.hyena.backbone.spectra(length, self.layer)
+
+    @torch.inference_mode()
+    def activations(self, sequence: bytes) -> torch.Tensor:
+        """See `GeneLM.activations`."""
+        if not 1 <= len(sequence) <= self.max_length:
+            raise SaeTracksError(f"{len(sequence):,} bases; {self.model_id} reads 1 to {self.max_length:,} at once")
+        ids = torch.from_numpy(base_tokens(sequence))[None].to(self.model.device)
+        backbone = self.model.hyena.backbone
+        stream = backbone.residuals(backbone.embeddings(ids), self._spectra(len(sequence)))
+        for _, x in zip(range(self.layer + 1), stream):
+            pass
+        return x[0].cpu()
+
+
+def weights_checksum(model: torch.nn.Module) -> str:
+    """SHA-256 over names, shapes and fp32 bytes of the parameters, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(f"{name} {tuple(parameter.shape)}\n".encode())
+        digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto`` is CUDA where there is one, else the CPU."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise SaeTracksError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    return torch.device(device)
+
+
+def demo_model() -> Path:
+    """The folder of the bundled model: in the installed package, or in the checkout."""
+    packaged = Path(str(files("sae_tracks"))) / "data" / "demo-lm"
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "data" / "demo-lm"
+
+
+def load_lm(model: str | Path, layer: int = 3, *, revision: str | None = None, device: str = "auto") -> GeneLM:
+    """Load a gene language model, fp32, to be read at one layer. No remote code is run, no pickle is opened.
+
+    Parameters
+    ----------
+    model : str or path
+        A hub id such as ``LongSafari/hyenadna-small-32k-seqlen-hf``, a folder with config.json and safetensors, or
+        ``demo``, the small model that comes with sae-tracks.
+    layer : int
+        1-based: the residual stream after that block = transformers' ``hidden_states[layer]``.
+    revision : str, optional
+        Branch, tag or commit on the hub.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    SaeTracksError
+        The model is not there, is of another kind, has no such layer, or its weights do not fit.
+    """
+    source = str(demo_model()) if str(model) == DEMO else str(model)
+    loaded, commit = load_causal_lm(source, revision)
+    return HyenaDNAReader(loaded.to(resolve_device(device)), layer, str(model), commit)
+
+
+def load_causal_lm(source: str, revision: str | None = None) -> tuple[HyenaDNAForCausalLM, str | None]:
+    """The whole model with its head, fp32, on the CPU, and the commit it came from."""
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise SaeTracksError(f"cannot load a language model from {source}: {_first_line(error)}") from error
+    if config.model_type != "hyenadna":
+        raise SaeTracksError(f"{source} is a {config.model_type!r} model; sae-tracks reads 'hyenadna'")
+    logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)  # what it warns of, we refuse below
+    try:
+        loaded, info = AutoModelForCausalLM.from_pretrained(
+            source,
+            revision=revision,
+            config=config,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise SaeTracksError(
+            f"cannot load the weights of {source} (safetensors only, a pickle is never run): {_first_line(error)}"
+        ) from error
+    _check_complete(source, loaded, info)
+    return loaded, getattr(config, "_commit_hash", None)
+
+
+def _check_complete(source: str, model: torch.nn.Module, info: dict) -> None:
+    for problem in ("missing_keys", "mismatched_keys", "unexpected_keys"):
+        if info.get(problem):
+            names = sorted(str(key) for key in info[problem])
+            what = problem.removesuffix("_keys")
+            raise SaeTracksError(f"{source}: {len(names)} {what} weights, such as {names[0]}")
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise SaeTracksError(f"{source}: {name} holds NaN or infinity")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

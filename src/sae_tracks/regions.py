@@ -1,0 +1,125 @@
+"""Genomic regions: 0-based half-open inside, samtools' 1-based inclusive text outside."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sae_tracks.errors import SaeTracksError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class GenomicRegion:
+    """An interval on the forward strand.
+
+    Attributes
+    ----------
+    contig : str
+        Name as in the FASTA.
+    start, end : int
+        0-based half-open, in bases; ``0 <= start < end``.
+    """
+
+    contig: str
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end:
+            raise SaeTracksError(f"region {self.contig}:{self.start}-{self.end} (0-based) is empty or starts before 0")
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def __str__(self) -> str:
+        """As samtools and the browsers write it: 1-based inclusive, no commas."""
+        return f"{self.contig}:{self.start + 1}-{self.end}"
+
+    def overlap(self, other: "GenomicRegion") -> "GenomicRegion | None":
+        """The bases in both, or None."""
+        start, end = max(self.start, other.start), min(self.end, other.end)
+        return GenomicRegion(self.contig, start, end) if self.contig == other.contig and start < end else None
+
+
+def parse_region(text: str, lengths: Mapping[str, int]) -> GenomicRegion:
+    """Read ``chr14``, ``chr14:1,000-2,000`` or ``chr14:1000-`` (1-based inclusive, commas ignored).
+
+    Parameters
+    ----------
+    text : str
+        A contig name, or a contig name, a colon and a range. A name that itself holds a colon is matched whole first.
+    lengths : mapping of str to int
+        Contig lengths of the genome, in bases.
+
+    Raises
+    ------
+    SaeTracksError
+        The contig is not in the genome (the nearest name is suggested), or the range is malformed or past its end.
+    """
+    text = text.strip()
+    if text in lengths:
+        return GenomicRegion(text, 0, lengths[text])
+    contig, colon, span = text.rpartition(":")
+    if not colon:
+        contig, span = text, "1-"
+    if contig not in lengths:
+        raise unknown_contig(contig, lengths, "the genome")
+    match = re.fullmatch(r"(\d+)(?:-(\d*))?", span.replace(",", "").replace(" ", ""))
+    if not match:
+        raise SaeTracksError(f"cannot read region {text!r}: write it as chr14:87,049,332-87,049,831")
+    start = int(match[1])
+    end = int(match[2]) if match[2] else (lengths[contig] if match[2] == "" else start)
+    if start < 1 or end < start:
+        raise SaeTracksError(f"region {text!r}: positions count from 1 and the end is not before the start")
+    if end > lengths[contig]:
+        raise SaeTracksError(f"region {text!r} ends past {contig}, which has {lengths[contig]:,} bases")
+    return GenomicRegion(contig, start - 1, end)
+
+
+def unknown_contig(contig: str, known: Iterable[str], where: str) -> SaeTracksError:
+    """The error for a contig that is not there, with the name that was probably meant."""
+    known = list(known)
+    bare = contig.lower().removeprefix("chr")
+    near = [name for name in known if name.lower().removeprefix("chr") == bare]
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known[:5])}{' ...' if len(known) > 5 else ''}"
+    return SaeTracksError(f"no contig {contig!r} in {where}: {hint}")
+
+
+def merge_regions(regions: Iterable[GenomicRegion], order: Iterable[str]) -> list[GenomicRegion]:
+    """Disjoint regions that cover the same bases; touching ones are joined.
+
+    Parameters
+    ----------
+    regions : iterable of GenomicRegion
+        In any order, possibly overlapping.
+    order : iterable of str
+        Contig names in the order wanted, that is the FASTA's.
+    """
+    rank = {name: i for i, name in enumerate(order)}
+    merged: list[GenomicRegion] = []
+    for region in sorted(regions, key=lambda r: (rank[r.contig], r.start)):
+        last = merged[-1] if merged else None
+        if last and last.contig == region.contig and region.start <= last.end:
+            merged[-1] = GenomicRegion(last.contig, last.start, max(last.end, region.end))
+        else:
+            merged.append(region)
+    return merged
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of n equal parts of the work; counts from 1, as a Slurm array index does."""
+
+    index: int
+    count: int
+
+    def slice(self, n: int) -> slice:
+        """This shard's contiguous part of n items; the parts of all shards are disjoint and cover all."""
+        return slice((self.index - 1) * n // self.count, self.index * n // self.count)
+
+
+def parse_shard(text: str | None) -> Shard:
+    """Read ``i/n``; None is the whole, ``1/1``."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text or "1/1")
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise SaeTracksError(f"--shard {text!r}: write i/n with 1 <= i <= n, such as 3/16")
+    return Shard(int(match[1]), int(match[2]))

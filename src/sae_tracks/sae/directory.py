@@ -1,0 +1,126 @@
+"""The SAE directory, which is an SAELens directory with our metadata and feature statistics."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import atomic, make_folder, read_json, sha256, write_json
+from sae_tracks.lm.protocol import GeneLM, describe
+from sae_tracks.sae.model import SAE
+
+WEIGHTS, CONFIG, STATS = "sae_weights.safetensors", "cfg.json", "feature_stats.parquet"
+NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
+FORMAT_VERSION = 1
+
+
+def save_sae(sae: SAE, folder: Path) -> None:
+    """Write an SAE directory; ``cfg.json`` comes last, so a folder that has it is complete."""
+    make_folder(folder)
+    with atomic(folder / WEIGHTS) as temporary:
+        save_file({name: getattr(sae, name).contiguous() for name in NAMES}, temporary)
+    if sae.stats is not None:
+        with atomic(folder / STATS) as temporary:
+            sae.stats.to_parquet(temporary, index=False)
+    write_json(folder / CONFIG, _config(sae))
+
+
+def _config(sae: SAE) -> dict[str, Any]:
+    """SAELens' configuration; it drops all metadata where ``sae_lens_version`` is below 6."""
+    return {
+        "architecture": "standard",
+        "d_in": sae.d_in,
+        "d_sae": sae.d_sae,
+        "dtype": "float32",
+        "device": "cpu",
+        "apply_b_dec_to_input": True,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+        "metadata": {"sae_lens_version": "6.0.0", "sae_tracks_format": FORMAT_VERSION, **sae.metadata},
+    }
+
+
+def load_sae(path: str | Path) -> SAE:
+    """Load an SAE directory, local or on the hub.
+
+    Parameters
+    ----------
+    path : path or str
+        A folder, or a hub id ``owner/name``.
+
+    Raises
+    ------
+    SaeTracksError
+        A file is missing, the architecture is another, shapes do not fit, or a weight is not finite.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        folder = _from_hub(str(path))
+    config = read_json(folder / CONFIG)
+    architecture = config.get("architecture")
+    if architecture != "standard":
+        raise SaeTracksError(f"{folder}: architecture {architecture!r} is not supported; 'standard' is")
+    for key, expected in {"apply_b_dec_to_input": True, "normalize_activations": "none"}.items():
+        if config.get(key) != expected:
+            raise SaeTracksError(f"{folder}: {key} = {config.get(key)!r} is not supported; {expected!r} is")
+    sae = SAE(**_weights(folder / WEIGHTS, config), metadata=config.get("metadata", {}))
+    sae.checksum = sha256(folder / WEIGHTS)
+    if (folder / STATS).is_file():
+        sae.stats = pd.read_parquet(folder / STATS)
+        if len(sae.stats) != sae.d_sae:
+            raise SaeTracksError(f"{folder / STATS} has {len(sae.stats)} rows; the SAE has {sae.d_sae} features")
+    return sae
+
+
+def _weights(path: Path, config: dict[str, Any]) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        pickles = [p.name for p in path.parent.glob("*.pt")] + [p.name for p in path.parent.glob("*.pth")]
+        hint = f"; {pickles[0]} is a pickle, which is never run: convert it to safetensors" if pickles else ""
+        raise SaeTracksError(f"no file {path}{hint}")
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise SaeTracksError(f"{path} is not a safetensors file (a pickle is never run): {error}") from error
+    d_in, d_sae = config.get("d_in"), config.get("d_sae")
+    shapes = {"W_enc": (d_in, d_sae), "b_enc": (d_sae,), "W_dec": (d_sae, d_in), "b_dec": (d_in,)}
+    for name, shape in shapes.items():
+        if name not in weights:
+            raise SaeTracksError(f"{path} has no tensor {name}")
+        if tuple(weights[name].shape) != shape:
+            raise SaeTracksError(f"{path}: {name} is {tuple(weights[name].shape)}; {CONFIG} says {shape}")
+        if not torch.isfinite(weights[name]).all():
+            raise SaeTracksError(f"{path}: {name} holds NaN or infinity")
+    return {name: weights[name].float() for name in NAMES}
+
+
+def _from_hub(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=[WEIGHTS, CONFIG, STATS]))
+    except Exception as error:  # the client's errors share no base class
+        reason = str(error).splitlines()[0]
+        raise SaeTracksError(f"{repository} is neither a folder nor an SAE on the hub: {reason}") from error
+
+
+def check_match(sae: SAE, lm: GeneLM, *, allow_mismatch: bool = False) -> None:
+    """Refuse an SAE on another model, layer or width than it was trained on.
+
+    The weights' checksum decides where the SAE has one: a model keeps it when its folder is renamed.
+    """
+    if sae.d_in != lm.d_model:
+        raise SaeTracksError(f"the SAE reads {sae.d_in} channels; {lm.model_id} has {lm.d_model}")
+    trained = sae.metadata.get("lm", {})
+    for key, name in {"layer": "layer", "weights_sha256": "weights"}.items():
+        theirs, ours = trained.get(key), describe(lm)[key]
+        if theirs is not None and theirs != ours and not allow_mismatch:
+            was = f"{trained.get('model')} ({json.dumps(theirs)[:20]})"
+            raise SaeTracksError(
+                f"the SAE was trained on another {name}: {was}; this is {lm.model_id} ({json.dumps(ours)[:20]}); "
+                "--allow-mismatch overrides"
+            )

@@ -1,0 +1,92 @@
+"""The sparse autoencoder: ``f = relu((x - b_dec) W_enc + b_enc)``, ``x^ = f W_dec + b_dec``."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from sae_tracks.errors import SaeTracksError
+
+
+@dataclass(slots=True)
+class SAE:
+    """A ReLU sparse autoencoder.
+
+    Attributes
+    ----------
+    W_enc : (d_in, d_sae) float32
+    b_enc : (d_sae,) float32
+    W_dec : (d_sae, d_in) float32
+    b_dec : (d_in,) float32
+    metadata : dict
+        How it was made: the language model, layer, training data and settings.
+    stats : DataFrame, optional
+        One row a feature, ascending: ``feature``, ``max``, ``mean``, ``density`` (share of bases with f > 0), ``dead``.
+    checksum : str
+        SHA-256 of the weights file; empty where it was never saved.
+    """
+
+    W_enc: torch.Tensor
+    b_enc: torch.Tensor
+    W_dec: torch.Tensor
+    b_dec: torch.Tensor
+    metadata: dict[str, Any] = field(default_factory=dict)
+    stats: pd.DataFrame | None = None
+    checksum: str = ""
+
+    @property
+    def d_in(self) -> int:
+        return self.W_enc.shape[0]
+
+    @property
+    def d_sae(self) -> int:
+        return self.W_enc.shape[1]
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, d_in) activations -> (n, d_sae) features, float32, >= 0."""
+        return torch.relu((x - self.b_dec) @ self.W_enc + self.b_enc)
+
+    def decode(self, f: torch.Tensor) -> torch.Tensor:
+        """(n, d_sae) features -> (n, d_in) reconstruction."""
+        return f @ self.W_dec + self.b_dec
+
+    def folded_encoder(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights and bias with the pre-bias folded in: ``f = relu(x W + b)``, ``b = b_enc - b_dec W_enc``."""
+        return self.W_enc, self.b_enc - self.b_dec @ self.W_enc
+
+    def check_features(self, features: Iterable[int]) -> torch.Tensor:
+        """Feature ids as (k,) int64, ascending, each once; an id outside the dictionary is an error."""
+        ids = sorted(set(features))
+        wrong = [i for i in ids if not 0 <= i < self.d_sae]
+        if wrong:
+            raise SaeTracksError(f"no feature {wrong[0]}: this SAE has features 0 to {self.d_sae - 1}")
+        if not ids:
+            raise SaeTracksError("no feature asked for")
+        return torch.tensor(ids, dtype=torch.int64)
+
+    def maxima(self) -> NDArray[np.float32]:
+        """(d_sae,) float32: the largest activation of each feature where it was measured."""
+        if self.stats is None:
+            raise SaeTracksError("this SAE has no feature_stats.parquet, so no maxima: use --scale raw")
+        return self.stats["max"].to_numpy(np.float32)
+
+    def cutoffs(self, threshold: float, scale: str) -> NDArray[np.float32]:
+        """(d_sae,) float32: a feature is active where its value is strictly greater.
+
+        Parameters
+        ----------
+        threshold : float
+            A fraction of the feature's maximum (``scale="max"``, as InterPLM does it) or an activation (``"raw"``).
+        """
+        if scale == "raw":
+            return np.full(self.d_sae, threshold, np.float32)
+        return np.float32(threshold) * self.maxima()
+
+
+def feature_name(feature: int) -> str:
+    """``f357``: how a feature is called in files, tracks and tables."""
+    return f"f{feature}"

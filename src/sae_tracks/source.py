@@ -1,0 +1,81 @@
+"""What every verb that reads a genome through a model and an SAE sets up in the same way."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from sae_tracks.features import FeatureBlock, stream_features
+from sae_tracks.genome import Genome
+from sae_tracks.lm import GeneLM, describe, load_lm
+from sae_tracks.progress import track
+from sae_tracks.reading import ReadStrand, plan_windows, read_windows, window_sizes
+from sae_tracks.regions import GenomicRegion
+from sae_tracks.sae import SAE
+from sae_tracks.sae.directory import check_match
+
+
+@dataclass
+class Source:
+    """A genome seen through a language model and an SAE: where feature blocks come from.
+
+    Attributes
+    ----------
+    lm, sae, genome
+        The parts; the SAE must have been trained on this model and layer.
+    regions : list of GenomicRegion, optional
+        Default: the whole genome.
+    read_strands : sequence of "+" and "-"
+        Directions to read in, one after the other.
+    window, context : int, optional
+        See `sae_tracks.reading.window_sizes`.
+    black_list : list of GenomicRegion
+        Bases that are never readable.
+    """
+
+    lm: GeneLM
+    sae: SAE
+    genome: Genome
+    regions: list[GenomicRegion] | None = None
+    read_strands: Sequence[ReadStrand] = ("+",)
+    window: int | None = None
+    context: int | None = None
+    black_list: list[GenomicRegion] = field(default_factory=list)
+    allow_mismatch: bool = False
+
+    def __post_init__(self) -> None:
+        check_match(self.sae, self.lm, allow_mismatch=self.allow_mismatch)
+        self.window, self.context = window_sizes(self.lm.max_length, self.window, self.context)
+        self.regions = self.genome.merged(self.regions)
+
+    def blocks(self, features: Iterable[int] | None = None) -> Iterator[FeatureBlock]:
+        """The stream of feature blocks, one read strand after the other, with a progress bar over windows."""
+        wanted = None if features is None else list(features)
+        for strand in self.read_strands:
+            windows = plan_windows(
+                self.genome, self.regions, window=self.window, context=self.context, read_strand=strand
+            )
+            readings = read_windows(self.lm, self.genome, windows, self.black_list)
+            watched = track(readings, f"reading {strand}", len(windows))
+            yield from stream_features(watched, self.sae, features=wanted)
+
+    @property
+    def contigs(self) -> list[str]:
+        """Contigs that the regions touch, in FASTA order."""
+        return list(dict.fromkeys(region.contig for region in self.regions or ()))
+
+    def provenance(self) -> dict:
+        """The facts that every product of this source records."""
+        return {
+            "lm": describe(self.lm),
+            "sae_sha256": self.sae.checksum,
+            "genome": {"path": str(self.genome.path), "contigs": self.genome.identity(self.contigs)},
+            "regions": [str(region) for region in self.regions or ()],
+            "read_strands": list(self.read_strands),
+            "window": self.window,
+            "context": self.context,
+        }
+
+
+def sae_language_model(sae: SAE, model: str | None, device: str = "auto") -> GeneLM:
+    """The language model that an SAE was trained on, at its layer, or the one named instead."""
+    trained = sae.metadata.get("lm", {})
+    return load_lm(model or trained.get("model") or "demo", trained.get("layer", 3), device=device)

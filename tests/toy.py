@@ -1,0 +1,78 @@
+"""Toy genomes, language models and SAEs whose every value is known."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pysam
+import torch
+
+from sae_tracks.sae import SAE
+
+RNG_BASES = np.frombuffer(b"ACGT", np.uint8)
+
+
+class OneHotLM:
+    """Channel = "the base is A, C, G, T": a `GeneLM` without memory, exact in every bit.
+
+    Channels 4 and 5 remember: 4 is the number of bases read before (over 1,000), 5 is 1 where the base before was C.
+    """
+
+    model_id, revision, checksum, architecture = "one-hot", None, "one-hot", "toy"
+    layer, hook_name, d_model = 3, "toy", 6
+
+    def __init__(self, max_length: int = 64) -> None:
+        self.max_length = max_length
+        self.reads: list[bytes] = []
+
+    def activations(self, sequence: bytes) -> torch.Tensor:
+        assert 1 <= len(sequence) <= self.max_length
+        self.reads.append(sequence)
+        letters = np.frombuffer(sequence, np.uint8)
+        out = np.zeros((len(letters), self.d_model), np.float32)
+        out[:, :4] = letters[:, None] == RNG_BASES
+        out[:, 4] = np.arange(len(letters)) / 1000
+        out[1:, 5] = letters[:-1] == ord("C")
+        return torch.from_numpy(out)
+
+
+def identity_sae(d: int = 6, **metadata) -> SAE:
+    """Feature i is channel i."""
+    eye = torch.eye(d)
+    return SAE(eye, torch.zeros(d), eye.clone(), torch.zeros(d), metadata=metadata, stats=unit_stats(d))
+
+
+def unit_stats(d: int):
+    """Statistics in which every maximum is 1."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "feature": np.arange(d, dtype=np.int32),
+            "max": np.ones(d, np.float32),
+            "mean": np.ones(d, np.float32),
+            "density": np.ones(d, np.float32),
+            "dead": np.zeros(d, bool),
+        }
+    )
+
+
+def write_fasta(path: Path, **records: str) -> Path:
+    """Write a plain, gzip or bgzip FASTA by its ending (.fa, .gz, .bgz), 50 bases a line."""
+    text = "".join(
+        f">{name}\n" + "".join(f"{seq[i : i + 50]}\n" for i in range(0, len(seq), 50)) for name, seq in records.items()
+    )
+    if path.suffix == ".bgz":
+        with pysam.BGZFile(str(path), "wb") as file:
+            file.write(text.encode())
+    elif path.suffix == ".gz":
+        with gzip.open(path, "wt") as file:
+            file.write(text)
+    else:
+        path.write_text(text)
+    return path
+
+
+def random_dna(n: int, seed: int = 0, letters: str = "ACGT") -> str:
+    """n letters drawn uniformly."""
+    return "".join(np.random.default_rng(seed).choice(list(letters), n))
