@@ -106,5 +106,3 @@ def test_the_tokenizer_is_the_references(tmp_path):
     assert tokenizer("ACTGACTGACTGACTG")["input_ids"] == [7, 8, 10, 9] * 4 + [1]
     assert tokenizer("acgtNR")["input_ids"] == [6, 6, 6, 6, 11, 6, 1]
     assert tokenizer.decode([7, 8, 9, 10, 11]) == "ACGTN"
-
-

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -50,8 +49,6 @@ class Sink(Protocol):
     """Takes in a stream of blocks, ascending, one read strand or several."""
 
     def add(self, block: FeatureBlock) -> None: ...
-    def merge(self, other: Self) -> None: ...
-    def save(self, path: Path) -> None: ...
 
 
 def stream_features(

@@ -88,9 +88,15 @@ def read_json(path: Path) -> Any:
         raise SaeTracksError(f"cannot read {path} as JSON: {error}") from error
 
 
-def write_provenance(folder: Path, **facts: Any) -> None:
-    """Write ``provenance.json``: version, command line, and the facts given (model, SAE checksum, genome, seed, ...)."""
+def bundled(name: str) -> Path:
+    """A folder of ``data/``, which lies in the installed package or, in a checkout, beside ``src``."""
+    packaged = Path(__file__).parent / "data" / name
+    return packaged if packaged.exists() else Path(__file__).parents[2] / "data" / name
+
+
+def write_provenance(folder: Path, *, file_name: str = PROVENANCE, **facts: Any) -> None:
+    """Write ``provenance.json``: version, command line and the facts given, such as model and genome."""
     from sae_tracks import __version__
 
     record = {"sae_tracks": __version__, "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), **facts}
-    write_json(folder / PROVENANCE, record)
+    write_json(folder / file_name, record)

@@ -14,6 +14,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.regions import GenomicRegion, merge_regions, parse_region, unknown_contig
 
 LONG_N_RUN = 100  # bases; an assembly gap, not a few unknown bases
+pysam.set_verbosity(0)  # htslib's own lines on stderr; its exceptions say the same
 CHUNK = 1 << 24  # bases fetched at once where a whole contig is walked
 _COMPLEMENT = bytes.maketrans(b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv", b"TGCAANYRSWMKVHDBtgcaanyrswmkvhdb")
 _READABLE = np.isin(np.arange(256), np.frombuffer(b"ACGT", np.uint8))
@@ -136,11 +137,11 @@ def _open(path: Path) -> pysam.FastaFile:
 
 def _open_with_private_index(path: Path) -> pysam.FastaFile:
     """For a FASTA in a folder that cannot be written: its index goes to a temporary folder of this process."""
-    folder = tempfile.TemporaryDirectory(prefix="sae-tracks-")
-    index = str(Path(folder.name) / path.name)
-    try:
-        return pysam.FastaFile(str(path), filepath_index=index + ".fai", filepath_index_compressed=index + ".gzi")
-    except (OSError, ValueError) as error:
-        raise SaeTracksError(f"cannot read {path} as FASTA; `samtools faidx {path.name}` says why") from error
-    finally:
-        folder.cleanup()
+    with tempfile.TemporaryDirectory(prefix="sae-tracks-") as folder:
+        fai, gzi = f"{folder}/{path.name}.fai", f"{folder}/{path.name}.gzi"
+        try:
+            pysam.faidx(str(path), "--fai-idx", fai, "--gzi-idx", gzi)
+            compressed = {"filepath_index_compressed": gzi} if Path(gzi).exists() else {}
+            return pysam.FastaFile(str(path), filepath_index=fai, **compressed)
+        except (OSError, ValueError, pysam.SamtoolsError) as error:
+            raise SaeTracksError(f"cannot read {path} as FASTA; `samtools faidx {path.name}` says why") from error

@@ -1,17 +1,32 @@
-"""A progress bar on stderr that stays silent where nobody watches."""
+"""Progress bars on stderr that stay silent where nobody watches."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """Yield the items while a bar of `total` steps advances by one each; nothing is drawn without a terminal."""
+@contextmanager
+def counter(description: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar of `total` steps; call what it yields once a step, with a few words on the state.
+
+    Nothing is drawn where stderr is not a terminal.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        yield from progress.track(items, total=total, description=description)
+    with Progress(*columns, TextColumn("{task.fields[state]}"), console=console, transient=True) as bar:
+        bar.disable = not console.is_terminal
+        task = bar.add_task(description, total=total, state="")
+        yield lambda state="": bar.update(task, advance=1, state=state)
+
+
+def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """Yield the items while a bar of `total` steps advances by one each."""
+    with counter(description, total) as advance:
+        for item in items:
+            yield item
+            advance("")

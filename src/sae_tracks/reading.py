@@ -215,9 +215,7 @@ def read(
         Disjoint, ascending in forward start, covering the regions outside N runs of >= 100 bases.
     """
     window, context = window_sizes(lm.max_length, window, context)
-    windows = plan_windows(
-        genome, regions, window=window, context=context, read_strand=read_strand, shard=shard
-    )
+    windows = plan_windows(genome, regions, window=window, context=context, read_strand=read_strand, shard=shard)
     yield from read_windows(lm, genome, windows, black_list)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock, stream_features
 from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, describe, load_lm
@@ -78,4 +79,9 @@ class Source:
 def sae_language_model(sae: SAE, model: str | None, device: str = "auto") -> GeneLM:
     """The language model that an SAE was trained on, at its layer, or the one named instead."""
     trained = sae.metadata.get("lm", {})
-    return load_lm(model or trained.get("model") or "demo", trained.get("layer", 3), device=device)
+    layer = trained.get("layer", 3)
+    if model:
+        return load_lm(model, layer, device=device)
+    if "model" not in trained:
+        raise SaeTracksError("this SAE does not say which language model it was trained on: name it with --model")
+    return load_lm(trained["model"], layer, revision=trained.get("revision"), device=device)

@@ -3,8 +3,8 @@
 import typer
 
 from sae_tracks import __version__
-from sae_tracks.cli import export_bed, export_bigwig, extract, hub, igv, metrics, plot, pretrain, shuffle, train
 from sae_tracks.cli import demo as demo_verb
+from sae_tracks.cli import export_bed, export_bigwig, extract, hub, igv, metrics, plot, pretrain, shuffle, train
 
 app = typer.Typer(
     name="sae-tracks",

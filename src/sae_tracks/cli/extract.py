@@ -1,5 +1,89 @@
+"""``sae-tracks extract``: activations of a sample of windows, as shards."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from sae_tracks.cli.options import (
+    BlackListOption,
+    ContextOption,
+    DeviceOption,
+    DryRunOption,
+    GenomePath,
+    ReadStrands,
+    ReadStrandsOption,
+    RegionOption,
+    RegionsOption,
+    SeedOption,
+    ShardOption,
+    ThreadsOption,
+    WindowOption,
+    parse_black_list,
+    parse_regions,
+    use_threads,
+)
+
+log = logging.getLogger(__name__)
 
 
 def add_to(app: typer.Typer) -> None:
-    pass
+    """Register the verb."""
+    app.command(epilog="Example: sae-tracks extract demo hg38.fa -n 1000 --seed 1 -o act/")(extract)
+
+
+def extract(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Language model: hub id[@revision], folder or demo.")
+    ],
+    genome: GenomePath,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the shards.")],
+    layer: Annotated[
+        int, typer.Option(min=1, help="Read after this block: 3 is hidden_states[3], the output of layers.2.")
+    ] = 3,
+    n_windows: Annotated[
+        int | None, typer.Option("--n-windows", "-n", min=1, help="Windows to draw, a read strand (default: all).")
+    ] = None,
+    region: RegionOption = None,
+    regions: RegionsOption = None,
+    black_list: BlackListOption = None,
+    read_strand: ReadStrandsOption = ReadStrands.forward,
+    window_size: WindowOption = None,
+    context: ContextOption = None,
+    seed: SeedOption = 0,
+    shard: ShardOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Store a language model's activations as shards for training; goes on where it was interrupted."""
+    from sae_tracks import extract as library
+    from sae_tracks.genome import Genome
+    from sae_tracks.lm import load_lm
+    from sae_tracks.regions import parse_shard
+
+    part = parse_shard(shard)
+    use_threads(threads)
+    fasta = Genome(genome)
+    lm = load_lm(model, layer, device=device)
+    plan = library.plan_extraction(
+        lm,
+        fasta,
+        parse_regions(fasta, region, regions),
+        read_strands=read_strand.each,
+        window=window_size,
+        context=context,
+        sample=n_windows,
+        seed=seed,
+        black_list=parse_black_list(fasta, black_list),
+    )
+    log.info("%s, layer %d: hidden_states[%d], the output of %s", model, layer, layer, lm.hook_name)
+    if dry_run:
+        e = library.estimate(plan, part)
+        log.info("%d windows, %d bases, at most as many rows, in %d shards", e.windows, e.bases, e.shards)
+        log.info("disk %.3g GiB, memory %.3g GiB, about %.0f s", e.disk / 2**30, e.memory / 2**30, e.seconds)
+        return
+    missing = library.extract(plan, out, part)
+    state = "complete" if not missing else f"{missing} of {plan.shard_count} shards are still to come"
+    log.info("%d windows in %s: %s", len(plan.windows), out, state)

@@ -11,6 +11,7 @@ from sae_tracks.errors import SaeTracksError
 if TYPE_CHECKING:
     from sae_tracks.genome import Genome
     from sae_tracks.regions import GenomicRegion
+    from sae_tracks.source import Source
 
 
 class Scale(StrEnum):
@@ -36,7 +37,9 @@ SaePath = Annotated[str, typer.Argument(metavar="SAE", help="SAE directory, or a
 GenomePath = Annotated[Path, typer.Argument(metavar="GENOME", help="FASTA, plain or bgzip.")]
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="Language model: hub id, folder, or 'demo' (default: the SAE's own)."),
+    typer.Option(
+        "--model", "-m", help="Language model: hub id[@revision], folder or demo (default: the SAE's own)."
+    ),
 ]
 RegionOption = Annotated[
     list[str] | None,
@@ -64,7 +67,7 @@ ThreadsOption = Annotated[
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be read, written and how long it takes.")]
 MismatchOption = Annotated[bool, typer.Option("--allow-mismatch", help="Accept an SAE of another model or layer.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of every random choice.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
 ShardOption = Annotated[str | None, typer.Option(help="Do part i of n: i/n, such as $SLURM_ARRAY_TASK_ID/16.")]
 
 
@@ -112,3 +115,31 @@ def use_threads(threads: int | None) -> int:
     threads = threads or (int(granted) if granted.isdecimal() else len(os.sched_getaffinity(0)))
     torch.set_num_threads(threads)
     return threads
+
+
+def open_source(
+    sae: str,
+    genome: Path,
+    *,
+    region: list[str] | None,
+    regions: Path | None,
+    black_list: Path | None,
+    read_strand: ReadStrands,
+    model: str | None,
+    window_size: int | None,
+    context: int | None,
+    device: str,
+    threads: int | None,
+    allow_mismatch: bool,
+) -> "Source":
+    """Model, SAE and genome of a verb, from its options of these names."""
+    from sae_tracks.genome import Genome
+    from sae_tracks.sae import load_sae
+    from sae_tracks.source import Source, sae_language_model
+
+    use_threads(threads)
+    fasta = Genome(genome)
+    wanted, masked = parse_regions(fasta, region, regions), parse_black_list(fasta, black_list)
+    loaded = load_sae(sae)
+    lm = sae_language_model(loaded, model, device)
+    return Source(lm, loaded, fasta, wanted, read_strand.each, window_size, context, masked, allow_mismatch)

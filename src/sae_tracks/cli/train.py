@@ -1,5 +1,75 @@
+"""``sae-tracks train``: train a sparse autoencoder on shuffled activations."""
+
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from sae_tracks.cli.options import DeviceOption, DryRunOption, SeedOption, ThreadsOption, use_threads
+from sae_tracks.errors import SaeTracksError
+
+log = logging.getLogger(__name__)
+
+
+class Preset(StrEnum):
+    """Named settings."""
+
+    default = "default"
+    paper = "paper"
+
+
+class LossName(StrEnum):
+    """Reconstruction losses: mean norm, mean squared norm, fraction of variance unexplained."""
+
+    l2norm = "l2norm"
+    l2sq = "l2sq"
+    nmse = "nmse"
 
 
 def add_to(app: typer.Typer) -> None:
-    pass
+    """Register the verb."""
+    app.command(epilog="Example: sae-tracks train shuffled/ -o sae/ --expansion 16")(train)
+
+
+def train(
+    shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of shuffled activation shards.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="SAE directory to write.")],
+    preset: Annotated[Preset, typer.Option(help="Settings to start from; paper is arXiv 2507.07486.")] = Preset.default,
+    loss: Annotated[LossName | None, typer.Option(help="Reconstruction loss.")] = None,
+    l1: Annotated[float | None, typer.Option(min=0, help="Weight of the L1 penalty.")] = None,
+    lr: Annotated[float | None, typer.Option(min=0, help="Learning rate after the warm-up.")] = None,
+    lr_warmup: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the steps to warm up in.")] = None,
+    d_sae: Annotated[int | None, typer.Option(min=1, help="Features in all.")] = None,
+    expansion: Annotated[int | None, typer.Option(min=1, help="Features an input channel.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step.")] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Rows to train on (default: all of them once).")] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Train a sparse autoencoder, measure its features, and write an SAE directory that SAELens opens."""
+    from dataclasses import replace
+
+    from sae_tracks.progress import counter
+    from sae_tracks.shards import open_shards
+    from sae_tracks.training.presets import PRESETS
+    from sae_tracks.training.sae import plan_training, time_step, train_sae
+
+    if d_sae and expansion:
+        raise SaeTracksError("--d-sae and --expansion both say how many features: give one")
+    given = {"l1": l1, "lr": lr, "lr_warmup": lr_warmup, "expansion": expansion, "batch_size": batch_size}
+    given["loss"] = loss.value if loss else None
+    settings = replace(PRESETS[preset], **{name: value for name, value in given.items() if value is not None})
+    use_threads(threads)
+    plan = plan_training(open_shards(shards), settings, d_sae=d_sae, rows=tokens, seed=seed, device=device)
+    log.info("%d features, %d steps of %d rows", plan.d_sae, plan.steps, settings.batch_size)
+    if dry_run:
+        log.info("memory %.3g GiB, about %.0f s", plan.memory / 2**30, plan.steps * time_step(plan))
+        return
+    with counter("training", plan.steps) as advance:
+        trained = train_sae(plan, out, advance)
+    log.info("L0 %(l0).1f, FVU %(fvu).4f, dead %(dead).3f over %(rows)d rows", trained.metadata["maxima"])
+    log.info("SAE in %s", out)

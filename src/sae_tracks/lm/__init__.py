@@ -2,8 +2,9 @@
 
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-from sae_tracks.lm.hyenadna import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNAModel
-from sae_tracks.lm.load import HyenaDNAReader, load_causal_lm, load_lm
+from sae_tracks.lm.configuration import HyenaDNAConfig
+from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM, HyenaDNAModel
+from sae_tracks.lm.load import HyenaDNAReader, load_causal_lm, load_lm, quiet_transformers
 from sae_tracks.lm.protocol import GeneLM, describe
 from sae_tracks.lm.tokens import HyenaDNATokenizer, base_tokens
 
@@ -23,4 +24,5 @@ __all__ = [
     "describe",
     "load_causal_lm",
     "load_lm",
+    "quiet_transformers",
 ]

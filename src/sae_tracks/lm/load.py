@@ -1,15 +1,20 @@
 """Load a gene language model and read it at one layer."""
 
 import hashlib
-import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils import cached_file
+from transformers.utils import logging as hf_logging
+from transformers.utils.hub import extract_commit_hash
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import bundled
 from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM
 from sae_tracks.lm.protocol import GeneLM
 from sae_tracks.lm.tokens import base_tokens
@@ -58,9 +63,7 @@ class HyenaDNAReader:
         ids = torch.from_numpy(base_tokens(sequence))[None].to(self.model.device)
         backbone = self.model.hyena.backbone
         stream = backbone.residuals(backbone.embeddings(ids), self._spectra(len(sequence)))
-        for _, x in zip(range(self.layer + 1), stream):
-            pass
-        return x[0].cpu()
+        return next(islice(stream, self.layer, None))[0].cpu()
 
 
 def weights_checksum(model: torch.nn.Module) -> str:
@@ -81,24 +84,18 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def demo_model() -> Path:
-    """The folder of the bundled model: in the installed package, or in the checkout."""
-    packaged = Path(str(files("sae_tracks"))) / "data" / "demo-lm"
-    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "data" / "demo-lm"
-
-
 def load_lm(model: str | Path, layer: int = 3, *, revision: str | None = None, device: str = "auto") -> GeneLM:
     """Load a gene language model, fp32, to be read at one layer. No remote code is run, no pickle is opened.
 
     Parameters
     ----------
     model : str or path
-        A hub id such as ``LongSafari/hyenadna-small-32k-seqlen-hf``, a folder with config.json and safetensors, or
-        ``demo``, the small model that comes with sae-tracks.
+        A hub id such as ``LongSafari/hyenadna-small-32k-seqlen-hf``, with ``@revision`` behind it or not; a folder with
+        config.json and safetensors; or ``demo``, the small model that comes with sae-tracks.
     layer : int
         1-based: the residual stream after that block = transformers' ``hidden_states[layer]``.
     revision : str, optional
-        Branch, tag or commit on the hub.
+        Branch, tag or commit on the hub, where the id does not say it.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
 
@@ -107,36 +104,48 @@ def load_lm(model: str | Path, layer: int = 3, *, revision: str | None = None, d
     SaeTracksError
         The model is not there, is of another kind, has no such layer, or its weights do not fit.
     """
-    source = str(demo_model()) if str(model) == DEMO else str(model)
-    loaded, commit = load_causal_lm(source, revision)
-    return HyenaDNAReader(loaded.to(resolve_device(device)), layer, str(model), commit)
+    name = str(model)
+    if "@" in name and not Path(name).exists():
+        name, _, revision = name.partition("@")
+    loaded, commit = load_causal_lm(str(bundled("demo-lm")) if name == DEMO else name, revision)
+    return HyenaDNAReader(loaded.to(resolve_device(device)), layer, name, commit)
 
 
 def load_causal_lm(source: str, revision: str | None = None) -> tuple[HyenaDNAForCausalLM, str | None]:
     """The whole model with its head, fp32, on the CPU, and the commit it came from."""
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        config_file = cached_file(source, "config.json", revision=revision)
+        commit = None if Path(source).is_dir() else extract_commit_hash(config_file, None)
+        where = {"revision": commit or revision, "trust_remote_code": False}
+        config = AutoConfig.from_pretrained(source, **where)
     except (OSError, ValueError) as error:
         raise SaeTracksError(f"cannot load a language model from {source}: {_first_line(error)}") from error
     if config.model_type != "hyenadna":
         raise SaeTracksError(f"{source} is a {config.model_type!r} model; sae-tracks reads 'hyenadna'")
-    logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)  # what it warns of, we refuse below
+    how = {"config": config, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
     try:
-        loaded, info = AutoModelForCausalLM.from_pretrained(
-            source,
-            revision=revision,
-            config=config,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        with quiet_transformers():
+            loaded, info = AutoModelForCausalLM.from_pretrained(source, **where, **how)
     except (OSError, ValueError, RuntimeError) as error:
         raise SaeTracksError(
             f"cannot load the weights of {source} (safetensors only, a pickle is never run): {_first_line(error)}"
         ) from error
     _check_complete(source, loaded, info)
-    return loaded, getattr(config, "_commit_hash", None)
+    return loaded, commit
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without transformers' progress bars and warnings; what it warns of when loading, we refuse."""
+    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if bars:
+            hf_logging.enable_progress_bar()
 
 
 def _check_complete(source: str, model: torch.nn.Module, info: dict) -> None:

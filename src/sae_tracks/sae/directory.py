@@ -1,13 +1,14 @@
 """The SAE directory, which is an SAELens directory with our metadata and feature statistics."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, make_folder, read_json, sha256, write_json
@@ -22,8 +23,9 @@ FORMAT_VERSION = 1
 def save_sae(sae: SAE, folder: Path) -> None:
     """Write an SAE directory; ``cfg.json`` comes last, so a folder that has it is complete."""
     make_folder(folder)
+    (folder / CONFIG).unlink(missing_ok=True)
     with atomic(folder / WEIGHTS) as temporary:
-        save_file({name: getattr(sae, name).contiguous() for name in NAMES}, temporary)
+        temporary.write_bytes(save({name: getattr(sae, name).contiguous() for name in NAMES}))
     if sae.stats is not None:
         with atomic(folder / STATS) as temporary:
             sae.stats.to_parquet(temporary, index=False)
@@ -99,13 +101,19 @@ def _weights(path: Path, config: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def _from_hub(repository: str) -> Path:
-    from huggingface_hub import snapshot_download
+    """Download the files of an SAE, the statistics where there are any, into the hub's cache; returns their folder."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=[WEIGHTS, CONFIG, STATS]))
+        config = hf_hub_download(repository, CONFIG)
+        hf_hub_download(repository, WEIGHTS)
+        with suppress(EntryNotFoundError):
+            hf_hub_download(repository, STATS)
     except Exception as error:  # the client's errors share no base class
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SaeTracksError(f"{repository} is neither a folder nor an SAE on the hub: {reason}") from error
+    return Path(config).parent
 
 
 def check_match(sae: SAE, lm: GeneLM, *, allow_mismatch: bool = False) -> None:

@@ -80,11 +80,13 @@ class SAE:
         Parameters
         ----------
         threshold : float
-            A fraction of the feature's maximum (``scale="max"``, as InterPLM does it) or an activation (``"raw"``).
+            A fraction of the feature's maximum (``scale="max"``, as InterPLM does it) or an activation (``"raw"``). A
+            dead feature has no maximum to take a fraction of: its cutoff is infinite, so it is never active.
         """
         if scale == "raw":
             return np.full(self.d_sae, threshold, np.float32)
-        return np.float32(threshold) * self.maxima()
+        maxima = self.maxima()
+        return np.where(maxima > 0, np.float32(threshold) * maxima, np.float32(np.inf))
 
 
 def feature_name(feature: int) -> str:

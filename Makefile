@@ -1,0 +1,44 @@
+# Every target makes the virtual environment it needs; nothing is installed outside this folder.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# The CPU build of torch is a tenth of the default one; where its index cannot be reached, PyPI's build serves.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.PHONY: help install demo test test-all lint docs clean
+help:
+	@echo "make demo     the whole path on a small genome made here -> demo/ (minutes)"
+	@echo "make test     the tests"
+	@echo "make lint     ruff and pyright"
+	@echo "make docs     write docs/cli.md anew from the help texts"
+	@echo "make install  only the virtual environment ($(VENV))"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "== virtual environment in $(VENV) (torch for the CPU; some minutes, 1.5 GB)"
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13) and "sae-tracks needs Python 3.11 or 3.12: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --retries 0 --no-deps --constraint constraints.txt --extra-index-url $(TORCH_INDEX) torch
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,lint]'
+	@touch $@
+
+demo: install
+	@echo "== the demo: genome -> activations -> SAE -> tracks and scores, into demo/"
+	$(BIN)/sae-tracks demo -o demo
+
+test: install
+	@echo "== tests (those that need programs or data that are not here are skipped, with the reason)"
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+docs: install
+	$(BIN)/python docs/make_cli_reference.py
+
+clean:
+	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,141 @@
+"""A small genome whose truth is known: background, diverged Alu copies, planted motif sites.
+
+The background is an order-5 Markov chain with human counts. Alu copies are substituted, cut at the 5' end as
+retrotransposition leaves them, and end in a poly-A tail. Motif sites are drawn from JASPAR count matrices. All lie on
+both strands, none overlaps another, and every one is in the truth BED.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sae_tracks.files import atomic, bundled
+from sae_tracks.genome import reverse_complement
+
+# the widely published 7SL-derived consensus, without its poly-A tail
+ALU = (
+    b"GGCCGGGCGCGGTGGCTCACGCCTGTAATCCCAGCACTTTGGGAGGCCGAGGCGGGCGGATCACCTGAGGTCAGGAGTTCGAGACCAGCCTGGCCAACATGGTGAAACC"
+    b"CCGTCTCTACTAAAAATACAAAAATTAGCCGGGCGTGGTGGCGCGCGCCTGTAATCCCAGCTACTCGGGAGGCTGAGGCAGGAGAATCGCTTGAACCCGGGAGGCGGAG"
+    b"GTTGCAGTGAGCCGAGATCGCGCCACTGCACTCCAGCCTGGGCGACAGAGCGAGACTCCGTCTC"
+)
+BASES = np.frombuffer(b"ACGT", np.uint8)
+ORDER = 5
+GAP = 250  # N at the start of the second contig, so that the demo shows what N does
+SPACING = 20  # bases at least between two planted things
+
+
+@dataclass(frozen=True, slots=True)
+class DemoGenome:
+    """Files of a demo genome.
+
+    Attributes
+    ----------
+    fasta : path
+        Contigs ``demo1`` (to train on) and ``demo2`` (to score).
+    truth : path
+        BED6+1 of what was planted, laid out as JASPAR's at UCSC: matrix ID (or ``Alu``), score, strand, name.
+    """
+
+    fasta: Path
+    truth: Path
+
+
+def make_genome(folder: Path, lengths: dict[str, int], seed: int = 0) -> DemoGenome:
+    """Write ``demo.fa`` and ``truth.bed``.
+
+    Parameters
+    ----------
+    folder : path
+    lengths : dict of str to int
+        Bases of each contig.
+    seed : int
+        The same seed gives the same bytes.
+    """
+    rng = np.random.default_rng(seed)
+    made = DemoGenome(folder / "demo.fa", folder / "truth.bed")
+    motifs = read_motifs(bundled("demo-genome") / "motifs.jaspar")
+    rows = []
+    with atomic(made.fasta) as temporary, temporary.open("wb") as fasta:
+        for i, (contig, length) in enumerate(lengths.items()):
+            sequence = background(length, rng)
+            rows += [(contig, *row) for row in plant(sequence, motifs, rng)]
+            if i == 1:
+                sequence[:GAP] = ord("N")
+            text = sequence.tobytes()
+            fasta.write(b">%s\n" % contig.encode())
+            fasta.writelines(text[start : start + 60] + b"\n" for start in range(0, length, 60))
+    with atomic(made.truth) as temporary:
+        temporary.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
+    return made
+
+
+def background(n: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """(n,) upper-case letters of an order-5 Markov chain with human counts, both strands alike."""
+    table = pd.read_csv(bundled("demo-genome") / "background.tsv", sep="\t", index_col="context").to_numpy(float)
+    cumulative = np.cumsum(table / table.sum(axis=1, keepdims=True), axis=1)[:, :3].tolist()
+    draws = rng.random(n).tolist()
+    states = len(cumulative)
+    state, letters = int(rng.integers(states)), bytearray(n)
+    for i, draw in enumerate(draws):
+        first, second, third = cumulative[state]
+        base = (draw >= first) + (draw >= second) + (draw >= third)
+        letters[i] = b"ACGT"[base]
+        state = (4 * state + base) % states
+    return np.frombuffer(letters, np.uint8)
+
+
+def plant(
+    sequence: NDArray[np.uint8], motifs: dict[tuple[str, str], NDArray[np.float64]], rng: np.random.Generator
+) -> list[tuple[int, int, str, int, str, str]]:
+    """Write Alu copies (a tenth of the bases) and motif sites (one of each a 5 kb) into a sequence, in place.
+
+    Returns
+    -------
+    list of (start, end, concept, score, strand, name)
+        0-based half-open, ascending, disjoint.
+    """
+    n = len(sequence)
+    things = [("Alu", "Alu", alu_copy(rng)) for _ in range(n // 10 // len(ALU))]
+    for (matrix, name), probabilities in motifs.items():
+        things += [(matrix, name, draw_site(probabilities, rng)) for _ in range(n // 5000)]
+    order = rng.permutation(len(things))
+    widths = np.array([len(things[i][2]) for i in order])
+    free = n - 2 * GAP - (widths + SPACING).sum()
+    offsets = np.sort(rng.integers(0, free, len(order))) + np.cumsum(widths + SPACING) - widths + GAP
+    rows = []
+    for start, i in zip(offsets.tolist(), order):
+        concept, name, letters = things[i]
+        strand = "+-"[rng.integers(2)]
+        oriented = letters if strand == "+" else reverse_complement(letters)
+        sequence[start : start + len(letters)] = np.frombuffer(oriented, np.uint8)
+        rows.append((start, start + len(letters), concept, 1000, strand, name))
+    return rows
+
+
+def alu_copy(rng: np.random.Generator) -> bytes:
+    """An Alu of 4 to 16 % substitutions, one in four cut at its 5' end, with 8 to 30 A behind."""
+    letters = np.frombuffer(ALU, np.uint8).copy()
+    changed = rng.random(len(letters)) < rng.uniform(0.04, 0.16)
+    letters[changed] = rng.choice(BASES, changed.sum())
+    cut = int(rng.integers(20, len(letters) // 2)) if rng.random() < 0.25 else 0
+    return letters[cut:].tobytes() + b"A" * int(rng.integers(8, 31))
+
+
+def draw_site(probabilities: NDArray[np.float64], rng: np.random.Generator) -> bytes:
+    """One instance of a motif: each position drawn from its (w, 4) probabilities."""
+    cumulative = np.cumsum(probabilities, axis=1)[:, :3]
+    return BASES[(rng.random(len(probabilities))[:, None] >= cumulative).sum(axis=1)].tobytes()
+
+
+def read_motifs(path: Path) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """JASPAR-format count matrices as (matrix ID, TF name) -> (w, 4) probabilities, columns A, C, G, T."""
+    motifs = {}
+    for record in path.read_text().split(">")[1:]:
+        header, *lines = record.strip().splitlines()
+        counts = np.array([[float(x) for x in line.strip("ACGT []").split()] for line in lines]).T
+        matrix, name = header.split()
+        motifs[matrix, name] = counts / counts.sum(axis=1, keepdims=True)
+    return motifs

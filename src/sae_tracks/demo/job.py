@@ -1,0 +1,167 @@
+"""The demo: the whole path on a small genome, beside the same path with an untrained model."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from sae_tracks.demo.genome import DemoGenome, make_genome
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.extract import extract, plan_extraction
+from sae_tracks.figures import plot_activation, plot_scores, save_figure
+from sae_tracks.files import write_provenance
+from sae_tracks.genome import Genome
+from sae_tracks.hub import write_hub
+from sae_tracks.igv import write_sessions
+from sae_tracks.lm import GeneLM, HyenaDNAReader, load_lm
+from sae_tracks.metrics import Counter, annotation_checksums, evaluate_on, write_tables
+from sae_tracks.progress import counter
+from sae_tracks.regions import GenomicRegion
+from sae_tracks.shards import open_shards
+from sae_tracks.shuffle import plan_shuffle, shuffle
+from sae_tracks.source import Source
+from sae_tracks.tracks import write_bed, write_bigwigs
+from sae_tracks.training.lm import new_model
+from sae_tracks.training.presets import TrainSettings
+from sae_tracks.training.sae import plan_training, train_sae
+
+log = logging.getLogger(__name__)
+CONTIGS = {"demo1": 800_000, "demo2": 600_000}
+TRAIN_ON, SCORE_ON = CONTIGS
+WINDOWS = 130  # of 2,048 bases: about 200,000 rows to train on
+SETTINGS = TrainSettings(expansion=16)
+EPOCHS = 4
+THRESHOLDS = (0.0, 0.15, 0.5, 0.6, 0.8)
+LEAST_F1, LEAST_MARGIN = 0.5, 0.2  # what the Alu feature must reach, alone and above an untrained model's
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One language model with its SAE and scores.
+
+    Attributes
+    ----------
+    source : Source
+        Over the contig that is scored.
+    table : DataFrame
+        ``metrics.tsv``.
+    """
+
+    source: Source
+    table: pd.DataFrame
+
+    def best(self, concept: str) -> pd.Series:
+        """The row of the concept's best strand."""
+        return self.table[self.table["concept"] == concept].sort_values("f1", ascending=False).iloc[0]
+
+
+def run_demo(out: Path, seed: int = 0) -> None:
+    """Make a genome, read it with the bundled model and with an untrained one, and write everything into a folder.
+
+    Raises
+    ------
+    SaeTracksError
+        The Alu feature did not reach `LEAST_F1`, or `LEAST_MARGIN` above that of the untrained model.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise SaeTracksError(f"{out} is not empty: the demo wants a folder of its own; delete it or name another")
+    started = time.monotonic()
+    log.info("1/5 a genome of %s bases with known truth", f"{sum(CONTIGS.values()):,}")
+    made = make_genome(out, CONTIGS, seed)
+    log.info("2/5 the bundled language model: extract, shuffle, train, score")
+    trained = run_arm(load_lm("demo", device="cpu"), made, out, seed)
+    log.info("3/5 the same with an untrained model of the same shape, for comparison")
+    blank = HyenaDNAReader(new_model("nano", seed), 3, "untrained")
+    untrained = run_arm(blank, made, out / "untrained", seed)
+    log.info("4/5 tracks, hub, sessions")
+    features = sorted({int(trained.best(concept)["feature"][1:]) for concept in ("Alu", *"ACGT")})
+    write_tracks(trained.source, made, features, out)
+    log.info("5/5 figures")
+    write_figures(trained, made, out)
+    write_provenance(out, seed=seed, contigs=CONTIGS)
+    for line in summary(trained, untrained, out, time.monotonic() - started):
+        log.info("%s", line)
+    check(trained, untrained)
+
+
+def run_arm(lm: GeneLM, made: DemoGenome, out: Path, seed: int) -> Arm:
+    """From a language model to scores: activations of one contig train the SAE, the other contig is scored."""
+    genome = Genome(made.fasta)
+    whole = {region.contig: region for region in genome.whole}
+    extract(plan_extraction(lm, genome, [whole[TRAIN_ON]], sample=WINDOWS, seed=seed), out / "act")
+    activations = open_shards(out / "act")
+    shuffle(activations, out / "shuffled", plan_shuffle(activations, 1 << 30), seed=seed)
+    data = open_shards(out / "shuffled")
+    plan = plan_training(data, SETTINGS, rows=EPOCHS * data.rows, seed=seed, device="cpu")
+    with counter("training", plan.steps) as advance:
+        sae = train_sae(plan, out / "sae", advance)
+    return Arm(source := Source(lm, sae, genome, [whole[SCORE_ON]]), score(source, made, out / "metrics"))
+
+
+def score(source: Source, made: DemoGenome, out: Path) -> pd.DataFrame:
+    """Count all features against the truth, and write the tables."""
+    evaluation = evaluate_on(source.genome, [made.truth], source.regions)
+    counter_ = Counter(evaluation, THRESHOLDS, [source.sae.cutoffs(t, "max") for t in THRESHOLDS])
+    for block in source.blocks():
+        counter_.add(block)
+    table = write_tables(counter_.counts(), out)
+    write_provenance(out, **source.provenance(), annotations=annotation_checksums([made.truth]))
+    return table
+
+
+def write_tracks(source: Source, made: DemoGenome, features: list[int], out: Path) -> None:
+    """bigWigs and a BED of some features, a UCSC assembly hub and IGV sessions over them."""
+    tracks = out / "tracks"
+    write_bigwigs(source, features, tracks)
+    write_bed(source, features, tracks / "features.bed")
+    (tracks / "truth.bed").write_bytes(made.truth.read_bytes())
+    write_hub(tracks, genome=source.genome)
+    write_sessions(tracks, str(made.fasta))
+
+
+def write_figures(arm: Arm, made: DemoGenome, out: Path) -> None:
+    """The paper's Fig. 2, for the best C feature, and Fig. 3."""
+    figures = out / "figures"
+    save_figure(plot_scores(arm.table), figures / "scores.png")
+    genome, feature = arm.source.genome, int(arm.best("C")["feature"][1:])
+    place = GenomicRegion(SCORE_ON, 300_000, 300_500)
+    source = Source(arm.source.lm, arm.source.sae, genome, [place])
+    save_figure(
+        plot_activation(list(source.blocks([feature])), genome, place, feature, "C"), figures / "activation.png"
+    )
+
+
+def summary(trained: Arm, untrained: Arm, out: Path, seconds: float) -> list[str]:
+    """Ten lines: what was found, what to open."""
+    alu, blank, sae = trained.best("Alu"), untrained.best("Alu"), trained.source.sae
+    bases = [f"{b} {trained.best(b)['f1']:.2f} ({untrained.best(b)['f1']:.2f})" for b in "ACGT"]
+    names = dict(zip(trained.table["concept"], trained.table["tf"]))
+    motifs = [
+        f"{tf} {trained.best(c)['f1']:.2f} ({untrained.best(c)['f1']:.2f})" for c, tf in names.items() if c[:2] == "MA"
+    ]
+    quality = sae.metadata["maxima"]
+    return [
+        f"SAE: {sae.d_sae:,} features, {quality['l0']:.1f} active a base, {quality['fvu']:.1%} of variance unexplained",
+        f"Alu: feature {alu['feature']} on strand {alu['site_strand']} at threshold {alu['threshold']:g}: precision "
+        f"{alu['precision']:.2f}, recall {alu['recall']:.2f}, F1 {alu['f1']:.2f}; untrained model F1 {blank['f1']:.2f}",
+        f"bases, F1 (untrained model): {', '.join(bases)}: a base alone says nothing about the model",
+        f"planted motifs, F1 (untrained model): {', '.join(motifs)}",
+        f"table   {out / 'metrics' / 'metrics.tsv'}",
+        f"tracks  {out / 'tracks'}: one bigWig a feature, features.bed, truth.bed",
+        f"IGV     open {out / 'tracks' / 'session.xml'}",
+        f"UCSC    {out / 'tracks' / 'hub.txt'} is an assembly hub: put the folder on a web server",
+        f"figures {out / 'figures' / 'activation.png'}, {out / 'figures' / 'scores.png'}",
+        f"made in {seconds / 60:.1f} minutes",
+    ]
+
+
+def check(trained: Arm, untrained: Arm) -> None:
+    """The demo's claim, or an error."""
+    f1, blank = trained.best("Alu")["f1"], untrained.best("Alu")["f1"]
+    if not (f1 >= LEAST_F1 and f1 - blank >= LEAST_MARGIN):
+        raise SaeTracksError(
+            f"the Alu feature has F1 {f1:.2f} and the untrained model's {blank:.2f}; "
+            f"expected at least {LEAST_F1} and {LEAST_MARGIN} more than untrained"
+        )

@@ -1,0 +1,133 @@
+"""The paper's figures: a feature along the sequence, and how well features match annotations."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.features import FeatureBlock
+from sae_tracks.files import atomic
+from sae_tracks.genome import Genome, readable_bases
+from sae_tracks.regions import GenomicRegion
+
+NUCLEOTIDES = ("A", "T", "C", "G")
+SCORES = ("precision", "recall", "f1")
+COLORS = {"precision": "#0072B2", "recall": "#E69F00", "f1": "#009E73"}  # Okabe and Ito: safe for the colour-blind
+TRACK, BASE, UNREADABLE = "#D55E00", "#56B4E9", "#DDDDDD"
+FORMATS = (".png", ".pdf", ".svg")
+MOST_BASES = 20_000  # more do not show on a page
+
+
+def feature_values(blocks: Sequence[FeatureBlock], region: GenomicRegion, feature: int) -> NDArray[np.float32]:
+    """(n,) float32: one feature at every base of a region, 0 where it is silent, NaN where nothing was read."""
+    values = np.full(len(region), np.nan, np.float32)
+    for block in blocks:
+        row = np.repeat(np.arange(len(block.region)), np.diff(block.indptr))
+        mine = block.feature == feature
+        dense = np.where(block.readable, np.float32(0), np.float32(np.nan))
+        dense[row[mine]] = block.value[mine]
+        values[block.region.start - region.start : block.region.end - region.start] = dense
+    return values
+
+
+def plot_activation(
+    blocks: Sequence[FeatureBlock], genome: Genome, region: GenomicRegion, feature: int, base: str | None = None
+) -> Figure:
+    """The paper's Fig. 2: a feature's activation along a region, with the places of one base marked below.
+
+    Parameters
+    ----------
+    blocks : sequence of FeatureBlock
+        One read strand, covering the region.
+    base : "A", "C", "G" or "T", optional
+        The base to mark; by default the one on which the feature is strongest.
+    """
+    if len(region) > MOST_BASES:
+        raise SaeTracksError(f"{region} has {len(region):,} bases; a figure shows at most {MOST_BASES:,}")
+    values = feature_values(blocks, region, feature)
+    sequence = genome.sequence(region)
+    letters = np.frombuffer(sequence, np.uint8)
+    if base is None:
+        base = max("ACGT", key=lambda b: np.nansum(values[letters == ord(b)]))
+    elif base not in ("A", "C", "G", "T"):
+        raise SaeTracksError(f"--base {base}: it is A, C, G or T")
+    figure = Figure(figsize=(10, 2.6), layout="constrained")
+    axes = figure.subplots()
+    edges = np.arange(region.start, region.end + 1) + 0.5  # position p (1-based) is the bar from p - 0.5 to p + 0.5
+    top = max(float(np.nanmax(values, initial=0)), 1e-6)
+    axes.stairs(np.nan_to_num(values), edges, fill=True, color=TRACK, label=f"f/{feature}")
+    marks = np.where(letters == ord(base), -0.08 * top, 0)
+    axes.stairs(marks, edges, fill=True, color=BASE, label=f"{base}")
+    unread = np.where(readable_bases(sequence) & ~np.isnan(values), 0, top)
+    if unread.any():
+        axes.stairs(unread, edges, fill=True, color=UNREADABLE, label="not readable")
+    strand = blocks[0].read_strand if blocks else "+"
+    axes.set(xlim=(edges[0], edges[-1]), ylim=(-0.1 * top, 1.05 * top))
+    axes.set(xlabel=f"{region.contig} position (read strand {strand})", ylabel="activation")
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+    axes.axhline(0, color="black", linewidth=0.5)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def plot_scores(table: pd.DataFrame, most: int = 12) -> Figure:
+    """The paper's Fig. 3: precision, recall and F1 of the best feature of each nucleotide (A) and annotation (B).
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``metrics.tsv``: one row a (concept, site strand), the columns of `docs/formats.md`.
+    most : int
+        Bars in B, the highest F1 first.
+    """
+    missing = {"concept", "site_strand", "feature", *SCORES} - set(table.columns)
+    if missing:
+        raise SaeTracksError(f"this is not a table of `sae-tracks metrics`: it has no column {sorted(missing)[0]!r}")
+    is_base = table["concept"].isin(NUCLEOTIDES) & (table["instances"].isna() | (table["tf"].fillna("") == ""))
+    bases = table[is_base].set_index("concept").reindex(NUCLEOTIDES).dropna(subset="f1").reset_index()
+    others = table[~is_base].sort_values("f1", ascending=False, kind="stable").head(most)
+    panels = [(name, rows) for name, rows in (("nucleotides", bases), ("annotations", others)) if len(rows)]
+    if not panels:
+        raise SaeTracksError("the table has no row to draw")
+    widths = [max(len(rows), 3) for _, rows in panels]
+    size = (2.5 + 0.75 * sum(widths), 4.2)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, len(panels), width_ratios=widths, squeeze=False)
+    for letter, ax, (name, rows) in zip("AB", axes[0], panels):
+        labels = rows["concept"] if name == "nucleotides" else [_label(row) for row in rows.itertuples()]
+        _bars(ax, [f"{label}\n{feature}" for label, feature in zip(labels, rows["feature"])], rows)
+        ax.set_title(f"{letter}  {name}", loc="left", fontweight="bold")
+    axes[0][0].set_ylabel("score")
+    axes[0][-1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return figure
+
+
+def _label(row) -> str:
+    strand = f" ({row.site_strand})" if row.site_strand in "+-" else ""
+    return f"{row.concept}{strand}"
+
+
+def _bars(axes: Axes, labels: Sequence[str], rows: pd.DataFrame) -> None:
+    at, width = np.arange(len(rows)), 0.27
+    for i, score in enumerate(SCORES):
+        name = "F1" if score == "f1" else score
+        axes.bar(at + (i - 1) * width, rows[score], width, color=COLORS[score], label=name)
+    axes.set_xticks(at, labels, rotation=45 if len(rows) > 4 else 0, ha="right" if len(rows) > 4 else "center")
+    axes.set_ylim(0, 1.02)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write PNG, PDF or SVG by the ending, atomically and without a date, so the same figure gives the same bytes."""
+    if path.suffix not in FORMATS:
+        raise SaeTracksError(f"{path.name}: a figure ends in {', '.join(FORMATS)}")
+    dateless = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}[path.suffix]
+    with atomic(path) as temporary, rc_context({"svg.hashsalt": "sae-tracks"}):
+        figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=dateless)

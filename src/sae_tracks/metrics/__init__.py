@@ -1,0 +1,28 @@
+"""How well features match annotations: exact counts a base, precision, recall and F1."""
+
+from sae_tracks.metrics.beds import score_bed
+from sae_tracks.metrics.counter import Counter
+from sae_tracks.metrics.counts import Counts, load_counts
+from sae_tracks.metrics.evaluation import Evaluation, annotation_checksums, evaluate_on
+from sae_tracks.metrics.halves import Halves, halves_of
+from sae_tracks.metrics.labels import Labels
+from sae_tracks.metrics.scores import best_features, score_tables, scores
+from sae_tracks.metrics.tables import read_table, write_tables
+
+__all__ = [
+    "Counter",
+    "Counts",
+    "Evaluation",
+    "Halves",
+    "Labels",
+    "annotation_checksums",
+    "best_features",
+    "evaluate_on",
+    "halves_of",
+    "load_counts",
+    "read_table",
+    "score_bed",
+    "score_tables",
+    "scores",
+    "write_tables",
+]

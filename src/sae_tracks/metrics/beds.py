@@ -1,0 +1,128 @@
+"""The same counts from BED files of feature intervals, by joins of intervals."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sae_tracks.annotations import read_annotation
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.genome import Genome, readable_bases
+from sae_tracks.metrics.counts import Counts
+from sae_tracks.metrics.evaluation import Evaluation
+from sae_tracks.metrics.labels import NUCLEOTIDES, join_overlaps, nucleotide_of
+from sae_tracks.regions import GenomicRegion
+
+INTERVAL = ["Chromosome", "Start", "End"]
+
+
+def score_bed(path: str | Path, evaluation: Evaluation, *, threshold: float | None = None) -> Counts:
+    """Count intervals of active bases, exported before, against annotations.
+
+    The numbers are those of a `Counter` at the threshold of the export. All pairs of features and annotated concepts
+    come from one join; A, C, G and T are looked up in the sequence.
+
+    Parameters
+    ----------
+    path : path
+        BED of six columns or more: the name is the feature (``f357``), the strand the read strand.
+    evaluation : Evaluation
+        Bases, concepts and halves.
+    threshold : float, optional
+        What the intervals were exported at, for the tables; it changes no count.
+
+    Raises
+    ------
+    SaeTracksError
+        A name is not a feature, a strand is ``.``, or no interval lies in the regions.
+    """
+    labels, halves = evaluation.labels, evaluation.halves
+    intervals = _feature_intervals(path, evaluation.genome)
+    runs = _readable_runs(evaluation)
+    features, strands = np.unique(intervals["feature"]), sorted(set(intervals["strand"]))
+    thresholds = [np.nan if threshold is None else threshold]
+    counts = Counts.zeros(strands, halves.names, labels.concepts, thresholds, features)
+    keys = {"k": np.searchsorted(features, intervals["feature"]), "s": np.searchsorted(strands, intervals["strand"])}
+    active = _shared(intervals[INTERVAL].assign(**keys), runs)
+    if active.empty:
+        raise SaeTracksError(f"no interval of {Path(path).name} lies in the regions: is it of this genome?")
+    sites = _shared(labels.sites, runs)
+    firsts = _shared(labels.first_bases.assign(End=labels.first_bases["Start"] + 1), runs)
+    pairs = _shared(sites[[*INTERVAL, "concept"]], active)
+    np.add.at(counts.bases, (slice(None), runs["half"]), _lengths(runs))
+    np.add.at(counts.labelled, (slice(None), sites["half"], sites["concept"]), _lengths(sites))
+    np.add.at(counts.instances, (slice(None), firsts["half"], firsts["concept"]), 1)
+    np.add.at(counts.active, (active["s"], active["half"], 0, active["k"]), _lengths(active))
+    where = (pairs["s"], pairs["half"], pairs["concept"], 0, pairs["k"])
+    np.add.at(counts.tp, where, _lengths(pairs).astype(np.uint32))
+    _count_nucleotides(counts, evaluation.genome, runs, active)
+    return counts
+
+
+def _feature_intervals(path: str | Path, genome: Genome) -> pd.DataFrame:
+    """Chromosome, Start, End, feature (id) and strand (read strand), disjoint within a feature and strand."""
+    rows = read_annotation(path, genome).sites
+    for name in rows["Name"].cat.categories:
+        if not re.fullmatch(r"f\d+", name):
+            raise SaeTracksError(f"{Path(path).name}: name {name!r} is not a feature; features are called f357")
+    if (rows["Strand"] == ".").any():
+        raise SaeTracksError(f"{Path(path).name}: column 6 must be the read strand, + or -")
+    feature = np.array([int(name[1:]) for name in rows["Name"].cat.categories])[rows["Name"].cat.codes]
+    reverse = (rows["Strand"] == "-").to_numpy(np.int64)
+    disjoint = join_overlaps(rows[INTERVAL].assign(key=2 * feature + reverse), "key")
+    return disjoint.assign(feature=disjoint["key"] // 2, strand=np.where(disjoint["key"] % 2, "-", "+"))
+
+
+def _readable_runs(evaluation: Evaluation) -> pd.DataFrame:
+    """Maximal runs of readable bases within one half and 1 Mb: Chromosome, Start, End, half, and run, the row."""
+    import pyranges
+
+    tiles = [tile for region in evaluation.regions for tile in evaluation.halves.tiles(region)]
+    readable = [run for tile in tiles for run in _runs(evaluation.genome, tile)]
+    runs = pyranges.PyRanges(pd.DataFrame(readable, columns=INTERVAL))
+    black = pd.DataFrame([(r.contig, r.start, r.end) for r in evaluation.black_list], columns=INTERVAL)
+    runs = runs.subtract(pyranges.PyRanges(black)) if len(black) else runs
+    if not len(runs):
+        raise SaeTracksError("the regions hold no readable base")
+    frame = runs.df[INTERVAL].reset_index(drop=True)
+    return frame.assign(half=evaluation.halves.of(frame["Start"].to_numpy(np.int64)), run=np.arange(len(frame)))
+
+
+def _runs(genome: Genome, tile: GenomicRegion) -> Iterator[tuple[str, int, int]]:
+    readable = np.concatenate(([False], readable_bases(genome.sequence(tile)), [False]))
+    for start, end in (np.flatnonzero(readable[1:] != readable[:-1]).reshape(-1, 2) + tile.start).tolist():
+        yield tile.contig, start, end
+
+
+def _shared(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
+    """The bases that each overlapping pair of rows shares, with the other columns of both; one join."""
+    import pyranges
+
+    pairs = pyranges.PyRanges(left).join(pyranges.PyRanges(right)).df
+    if pairs.empty:
+        return pd.DataFrame(columns=[*left.columns, *right.columns.difference(INTERVAL)], dtype=np.int64)
+    start, end = pairs[["Start", "Start_b"]].max(axis=1), pairs[["End", "End_b"]].min(axis=1)
+    return pairs.drop(columns=["Start_b", "End_b"]).assign(Start=start, End=end)
+
+
+def _lengths(intervals: pd.DataFrame) -> NDArray[np.int64]:
+    return (intervals["End"] - intervals["Start"]).to_numpy(np.int64)
+
+
+def _count_nucleotides(counts: Counts, genome: Genome, runs: pd.DataFrame, active: pd.DataFrame) -> None:
+    """Add A, C, G and T, run by run: letters up to the end of an interval less those up to its start."""
+    by_run = dict(iter(active.groupby("run")))
+    letters = np.arange(len(NUCLEOTIDES))[:, None]
+    for contig, start, end, half, run in runs.itertuples(index=False, name=None):
+        sequence = nucleotide_of(genome.sequence(GenomicRegion(contig, start, end)))
+        upto = np.zeros((len(NUCLEOTIDES), len(sequence) + 1), np.uint32)
+        np.cumsum(sequence == letters, axis=1, out=upto[:, 1:])
+        counts.labelled[:, half, : len(NUCLEOTIDES)] += upto[:, -1]
+        if run in by_run:
+            here = by_run[run]
+            hits = upto[:, here["End"] - start] - upto[:, here["Start"] - start]
+            np.add.at(counts.tp, (here["s"].to_numpy(), half, letters, 0, here["k"].to_numpy()), hits)
+    counts.instances[..., : len(NUCLEOTIDES)] = counts.labelled[..., : len(NUCLEOTIDES)]

@@ -1,0 +1,123 @@
+"""From counts to precision, recall and F1: which pairs are worth a row, and the rows."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sae_tracks.metrics.counts import Counts, at_thresholds
+from sae_tracks.metrics.labels import NUCLEOTIDES
+from sae_tracks.sae.model import feature_name
+
+BEST = 10  # features a concept, and concepts a feature
+PAIRS = 1 << 17  # scored at once
+
+
+def scores(counts: Counts, *, all_pairs: bool = False) -> pd.DataFrame:
+    """Scores of the best pairs at every threshold.
+
+    Parameters
+    ----------
+    counts : Counts
+        From `Counter` or `score_bed`.
+    all_pairs : bool
+        Every pair with a true positive at any threshold, in either half, instead of the best.
+
+    Returns
+    -------
+    DataFrame
+        One row a (concept, site_strand, feature, read_strand, threshold): ``concept``, ``tf``, ``site_strand``,
+        ``feature`` (``f357``), ``read_strand``, ``threshold``, ``instances``, ``tp``, ``fp``, ``fn``, ``precision``,
+        ``recall``, ``f1``, all on the report half, NaN where there is nothing to divide by; ``select_f1``, on the
+        other half; ``chosen``, True on the pair's best threshold by select_f1, the lowest where several are; and
+        ``verdict``. The pairs kept are the best 10 features of a concept and the best 10 concepts of a feature by
+        select_f1, each read strand on its own; where pairs tie, the first concept or feature comes first. A pair
+        without a true positive in the select half is never among the best.
+    """
+    return pd.concat(score_tables(counts, all_pairs=all_pairs), ignore_index=True)
+
+
+def score_tables(counts: Counts, *, all_pairs: bool = False) -> Iterator[pd.DataFrame]:
+    """The rows of `scores` in parts that fit in memory; at least one, which may be empty."""
+    for strand in range(len(counts.read_strands)):
+        concept, column = _pairs_with_tp(counts, strand) if all_pairs else _best_pairs(counts, strand)
+        for start in range(0, max(len(concept), 1), PAIRS):
+            part = slice(start, start + PAIRS)
+            yield _rows(counts, strand, concept[part], column[part])
+
+
+def best_features(table: pd.DataFrame) -> pd.DataFrame:
+    """The best feature of every concept and site strand by select_f1, at its chosen threshold.
+
+    A, C, G and T come first, then the highest F1 on the report half.
+    """
+    key = ["concept", "site_strand"]
+    best = table[table["chosen"]].sort_values("select_f1", ascending=False, kind="stable").drop_duplicates(key)
+    nucleotide = best["concept"].isin(list(NUCLEOTIDES)) & (best["site_strand"] == "+")
+    order = best.assign(other=~nucleotide, worst=-best["f1"]).sort_values(["other", "worst", *key], kind="stable")
+    return order.drop(columns=["other", "worst"]).reset_index(drop=True)
+
+
+def _select_f1(counts: Counts, strand: int) -> NDArray[np.float64]:
+    """(C, K) float64: the best F1 of each pair over the thresholds, on the select half; 0 where nothing is active."""
+    labelled, active = counts.labelled[strand, 0], at_thresholds(counts.active[strand, 0], 0)
+    tp = np.zeros((len(labelled), len(counts.features)), np.uint32)
+    best = np.zeros(tp.shape)
+    for t in reversed(range(len(counts.thresholds))):
+        tp += counts.tp[strand, 0, :, t]
+        np.maximum(best, 2.0 * tp / np.maximum(labelled[:, None] + active[t], 1), out=best)
+    return best
+
+
+def _best_pairs(counts: Counts, strand: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Concept and column of the pairs kept, ascending."""
+    f1 = _select_f1(counts, strand)
+    return np.nonzero(_best_of_rows(f1) | _best_of_rows(np.ascontiguousarray(f1.T)).T)
+
+
+def _best_of_rows(f1: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """True on the 10 highest scores of every row that are not 0; the first ones where they tie."""
+    if f1.shape[1] <= BEST:
+        return f1 > 0
+    tenth = np.partition(f1, -BEST, axis=1)[:, -BEST, None]
+    above, tied = f1 > tenth, f1 == tenth
+    room = BEST - above.sum(axis=1, keepdims=True)
+    return (above | (tied & (np.cumsum(tied, axis=1, dtype=np.int32) <= room))) & (f1 > 0)
+
+
+def _pairs_with_tp(counts: Counts, strand: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Concept and column of every pair with a true positive, ascending."""
+    return np.nonzero(counts.tp[strand].any(axis=(0, 2)))
+
+
+def _rows(counts: Counts, strand: int, concept: NDArray[np.int64], column: NDArray[np.int64]) -> pd.DataFrame:
+    """All thresholds of m pairs, ascending within a pair."""
+    thresholds = len(counts.thresholds)
+    tp = at_thresholds(counts.tp[strand][:, concept, :, column], 2).transpose(1, 0, 2)
+    active = at_thresholds(counts.active[strand], 1)[:, :, column].transpose(0, 2, 1)
+    labelled = counts.labelled[strand][:, concept, None]
+    f1 = _ratio(2 * tp, active + labelled)
+    chosen = np.nan_to_num(f1[0]).argmax(axis=1)
+    each = np.repeat(np.arange(len(concept)), thresholds)
+    names = counts.concepts.iloc[concept[each]]
+    report = {"tp": tp[-1], "fp": (active - tp)[-1], "fn": (labelled - tp)[-1]}
+    ratios = {"precision": _ratio(tp, active)[-1], "recall": _ratio(tp, labelled)[-1], "f1": f1[-1], "select_f1": f1[0]}
+    return pd.DataFrame(
+        {
+            **{name: names[name].to_numpy() for name in ("concept", "tf", "site_strand")},
+            "feature": np.array([feature_name(f) for f in counts.features], object)[column[each]],
+            "read_strand": counts.read_strands[strand],
+            "threshold": np.tile(counts.thresholds, len(concept)),
+            "instances": counts.instances[strand, -1, concept[each]],
+            **{name: values.ravel() for name, values in (report | ratios).items()},
+            "chosen": (chosen[:, None] == np.arange(thresholds)).ravel(),
+            "verdict": "not-tested",
+        }
+    )
+
+
+def _ratio(numerator: NDArray, denominator: NDArray) -> NDArray[np.float64]:
+    """Quotient, NaN where the denominator is 0."""
+    denominator = np.broadcast_to(denominator, numerator.shape)
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0)

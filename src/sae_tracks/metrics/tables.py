@@ -1,0 +1,68 @@
+"""The files of the metrics: every score as Parquet, the best ones as TSV, the counts as they are."""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import atomic
+from sae_tracks.metrics.counts import Counts
+from sae_tracks.metrics.scores import best_features, score_tables
+
+SCORES, BEST_SCORES, COUNTS = "metrics.parquet", "metrics.tsv", "counts.npz"
+SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("concept", "tf", "site_strand", "feature", "read_strand")),
+        ("threshold", pa.float64()),
+        *((name, pa.int64()) for name in ("instances", "tp", "fp", "fn")),
+        *((name, pa.float64()) for name in ("precision", "recall", "f1", "select_f1")),
+        ("chosen", pa.bool_()),
+        ("verdict", pa.string()),
+    ]
+)
+
+
+def write_tables(counts: Counts, folder: Path, *, all_pairs: bool = False) -> pd.DataFrame:
+    """Write ``metrics.parquet``, ``metrics.tsv`` and ``counts.npz``.
+
+    Parameters
+    ----------
+    counts : Counts
+        What to score.
+    folder : Path
+        Made where it is missing.
+    all_pairs : bool
+        See `scores`; the table is written in parts and never held whole.
+
+    Returns
+    -------
+    DataFrame
+        The rows of ``metrics.tsv``: see `best_features`.
+    """
+    best = []
+    with atomic(folder / SCORES) as temporary, parquet.ParquetWriter(temporary, SCHEMA) as writer:
+        for table in score_tables(counts, all_pairs=all_pairs):
+            writer.write_table(pa.Table.from_pandas(table, SCHEMA, preserve_index=False))
+            best.append(best_features(table))
+    table = best_features(pd.concat(best, ignore_index=True))
+    with atomic(folder / BEST_SCORES) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+    counts.save(folder / COUNTS)
+    return table
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read ``metrics.tsv`` or ``metrics.parquet``; an empty number is NaN, an empty or "NA" text stays text."""
+    path = Path(path)
+    texts = {field.name: str for field in SCHEMA if field.type == pa.string()}
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        numbers = {field.name: [""] for field in SCHEMA if field.name not in texts}
+        return pd.read_csv(path, sep="\t", dtype=texts, na_values=numbers, keep_default_na=False)
+    except FileNotFoundError as error:
+        raise SaeTracksError(f"no table {path}") from error
+    except (OSError, ValueError) as error:
+        raise SaeTracksError(f"cannot read {path} as a table of scores: {error}") from error

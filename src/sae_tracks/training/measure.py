@@ -1,0 +1,103 @@
+"""What is measured on activations: their mean and spread before training, every feature after it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.sae import SAE
+from sae_tracks.shards import ActivationShards
+
+STATISTICS_ROWS = 1 << 20
+MEASURED_ROWS = 1 << 22
+ROWS = 2048  # at once
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Mean and spread of activations.
+
+    Attributes
+    ----------
+    mean : (d_model,) float32
+    variance : float
+        Mean squared distance of a row from the mean, summed over channels.
+    """
+
+    mean: torch.Tensor
+    variance: float
+
+    @property
+    def gamma(self) -> float:
+        """Length of the mean over the root of the variance: how far off centre the activations lie."""
+        return self.mean.norm().item() / self.variance**0.5
+
+
+def _chunks(data: ActivationShards, rows: int, device: torch.device) -> Iterator[torch.Tensor]:
+    """The first rows of the data, (<= ROWS, d_model) float32 at a time."""
+    for start in range(0, rows, ROWS):
+        part = torch.from_numpy(data.read_rows(start, min(start + ROWS, rows)))
+        yield part.to(device).float()
+
+
+def statistics(data: ActivationShards, device: torch.device) -> Statistics:
+    """Mean and variance of the first `STATISTICS_ROWS` rows, summed in float64.
+
+    Raises
+    ------
+    SaeTracksError
+        A row is not finite, or all rows are the same.
+    """
+    rows = min(data.rows, STATISTICS_ROWS)
+    total = sum(x.sum(0, dtype=torch.float64) for x in _chunks(data, rows, device))
+    mean = total / rows
+    if not torch.isfinite(mean).all():
+        raise SaeTracksError(f"{data.folder} holds activations that are NaN or infinite: extract them again")
+    variance = sum((x - mean).square().sum().item() for x in _chunks(data, rows, device)) / rows
+    if variance <= 1e-12 * mean.square().sum().item():
+        raise SaeTracksError(f"{data.folder}: all activations are the same, so there is nothing to learn")
+    return Statistics(mean.float(), variance)
+
+
+@torch.inference_mode()
+def measure_features(
+    sae: SAE, data: ActivationShards, rows: int, mean: torch.Tensor
+) -> tuple[pd.DataFrame, dict[str, float | int]]:
+    """Maximum, mean and density of every feature, and how well the whole reconstructs.
+
+    Parameters
+    ----------
+    sae : SAE
+        For raw activations.
+    rows : int
+        Rows trained on; of those in the data the first `MEASURED_ROWS` are measured.
+    mean : (d_model,)
+        Of the activations, about which their variance is reckoned.
+
+    Returns
+    -------
+    stats : DataFrame
+        See `SAE.stats`.
+    summary : dict
+        ``rows`` measured, ``l0`` features a row, ``fvu``, ``dead`` share of the features.
+    """
+    rows = min(rows, data.rows, MEASURED_ROWS)
+    largest, total = sae.b_enc.new_zeros(sae.d_sae), sae.b_enc.new_zeros(sae.d_sae, dtype=torch.float64)
+    active = torch.zeros_like(total)
+    error = variance = 0.0
+    for x in _chunks(data, rows, sae.b_enc.device):
+        f = sae.encode(x)
+        torch.maximum(largest, f.amax(0), out=largest)
+        total += f.sum(0)
+        active += (f > 0).sum(0)
+        error += (sae.decode(f) - x).square().sum().item()
+        variance += (x - mean).square().sum().item()
+    dead = active == 0
+    columns = {"max": largest, "mean": (total / rows).float(), "density": (active / rows).float(), "dead": dead}
+    stats = pd.DataFrame({name: column.cpu().numpy() for name, column in columns.items()})
+    stats.insert(0, "feature", np.arange(sae.d_sae, dtype=np.int32))
+    l0 = active.sum().item() / rows
+    return stats, {"rows": rows, "l0": l0, "fvu": error / variance, "dead": dead.float().mean().item()}

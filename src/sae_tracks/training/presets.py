@@ -1,0 +1,36 @@
+"""Settings of a training run, and the two sets of them that have a name."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """How a sparse autoencoder is trained.
+
+    The defaults train well on a few hundred thousand rows: the bundled model's activations (d_model 128) reach an L0 of
+    about d_model / 8 at an FVU near 0.2, with hardly a dead feature, in 400 steps.
+    """
+
+    loss: str = "l2sq"
+    """Reconstruction loss: a name of `sae_tracks.training.losses.LOSSES`."""
+    l1: float = 3.0
+    """Weight of the mean over rows of the sum of features."""
+    lr: float = 3e-3
+    """Learning rate of Adam after the warm-up; constant."""
+    lr_warmup: float = 0.05
+    """Share of the steps in which the learning rate rises linearly."""
+    expansion: int = 32
+    """Features an input channel: the dictionary has ``expansion * d_model`` of them."""
+    batch_size: int = 2048
+    """Rows a step."""
+    scale_input: bool = True
+    """Scale activations to a mean squared distance of d_model from their mean; folded into the biases when saved."""
+    first_bias: float = -2.0
+    """b_enc at the start. Below 0 the encoder starts as the transposed decoder, so that few features fire; at 0 as
+    ``2 d_model / d_sae`` times that, so that all fire on half of the rows and x^ is about x."""
+
+
+PRESETS = {
+    "default": TrainSettings(),
+    "paper": TrainSettings(loss="l2norm", l1=0.1, lr=1e-6, scale_input=False, first_bias=0.0),  # arXiv 2507.07486
+}

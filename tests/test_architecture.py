@@ -1,0 +1,91 @@
+"""The floors of the package: imports go down, never up, and torch stays out of the rooms that do not compute."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sae_tracks
+
+ROOT = Path(sae_tracks.__file__).parent
+FLOORS = [
+    {"errors", "regions", "files", "progress"},
+    {"genome", "shards", "lm", "sae"},
+    {"annotations", "reading"},
+    {"features", "source", "extract", "shuffle", "training"},
+    {"tracks", "metrics"},
+    {"figures", "hub", "igv"},
+    {"demo"},
+    {"cli", "__main__"},
+]
+FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
+NO_TORCH = {"errors", "regions", "files", "progress", "genome", "annotations", "tracks", "metrics", "hub", "igv"}
+HEAVY = {"torch", "transformers", "pandas", "numpy", "scipy", "pyranges", "matplotlib", "pysam", "pyarrow"}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path: Path):
+    """(module, at top level) of every import in a file."""
+    tree = ast.parse(path.read_text())
+    top = {id(node) for node in tree.body}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) in top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module, id(node) in top
+
+
+FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_down(path):
+    for module, _ in imports(path):
+        if module.startswith("sae_tracks."):
+            assert FLOOR[module.split(".")[1]] <= FLOOR[room(path)], f"{path.name} imports {module}"
+
+
+def test_rooms_of_one_floor_do_not_import_each_other_in_a_circle():
+    arrows = {
+        (room(path), module.split(".")[1])
+        for path in FILES
+        for module, _ in imports(path)
+        if module.startswith("sae_tracks.") and module.split(".")[1] != room(path)
+    }
+    while leaves := {a for a, _ in arrows} - {b for _, b in arrows}:
+        arrows = {(a, b) for a, b in arrows if a not in leaves}
+    assert not arrows
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if room(p) in NO_TORCH], ids=lambda p: str(p.relative_to(ROOT)))
+def test_rooms_that_do_not_compute_do_not_import_torch(path):
+    assert not [module for module, _ in imports(path) if module.split(".")[0] == "torch"]
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if room(p) == "cli"], ids=lambda p: p.name)
+def test_verbs_import_nothing_heavy_at_top_level(path):
+    assert not [module for module, top in imports(path) if top and module.split(".")[0] in HEAVY]
+
+
+def test_help_loads_no_heavy_library_and_is_quick():
+    code = (
+        "import sys, time\n"
+        "from sae_tracks.cli import main\n"
+        "sys.argv = ['sae-tracks', '--help']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print(sorted({HEAVY!r} & sys.modules.keys()), time.process_time(), file=sys.stderr)\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded, _, seconds = out.stderr.strip().rpartition(" ")
+    assert loaded == "[]"
+    assert float(seconds) <= 0.5
+
+
+def test_every_file_is_one_idea():
+    assert not [p.name for p in FILES if len(p.read_text().splitlines()) > 300]

@@ -1,0 +1,78 @@
+"""The command line as a whole: help, examples, error lines."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import click
+import pytest
+import typer
+
+from sae_tracks.cli.app import app
+
+
+def commands():
+    """Every verb with the words that call it."""
+
+    def walk(command, words):
+        if isinstance(command, click.Group) or hasattr(command, "commands"):
+            for name, sub in command.commands.items():
+                yield from walk(sub, [*words, name])
+        else:
+            yield " ".join(words), command
+
+    return dict(walk(typer.main.get_command(app), []))
+
+
+COMMANDS = commands()
+
+
+def run(*words, **how):
+    return subprocess.run(
+        [sys.executable, "-m", "sae_tracks", *words], capture_output=True, text=True, check=False, **how
+    )
+
+
+def test_the_verbs_of_the_path_are_there():
+    verbs = {"extract", "shuffle", "train", "export-bigwig", "export-bed", "metrics", "hub", "igv", "pretrain", "demo"}
+    assert verbs | {"plot activation", "plot scores"} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_verb_has_help_for_each_option_and_an_example_that_parses(name):
+    command = COMMANDS[name]
+    assert command.help
+    assert not [p.name for p in command.params if isinstance(p, click.Option | typer.core.TyperOption) and not p.help]
+    example = re.search(r"Example: (sae-tracks [^|]+)", command.epilog or "")
+    assert example, "no example"
+    words = shlex.split(example[1])[1:]
+    assert " ".join(words).startswith(name)
+    command.make_context(name, words[len(name.split()) :], resilient_parsing=False)
+
+
+def test_no_two_options_of_one_verb_share_a_name():
+    for command in COMMANDS.values():
+        names = [name for p in command.params for name in p.opts if name.startswith("-")]
+        assert len(names) == len(set(names))
+
+
+def test_a_wrong_option_is_a_usage_error():
+    out = run("extract", "--no-such-option")
+    assert out.returncode == 2
+
+
+def test_an_error_is_one_line_and_debug_shows_where(tmp_path):
+    words = ("pretrain", str(tmp_path / "none.fa"), "-o", str(tmp_path / "lm"))
+    out = run(*words)
+    assert out.returncode == 1
+    assert out.stderr.startswith("error: no FASTA file")
+    assert len(out.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "lm").exists()
+    assert "Traceback" in run(*words, "--debug").stderr
+
+
+def test_the_version_is_printed():
+    from sae_tracks import __version__
+
+    assert run("--version").stdout.strip() == f"sae-tracks {__version__}"

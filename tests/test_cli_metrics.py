@@ -1,0 +1,128 @@
+"""`sae-tracks metrics` as users call it."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from toy import OneHotLM, identity_sae, random_dna, write_fasta
+
+from sae_tracks.cli import main
+from sae_tracks.metrics import load_counts, read_table
+from sae_tracks.sae import save_sae
+
+FILES = ["counts.npz", "metrics.parquet", "metrics.tsv", "provenance.json"]
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A folder with an SAE, a genome of 200 kb and every CG of it; the language model is a toy."""
+    sequence = random_dna(200_000, seed=2)
+    write_fasta(tmp_path / "toy.fa", chr1=sequence)
+    save_sae(identity_sae(lm={"model": "one-hot", "layer": 3}), tmp_path / "sae")
+    letters = np.frombuffer(sequence.encode(), np.uint8)
+    at = np.flatnonzero((letters[:-1] == ord("C")) & (letters[1:] == ord("G")))
+    (tmp_path / "cg.bed").write_text("".join(f"chr1\t{i}\t{i + 2}\tCG\t{i % 7}\t+\n" for i in at))
+    monkeypatch.setattr("sae_tracks.source.load_lm", lambda *_, **__: OneHotLM(max_length=15_000))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def metrics(monkeypatch, capsys):
+    """Run the verb; exit status (a text is the message of status 1) and what was printed on stdout."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["sae-tracks", "metrics", *map(str, words)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        return done.value.code, capsys.readouterr().out
+
+    return call
+
+
+def test_tables_provenance_and_a_table_on_the_screen(work, metrics):
+    status, out = metrics(
+        "sae",
+        "toy.fa",
+        "cg.bed",
+        "-o",
+        "out",
+        "--read-strand",
+        "both",
+        "-r",
+        "chr1:80,001-120,000",
+        "-t",
+        0.5,
+        "-t",
+        0.15,
+    )
+    assert not status
+    assert sorted(p.name for p in (work / "out").iterdir()) == FILES
+    assert "CG" in out
+    assert "1.000" in out
+    best = read_table(work / "out" / "metrics.tsv")
+    assert best["concept"].tolist() == ["A", "C", "G", "T", "CG"]
+    assert set(read_table(work / "out" / "metrics.parquet")["threshold"]) == {0.15, 0.5}
+    facts = json.loads((work / "out" / "provenance.json").read_text())
+    assert facts["thresholds"] == [0.15, 0.5]
+    assert facts["read_strands"] == ["+", "-"]
+    assert list(facts["annotations"]) == ["cg.bed"]
+
+
+def test_intervals_exported_before_give_the_same_scores(work, metrics):
+    lines = []
+    sequence = random_dna(200_000, seed=2)
+    for feature, base in enumerate("ACGT"):
+        on = np.diff(np.frombuffer(f" {sequence} ".encode(), np.uint8) == ord(base))
+        edges = np.flatnonzero(on).reshape(-1, 2).tolist()
+        lines += [f"chr1\t{start}\t{end}\tf{feature}\t1000\t+\n" for start, end in edges]
+    (work / "f.bed").write_text("".join(lines))
+    (work / "black.bed").write_text("chr1\t90000\t101000\n")
+    where = ("-r", "chr1:80,500-120,000", "-bl", "black.bed", "-t", 0.5, "--min-score", 3)
+    assert not metrics("--bed", "f.bed", "toy.fa", "cg.bed", "-o", "bed", *where)[0]
+    assert not metrics("sae", "toy.fa", "cg.bed", "-o", "stream", "-f", "0-3", "--context", 0, *where)[0]
+    for name in ("metrics.tsv", "metrics.parquet"):
+        assert read_table(work / "bed" / name).equals(read_table(work / "stream" / name))
+    ours, theirs = (load_counts(work / name / "counts.npz") for name in ("bed", "stream"))
+    for name in ("bases", "labelled", "instances", "active", "tp"):
+        assert (getattr(ours, name) == getattr(theirs, name)).all()
+
+
+def test_without_a_threshold_the_scores_of_a_bed_have_none(work, metrics):
+    (work / "f.bed").write_text("chr1\t80000\t120000\tf1\t0\t-\n")
+    assert not metrics("--bed", "f.bed", "toy.fa", "cg.bed", "-o", "out", "-r", "chr1:80,001-120,000")[0]
+    best = read_table(work / "out" / "metrics.tsv")
+    assert best["threshold"].isna().all()
+    assert best["recall"].tolist() == [1] * 5
+    facts = json.loads((work / "out" / "provenance.json").read_text(), parse_constant=pytest.fail)
+    assert facts["thresholds"] is None
+
+
+def test_a_dry_run_writes_nothing(work, metrics):
+    status, out = metrics("sae", "toy.fa", "cg.bed", "-o", "out", "--dry-run", "-r", "chr1:80,001-120,000")
+    assert not status
+    assert "40,000 bases, 5 concepts; 0.00 GB of counts; about " in out
+    status, out = metrics("--bed", "f.bed", "toy.fa", "cg.bed", "-o", "out", "--dry-run", "-r", "chr1:1-200,000")
+    assert out == "200,000 bases, 5 concepts\n"
+    assert not (work / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sae", "toy.fa"], "error: name the SAE, the genome and at least one annotation, in this order"),
+        (["--bed", "f.bed", "toy.fa"], "error: name the genome and at least one annotation, in this order"),
+        (["sae", "toy.fa", "none.bed"], "error: no file none.bed"),
+        (["sae", "toy.fa", "cg.bed", "-r", "chr1:1-1000"], "error: the regions, 1,000 bases, lie in one half"),
+        (["sae", "toy.fa", "cg.bed", "-f", "9"], "error: no feature 9: this SAE has features 0 to 5"),
+        (["sae", "toy.fa", "cg.bed", "--min-score", "7"], "error: no site of cg.bed is left: --min-score 7 left out"),
+        (["--bed", "f.bed", "toy.fa", "cg.bed", "-m", "demo"], "error: --bed reads no model"),
+        (["--bed", "f.bed", "toy.fa", "cg.bed", "-t", "0", "-t", "1"], "error: --bed: the intervals were exported"),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing(work, metrics, words, message):
+    status, _ = metrics(*words, "-o", "out")
+    assert str(status).startswith(message)
+    assert "\n" not in str(status)
+    assert not (work / "out").exists()

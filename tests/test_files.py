@@ -1,0 +1,65 @@
+"""Atomic writing, checksums and provenance."""
+
+import hashlib
+import json
+
+import pytest
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import atomic, read_json, sha256, write_json, write_provenance
+
+
+def test_a_file_takes_its_name_only_when_whole(tmp_path):
+    path = tmp_path / "deep" / "out.txt"
+    with pytest.raises(RuntimeError), atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert list(path.parent.iterdir()) == []
+    with atomic(path) as temporary:
+        temporary.write_text("whole")
+        assert not path.exists()
+    assert [p.name for p in path.parent.iterdir()] == ["out.txt"]
+    assert path.read_text() == "whole"
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    path = tmp_path / "out.txt"
+    with atomic(path) as first:
+        with atomic(path) as second:
+            assert first != second
+            second.write_text("second")
+        first.write_text("first")
+    assert path.read_text() == "first"
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(tmp_path):
+    with pytest.raises(SaeTracksError, match=r"cannot write .*out\.txt: No space left"), atomic(tmp_path / "out.txt"):
+        raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_way_of_a_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaeTracksError, match="cannot write"), atomic(tmp_path / "file" / "out.txt"):
+        pass
+    with pytest.raises(SaeTracksError, match="is a folder"), atomic(tmp_path):
+        pass
+
+
+def test_checksums_and_json(tmp_path):
+    (tmp_path / "a").write_bytes(b"x" * 10_000_000)
+    assert sha256(tmp_path / "a") == hashlib.sha256(b"x" * 10_000_000).hexdigest()
+    write_json(tmp_path / "a.json", {"b": [1]})
+    assert read_json(tmp_path / "a.json") == {"b": [1]}
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(SaeTracksError, match=r"bad\.json as JSON"):
+        read_json(tmp_path / "bad.json")
+    with pytest.raises(SaeTracksError, match="no file"):
+        read_json(tmp_path / "none.json")
+
+
+def test_provenance_says_how(tmp_path):
+    write_provenance(tmp_path, seed=3)
+    record = json.loads((tmp_path / "provenance.json").read_text())
+    assert record["seed"] == 3
+    assert {"sae_tracks", "command"} <= record.keys()

@@ -1,0 +1,99 @@
+"""FASTA access: formats, indexes, stretches, identity."""
+
+import hashlib
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from toy import random_dna, write_fasta
+
+from sae_tracks import genome as module
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.genome import Genome, readable_bases, reverse_complement
+from sae_tracks.regions import GenomicRegion
+
+
+@pytest.mark.parametrize("name", ["g.fa", "g.fa.bgz"])
+def test_plain_and_bgzip_read_the_same_without_an_index(tmp_path, name):
+    sequence = random_dna(333)
+    genome = Genome(write_fasta(tmp_path / name, chr1=sequence, chr2=sequence[::-1].lower()))
+    assert genome.lengths == {"chr1": 333, "chr2": 333}
+    assert genome.sequence(GenomicRegion("chr1", 0, 333)) == sequence.encode()
+    assert genome.sequence(GenomicRegion("chr1", 332, 333)) == sequence[-1].encode()
+    assert genome.sequence(GenomicRegion("chr2", 49, 51)) == sequence[::-1][49:51].encode()
+
+
+@pytest.mark.parametrize("name", ["g.fa", "g.fa.bgz"])
+def test_a_folder_that_cannot_be_written_still_reads(tmp_path, monkeypatch, name):
+    path = write_fasta(tmp_path / name, chr1="ACGT")
+    real = module.pysam.FastaFile
+
+    def refuses_to_index(*args, **kwargs):
+        if not kwargs:
+            raise OSError("could not make an index")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(module.pysam, "FastaFile", refuses_to_index)
+    assert Genome(path).sequence(GenomicRegion("chr1", 1, 3)) == b"CG"
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "is empty"), (b"chr1\t5\t10\n", "not FASTA"), (None, "no FASTA file")],
+)
+def test_what_is_not_fasta_is_refused(tmp_path, content, message):
+    path = tmp_path / "g.fa"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SaeTracksError, match=message):
+        Genome(path)
+
+
+def test_gzip_is_refused_with_the_way_out(tmp_path):
+    with pytest.raises(SaeTracksError, match="not bgzip"):
+        Genome(write_fasta(tmp_path / "g.fa.gz", chr1="ACGT"))
+
+
+def test_regions_outside_are_refused(tmp_path):
+    genome = Genome(write_fasta(tmp_path / "g.fa", chr14="ACGT"))
+    with pytest.raises(SaeTracksError, match="did you mean 'chr14'"):
+        genome.sequence(GenomicRegion("14", 0, 1))
+    with pytest.raises(SaeTracksError, match="ends past chr14"):
+        genome.sequence(GenomicRegion("chr14", 0, 5))
+
+
+@given(st.lists(st.tuples(st.sampled_from("AN"), st.integers(1, 6)), min_size=1, max_size=12), st.integers(1, 7))
+def test_long_runs_equal_a_regular_expression(runs, chunk):
+    sequence = "".join(letter * n for letter, n in runs).encode()
+    chunks = [sequence[i : i + chunk] for i in range(0, len(sequence), chunk)]
+    expected = [match.span() for match in re.finditer(rb"N{4,}", sequence)]
+    assert module._long_runs(chunks, ord("N"), 4) == expected
+
+
+def test_stretches_lie_between_runs_of_100_n(tmp_path):
+    sequence = "N" * 150 + "ACGT" * 10 + "N" * 99 + "A" * 7 + "N" * 100 + "G"
+    genome = Genome(write_fasta(tmp_path / "g.fa", a=sequence, b="N" * 200, c="n" * 100 + "T" + "n" * 100))
+    assert genome.stretches("a") == [GenomicRegion("a", 150, 296), GenomicRegion("a", 396, 397)]
+    assert genome.stretches("b") == []
+    assert genome.stretches("c") == [GenomicRegion("c", 100, 101)]
+
+
+def test_m5_is_the_md5_of_the_upper_case_sequence_whatever_the_chunks(tmp_path, monkeypatch):
+    sequence = random_dna(500)
+    genome = Genome(write_fasta(tmp_path / "g.fa", a=sequence.lower()))
+    monkeypatch.setattr(module, "CHUNK", 7)
+    assert genome.m5("a") == hashlib.md5(sequence.encode()).hexdigest()
+
+
+@given(st.text(alphabet="ACGTNRYSWKMBDHVacgt", max_size=50))
+def test_reverse_complement_is_its_own_inverse(sequence):
+    once = reverse_complement(sequence.encode())
+    assert reverse_complement(once) == sequence.encode()
+    assert len(once) == len(sequence)
+
+
+def test_reverse_complement_and_readable_bases_by_hand():
+    assert reverse_complement(b"AACGTNRY") == b"RYNACGTT"
+    assert readable_bases(b"ACGTNRU").tolist() == [True] * 4 + [False] * 3

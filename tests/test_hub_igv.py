@@ -1,0 +1,226 @@
+"""Hubs obey UCSC's rules, sessions point to files that exist, and .2bit holds the genome."""
+
+import json
+import re
+import struct
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from toy import random_dna, write_fasta
+from track_oracle import contigs, toy_source
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.genome import Genome
+from sae_tracks.hub import write_hub
+from sae_tracks.igv import write_sessions
+from sae_tracks.tracks import folder as folder_module
+from sae_tracks.tracks import write_bed, write_bigwigs
+from sae_tracks.tracks.bigwig import write_bigwig
+from sae_tracks.tracks.folder import highest, list_tracks
+from sae_tracks.tracks.runs import make_runs
+from sae_tracks.tracks.twobit import write_two_bit
+
+RECORDS = {"chr1": "N" * 10 + random_dna(90), "chr2": "ACGRT" * 8}
+MAIL = {"email": "a@example.org"}
+
+
+@pytest.fixture(scope="module")
+def made():
+    """A folder with the bigWigs of two features in both read strands, two BED files and the FASTA."""
+    with toy_source(RECORDS, strands=["+", "-"]) as (source, folder):
+        write_bigwigs(source, [4, 0], folder / "my tracks")
+        write_bed(source, [0], folder / "my tracks" / "f0.bed")
+        write_bed(source, [0], folder / "my tracks" / "f0.bed.gz")
+        yield folder
+
+
+def stanzas(path):
+    """hub.txt as a list of dicts; every line is a key, a blank and a value."""
+    blocks = path.read_text().strip().split("\n\n")
+    return [dict(line.strip().split(" ", 1) for line in block.splitlines()) for block in blocks]
+
+
+def check_hub(path):
+    """UCSC's rules for a hub in one file."""
+    head, genome, *tracks = stanzas(path)
+    assert {"hub", "shortLabel", "longLabel", "email"} <= head.keys()
+    assert head["useOneFile"] == "on"
+    assert (path.parent / head["descriptionUrl"]).is_file()
+    assert re.fullmatch(r"\w+", genome["genome"], re.ASCII)
+    names = [track["track"] for track in tracks]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) for name in [head["hub"], *names])
+    for stanza in [head, *tracks]:
+        assert 0 < len(stanza["shortLabel"]) <= 17
+        assert 0 < len(stanza["longLabel"]) <= 80
+    composite, *members = tracks
+    assert composite["compositeTrack"] == "on" and members
+    for track in members:
+        assert track["parent"].split()[0] == composite["track"]
+        check_member(path, track)
+    return genome, members
+
+
+def check_member(path, track):
+    kind, low, high = track["type"].split()
+    assert (kind, low) == ("bigWig", "0") and float(high) > 0
+    assert track["viewLimits"] == f"0:{high}"
+    assert (track["autoScale"], track["windowingFunction"], track["visibility"]) == ("off", "maximum", "full")
+    assert all(0 <= int(part) <= 255 for part in track["color"].split(","))
+    url = track["bigDataUrl"]
+    assert " " not in url and not url.startswith("/") and ":" not in url
+    assert (path.parent / unquote(url)).is_file()
+
+
+@pytest.mark.parametrize("out", [None, "my tracks/hub", "elsewhere"])
+def test_a_hub_obeys_the_rules_wherever_it_lies(made, out):
+    hub = write_hub(made / "my tracks", out and made / out, assembly="hg38", **MAIL)
+    genome, members = check_hub(hub.path)
+    assert genome == {"genome": "hg38"}
+    assert [track["shortLabel"] for track in members] == ["f0 read +", "f0 read -", "f4 read +", "f4 read -"]
+    assert members[0]["color"] == members[1]["color"] != members[2]["color"]
+    assert members[2]["viewLimits"] == "0:0.023"  # the last base of a window has 23 before it
+    page = (hub.path.parent / "description.html").read_text()
+    assert "one-hot" in page and "f4 read -: largest value" in page
+
+
+def test_the_link_opens_the_hub_where_the_first_track_is_highest(made):
+    hub = write_hub(made / "my tracks", made / "linked", assembly="hg38", **MAIL)
+    first = 11 + RECORDS["chr1"][10:].index("A")
+    assert hub.link("https://example.org/x/") == (
+        "https://genome.ucsc.edu/cgi-bin/hgTracks?db=hg38&hubUrl=https://example.org/x/hub.txt&position=chr1:1-100"
+    )
+    assert str(highest(made / "my tracks" / "f0.plus.bw", span=1)) == f"chr1:{first}-{first}"
+
+
+def test_a_hub_for_a_genome_of_its_own_brings_it_along(made):
+    hub = write_hub(made / "my tracks", made / "own", genome=Genome(made / "toy.fa"), **MAIL)
+    genome, _ = check_hub(hub.path)
+    assert {"organism", "defaultPos", "description"} <= genome.keys()
+    assert decode((hub.path.parent / genome["twoBitPath"]).read_bytes())["chr1"] == RECORDS["chr1"]
+    assert "genome=toy&" in hub.link("https://example.org/hub.txt")
+
+
+def test_tracks_of_another_genome_are_refused(made, tmp_path):
+    other = Genome(write_fasta(tmp_path / "other.fa", chr1="ACGT", chr2="ACGRT" * 8))
+    with pytest.raises(SaeTracksError, match=r"f0\.plus\.bw is of another genome: its 'chr1' has 100 bases"):
+        write_hub(made / "my tracks", tmp_path, genome=other, **MAIL)
+    assert not (tmp_path / "hub.txt").exists()
+
+
+def test_a_hub_needs_one_genome_and_a_track(made, tmp_path):
+    with pytest.raises(SaeTracksError, match="name the genome"):
+        write_hub(made / "my tracks", **MAIL)
+    with pytest.raises(SaeTracksError, match="no bigWig"):
+        write_hub(tmp_path, assembly="hg38", **MAIL)
+
+
+def test_tracks_sort_by_number_and_a_track_of_zeros_has_an_axis(tmp_path):
+    for name in ("f10", "f9.minus", "f9.plus"):
+        write_bigwig(tmp_path / f"{name}.bw", {"c": 5}, [("c", make_runs(np.array([0]), np.array([5])))], 1)
+    assert [track.name for track in list_tracks(tmp_path)] == ["f9.plus", "f9.minus", "f10"]
+    _, members = check_hub(write_hub(tmp_path, assembly="hg38", **MAIL).path)
+    assert members[0]["viewLimits"] == "0:1"
+
+
+def test_the_highest_base_is_found_over_contigs_and_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_module, "PEAK_SPAN", 7)
+    starts = np.array([3, 40, 44, 60])
+    pieces = [("a", make_runs(starts, starts + 2, np.float32([1, 4, 9, 9]))), ("b", make_runs(starts, starts + 1))]
+    write_bigwig(tmp_path / "x.bw", {"empty": 50, "a": 100, "b": 90}, pieces, 8)
+    assert str(highest(tmp_path / "x.bw", span=1)) == "a:45-45"
+    assert str(highest(tmp_path / "x.bw", span=20)) == "a:35-54"
+
+
+@pytest.mark.parametrize("out", [None, "elsewhere/s.1", "my tracks/t.xml"])
+def test_sessions_parse_and_every_path_exists(made, out):
+    desktop, web = write_sessions(made / "my tracks", str(made / "toy.fa"), out and made / out)
+    root = ElementTree.parse(desktop).getroot()
+    paths = [resource.get("path") for resource in root.iter("Resource")]
+    assert all((desktop.parent / path).is_file() for path in [*paths, root.get("genome")])
+    assert not any(path.startswith("/") for path in paths)
+    tracks = {track.get("id"): track for track in root.iter("Track")}
+    assert set(paths) <= tracks.keys() and len(paths) == 6
+    assert root.get("locus") == "chr1:1-100"
+    wigs = [track for track in tracks.values() if track.get("windowFunction")]
+    assert {track.get("windowFunction") for track in wigs} == {"max"}
+    assert [track.get("autoscaleGroup") for track in wigs] == ["1", "1", "2", "2"]
+    check_web(web)
+
+
+def check_web(path):
+    session = json.loads(path.read_text())
+    reference = session["reference"]
+    files = [reference["fastaURL"], reference["indexURL"], *(track["url"] for track in session["tracks"])]
+    assert all((path.parent / file).is_file() for file in files)
+    assert {(track["type"], track["format"]) for track in session["tracks"]} == {
+        ("wig", "bigwig"),
+        ("annotation", "bed"),
+    }
+    assert session["locus"] == "chr1:1-100"
+
+
+def test_a_session_may_name_a_genome_and_a_locus(made, tmp_path):
+    desktop, web = write_sessions(made / "my tracks", "hg38", tmp_path / "s", "chr2:1-20")
+    assert ElementTree.parse(desktop).getroot().attrib["genome"] == "hg38"
+    session = json.loads(web.read_text())
+    assert (session["genome"], session["locus"]) == ("hg38", "chr2:1-20")
+    with pytest.raises(SaeTracksError, match="no FASTA file"):
+        write_sessions(made / "my tracks", "missing/hg38.fa", tmp_path / "s")
+
+
+def decode(data):
+    """{name: sequence} of a .2bit, base by base."""
+    signature, version, count, reserved = struct.unpack_from("<4I", data)
+    assert (signature, version, reserved) == (0x1A412743, 0, 0)
+    at, found = 16, {}
+    for _ in range(count):
+        size = data[at]
+        name = data[at + 1 : at + 1 + size].decode()
+        found[name] = decode_record(data, struct.unpack_from("<I", data, at + 1 + size)[0])
+        at += 5 + size
+    return found
+
+
+def decode_record(data, at):
+    length, blocks = struct.unpack_from("<2I", data, at)
+    spans = struct.unpack_from(f"<{2 * blocks}I", data, at + 8)
+    masks, reserved = struct.unpack_from("<2I", data, at + 8 + 8 * blocks)
+    assert (masks, reserved) == (0, 0)
+    packed = data[at + 16 + 8 * blocks :]
+    letters = ["TCAG"[packed[i // 4] >> (6 - 2 * (i % 4)) & 3] for i in range(length)]
+    for start, size in zip(spans[:blocks], spans[blocks:]):
+        letters[start : start + size] = "N" * size
+    return "".join(letters)
+
+
+@given(contigs(), contigs())
+@settings(max_examples=20, deadline=None)
+def test_two_bit_holds_the_genome(first, second):
+    with toy_source({"one": first, "two": second}) as (source, folder):
+        write_two_bit(folder / "g.2bit", source.genome)
+        known = re.compile("[^ACGT]")
+        expected = {"one": known.sub("N", first.upper()), "two": known.sub("N", second.upper())}
+        assert decode((folder / "g.2bit").read_bytes()) == expected
+
+
+def test_two_bit_in_chunks_is_the_same(tmp_path, monkeypatch):
+    genome = Genome(write_fasta(tmp_path / "g.fa", c="ACNNNNNNACGTNN" * 3 + "NN"))
+    write_two_bit(tmp_path / "whole.2bit", genome)
+    monkeypatch.setattr("sae_tracks.tracks.twobit.CHUNK", 4)
+    write_two_bit(tmp_path / "parts.2bit", genome)
+    assert (tmp_path / "parts.2bit").read_bytes() == (tmp_path / "whole.2bit").read_bytes()
+
+
+def test_two_bit_is_read_by_py2bit(tmp_path):
+    py2bit = pytest.importorskip("py2bit")
+    write_two_bit(tmp_path / "g.2bit", Genome(write_fasta(tmp_path / "g.fa", **RECORDS)))
+    file = py2bit.open(str(tmp_path / "g.2bit"))
+    assert file.chroms() == {"chr1": 100, "chr2": 40}
+    assert {name: file.sequence(name) for name in RECORDS} == {
+        name: sequence.replace("R", "N") for name, sequence in RECORDS.items()
+    }
+    file.close()

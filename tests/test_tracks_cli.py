@@ -1,0 +1,118 @@
+"""The verbs as users run them: what they write, and one line where they cannot."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from toy import random_dna, unit_stats, write_fasta
+from track_oracle import read_back
+
+from sae_tracks.cli import main
+from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, describe, load_lm
+from sae_tracks.sae import SAE, save_sae
+
+BIGWIG, BED = (["export-" + kind, "sae", "toy.fa", "-m", "lm", "-p", "1"] for kind in ("bigwig", "bed"))
+RECORDS = {"chr14": random_dna(200), "chr15": "N" * 120 + random_dna(50, seed=1)}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder with a tiny language model, an SAE trained on it, one of another width, and a genome."""
+    folder = tmp_path_factory.mktemp("project")
+    torch.manual_seed(0)
+    HyenaDNAForCausalLM(HyenaDNAConfig(d_model=16, n_layer=3, max_seq_len=66)).save_pretrained(folder / "lm")
+    metadata = {"lm": describe(load_lm(str(folder / "lm"), 3))}
+    for name, width in {"sae": 16, "narrow": 8}.items():
+        weights = torch.randn(width, 32, generator=torch.Generator().manual_seed(1))
+        zeros = torch.zeros(32), torch.zeros(width)
+        save_sae(SAE(weights, zeros[0], weights.T, zeros[1], metadata, unit_stats(32)), folder / name)
+    write_fasta(folder / "toy.fa", **RECORDS)
+    return folder
+
+
+def run(project, *arguments):
+    """A verb in a process of its own."""
+    command = [sys.executable, "-m", "sae_tracks", *arguments]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.fixture
+def verb(project, monkeypatch, capsys):
+    """A function that runs a verb in this process and gives what it prints, or the message it exits with."""
+    monkeypatch.chdir(project)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sae-tracks", *arguments])
+        with pytest.raises(SystemExit) as done:
+            main()
+        return capsys.readouterr().out if done.value.code == 0 else str(done.value.code)
+
+    return call
+
+
+def test_bed_on_stdout_is_the_bed_in_a_file(project, verb):
+    arguments = [*BED, "-f", "0-9", "-r", "chr14:20-150", "-t", "0.05", "--scale", "raw"]
+    done = run(project, *arguments, "-o", "-")
+    assert done.returncode == 0
+    assert done.stderr.endswith(f"{len(done.stdout.splitlines())} intervals of 10 features in stdout\n")
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert rows and all(row[0] == "chr14" and 19 <= int(row[1]) < int(row[2]) <= 150 for row in rows)
+    verb(*arguments, "-o", "f.bed")
+    assert done.stdout == (project / "f.bed").read_text()
+
+
+def test_an_error_is_one_line_on_stderr(project):
+    done = run(project, *BIGWIG, "-f", "3", "-r", "14", "-o", "failed")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: no contig '14' in the genome: did you mean 'chr14'?\n"
+
+
+def test_export_hub_and_session(project, verb):
+    assert verb(*BIGWIG, "-f", "3,f12", "-o", "tracks", "--read-strand", "both") == ""
+    names = {f"f{feature}.{strand}.bw" for feature in (3, 12) for strand in ("plus", "minus")}
+    assert {path.name for path in (project / "tracks").iterdir()} == {*names, "provenance.json"}
+    values = read_back(project / "tracks" / "f3.plus.bw", "chr15")
+    assert np.isnan(values[:120]).all() and not np.isnan(values[120:]).any()
+
+    link = verb("hub", "tracks", "--assembly", "hg38", "--url", "https://example.org/t")
+    assert link.startswith("https://genome.ucsc.edu/cgi-bin/hgTracks?db=hg38&hubUrl=https://example.org/t/hub.txt&")
+
+    assert verb("igv", "tracks", "--genome", "toy.fa", "-o", "session") == ""
+    assert (project / "session.xml").is_file()
+    assert json.loads((project / "session.json").read_text())["tracks"][0]["url"] == "tracks/f3.plus.bw"
+
+
+@pytest.mark.parametrize("command, out", [(BIGWIG, "planned"), (BED, "planned.bed")])
+def test_a_dry_run_writes_nothing(project, verb, command, out):
+    said = verb(*command, "-f", "3,12", "-o", out, "--dry-run")
+    assert out in said and "250 bases in 5 windows, 2 tracks; disk about" in said
+    assert not (project / out).exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["-f", "32"], "no feature 32: this SAE has features 0 to 31"),
+        (["-f", "3", "-r", "14"], "no contig '14' in the genome: did you mean 'chr14'?"),
+        (["-f", "3", "-r", "chr14:1-201"], "region 'chr14:1-201' ends past chr14, which has 200 bases"),
+        (["-f", "3", "-r", "chr15:1-120"], "nothing to read: the regions hold no base outside runs of N"),
+    ],
+)
+def test_a_wrong_request_leaves_nothing(project, verb, arguments, message):
+    assert verb(*BIGWIG, *arguments, "-o", "failed") == f"error: {message}"
+    assert not list(project.glob("failed/*"))
+
+
+def test_an_sae_of_another_width_is_refused(project, verb):
+    said = verb("export-bed", "narrow", "toy.fa", "-m", "lm", "-f", "3", "-o", "failed.bed")
+    assert said == "error: the SAE reads 8 channels; lm has 16"
+    assert not (project / "failed.bed").exists()
+
+
+def test_an_output_that_cannot_be_written_is_an_error(verb):
+    assert verb(*BED, "-f", "3", "-o", "toy.fa/f.bed") == "error: cannot write toy.fa: File exists"
