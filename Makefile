@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+EXTRAS ?= test,lint
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The CPU build of torch is a tenth of the default one; where its index cannot be reached, PyPI's build serves.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -21,7 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13) and "sae-tracks needs Python 3.11 or 3.12: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --retries 0 --no-deps --constraint constraints.txt --extra-index-url $(TORCH_INDEX) torch
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,lint]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 demo: install

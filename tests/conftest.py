@@ -1,8 +1,13 @@
 """Where shared material is, and small things that many tests need."""
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
+
+os.environ["SLURM_CPUS_PER_TASK"] = "1"  # tests run side by side: each, and each command it starts, takes one CPU
+torch.set_num_threads(1)
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -100,8 +100,9 @@ def plan_extraction(
     regions, black_list = genome.merged(regions), genome.merged(black_list)
     windows = []
     for strand in read_strands:
-        sizes = {"window": window, "context": context}
-        windows += plan_windows(genome, regions, **sizes, read_strand=strand, sample=sample, seed=seed)
+        windows += plan_windows(
+            genome, regions, window=window, context=context, read_strand=strand, sample=sample, seed=seed
+        )
     per_shard = max(rows_per_shard // (window - context), 1)
     settings = {
         "format_version": FORMAT_VERSION,

@@ -95,7 +95,7 @@ def write_hub(
         raise SaeTracksError(f"two bigWigs of {tracks} differ only in letters that UCSC does not take: rename one")
     out = make_folder(tracks if out is None else out)
     position = highest(files[0].path)
-    name = assembly or _name(genome.path.name.split(".")[0])
+    name = _name(genome.path.name.split(".")[0]) if genome else str(assembly)
     where = _own_genome(out, name, genome, files, position) if genome else {"genome": name}
     stanzas = [_head(tracks, email), where, _composite(files), *(_track(file, out) for file in files)]
     _write(out / PAGE, _page(tracks, files))

@@ -43,7 +43,7 @@ def filter_sites(
     sites = _report(sites, sites[_overlap_any(sites, regions)], annotation, "the regions")
     if min_score is not None:
         sites = _report(sites, sites[sites["Score"] >= min_score], annotation, f"--min-score {min_score:g}")
-    frequency = sites.groupby(["Name", "Strand"], observed=True)["Start"].transform("size")
+    frequency = sites.groupby(["Name", "Strand"], observed=True)["Start"].transform("size").to_numpy()
     which = f"--min-instances {min_instances}"
     if frequency.max() == 1 and len(sites) > 1:
         which += " (every site has a name of its own: cut -f1-3 makes the file one concept)"

@@ -34,9 +34,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def extract(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Language model: hub id[@revision], folder or demo.")
-    ],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Language model: hub id[@revision], folder or demo.")],
     genome: GenomePath,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the shards.")],
     layer: Annotated[

@@ -10,6 +10,7 @@ from sae_tracks.errors import SaeTracksError
 
 if TYPE_CHECKING:
     from sae_tracks.genome import Genome
+    from sae_tracks.reading import ReadStrand
     from sae_tracks.regions import GenomicRegion
     from sae_tracks.source import Source
 
@@ -29,17 +30,17 @@ class ReadStrands(StrEnum):
     both = "both"
 
     @property
-    def each(self) -> list[str]:
-        return ["+", "-"] if self is ReadStrands.both else [self.value]
+    def each(self) -> "list[ReadStrand]":
+        if self is ReadStrands.both:
+            return ["+", "-"]
+        return ["+"] if self is ReadStrands.forward else ["-"]
 
 
 SaePath = Annotated[str, typer.Argument(metavar="SAE", help="SAE directory, or a hub id.")]
 GenomePath = Annotated[Path, typer.Argument(metavar="GENOME", help="FASTA, plain or bgzip.")]
 ModelOption = Annotated[
     str | None,
-    typer.Option(
-        "--model", "-m", help="Language model: hub id[@revision], folder or demo (default: the SAE's own)."
-    ),
+    typer.Option("--model", "-m", help="Language model: hub id[@revision], folder or demo (default: the SAE's own)."),
 ]
 RegionOption = Annotated[
     list[str] | None,

@@ -51,6 +51,8 @@ def train(
     dry_run: DryRunOption = False,
 ) -> None:
     """Train a sparse autoencoder, measure its features, and write an SAE directory that SAELens opens."""
+    if d_sae and expansion:
+        raise SaeTracksError("--d-sae and --expansion both say how many features: give one")
     from dataclasses import replace
 
     from sae_tracks.progress import counter
@@ -58,8 +60,6 @@ def train(
     from sae_tracks.training.presets import PRESETS
     from sae_tracks.training.sae import plan_training, time_step, train_sae
 
-    if d_sae and expansion:
-        raise SaeTracksError("--d-sae and --expansion both say how many features: give one")
     given = {"l1": l1, "lr": lr, "lr_warmup": lr_warmup, "expansion": expansion, "batch_size": batch_size}
     given["loss"] = loss.value if loss else None
     settings = replace(PRESETS[preset], **{name: value for name, value in given.items() if value is not None})

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.utils import cached_file
 from transformers.utils import logging as hf_logging
-from transformers.utils.hub import extract_commit_hash
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import bundled

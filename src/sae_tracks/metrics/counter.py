@@ -91,7 +91,7 @@ class Counter:
         row, base = self._rows(half, [self._labels.bases(b.region, b.readable, self._bases(b)) for b in blocks], blocks)
         first, _ = self._rows(half, [self._labels.instances(b.region, b.readable) for b in blocks], blocks)
         active = self._active(blocks)
-        bins = np.repeat(half, np.diff(active.indptr)) * active.shape[1] + active.indices
+        bins = np.repeat(half, np.diff(active.indptr)) * counts.active[strand, 0].size + active.indices
         for total, index in (
             (counts.bases[strand], half[readable]),
             (counts.labelled[strand], row),

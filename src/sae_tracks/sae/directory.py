@@ -70,7 +70,8 @@ def load_sae(path: str | Path) -> SAE:
     for key, expected in {"apply_b_dec_to_input": True, "normalize_activations": "none"}.items():
         if config.get(key) != expected:
             raise SaeTracksError(f"{folder}: {key} = {config.get(key)!r} is not supported; {expected!r} is")
-    sae = SAE(**_weights(folder / WEIGHTS, config), metadata=config.get("metadata", {}))
+    weights = _weights(folder / WEIGHTS, config)
+    sae = SAE(weights["W_enc"], weights["b_enc"], weights["W_dec"], weights["b_dec"], config.get("metadata", {}))
     sae.checksum = sha256(folder / WEIGHTS)
     if (folder / STATS).is_file():
         sae.stats = pd.read_parquet(folder / STATS)

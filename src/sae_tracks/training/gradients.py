@@ -25,6 +25,8 @@ class Gradients:
 
     Attributes
     ----------
+    gradient : SAE
+        Of the batch seen last, tensor by tensor.
     features, error : (n, d_sae), (n, d_in)
         Of the batch seen last: activations, and reconstruction minus input.
     """
@@ -35,8 +37,10 @@ class Gradients:
         self.backward = torch.empty_like(self.features)
         self.error = sae.b_dec.new_empty(batch_size, sae.d_in)
         self.ones = sae.b_enc.new_ones(batch_size)
-        for parameter in (sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec):
-            parameter.grad = torch.zeros_like(parameter)
+        zeros = torch.zeros_like
+        self.gradient = SAE(zeros(sae.W_enc), zeros(sae.b_enc), zeros(sae.W_dec), zeros(sae.b_dec))
+        for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
+            getattr(sae, name).grad = getattr(self.gradient, name)
 
     @torch.no_grad()
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -63,14 +67,14 @@ class Gradients:
 
     def _decoder_gradients(self, f: torch.Tensor, out: torch.Tensor) -> None:
         """From ``out``, the gradient with respect to the reconstruction; leaves that of the features in `backward`."""
-        sae, back = self.sae, self.backward
-        torch.mm(f.T, out, out=sae.W_dec.grad)
-        torch.sum(out, 0, out=sae.b_dec.grad)
-        torch.mm(out, sae.W_dec.T, out=back).add_(self.l1 / len(f))
+        gradient, back = self.gradient, self.backward
+        torch.mm(f.T, out, out=gradient.W_dec)
+        torch.sum(out, 0, out=gradient.b_dec)
+        torch.mm(out, self.sae.W_dec.T, out=back).add_(self.l1 / len(f))
         torch.ops.aten.threshold_backward.grad_input(back, f, 0, grad_input=back)
 
     def _encoder_gradients(self, x: torch.Tensor) -> None:
-        sae, back = self.sae, self.backward
-        torch.mv(back.T, self.ones, out=sae.b_enc.grad)
-        torch.mm(x.T, back, out=sae.W_enc.grad).addr_(sae.b_dec, sae.b_enc.grad, alpha=-1)
-        sae.b_dec.grad.sub_(sae.W_enc @ sae.b_enc.grad)
+        gradient, back = self.gradient, self.backward
+        torch.mv(back.T, self.ones, out=gradient.b_enc)
+        torch.mm(x.T, back, out=gradient.W_enc).addr_(self.sae.b_dec, gradient.b_enc, alpha=-1)
+        gradient.b_dec -= self.sae.W_enc @ gradient.b_enc

@@ -215,14 +215,13 @@ def cross_entropy(
     model.eval()
     window = model.config.max_seq_len - 2
     losses = []
-    for region in regions:
-        for stretch in genome.stretches(region.contig):
-            part = stretch.overlap(region)
-            for start in range(part.start, part.end, window // 2) if part else ():
-                end = min(start + window, part.end)
-                known = window // 2 if start > part.start else 1
-                if end - start > known:
-                    losses.append(_losses(model, genome.sequence(GenomicRegion(part.contig, start, end)))[known - 1 :])
+    parts = [s.overlap(region) for region in regions for s in genome.stretches(region.contig)]
+    for part in filter(None, parts):
+        for start in range(part.start, part.end, window // 2):
+            end = min(start + window, part.end)
+            known = window // 2 if start > part.start else 1
+            if end - start > known:
+                losses.append(_losses(model, genome.sequence(GenomicRegion(part.contig, start, end)))[known - 1 :])
     per_base = np.concatenate(losses)
     per_base = per_base[~np.isnan(per_base)]
     return float(per_base.mean(dtype=np.float64)), per_base

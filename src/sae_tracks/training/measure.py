@@ -52,8 +52,9 @@ def statistics(data: ActivationShards, device: torch.device) -> Statistics:
         A row is not finite, or all rows are the same.
     """
     rows = min(data.rows, STATISTICS_ROWS)
-    total = sum(x.sum(0, dtype=torch.float64) for x in _chunks(data, rows, device))
-    mean = total / rows
+    mean = torch.zeros(data.d_model, dtype=torch.float64, device=device)
+    for x in _chunks(data, rows, device):
+        mean += x.sum(0, dtype=torch.float64) / rows
     if not torch.isfinite(mean).all():
         raise SaeTracksError(f"{data.folder} holds activations that are NaN or infinite: extract them again")
     variance = sum((x - mean).square().sum().item() for x in _chunks(data, rows, device)) / rows

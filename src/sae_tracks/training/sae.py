@@ -185,7 +185,7 @@ def _steps(plan: TrainPlan, sae: SAE, mean: torch.Tensor, scale: float) -> Itera
         if not math.isfinite(reconstruction):
             raise SaeTracksError(f"the loss diverged at step {step:,}: lower --lr (it is {settings.lr:g})")
         fired[gradients.features.amax(0) > 0] = rows
-        tangent(sae.W_dec, gradients.of["W_dec"])
+        tangent(sae.W_dec, gradients.gradient.W_dec)
         adam.step()
         sae.W_dec /= sae.W_dec.norm(dim=1, keepdim=True)
         if step % LOG_EVERY and step not in (1, plan.steps):
