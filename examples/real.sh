@@ -28,7 +28,7 @@ sae-tracks train "$out/shuffled" -o "$out/sae" --tokens 3000000
 sae-tracks metrics "$out/sae" "$out/genome.fa.gz" "$sites" -r "$score" --min-instances 50 -o "$out/metrics"
 
 # tracks of the best features: the four bases and the five best motifs
-features=$(tail -n +2 "$out/metrics/metrics.tsv" | head -n 9 | cut -f 4 | sort -u | paste -sd, -)
+features=$(awk -F '\t' 'NR > 1 && NR < 11 { sub("f", "", $4); print $4 }' "$out/metrics/metrics.tsv" | sort -un | paste -sd, -)
 sae-tracks export-bigwig "$out/sae" "$out/genome.fa.gz" -r "$score" -f "$features" -o "$out/tracks"
 sae-tracks export-bed "$out/sae" "$out/genome.fa.gz" -r "$score" -f "$features" -o "$out/tracks/features.bed"
 sae-tracks hub "$out/tracks" --assembly hg19
@@ -37,4 +37,4 @@ sae-tracks plot scores "$out/metrics/metrics.tsv" -o "$out/figures/scores.png"
 cytosine=$(awk -F '\t' '$1 == "C" { sub("f", "", $4); print $4; exit }' "$out/metrics/metrics.tsv")
 sae-tracks plot activation "$out/sae" "$out/genome.fa.gz" -r chr22:20,300,001-20,300,500 -f "$cytosine" --base C \
     -o "$out/figures/activation.png"
-column -t -s "$(printf '\t')" "$out/metrics/metrics.tsv" | head -n 25
+head -n 25 "$out/metrics/metrics.tsv" | column -t -s "$(printf '\t')"

@@ -97,6 +97,7 @@ def test_what_was_written_is_loaded_and_says_where_it_comes_from(data, tmp_path)
     loaded = load_sae(tmp_path / "sae")
     for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
         assert torch.equal(getattr(loaded, name), getattr(sae, name))
+    assert loaded.checksum == sae.checksum != ""
     pd.testing.assert_frame_equal(loaded.stats, sae.stats)
     metadata = loaded.metadata
     assert metadata["lm"] == data.manifest["lm"] and metadata["genome"] == data.manifest["genome"]

@@ -205,12 +205,14 @@ def _cost(evaluation: "Evaluation", counter: "Counter", blocks: "Iterator[Featur
 
 def _show(best: "pd.DataFrame") -> None:
     """The head of the best features as a table on the screen."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"Best feature of {min(SHOWN, len(best))} of {len(best)} concepts, on the report half")
-    for name in ("concept", "TF", "site", "feature", "read", "threshold", "instances", "precision", "recall", "F1"):
-        table.add_column(name, justify="left" if name in ("concept", "TF", "feature") else "right")
+    title = f"Best feature of {min(SHOWN, len(best))} of {len(best)} concepts, on the report half"
+    table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))  # fits a terminal of 80 columns
+    for name in ("concept", "TF", "site", "feature", "read", "cut", "instances", "precision", "recall", "F1"):
+        table.add_column(name, justify="left" if name in ("concept", "TF", "feature") else "right", no_wrap=True)
     for row in best.head(SHOWN).itertuples():
         scores = (f"{score:.3f}" for score in (row.precision, row.recall, row.f1))
         names = (row.concept, row.tf, row.site_strand, row.feature, row.read_strand)

@@ -21,11 +21,12 @@ FORMAT_VERSION = 1
 
 
 def save_sae(sae: SAE, folder: Path) -> None:
-    """Write an SAE directory; ``cfg.json`` comes last, so a folder that has it is complete."""
+    """Write an SAE directory and note its checksum; ``cfg.json`` comes last: a folder that has it is complete."""
     make_folder(folder)
     (folder / CONFIG).unlink(missing_ok=True)
     with atomic(folder / WEIGHTS) as temporary:
         temporary.write_bytes(save({name: getattr(sae, name).contiguous() for name in NAMES}))
+    sae.checksum = sha256(folder / WEIGHTS)
     if sae.stats is not None:
         with atomic(folder / STATS) as temporary:
             sae.stats.to_parquet(temporary, index=False)
