@@ -18,7 +18,7 @@ def demo(
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
 ) -> None:
-    """The whole path on a small genome with known truth, in about four minutes on two cores; needs no network."""
+    """The whole path on a small genome with known truth, in two to four minutes on two cores; needs no network."""
     from sae_tracks.demo import run_demo
 
     use_threads(threads)
