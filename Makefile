@@ -27,6 +27,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install
 	@echo "== the demo: genome -> activations -> SAE -> tracks and scores, into demo/"
+	rm -rf demo
 	$(BIN)/sae-tracks demo -o demo
 
 test: install

@@ -60,7 +60,7 @@ def test_the_nucleotide_features_are_the_letters_in_both_directions():
     for strand, letter in {"+": "A", "-": "T"}.items():
         with toy_source(RECORDS, strands=[strand]) as (source, folder):
             (path,) = write_bigwigs(source, [A], folder / "tracks")
-            assert path.name == "f0.bw"
+            assert path.name == {"+": "f0.bw", "-": "f0.minus.bw"}[strand]
             for contig, sequence in RECORDS.items():
                 expected = [np.nan if base in "NR" else float(base == letter) for base in sequence]
                 np.testing.assert_array_equal(read_back(path, contig), expected)

@@ -76,3 +76,35 @@ def test_the_version_is_printed():
     from sae_tracks import __version__
 
     assert run("--version").stdout.strip() == f"sae-tracks {__version__}"
+
+
+def test_feature_lists_are_read_or_refused(tmp_path):
+    from sae_tracks.cli.options import parse_features
+    from sae_tracks.errors import SaeTracksError
+
+    (tmp_path / "list").write_text("f3\n4 5,6\n")
+    assert parse_features("357,f12,0-2") == [357, 12, 0, 1, 2]
+    assert parse_features(f"@{tmp_path / 'list'}") == [3, 4, 5, 6]
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for text in (
+        "",
+        "a",
+        "3-",
+        "-3",
+        "5-2",
+        "1.5",
+        f"@{tmp_path / 'binary'}",
+        f"@{tmp_path / 'none'}",
+        "0-99999999999",
+    ):
+        with pytest.raises(SaeTracksError):
+            parse_features(text)
+
+
+def test_a_device_that_is_none_is_refused():
+    from sae_tracks.errors import SaeTracksError
+    from sae_tracks.lm.load import resolve_device
+
+    assert resolve_device("cpu").type == "cpu"
+    with pytest.raises(SaeTracksError, match="auto, cpu or cuda"):
+        resolve_device("gpu")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from test_cli import run
-from toy import OneHotLM, identity_sae, random_dna, write_fasta
+from toy import OneHotLM, identity_sae, random_dna, unit_stats, write_fasta
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.lm import describe
@@ -64,7 +64,9 @@ BAD = [
     (lambda f: configure(f, architecture="topk"), "'topk' is not supported"),
     (lambda f: configure(f, apply_b_dec_to_input=False), "apply_b_dec_to_input"),
     (lambda f: configure(f, normalize_activations="layer_norm"), "normalize_activations"),
-    (lambda f: pd.DataFrame({"feature": [0]}).to_parquet(f / "feature_stats.parquet"), "has 1 rows"),
+    (lambda f: unit_stats(1).to_parquet(f / "feature_stats.parquet"), "has 1 rows"),
+    (lambda f: pd.DataFrame({"feature": [0]}).to_parquet(f / "feature_stats.parquet"), "has no column"),
+    (lambda f: (f / "feature_stats.parquet").write_bytes(b"PAR1 cut"), "is damaged"),
 ]
 
 

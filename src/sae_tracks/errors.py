@@ -3,7 +3,3 @@
 
 class SaeTracksError(ValueError):
     """Bad input or an impossible request; its message is one line, printed as ``error: ...`` with exit status 1."""
-
-
-class SaeTracksWarning(UserWarning):
-    """Something that the user should know but that does not stop the work."""

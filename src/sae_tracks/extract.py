@@ -23,6 +23,7 @@ from sae_tracks.regions import GenomicRegion, Shard
 from sae_tracks.shards import (
     FORMAT_VERSION,
     LOCUS_BYTES,
+    MANIFEST,
     WINDOWS,
     ShardFile,
     open_shard,
@@ -217,6 +218,8 @@ def _written(plan: Extraction, out: Path, index: int) -> ShardFile | None:
 def _check_same(plan: Extraction, out: Path) -> None:
     """Refuse a folder whose plan is another."""
     if not (out / PLAN).exists():
+        if (out / MANIFEST).exists():
+            raise SaeTracksError(f"{out} holds shards that extract did not write; name another folder")
         return
     theirs = read_json(out / PLAN)
     for key, ours in plan.settings.items():

@@ -107,6 +107,8 @@ def metrics(
     from sae_tracks.metrics import annotation_checksums, evaluate_on, score_bed, write_tables
 
     sae, genome_path, annotations = _split(paths, bed)
+    if out.exists() and not out.is_dir():
+        raise SaeTracksError(f"cannot write {out}: it is a file; name a folder")
     filters = {"min_score": min_score, "min_instances": min_instances, "split": not no_split}
     if bed:
         if model or features or window_size or context is not None or read_strand is not ReadStrands.forward:

@@ -1,5 +1,6 @@
 """Arguments and options that several verbs share, so that a word means the same everywhere."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -77,14 +78,14 @@ def parse_features(text: str) -> list[int]:
     if text.startswith("@"):
         try:
             text = Path(text[1:]).read_text()
-        except OSError as error:
-            raise SaeTracksError(f"cannot read the feature list {text[1:]}: {error.strerror}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise SaeTracksError(f"cannot read the feature list {text[1:]}: {error}") from error
     ids: list[int] = []
     for word in text.replace(",", " ").split():
-        first, _, last = word.removeprefix("f").partition("-")
-        if not first.isdecimal() or (last and not last.isdecimal()):
+        match = re.fullmatch(r"f?(\d{1,7})(?:-(\d{1,7}))?", word)
+        if not match or int(match[2] or match[1]) < int(match[1]):
             raise SaeTracksError(f"cannot read feature {word!r}: write ids as 357,12 or 0-9")
-        ids += range(int(first), int(last or first) + 1)
+        ids += range(int(match[1]), int(match[2] or match[1]) + 1)
     if not ids:
         raise SaeTracksError("no feature asked for: write ids as 357,12 or 0-9")
     return ids
@@ -106,6 +107,13 @@ def parse_black_list(genome: "Genome", bed: Path | None) -> "list[GenomicRegion]
     return read_regions(bed, genome, skip_unknown=True) if bed else []
 
 
+def _granted() -> int:
+    """CPUs of the affinity mask, or of the machine where there is none (macOS)."""
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def use_threads(threads: int | None) -> int:
     """Give torch `threads` threads; by default those the scheduler or the affinity mask grants."""
     import os
@@ -113,7 +121,7 @@ def use_threads(threads: int | None) -> int:
     import torch
 
     granted = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("NSLOTS") or ""
-    threads = threads or (int(granted) if granted.isdecimal() else len(os.sched_getaffinity(0)))
+    threads = threads or (int(granted) if granted.isdecimal() else _granted())
     torch.set_num_threads(threads)
     return threads
 

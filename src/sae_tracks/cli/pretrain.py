@@ -22,7 +22,7 @@ def pretrain(
     size: Annotated[str, typer.Option(help="nano (0.9 M parameters), tiny or small-32k.")] = "nano",
     steps: Annotated[int, typer.Option(min=0, help="Optimizer steps; 0 saves an untrained model.")] = 4000,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a step.")] = 16,
-    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-3,
+    lr: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 3e-3,
     held_out: Annotated[Path | None, typer.Option(help="BED file: never trained on, its loss is reported.")] = None,
     seed: SeedOption = 0,
     threads: ThreadsOption = None,

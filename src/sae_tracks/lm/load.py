@@ -1,6 +1,7 @@
 """Load a gene language model and read it at one layer."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -76,6 +77,8 @@ def weights_checksum(model: torch.nn.Module) -> str:
 
 def resolve_device(device: str) -> torch.device:
     """``auto`` is CUDA where there is one, else the CPU."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise SaeTracksError(f"--device {device}: it is auto, cpu or cuda")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():

@@ -17,6 +17,7 @@ from sae_tracks.sae.model import SAE
 
 WEIGHTS, CONFIG, STATS = "sae_weights.safetensors", "cfg.json", "feature_stats.parquet"
 NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
+COLUMNS = ("feature", "max", "mean", "density", "dead")
 FORMAT_VERSION = 1
 
 
@@ -75,7 +76,12 @@ def load_sae(path: str | Path) -> SAE:
     sae = SAE(weights["W_enc"], weights["b_enc"], weights["W_dec"], weights["b_dec"], config.get("metadata", {}))
     sae.checksum = sha256(folder / WEIGHTS)
     if (folder / STATS).is_file():
-        sae.stats = pd.read_parquet(folder / STATS)
+        try:
+            sae.stats = pd.read_parquet(folder / STATS)
+        except (OSError, ValueError) as error:  # pyarrow's errors are among these
+            raise SaeTracksError(f"{folder / STATS} is damaged: {error}") from error
+        if missing := set(COLUMNS) - set(sae.stats.columns):
+            raise SaeTracksError(f"{folder / STATS} has no column {min(missing)!r}")
         if len(sae.stats) != sae.d_sae:
             raise SaeTracksError(f"{folder / STATS} has {len(sae.stats)} rows; the SAE has {sae.d_sae} features")
     return sae

@@ -18,10 +18,10 @@ PEAK_SPAN = 100_000  # bases searched base by base for the highest
 
 
 def track_name(feature: int, read_strand: str, read_strands: Sequence[str]) -> str:
-    """``f357``; with both read strands ``f357.plus`` and ``f357.minus``."""
+    """``f357``; with both read strands ``f357.plus`` and ``f357.minus``, of ``-`` alone ``f357.minus``."""
     from sae_tracks.sae.model import feature_name
 
-    return feature_name(feature) + (STRAND_SUFFIX[read_strand] if len(read_strands) > 1 else "")
+    return feature_name(feature) + (STRAND_SUFFIX[read_strand] if list(read_strands) != ["+"] else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,8 +100,8 @@ def pretrain(
                 journal.flush()
             if (step + 1) % settings.save_every == 0:
                 _save_checkpoint(folder, model, optimizer, step + 1, settings)
-    held_out_loss = cross_entropy(model, genome, held_out)[0] if held_out else None
     save_model(model, folder)
+    held_out_loss = cross_entropy(model.float(), genome, held_out)[0] if held_out else None
     (folder / CHECKPOINT).unlink(missing_ok=True)
     write_provenance(
         folder,
@@ -222,8 +222,10 @@ def cross_entropy(
             known = window // 2 if start > part.start else 1
             if end - start > known:
                 losses.append(_losses(model, genome.sequence(GenomicRegion(part.contig, start, end)))[known - 1 :])
-    per_base = np.concatenate(losses)
+    per_base = np.concatenate([np.empty(0, np.float32), *losses])
     per_base = per_base[~np.isnan(per_base)]
+    if not len(per_base):
+        raise SaeTracksError("the held-out regions hold no base to score: all are N, or alone between N")
     return float(per_base.mean(dtype=np.float64)), per_base
 
 
