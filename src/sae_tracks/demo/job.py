@@ -10,6 +10,7 @@ import pandas as pd
 from sae_tracks.demo.genome import DemoGenome, make_genome
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.extract import extract, plan_extraction
+from sae_tracks.features import run
 from sae_tracks.figures import plot_activation, plot_scores, save_figure
 from sae_tracks.files import write_provenance
 from sae_tracks.genome import Genome
@@ -108,8 +109,7 @@ def score(source: Source, made: DemoGenome, out: Path) -> pd.DataFrame:
     """Count all features against the truth, and write the tables."""
     evaluation = evaluate_on(source.genome, [made.truth], source.regions)
     counter_ = Counter(evaluation, THRESHOLDS, [source.sae.cutoffs(t, "max") for t in THRESHOLDS])
-    for block in source.blocks():
-        counter_.add(block)
+    run(source.blocks(), counter_)
     table = write_tables(counter_.counts(), out)
     write_provenance(out, **source.provenance(), annotations=annotation_checksums([made.truth]))
     return table
