@@ -4,8 +4,9 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 
 from sae_tracks.lm.configuration import HyenaDNAConfig
 from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM, HyenaDNAModel
-from sae_tracks.lm.load import HyenaDNAReader, load_causal_lm, load_lm, quiet_transformers
+from sae_tracks.lm.load import load_causal_lm, load_lm, quiet_transformers
 from sae_tracks.lm.protocol import GeneLM, describe
+from sae_tracks.lm.reader import HyenaDNAReader
 from sae_tracks.lm.tokens import HyenaDNATokenizer, base_tokens
 
 AutoConfig.register("hyenadna", HyenaDNAConfig)

@@ -1,11 +1,8 @@
 """Load a gene language model and read it at one layer."""
 
-import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -17,62 +14,9 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import bundled
 from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM
 from sae_tracks.lm.protocol import GeneLM
-from sae_tracks.lm.tokens import base_tokens
+from sae_tracks.lm.reader import HyenaDNAReader
 
 DEMO = "demo"
-SPECIAL_TOKENS = 2  # max_seq_len counts them: 32,770 tokens are 32,768 bases
-
-
-class HyenaDNAReader:
-    """HyenaDNA at one layer, as a `GeneLM`: only the blocks needed are run.
-
-    Parameters
-    ----------
-    model : HyenaDNAForCausalLM
-        In evaluation mode.
-    layer : int
-        1-based block whose output is read = ``hidden_states[layer]``.
-    model_id, revision : str
-        Where the model came from.
-    """
-
-    architecture = "hyenadna"
-
-    def __init__(
-        self, model: HyenaDNAForCausalLM, layer: int, model_id: str = "unnamed", revision: str | None = None
-    ) -> None:
-        n = model.config.n_layer
-        if not 1 <= layer <= n:
-            raise SaeTracksError(f"no layer {layer} in {model_id}: it has layers 1 to {n} (the outputs of its blocks)")
-        self.model = model.eval().requires_grad_(False)
-        self.layer, self.model_id, self.revision = layer, model_id, revision
-        self.hook_name = f"hyena.backbone.layers.{layer - 1}"
-        self.d_model = model.config.d_model
-        self.max_length = max(model.config.max_seq_len - SPECIAL_TOKENS, 1)
-        self.checksum = weights_checksum(model)
-        self._spectra = lru_cache(maxsize=2)(self._compute_spectra)  # full windows, and the last of a stretch
-
-    def _compute_spectra(self, length: int) -> list[torch.Tensor]:
-        return self.model.hyena.backbone.spectra(length, self.layer)
-
-    @torch.inference_mode()
-    def activations(self, sequence: bytes) -> torch.Tensor:
-        """See `GeneLM.activations`."""
-        if not 1 <= len(sequence) <= self.max_length:
-            raise SaeTracksError(f"{len(sequence):,} bases; {self.model_id} reads 1 to {self.max_length:,} at once")
-        ids = torch.from_numpy(base_tokens(sequence))[None].to(self.model.device)
-        backbone = self.model.hyena.backbone
-        stream = backbone.residuals(backbone.embeddings(ids), self._spectra(len(sequence)))
-        return next(islice(stream, self.layer, None))[0].cpu()
-
-
-def weights_checksum(model: torch.nn.Module) -> str:
-    """SHA-256 over names, shapes and fp32 bytes of the parameters, whatever file they came from."""
-    digest = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
-        digest.update(f"{name} {tuple(parameter.shape)}\n".encode())
-        digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def resolve_device(device: str) -> torch.device:
