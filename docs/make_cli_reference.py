@@ -26,7 +26,7 @@ def page() -> str:
     parts = ["# Command line\n\nWritten by `make docs` from the help texts.\n"]
     parts.append(f"```text\n{help_text()}\n```\n")
     for name, command in get_command(app).commands.items():
-        for words in [(name, sub) for sub in getattr(command, "commands", {})] or [(name,)]:
+        for words in [(name,), *((name, sub) for sub in getattr(command, "commands", {}))]:
             parts.append(f"## {' '.join(words)}\n\n```text\n{help_text(*words)}\n```\n")
     return "\n".join(parts)
 

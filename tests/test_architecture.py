@@ -13,15 +13,28 @@ ROOT = Path(sae_tracks.__file__).parent
 FLOORS = [
     {"errors", "regions", "files", "progress"},
     {"genome", "shards", "lm", "sae"},
-    {"annotations", "reading"},
+    {"annotations", "reading", "windows", "golden"},
     {"features", "source", "extract", "shuffle", "training"},
-    {"tracks", "metrics"},
+    {"tracks", "metrics", "seams"},
     {"figures", "hub", "igv"},
-    {"demo"},
+    {"demo", "fetch"},
     {"cli", "__main__"},
 ]
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
-NO_TORCH = {"errors", "regions", "files", "progress", "genome", "annotations", "tracks", "metrics", "hub", "igv"}
+NO_TORCH = {
+    "errors",
+    "regions",
+    "files",
+    "progress",
+    "genome",
+    "annotations",
+    "tracks",
+    "metrics",
+    "seams",
+    "hub",
+    "igv",
+    "fetch",
+}
 HEAVY = {"torch", "transformers", "pandas", "numpy", "scipy", "pyranges", "matplotlib", "pysam", "pyarrow"}
 
 

@@ -26,6 +26,7 @@ def commands():
 
 
 COMMANDS = commands()
+FETCHES = {f"fetch {what}" for what in ("model", "genome", "jaspar-matrices", "jaspar-sites")}
 
 
 def run(*words, **how):
@@ -36,7 +37,7 @@ def run(*words, **how):
 
 def test_the_verbs_of_the_path_are_there():
     verbs = {"extract", "shuffle", "train", "export-bigwig", "export-bed", "metrics", "hub", "igv", "pretrain", "demo"}
-    assert verbs | {"plot activation", "plot scores"} == set(COMMANDS)
+    assert verbs | {"plot activation", "plot scores", "check-model", "check-seams"} | FETCHES == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -32,6 +32,7 @@ def reading_of(n, d_in=8, seed=0, first=0, strand="+"):
         strand,
         rng.random(n) < 0.9,
         context if strand == "+" else context[::-1].copy(),
+        np.ones(n, bool),
         torch.from_numpy(rng.standard_normal((n, d_in)).astype(np.float32)),
     )
 
@@ -75,6 +76,7 @@ def test_clipped_readings_and_subsets_of_features_give_the_same_bits(data):
         region=GenomicRegion("a", 1000 + start, 1000 + end),
         readable=whole.readable[start:end],
         context=whole.context[start:end],
+        token_starts=whole.token_starts[start:end],
         activations=whole.activations[start:end],
     )
     full, _ = dense(stream_features([whole], sae), 1100)

@@ -1,6 +1,7 @@
 """FASTA access: formats, indexes, stretches, identity."""
 
 import hashlib
+import os
 import re
 
 import pytest
@@ -97,3 +98,34 @@ def test_reverse_complement_is_its_own_inverse(sequence):
 def test_reverse_complement_and_readable_bases_by_hand():
     assert reverse_complement(b"AACGTNRY") == b"RYNACGTT"
     assert readable_bases(b"ACGTNRU").tolist() == [True] * 4 + [False] * 3
+
+
+@pytest.mark.parametrize("name", ["g.fa", "g.bgz"])
+def test_an_index_older_than_its_fasta_is_used_if_it_fits_and_else_refused(tmp_path, name):
+    path = write_fasta(tmp_path / name, a="ACGT" * 100, b="GATTACA")
+    Genome(path)
+    old = path.stat().st_mtime - 60
+    os.utime(f"{path}.fai", (old, old))
+    assert Genome(path).sequence(GenomicRegion("b", 0, 7)) == b"GATTACA"
+
+    write_fasta(path, a="ACGT" * 90, b="GATTACA")
+    os.utime(f"{path}.fai", (old, old))
+    with pytest.raises(SaeTracksError, match=f"{name}: it has changed since it was indexed; delete {name}.fai"):
+        Genome(path)
+
+
+def test_a_fasta_cut_short_behind_its_index_is_refused_where_it_is_read(tmp_path):
+    path = write_fasta(tmp_path / "g.fa", a="ACGT" * 100)
+    Genome(path)
+    path.write_bytes(path.read_bytes()[:200])
+    new = path.stat().st_mtime + 60
+    os.utime(f"{path}.fai", (new, new))
+    with pytest.raises(SaeTracksError, match="ends before a:1-400"):
+        Genome(path).sequence(GenomicRegion("a", 0, 400))
+
+
+def test_rna_reads_as_dna_in_either_direction_and_keeps_its_own_m5(tmp_path):
+    genome = Genome(write_fasta(tmp_path / "r.fa", a="ACGUu"))
+    bases = genome.sequence(GenomicRegion("a", 0, 5))
+    assert bases == b"ACGTT" and reverse_complement(bases) == b"AACGT" and readable_bases(bases).all()
+    assert genome.m5("a") == hashlib.md5(b"ACGUU").hexdigest()

@@ -14,7 +14,7 @@ from toy import identity_sae
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, load_lm
 from sae_tracks.lm.protocol import describe
 from sae_tracks.sae import save_sae
-from sae_tracks.training.lm import save_model
+from sae_tracks.training.checkpoint import save_model
 
 COMMITS = {"main": "a" * 40, "v1": "b" * 40}
 SCRIPT = """

@@ -8,20 +8,18 @@ import pytest
 import torch
 from toy import random_dna, write_fasta
 
+from sae_tracks.cli.pretrain import Size
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome, reverse_complement
-from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, base_tokens, load_lm
+from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, base_tokens, load_causal_lm, load_lm
 from sae_tracks.regions import GenomicRegion
+from sae_tracks.training import checkpoint
 from sae_tracks.training import lm as module
-from sae_tracks.training.lm import (
-    PretrainSettings,
-    WindowSampler,
-    cross_entropy,
-    labels_of,
-    learning_rate,
-    new_model,
-    pretrain,
-)
+from sae_tracks.training.checkpoint import cut_log, save_model
+from sae_tracks.training.evaluate import NextBaseLM, cross_entropy, cross_entropy_per_base
+from sae_tracks.training.lm import PretrainSettings, labels_of, learning_rate, new_model, pretrain
+from sae_tracks.training.parts import parts_outside
+from sae_tracks.training.windows import WindowSampler
 
 SMALL = (16, 3, 64)  # d_model, blocks, bases
 
@@ -40,7 +38,7 @@ def genome(tmp_path_factory):
 
 def test_windows_come_from_either_strand_and_never_touch_what_is_held_out(genome):
     held_out = [GenomicRegion("a", 500, 600), GenomicRegion("b", 0, 50)]
-    sampler = WindowSampler(genome, 64, held_out)
+    sampler = WindowSampler(genome, parts_outside(genome, held_out), 64)
     allowed = {"a": [(0, 300), (400, 500), (600, 700)], "b": [(50, 200)]}
     text = {name: genome.sequence(GenomicRegion(name, 0, n)) for name, n in genome.lengths.items()}
     places = {
@@ -51,48 +49,167 @@ def test_windows_come_from_either_strand_and_never_touch_what_is_held_out(genome
     }
     rng, seen, reverse = np.random.default_rng(0), set(), 0
     for _ in range(3000):
-        window = sampler._draw(rng)
+        region, flipped = sampler._draw(rng)
+        window = sampler._read(region, flipped)
         if window not in places:
             window, reverse = reverse_complement(window), reverse + 1
+            assert flipped
         seen.add(places[window])
     assert {("a", 400), ("a", 436), ("a", 636), ("b", 50), ("b", 136)} <= seen, "the borders can be drawn"
     assert 1300 < reverse < 1700
 
 
 def test_a_batch_is_a_function_of_seed_and_step(genome):
-    sampler = WindowSampler(genome, 64, [])
+    sampler = WindowSampler(genome, parts_outside(genome, []), 64)
     assert np.array_equal(sampler.batch(4, 1, 7), sampler.batch(4, 1, 7))
     assert not np.array_equal(sampler.batch(4, 1, 7), sampler.batch(4, 1, 8))
     assert not np.array_equal(sampler.batch(4, 1, 7), sampler.batch(4, 2, 7))
 
 
+def test_shares_of_a_batch_are_its_windows(genome):
+    sampler = WindowSampler(genome, parts_outside(genome, []), 64)
+    whole = sampler.batch(5, 1, 7)
+    for rank in range(3):
+        assert np.array_equal(sampler.batch(5, 1, 7, slice(rank, None, 3)), whole[rank::3])
+
+
 def test_a_genome_without_room_for_a_window_is_refused(genome):
     with pytest.raises(SaeTracksError, match="no stretch of 1,000 bases"):
-        WindowSampler(genome, 1000, [])
+        WindowSampler(genome, parts_outside(genome, []), 1000)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_weights(genome, small, tmp_path):
-    pretrain(genome, tmp_path / "whole", small)
+class Killed(BaseException):
+    """Not an error that anything catches."""
 
-    class Killed(Exception):
-        pass
 
-    def killer(step, loss):
-        if step == 8:
+def kill_at(step):
+    def killer(now, loss):
+        if now == step:
             raise Killed
 
+    return killer
+
+
+def interrupted(genome, folder, settings, step, **where):
     with pytest.raises(Killed):
-        pretrain(genome, tmp_path / "parts", small, on_step=killer)
-    assert not (tmp_path / "parts" / "model.safetensors").exists()
-    with pytest.raises(SaeTracksError, match="other settings"):
-        pretrain(genome, tmp_path / "parts", replace(small, lr=1e-4))
+        pretrain(genome, folder, settings, on_step=kill_at(step), **where)
+    return folder
+
+
+def payload(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+def steps_logged(folder):
+    return [json.loads(line)["step"] for line in (folder / "train_log.jsonl").read_text().splitlines()]
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights_and_log(genome, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOG_EVERY", 2)
+    pretrain(genome, tmp_path / "whole", small)
+    parts = interrupted(genome, tmp_path / "parts", small, 8)
+    assert not (parts / "model.safetensors").exists()
+    assert steps_logged(parts) == [2, 4, 6, 8]
+    with (parts / "train_log.jsonl").open("a") as journal:
+        journal.write('{"step": 1')  # the kill came in the middle of a line
     steps = []
-    pretrain(genome, tmp_path / "parts", small, on_step=lambda step, loss: steps.append(step))
+    pretrain(genome, parts, small, on_step=lambda step, loss: steps.append(step))
 
     assert steps == list(range(6, 13))
-    whole, parts = (tmp_path / name / "model.safetensors" for name in ("whole", "parts"))
-    assert whole.read_bytes() == parts.read_bytes()
-    assert not (tmp_path / "parts" / "checkpoint.pt").exists()
+    assert payload(tmp_path / "whole") == payload(parts)
+    assert steps_logged(parts) == steps_logged(tmp_path / "whole") == [2, 4, 6, 8, 10, 12]
+    assert not (parts / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("where", ["save_model", "score_held_out", "write_provenance"])
+def test_a_run_killed_after_its_last_step_goes_on_to_the_same_weights(genome, small, tmp_path, monkeypatch, where):
+    held_out = [GenomicRegion("b", 0, 100)]
+    pretrain(genome, tmp_path / "whole", small, held_out=held_out)
+
+    def killer(*args, **named):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, where, killer)
+        with pytest.raises(Killed):
+            pretrain(genome, tmp_path / "parts", small, held_out=held_out)
+    pretrain(genome, tmp_path / "parts", small, held_out=held_out, on_step=kill_at(12))
+    assert payload(tmp_path / "whole") == payload(tmp_path / "parts")
+
+
+def test_a_checkpoint_of_another_run_is_refused_with_what_differs(genome, small, tmp_path):
+    held_out = [GenomicRegion("b", 0, 100)]
+    folder = interrupted(genome, tmp_path / "lm", small, 8, held_out=held_out)
+    before = (folder / "checkpoint.pt").read_bytes()
+    other = Genome(write_fasta(tmp_path / "o.fa", a="ACGGT" * 60, b=random_dna(200, 1)))
+    with pytest.raises(SaeTracksError, match=r"other settings \(lr 0.003, now 0.0001\): name another folder"):
+        pretrain(genome, folder, replace(small, lr=1e-4), held_out=held_out)
+    with pytest.raises(SaeTracksError, match="a run with other genome"):
+        pretrain(other, folder, small, held_out=held_out)
+    with pytest.raises(SaeTracksError, match="a run with other held-out regions"):
+        pretrain(genome, folder, small, held_out=[GenomicRegion("b", 0, 101)])
+    assert (folder / "checkpoint.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "no zip", "other content"])
+def test_a_damaged_checkpoint_is_one_clear_line(genome, small, tmp_path, damage):
+    path = interrupted(genome, tmp_path / "lm", small, 6) / "checkpoint.pt"
+    whole = path.read_bytes()
+    if damage == "other content":
+        torch.save({"weights": torch.zeros(2)}, path)
+    else:
+        path.write_bytes({"empty": b"", "half": whole[: len(whole) // 2], "no zip": b"hello\n" * 100}[damage])
+    with pytest.raises(SaeTracksError, match=r"checkpoint.pt is not a whole checkpoint of this version: delete it"):
+        pretrain(genome, tmp_path / "lm", small)
+
+
+def test_a_finished_run_is_left_as_it_is_and_another_is_refused(genome, small, tmp_path):
+    held_out = [GenomicRegion("b", 0, 100)]
+    scores = pretrain(genome, tmp_path / "lm", small, held_out=held_out)
+    files = {path: path.read_bytes() for path in (tmp_path / "lm").iterdir()}
+    assert pretrain(genome, tmp_path / "lm", small, held_out=held_out, on_step=kill_at(1)) == scores
+    with pytest.raises(SaeTracksError, match=r"provenance.json is of a run with other settings"):
+        pretrain(genome, tmp_path / "lm", replace(small, seed=1), held_out=held_out)
+    with pytest.raises(SaeTracksError, match="other held-out regions"):
+        pretrain(genome, tmp_path / "lm", small)
+    assert {path: path.read_bytes() for path in (tmp_path / "lm").iterdir()} == files
+
+
+def test_a_model_from_elsewhere_is_not_overwritten(genome, small, tmp_path):
+    save_model(new_model("small", 3), tmp_path)
+    before = payload(tmp_path)
+    with pytest.raises(SaeTracksError, match="was not made by this run"):
+        pretrain(genome, tmp_path, small)
+    assert payload(tmp_path) == before
+
+
+def test_a_model_half_saved_never_stands_under_its_name(small, tmp_path, monkeypatch):
+    def killer(self, folder):
+        assert not (tmp_path / "model.safetensors").exists()
+        raise Killed
+
+    monkeypatch.setattr(checkpoint.HyenaDNATokenizer, "save_pretrained", killer)
+    with pytest.raises(Killed):
+        save_model(new_model("small", 3), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_saved_is_the_weights_in_half_precision(small, tmp_path):
+    model = new_model("small", 3)
+    save_model(model, tmp_path)
+    loaded, _ = load_causal_lm(str(tmp_path))
+    for (name, ours), theirs in zip(model.named_parameters(), loaded.parameters()):
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours.half().float(), theirs), name
+
+
+def test_the_log_is_cut_at_a_step(tmp_path):
+    cut_log(tmp_path, 5)
+    assert (tmp_path / "train_log.jsonl").read_text() == ""
+    lines = [f'{{"step": {step}}}\n' for step in (2, 4, 5, 6)]
+    (tmp_path / "train_log.jsonl").write_text("".join(lines))
+    cut_log(tmp_path, 5)
+    assert (tmp_path / "train_log.jsonl").read_text() == "".join(lines[:3])
 
 
 def test_training_learns_a_repeat_and_the_loss_is_that_of_the_saved_model(genome, small, tmp_path):
@@ -100,10 +217,17 @@ def test_training_learns_a_repeat_and_the_loss_is_that_of_the_saved_model(genome
     whole = Genome(write_fasta(tmp_path / "r.fa", a="ACGGT" * 60, b="ACGGT" * 200))
     before = pretrain(whole, tmp_path / "none", replace(small, steps=0), held_out=held_out)
     after = pretrain(whole, tmp_path / "lm", replace(small, steps=60, lr=1e-2), held_out=held_out)
-    assert before > 1.2
-    assert after < 0.3
+    assert before.nats_per_base > 1.2
+    assert after.nats_per_base < 0.3
     record = json.loads((tmp_path / "lm" / "provenance.json").read_text())
-    assert record["held_out_nats_per_base"] == after
+    assert record["held_out_scores"]["nats_per_base"] == after.nats_per_base
+    assert len(after.markov_nats_per_base) == 13
+    assert after.best_order > 2, "the repeat is five bases long"
+    assert (after.overlap.fraction, after.overlap.longest) == (1, 300)
+    saved, _ = load_causal_lm(str(tmp_path / "lm"))
+    assert after.nats_per_base == cross_entropy(NextBaseLM(saved), whole, held_out)[0]
+    assert record["bases_read"] == 60 * 4 * 64
+    assert record["seconds"] > 0
     assert record["held_out"] == ["a:1-300"]
     assert load_lm(tmp_path / "lm", layer=3).d_model == 16
 
@@ -112,9 +236,10 @@ def test_cross_entropy_scores_every_base_once_against_a_loop_over_bases(tmp_path
     genome = Genome(write_fasta(tmp_path / "g.fa", a=random_dna(50) + "R" + random_dna(40, 1) + "N" * 100 + "ACGT"))
     torch.manual_seed(0)
     model = HyenaDNAForCausalLM(HyenaDNAConfig(d_model=16, n_layer=2, max_seq_len=34)).eval()
-    mean, per_base = cross_entropy(model, genome, genome.whole)
+    mean, bases = cross_entropy(NextBaseLM(model), genome, genome.whole)
+    (per_base,) = cross_entropy_per_base(NextBaseLM(model), genome, genome.whole)
 
-    expected = []
+    expected = np.full(genome.lengths["a"], np.nan)
     for stretch in genome.stretches("a"):
         sequence = genome.sequence(stretch)
         for i in range(1, len(sequence)):
@@ -124,9 +249,10 @@ def test_cross_entropy_scores_every_base_once_against_a_loop_over_bases(tmp_path
             ids = torch.from_numpy(base_tokens(sequence[start:i]))[None]
             with torch.inference_mode():
                 logits = model(ids).logits[0, -1, 7:11].double()
-            expected.append(-logits.log_softmax(0)["ACGT".index(chr(sequence[i]))].item())
+            expected[stretch.start + i] = -logits.log_softmax(0)["ACGT".index(chr(sequence[i]))].item()
     np.testing.assert_allclose(per_base, expected, atol=1e-4)
-    assert mean == pytest.approx(np.mean(expected), abs=1e-5)
+    assert bases == np.isfinite(expected).sum() == 49 + 40 + 3
+    assert mean == pytest.approx(np.nanmean(expected), abs=1e-5)
 
 
 def test_only_bases_count_in_the_loss():
@@ -145,3 +271,7 @@ def test_the_schedule_rises_and_falls():
 def test_the_sizes_that_have_a_name():
     assert sum(p.numel() for p in new_model("nano", 0).parameters()) == 871_936
     assert module.SIZES["small-32k"] == (256, 4, 32768)
+
+
+def test_the_verb_lists_every_size():
+    assert {size.value for size in Size} == set(module.SIZES)

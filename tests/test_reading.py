@@ -12,8 +12,9 @@ from toy import OneHotLM, random_dna, write_fasta
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome, reverse_complement
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNAReader
-from sae_tracks.reading import plan_windows, read, window_sizes
+from sae_tracks.reading import read
 from sae_tracks.regions import GenomicRegion, Shard
+from sae_tracks.windows import Layout, Window, layout, plan_windows
 
 
 @st.composite
@@ -143,6 +144,67 @@ def test_the_minus_read_is_the_plus_read_of_the_reverse_complement(folder):
         assert (readable, context) == other[1:]
 
 
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 40), st.data())
+def test_layouts_keep_every_base_once_with_the_context_asked_for_on_either_side(window, data):
+    before = data.draw(st.integers(0, window - 1))
+    after = data.draw(st.integers(0, window - 1 - before))
+    laid = Layout(window, before, after, data.draw(st.integers(0, window - before - after - 1)))
+    length = data.draw(st.integers(1, 200))
+    kept, low = [], 0
+    for (start, end), (first, last) in laid.spans(length):
+        assert 0 <= start <= first < last <= end <= length and end - start <= window
+        kept += range(first, last)
+        assert first - start >= before or first == 0
+        assert end - last >= after or last == length
+        low += sum(i - start < before or end - 1 - i < after for i in range(first, last))
+    assert kept == list(range(length))
+    assert next(laid.spans(length))[0][1] == min(window - laid.shift, length)
+    region = lambda span: GenomicRegion("a", *span)  # noqa: E731
+    assert laid.low_context(Window(region(fed), region(k), "+") for fed, k in laid.spans(length)) == low
+
+
+class Codons(OneHotLM):
+    """Tokens of three bases, the rest of a sequence single; not causal."""
+
+    causal = False
+
+    def token_starts(self, sequence):
+        whole = len(sequence) // 3 * 3
+        return np.array([i % 3 == 0 or i >= whole for i in range(len(sequence))])
+
+    def activations(self, sequence):
+        starts = np.maximum.accumulate(np.where(self.token_starts(sequence), np.arange(len(sequence)), 0))
+        return super().activations(sequence)[starts]
+
+
+@pytest.mark.parametrize("strand", ["+", "-"])
+def test_a_model_that_is_not_causal_has_context_on_both_sides_and_tokens_begin_where_it_read_them(folder, strand):
+    genome = genome_of(folder, {"a": random_dna(100)})
+    readings = list(read(Codons(), genome, read_strand=strand, window=30, context=9))
+    kept = [(r.region.start, r.region.end) for r in readings]
+    plus = [(0, 26), (26, 47), (47, 68), (68, 89), (89, 100)]
+    assert kept == (plus if strand == "+" else [(100 - end, 100 - start) for start, end in plus[::-1]])
+    fed = [0, 21, 42, 63, 84]
+    expected = {at + i for at, (a, b) in zip(fed, plus) for i in range(0, 30, 3) if a <= at + i < b}
+    starts = {i for r in readings for i in range(r.region.start, r.region.end) if r.token_starts[i - r.region.start]}
+    assert starts == (expected if strand == "+" else {99 - i for i in expected})
+
+
+def test_bases_with_less_context_than_asked_for_can_be_masked(folder):
+    genome = genome_of(folder, {"a": random_dna(150) + "N" * 100 + random_dna(20, 1)})
+
+    def masked(lm, strand="+"):
+        readings = read(lm, genome, read_strand=strand, window=50, context=20, min_context=8)
+        return [r.region.start + i for r in readings for i in np.flatnonzero(~r.readable).tolist()]
+
+    assert masked(OneHotLM()) == [*range(8), *range(250, 258)]
+    assert masked(OneHotLM(), "-") == [*range(142, 150), *range(262, 270)]
+    assert masked(Codons()) == [*range(8), *range(142, 150), *range(250, 258), *range(262, 270)]
+    with pytest.raises(SaeTracksError, match="windows give 10 bases of context"):
+        list(read(Codons(), genome, window=50, context=20, min_context=11))
+
+
 def test_black_listed_bases_are_read_but_not_readable(folder):
     genome = genome_of(folder, {"a": random_dna(100)})
     black = [GenomicRegion("a", 0, 1), GenomicRegion("a", 60, 70), GenomicRegion("a", 65, 72)]
@@ -160,7 +222,7 @@ def test_regions_in_one_window_share_one_pass_of_the_model(folder):
 
 def test_a_sample_is_a_seeded_subset_of_the_windows(folder):
     genome = genome_of(folder, {"a": random_dna(1000)})
-    how = {"window": 50, "context": 10}
+    how = {"layout": Layout(50, 10)}
     whole = plan_windows(genome, **how)
     first = plan_windows(genome, **how, sample=5, seed=1)
     assert first == plan_windows(genome, **how, sample=5, seed=1) != plan_windows(genome, **how, sample=5, seed=2)
@@ -182,4 +244,18 @@ def test_activations_that_are_not_finite_are_refused(folder):
 @pytest.mark.parametrize(("window", "context"), [(0, None), (65, None), (10, 10), (10, -1)])
 def test_impossible_windows_are_refused(window, context):
     with pytest.raises(SaeTracksError):
-        window_sizes(64, window, context)
+        layout(OneHotLM(), window, context)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (OneHotLM(64), Layout(64, 32)),
+        (OneHotLM(1), Layout(1, 0)),
+        (OneHotLM(32768), Layout(32768, 8192)),
+        (Codons(31), Layout(31, 8, 7)),
+        (Codons(100_000), Layout(100_000, 4096, 4096)),
+    ],
+)
+def test_the_default_context_is_half_a_window_but_at_most_8192_bases(model, expected):
+    assert layout(model) == expected

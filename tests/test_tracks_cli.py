@@ -90,7 +90,7 @@ def test_export_hub_and_session(project, verb):
 @pytest.mark.parametrize("command, out", [(BIGWIG, "planned"), (BED, "planned.bed")])
 def test_a_dry_run_writes_nothing(project, verb, command, out):
     said = verb(*command, "-f", "3,12", "-o", out, "--dry-run")
-    assert out in said and "250 bases in 5 windows, 2 tracks; disk about" in said
+    assert out in said and "250 bases in 7 windows, 2 tracks; disk about" in said
     assert not (project / out).exists()
 
 
@@ -110,7 +110,7 @@ def test_a_wrong_request_leaves_nothing(project, verb, arguments, message):
 
 def test_an_sae_of_another_width_is_refused(project, verb):
     said = verb("export-bed", "narrow", "toy.fa", "-m", "lm", "-f", "3", "-o", "failed.bed")
-    assert said == "error: the SAE reads 8 channels; lm has 16"
+    assert said == f"error: the SAE reads 8 channels; {project / 'lm'} has 16"
     assert not (project / "failed.bed").exists()
 
 

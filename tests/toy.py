@@ -19,7 +19,7 @@ class OneHotLM:
     """
 
     model_id, revision, checksum, architecture = "one-hot", None, "one-hot", "toy"
-    layer, hook_name, d_model = 3, "toy", 6
+    layer, hook_name, d_model, causal = 3, "toy", 6, True
 
     def __init__(self, max_length: int = 64) -> None:
         self.max_length = max_length
@@ -34,6 +34,9 @@ class OneHotLM:
         out[:, 4] = np.arange(len(letters)) / 1000
         out[1:, 5] = letters[:-1] == ord("C")
         return torch.from_numpy(out)
+
+    def token_starts(self, sequence: bytes) -> np.ndarray:
+        return np.ones(len(sequence), bool)
 
 
 def identity_sae(d: int = 6, **metadata) -> SAE:

@@ -18,7 +18,7 @@ from sae_tracks.files import atomic, make_folder, read_json, write_json, write_p
 from sae_tracks.genome import Genome
 from sae_tracks.lm.protocol import GeneLM, describe
 from sae_tracks.progress import counter
-from sae_tracks.reading import WHOLE, ReadStrand, Window, plan_windows, read_windows, window_sizes
+from sae_tracks.reading import read_windows
 from sae_tracks.regions import GenomicRegion, Shard
 from sae_tracks.shards import (
     FORMAT_VERSION,
@@ -31,6 +31,7 @@ from sae_tracks.shards import (
     write_manifest,
     write_shard,
 )
+from sae_tracks.windows import WHOLE, ReadStrand, Window, check_min_context, layout, plan_windows
 
 PLAN = "plan.json"
 ROWS_PER_SHARD = 1 << 20
@@ -49,6 +50,8 @@ class Extraction:
         All of them: of the forward read ascending, then of the reverse read ascending. A window's id is its index.
     black_list : list of GenomicRegion
         Bases that give no row.
+    min_context : int
+        Bases with less context give no row.
     windows_per_shard : int
         Windows a shard file.
     settings : dict
@@ -59,6 +62,7 @@ class Extraction:
     genome: Genome
     windows: list[Window]
     black_list: list[GenomicRegion]
+    min_context: int
     windows_per_shard: int
     settings: dict[str, Any]
 
@@ -79,6 +83,7 @@ def plan_extraction(
     read_strands: Sequence[ReadStrand] = ("+",),
     window: int | None = None,
     context: int | None = None,
+    min_context: int = 0,
     sample: int | None = None,
     seed: int = 0,
     black_list: Iterable[GenomicRegion] = (),
@@ -88,7 +93,7 @@ def plan_extraction(
 
     Parameters
     ----------
-    lm, genome, regions, window, context, black_list
+    lm, genome, regions, window, context, min_context, black_list
         As in `sae_tracks.reading.read`.
     read_strands : sequence of "+" and "-"
         Directions to read in.
@@ -97,30 +102,31 @@ def plan_extraction(
     rows_per_shard : int
         About how many rows a shard file holds; it holds whole windows.
     """
-    window, context = window_sizes(lm.max_length, window, context)
+    laid = layout(lm, window, context)
+    check_min_context(laid, min_context)
     regions, black_list = genome.merged(regions), genome.merged(black_list)
     windows = []
     for strand in read_strands:
-        windows += plan_windows(
-            genome, regions, window=window, context=context, read_strand=strand, sample=sample, seed=seed
-        )
-    per_shard = max(rows_per_shard // (window - context), 1)
+        windows += plan_windows(genome, regions, layout=laid, read_strand=strand, sample=sample, seed=seed)
+    per_shard = max(rows_per_shard // laid.step, 1)
     settings = {
         "format_version": FORMAT_VERSION,
         "shuffled": False,
         "lm": describe(lm),
-        "window": window,
-        "context": context,
+        "window": laid.window,
+        "context": laid.context,
+        "min_context": min_context,
         "read_strands": list(read_strands),
         "windows": len(windows),
         "windows_sha256": _digest(_bed_lines(windows)),
         "windows_per_shard": per_shard,
         "bases": sum(len(w.kept) for w in windows),
+        "low_context": laid.low_context(windows),
         "black_list_sha256": _digest(map(str, black_list)) if black_list else None,
         "seed": seed if sample is not None else None,
         "genome": genome.identity(dict.fromkeys(w.kept.contig for w in windows)),
     }
-    return Extraction(lm, genome, windows, black_list, per_shard, settings)
+    return Extraction(lm, genome, windows, black_list, min_context, per_shard, settings)
 
 
 def _bed_lines(windows: Sequence[Window]) -> Iterable[str]:
@@ -180,9 +186,9 @@ def _read_shard(plan: Extraction, index: int, advance) -> tuple[NDArray[np.float
     capacity = sum(len(window.kept) for window in windows)
     rows, loci = np.empty((capacity, plan.lm.d_model), np.float16), np.empty((capacity, 2), np.int32)
     done = 0
-    readings = read_windows(plan.lm, plan.genome, windows, plan.black_list)
+    readings = read_windows(plan.lm, plan.genome, windows, plan.black_list, plan.min_context)
     for window_id, reading in enumerate(readings, index * plan.windows_per_shard):
-        offsets = np.flatnonzero(reading.readable)
+        offsets = np.flatnonzero(reading.readable & reading.token_starts)
         kept = reading.activations[torch.from_numpy(offsets)]
         _check_range(kept, reading.region)
         end = done + len(offsets)

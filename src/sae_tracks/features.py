@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sae_tracks.reading import Reading, ReadStrand
+from sae_tracks.reading import Reading
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae.model import SAE
+from sae_tracks.windows import ReadStrand
 
 ROWS = 1024  # bases encoded at once
 COLUMNS = 512  # features encoded at once: the tile and its weights stay in the second-level cache

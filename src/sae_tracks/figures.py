@@ -1,4 +1,4 @@
-"""The paper's figures: a feature along the sequence, and how well features match annotations."""
+"""Figures: a feature along the sequence, how well features match annotations, and seams between windows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
@@ -15,11 +16,15 @@ from sae_tracks.features import FeatureBlock
 from sae_tracks.files import atomic
 from sae_tracks.genome import Genome, readable_bases
 from sae_tracks.regions import GenomicRegion
+from sae_tracks.seams import AGREEMENT
 
 NUCLEOTIDES = ("A", "T", "C", "G")
 SCORES = ("precision", "recall", "f1")
 COLORS = {"precision": "#0072B2", "recall": "#E69F00", "f1": "#009E73"}  # Okabe and Ito: safe for the colour-blind
 TRACK, BASE, UNREADABLE = "#D55E00", "#56B4E9", "#DDDDDD"
+DIFFERENCES = {"max": "#0072B2", "p95": "#E69F00", "mean": "#009E73"}
+STROKES = {"+": "-", "-": "--"}
+TICKS = (0, *(4**i for i in range(12)))  # contexts, in bases
 FORMATS = (".png", ".pdf", ".svg")
 MOST_BASES = 20_000  # more do not show on a page
 
@@ -122,6 +127,48 @@ def _bars(axes: Axes, labels: Sequence[str], rows: pd.DataFrame) -> None:
     axes.set_xticks(at, labels, rotation=45 if len(rows) > 4 else 0, ha="right" if len(rows) > 4 else "center")
     axes.set_ylim(0, 1.02)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def plot_seams(table: pd.DataFrame) -> Figure:
+    """Difference (A) and disagreement (B) of readings with little context and with much, against that context.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``seams.tsv``: one row a (read strand, bin of context). Bins in which nothing differs have no place on the
+        logarithmic axes and are left out.
+    """
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    names = {"max": "largest", "p95": "95 % of features", "mean": "mean"}
+    strands = list(table.groupby("read_strand", sort=False))
+    for strand, rows in strands:
+        read = f" ({strand})" if len(strands) > 1 else ""
+        _steps(right, rows, 1 - rows["jaccard"], color=TRACK, linestyle=STROKES[strand], label=f"active bases{read}")
+        for key, name in names.items():
+            style = {"color": DIFFERENCES[key], "linestyle": STROKES[strand], "label": name + read}
+            _steps(left, rows, rows[f"{key}_difference"], **style)
+    left.set_ylabel("absolute difference")
+    right.set_ylabel("1 - Jaccard index")
+    right.axhline(1 - AGREEMENT, color="black", linewidth=0.8, linestyle=":", label=f"Jaccard {AGREEMENT}")
+    for letter, axes in zip("AB", (left, right)):
+        axes.set_title(letter, loc="left", fontweight="bold")
+        axes.set(xscale="log", yscale="log", xlabel="context (bases)")
+        ticks = [start for start in table["context_from"].unique().tolist() if start in TICKS]
+        axes.set_xticks([start or 0.5 for start in ticks], [f"{start:,}" for start in ticks])
+        axes.xaxis.minorticks_off()
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=len(strands), frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    right.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    right.yaxis.set_major_formatter("{x:g}")
+    return figure
+
+
+def _steps(axes: Axes, rows: pd.DataFrame, values: pd.Series, **style: str) -> None:
+    """A level for each bin of context, on a logarithmic axis on which 0 lies at a half; no level where it is 0."""
+    edges = np.append(rows["context_from"].replace(0, 0.5), rows["context_to"].iloc[-1])
+    levels = values.where(values > 0).to_numpy()
+    axes.plot(edges, np.append(levels, levels[-1]), drawstyle="steps-post", **style)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

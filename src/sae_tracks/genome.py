@@ -1,6 +1,7 @@
 """A FASTA file: contigs, sequence, and where it can be read."""
 
 import hashlib
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.regions import GenomicRegion, merge_regions, parse_region, unknown_contig
 
+log = logging.getLogger(__name__)
 LONG_N_RUN = 100  # bases; an assembly gap, not a few unknown bases
 pysam.set_verbosity(0)  # htslib's own lines on stderr; its exceptions say the same
 CHUNK = 1 << 24  # bases fetched at once where a whole contig is walked
+OUTDATED = "it has changed since it was indexed; delete {0}.fai or run samtools faidx {0}"
 _COMPLEMENT = bytes.maketrans(b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv", b"TGCAANYRSWMKVHDBtgcaanyrswmkvhdb")
 _READABLE = np.isin(np.arange(256), np.frombuffer(b"ACGT", np.uint8))
 
@@ -49,9 +52,18 @@ class Genome:
         return Genome, (self.path,)
 
     def sequence(self, region: GenomicRegion) -> bytes:
-        """The bases of a region, upper case, forward strand."""
+        """The bases of a region, upper case, forward strand; RNA's U is read as T."""
+        return self._letters(region).replace(b"U", b"T")
+
+    def _letters(self, region: GenomicRegion) -> bytes:
         self.check(region)
-        return self._fasta.fetch(region.contig, region.start, region.end).encode("ascii").upper()
+        try:
+            letters = self._fasta.fetch(region.contig, region.start, region.end).encode("ascii").upper()
+        except (ValueError, OSError):
+            letters = b""
+        if len(letters) != len(region):
+            raise SaeTracksError(f"{self.path.name} ends before {region}: {OUTDATED.format(self.path.name)}")
+        return letters
 
     def check(self, region: GenomicRegion) -> None:
         """Raise where a region is not inside a contig of this genome."""
@@ -100,7 +112,7 @@ class Genome:
 
     def _chunks(self, contig: str) -> Iterator[bytes]:
         for start in range(0, self.lengths[contig], CHUNK):
-            yield self.sequence(GenomicRegion(contig, start, min(start + CHUNK, self.lengths[contig])))
+            yield self._letters(GenomicRegion(contig, start, min(start + CHUNK, self.lengths[contig])))
 
 
 def _long_runs(chunks: Iterable[bytes], letter: int, minimum: int) -> list[tuple[int, int]]:
@@ -129,19 +141,38 @@ def _open(path: Path) -> pysam.FastaFile:
         raise SaeTracksError(f"{path} is gzip, not bgzip, and cannot be read at random: gunzip -c it into bgzip")
     if head[:2] != b"\x1f\x8b" and head[:1] not in b">;":
         raise SaeTracksError(f"{path} is not FASTA: its first character is not '>'")
+    _check_index(path)
     try:
         return pysam.FastaFile(str(path))
     except (OSError, ValueError):
         return _open_with_private_index(path)
 
 
+def _check_index(path: Path) -> None:
+    """Refuse an index that is older than its FASTA and does not fit it."""
+    fai, gzi = Path(f"{path}.fai"), Path(f"{path}.gzi")
+    if not fai.exists() or fai.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+        return
+    log.info("checking %s, which is older than its FASTA (touch it to spare this)", fai.name)
+    with tempfile.TemporaryDirectory(prefix="sae-tracks-") as folder:
+        pairs = zip((fai, gzi), _index(path, Path(folder)))
+        if any(new.exists() and old.exists() and new.read_bytes() != old.read_bytes() for old, new in pairs):
+            raise SaeTracksError(f"{path.name}: {OUTDATED.format(path.name)}")
+
+
 def _open_with_private_index(path: Path) -> pysam.FastaFile:
     """For a FASTA in a folder that cannot be written: its index goes to a temporary folder of this process."""
     with tempfile.TemporaryDirectory(prefix="sae-tracks-") as folder:
-        fai, gzi = f"{folder}/{path.name}.fai", f"{folder}/{path.name}.gzi"
-        try:
-            pysam.faidx(str(path), "--fai-idx", fai, "--gzi-idx", gzi)
-            compressed = {"filepath_index_compressed": gzi} if Path(gzi).exists() else {}
-            return pysam.FastaFile(str(path), filepath_index=fai, **compressed)
-        except (OSError, ValueError, pysam.SamtoolsError) as error:
-            raise SaeTracksError(f"cannot read {path} as FASTA; `samtools faidx {path.name}` says why") from error
+        fai, gzi = _index(path, Path(folder))
+        compressed = {"filepath_index_compressed": str(gzi)} if gzi.exists() else {}
+        return pysam.FastaFile(str(path), filepath_index=str(fai), **compressed)
+
+
+def _index(path: Path, folder: Path) -> tuple[Path, Path]:
+    """Where a new .fai and, of a bgzip file, .gzi were written."""
+    fai, gzi = folder / "new.fai", folder / "new.gzi"
+    try:
+        pysam.faidx(str(path), "--fai-idx", str(fai), "--gzi-idx", str(gzi))
+    except (OSError, ValueError, pysam.SamtoolsError) as error:
+        raise SaeTracksError(f"cannot read {path} as FASTA; `samtools faidx {path.name}` says why") from error
+    return fai, gzi

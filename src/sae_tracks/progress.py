@@ -24,6 +24,23 @@ def counter(description: str, total: int) -> Iterator[Callable[[str], None]]:
         yield lambda state="": bar.update(task, advance=1, state=state)
 
 
+@contextmanager
+def byte_counter(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar of `total` bytes (0: unknown); call what it yields with the number of bytes done so far.
+
+    Nothing is drawn where stderr is not a terminal.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        bar.disable = not console.is_terminal
+        task = bar.add_task(description, total=total or None)
+        yield lambda done: bar.update(task, completed=done)
+
+
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
     """Yield the items while a bar of `total` steps advances by one each."""
     with counter(description, total) as advance:

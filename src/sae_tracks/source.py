@@ -8,10 +8,11 @@ from sae_tracks.features import FeatureBlock, stream_features
 from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, describe, load_lm
 from sae_tracks.progress import track
-from sae_tracks.reading import ReadStrand, plan_windows, read_windows, window_sizes
+from sae_tracks.reading import read_windows
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import SAE
 from sae_tracks.sae.directory import check_match
+from sae_tracks.windows import Layout, ReadStrand, Window, check_min_context, layout, plan_windows
 
 
 @dataclass
@@ -27,9 +28,11 @@ class Source:
     read_strands : sequence of "+" and "-"
         Directions to read in, one after the other.
     window, context : int, optional
-        See `sae_tracks.reading.window_sizes`.
+        See `sae_tracks.windows.layout`.
     black_list : list of GenomicRegion
         Bases that are never readable.
+    min_context : int
+        Bases with less context are not readable.
     """
 
     lm: GeneLM
@@ -40,23 +43,28 @@ class Source:
     window: int | None = None
     context: int | None = None
     black_list: list[GenomicRegion] = field(default_factory=list)
+    min_context: int = 0
     allow_mismatch: bool = False
+    layout: Layout = field(init=False)
 
     def __post_init__(self) -> None:
         check_match(self.sae, self.lm, allow_mismatch=self.allow_mismatch)
-        self.window, self.context = window_sizes(self.lm.max_length, self.window, self.context)
+        self.layout = layout(self.lm, self.window, self.context)
+        check_min_context(self.layout, self.min_context)
         self.regions = self.genome.merged(self.regions)
 
     def blocks(self, features: Iterable[int] | None = None) -> Iterator[FeatureBlock]:
         """The stream of feature blocks, one read strand after the other, with a progress bar over windows."""
         wanted = None if features is None else list(features)
         for strand in self.read_strands:
-            windows = plan_windows(
-                self.genome, self.regions, window=self.window, context=self.context, read_strand=strand
-            )
-            readings = read_windows(self.lm, self.genome, windows, self.black_list)
+            windows = self.windows(strand)
+            readings = read_windows(self.lm, self.genome, windows, self.black_list, self.min_context)
             watched = track(readings, f"reading {strand}", len(windows))
             yield from stream_features(watched, self.sae, features=wanted)
+
+    def windows(self, read_strand: ReadStrand) -> list[Window]:
+        """The windows of one read strand, ascending."""
+        return plan_windows(self.genome, self.regions, layout=self.layout, read_strand=read_strand)
 
     @property
     def contigs(self) -> list[str]:
@@ -71,17 +79,20 @@ class Source:
             "genome": {"path": str(self.genome.path), "contigs": self.genome.identity(self.contigs)},
             "regions": [str(region) for region in self.regions or ()],
             "read_strands": list(self.read_strands),
-            "window": self.window,
-            "context": self.context,
+            "window": self.layout.window,
+            "context": self.layout.context,
+            "min_context": self.min_context,
+            "low_context": sum(self.layout.low_context(self.windows(strand)) for strand in self.read_strands),
         }
 
 
-def sae_language_model(sae: SAE, model: str | None, device: str = "auto") -> GeneLM:
-    """The language model that an SAE was trained on, at its layer, or the one named instead."""
+def sae_language_model(sae: SAE, model: str | None, device: str = "auto", trust_remote_code: bool = False) -> GeneLM:
+    """The language model that an SAE was trained on, at its layer or module, or the one named instead."""
     trained = sae.metadata.get("lm", {})
-    layer = trained.get("layer", 3)
+    layer = trained.get("layer")
+    how = {"hook": trained.get("hook_name") if layer is None else None, "trust_remote_code": trust_remote_code}
     if model:
-        return load_lm(model, layer, device=device)
+        return load_lm(model, layer, device=device, **how)
     if "model" not in trained:
         raise SaeTracksError("this SAE does not say which language model it was trained on: name it with --model")
-    return load_lm(trained["model"], layer, revision=trained.get("revision"), device=device)
+    return load_lm(trained["model"], layer, revision=trained.get("revision"), device=device, **how)

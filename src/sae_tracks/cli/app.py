@@ -3,8 +3,22 @@
 import typer
 
 from sae_tracks import __version__
+from sae_tracks.cli import (
+    check_model,
+    check_seams,
+    export_bed,
+    export_bigwig,
+    extract,
+    fetch,
+    hub,
+    igv,
+    metrics,
+    plot,
+    pretrain,
+    shuffle,
+    train,
+)
 from sae_tracks.cli import demo as demo_verb
-from sae_tracks.cli import export_bed, export_bigwig, extract, hub, igv, metrics, plot, pretrain, shuffle, train
 
 app = typer.Typer(
     name="sae-tracks",
@@ -28,5 +42,20 @@ def sae_tracks(
     """Sparse autoencoder features of gene language models as genome tracks."""
 
 
-for verb in (extract, shuffle, train, export_bigwig, export_bed, metrics, hub, igv, plot, pretrain, demo_verb):
+for verb in (
+    fetch,
+    check_model,
+    extract,
+    shuffle,
+    train,
+    check_seams,
+    export_bigwig,
+    export_bed,
+    metrics,
+    hub,
+    igv,
+    plot,
+    pretrain,
+    demo_verb,
+):
     verb.add_to(app)

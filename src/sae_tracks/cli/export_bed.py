@@ -12,6 +12,7 @@ from sae_tracks.cli.options import (
     DryRunOption,
     FeaturesOption,
     GenomePath,
+    MinContextOption,
     MismatchOption,
     ModelOption,
     ReadStrands,
@@ -23,6 +24,7 @@ from sae_tracks.cli.options import (
     ScaleOption,
     ThreadsOption,
     ThresholdOption,
+    TrustRemoteCodeOption,
     WindowOption,
     open_source,
     parse_features,
@@ -52,9 +54,11 @@ def export_bed(
     model: ModelOption = None,
     window_size: WindowOption = None,
     context: ContextOption = None,
+    min_context: MinContextOption = 0,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     allow_mismatch: MismatchOption = False,
+    trust_remote_code: TrustRemoteCodeOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Intervals in which features are active, as sorted BED6: name f357, score 0 to 1000, strand the read strand."""
@@ -72,9 +76,11 @@ def export_bed(
         model=model,
         window_size=window_size,
         context=context,
+        min_context=min_context,
         device=device,
         threads=threads,
         allow_mismatch=allow_mismatch,
+        trust_remote_code=trust_remote_code,
     )
     if dry_run:
         typer.echo(f"1 BED file, {out}: {estimate(source, ids)}")

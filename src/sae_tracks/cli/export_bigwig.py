@@ -13,6 +13,7 @@ from sae_tracks.cli.options import (
     DryRunOption,
     FeaturesOption,
     GenomePath,
+    MinContextOption,
     MismatchOption,
     ModelOption,
     ReadStrands,
@@ -21,6 +22,7 @@ from sae_tracks.cli.options import (
     RegionsOption,
     SaePath,
     ThreadsOption,
+    TrustRemoteCodeOption,
     WindowOption,
     open_source,
     parse_features,
@@ -48,9 +50,11 @@ def export_bigwig(
     model: ModelOption = None,
     window_size: WindowOption = None,
     context: ContextOption = None,
+    min_context: MinContextOption = 0,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     allow_mismatch: MismatchOption = False,
+    trust_remote_code: TrustRemoteCodeOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Activations of features along the genome, one bigWig a feature and read strand."""
@@ -68,9 +72,11 @@ def export_bigwig(
         model=model,
         window_size=window_size,
         context=context,
+        min_context=min_context,
         device=device,
         threads=threads,
         allow_mismatch=allow_mismatch,
+        trust_remote_code=trust_remote_code,
     )
     if dry_run:
         expected = estimate(source, ids)

@@ -12,6 +12,9 @@ from sae_tracks.cli.options import (
     DeviceOption,
     DryRunOption,
     GenomePath,
+    HookOption,
+    LayerOption,
+    MinContextOption,
     ReadStrands,
     ReadStrandsOption,
     RegionOption,
@@ -19,6 +22,7 @@ from sae_tracks.cli.options import (
     SeedOption,
     ShardOption,
     ThreadsOption,
+    TrustRemoteCodeOption,
     WindowOption,
     parse_black_list,
     parse_regions,
@@ -34,12 +38,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def extract(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Language model: hub id[@revision], folder or demo.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Hub id, id@revision, folder, plug-in NAME:ARG or demo.")
+    ],
     genome: GenomePath,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the shards.")],
-    layer: Annotated[
-        int, typer.Option(min=1, help="Read after this block: 3 is hidden_states[3], the output of layers.2.")
-    ] = 3,
+    layer: LayerOption = None,
+    hook: HookOption = None,
     n_windows: Annotated[
         int | None, typer.Option("--n-windows", "-n", min=1, help="Windows to draw, a read strand (default: all).")
     ] = None,
@@ -49,22 +54,25 @@ def extract(
     read_strand: ReadStrandsOption = ReadStrands.forward,
     window_size: WindowOption = None,
     context: ContextOption = None,
+    min_context: MinContextOption = 0,
     seed: SeedOption = 0,
     shard: ShardOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
+    trust_remote_code: TrustRemoteCodeOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Store a language model's activations as shards for training; goes on where it was interrupted."""
     from sae_tracks import extract as library
     from sae_tracks.genome import Genome
     from sae_tracks.lm import load_lm
+    from sae_tracks.lm.protocol import place
     from sae_tracks.regions import parse_shard
 
     part = parse_shard(shard)
     use_threads(threads)
     fasta = Genome(genome)
-    lm = load_lm(model, layer, device=device)
+    lm = load_lm(model, layer, hook=hook, device=device, trust_remote_code=trust_remote_code)
     plan = library.plan_extraction(
         lm,
         fasta,
@@ -72,11 +80,12 @@ def extract(
         read_strands=read_strand.each,
         window=window_size,
         context=context,
+        min_context=min_context,
         sample=n_windows,
         seed=seed,
         black_list=parse_black_list(fasta, black_list),
     )
-    log.info("%s, layer %d: hidden_states[%d], the output of %s", model, layer, layer, lm.hook_name)
+    log.info("%s, %s", model, place(lm))
     if dry_run:
         e = library.estimate(plan, part)
         log.info("%d windows, %d bases, at most as many rows, in %d shards", e.windows, e.bases, e.shards)

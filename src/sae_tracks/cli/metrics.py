@@ -12,6 +12,7 @@ from sae_tracks.cli.options import (
     ContextOption,
     DeviceOption,
     DryRunOption,
+    MinContextOption,
     MismatchOption,
     ModelOption,
     ReadStrands,
@@ -20,7 +21,9 @@ from sae_tracks.cli.options import (
     RegionsOption,
     Scale,
     ScaleOption,
+    SomeFeaturesOption,
     ThreadsOption,
+    TrustRemoteCodeOption,
     WindowOption,
     open_source,
     parse_black_list,
@@ -50,9 +53,6 @@ Paths = Annotated[
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder of metrics.parquet, metrics.tsv, counts.npz.")]
 BedOption = Annotated[
     Path | None, typer.Option("--bed", help="Score intervals that export-bed wrote; no SAE and no model is read.")
-]
-SomeFeaturesOption = Annotated[
-    str | None, typer.Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @file (default: all).")
 ]
 ThresholdsOption = Annotated[
     list[float] | None,
@@ -89,6 +89,7 @@ def metrics(
     model: ModelOption = None,
     window_size: WindowOption = None,
     context: ContextOption = None,
+    min_context: MinContextOption = 0,
     features: SomeFeaturesOption = None,
     threshold: ThresholdsOption = None,
     scale: ScaleOption = Scale.max,
@@ -99,6 +100,7 @@ def metrics(
     device: DeviceOption = "auto",
     processors: ThreadsOption = None,
     allow_mismatch: MismatchOption = False,
+    trust_remote_code: TrustRemoteCodeOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Precision, recall and F1 of features against annotations and A, C, G, T, base by base."""
@@ -123,8 +125,9 @@ def metrics(
     else:
         source = open_source(
             sae, genome_path, region=region, regions=regions, black_list=black_list, read_strand=read_strand,
-            model=model, window_size=window_size, context=context, device=device, threads=processors,
-            allow_mismatch=allow_mismatch,
+            model=model, window_size=window_size, context=context, min_context=min_context, device=device,
+            threads=processors,
+            allow_mismatch=allow_mismatch, trust_remote_code=trust_remote_code,
         )  # fmt: skip
         evaluation = evaluate_on(source.genome, annotations, source.regions, black_list=source.black_list, **filters)
         counter, blocks = _stream(evaluation, source, features, threshold or THRESHOLDS, scale)

@@ -11,9 +11,9 @@ from sae_tracks.errors import SaeTracksError
 
 if TYPE_CHECKING:
     from sae_tracks.genome import Genome
-    from sae_tracks.reading import ReadStrand
     from sae_tracks.regions import GenomicRegion
     from sae_tracks.source import Source
+    from sae_tracks.windows import ReadStrand
 
 
 class Scale(StrEnum):
@@ -41,7 +41,17 @@ SaePath = Annotated[str, typer.Argument(metavar="SAE", help="SAE directory, or a
 GenomePath = Annotated[Path, typer.Argument(metavar="GENOME", help="FASTA, plain or bgzip.")]
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="Language model: hub id[@revision], folder or demo (default: the SAE's own)."),
+    typer.Option("--model", "-m", help="Hub id, id@revision, folder, plug-in NAME:ARG, demo (default: the SAE's own)."),
+]
+LayerOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Read after this block: 3, the default, is hidden_states[3], the output of layers.2."),
+]
+HookOption = Annotated[
+    str | None, typer.Option(metavar="MODULE", help="Read a module's output, such as encoder.layer.11, not a layer's.")
+]
+TrustRemoteCodeOption = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run Python code that the model's repository brings: read it first.")
 ]
 RegionOption = Annotated[
     list[str] | None,
@@ -58,9 +68,16 @@ WindowOption = Annotated[
     int | None, typer.Option("--window-size", min=1, help="Bases read at once (default: the model's longest).")
 ]
 ContextOption = Annotated[
-    int | None, typer.Option("--context", min=0, help="Bases of a window that are only context (default: a quarter).")
+    int | None,
+    typer.Option("--context", min=0, help="Bases of a window that are only context (default: half, at most 8,192)."),
+]
+MinContextOption = Annotated[
+    int, typer.Option(min=0, help="Leave out bases with less context: near the ends of contigs and runs of N.")
 ]
 FeaturesOption = Annotated[str, typer.Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @file.")]
+SomeFeaturesOption = Annotated[
+    str | None, typer.Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @file (default: all).")
+]
 ThresholdOption = Annotated[float, typer.Option("--threshold", "-t", min=0, help="Active means strictly greater.")]
 ScaleOption = Annotated[Scale, typer.Option(help="Threshold as a fraction of the feature's maximum, or raw.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -137,9 +154,11 @@ def open_source(
     model: str | None,
     window_size: int | None,
     context: int | None,
+    min_context: int,
     device: str,
     threads: int | None,
     allow_mismatch: bool,
+    trust_remote_code: bool = False,
 ) -> "Source":
     """Model, SAE and genome of a verb, from its options of these names."""
     from sae_tracks.genome import Genome
@@ -150,5 +169,7 @@ def open_source(
     fasta = Genome(genome)
     wanted, masked = parse_regions(fasta, region, regions), parse_black_list(fasta, black_list)
     loaded = load_sae(sae)
-    lm = sae_language_model(loaded, model, device)
-    return Source(lm, loaded, fasta, wanted, read_strand.each, window_size, context, masked, allow_mismatch)
+    lm = sae_language_model(loaded, model, device, trust_remote_code)
+    return Source(
+        lm, loaded, fasta, wanted, read_strand.each, window_size, context, masked, min_context, allow_mismatch
+    )

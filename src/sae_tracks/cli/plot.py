@@ -15,6 +15,7 @@ from sae_tracks.cli.options import (
     ReadStrands,
     SaePath,
     ThreadsOption,
+    TrustRemoteCodeOption,
     WindowOption,
     use_threads,
 )
@@ -47,6 +48,7 @@ def activation(
     window_size: WindowOption = None,
     context: ContextOption = None,
     allow_mismatch: MismatchOption = False,
+    trust_remote_code: TrustRemoteCodeOption = False,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
@@ -61,7 +63,7 @@ def activation(
     use_threads(threads)
     fasta, loaded = Genome(genome), load_sae(sae)
     place = fasta.region(region)
-    lm = sae_language_model(loaded, model, device)
+    lm = sae_language_model(loaded, model, device, trust_remote_code)
     source = Source(lm, loaded, fasta, [place], read_strand.each, window_size, context, allow_mismatch=allow_mismatch)
     blocks = list(source.blocks([feature]))
     save_figure(plot_activation(blocks, fasta, place, feature, base and base.upper()), out)

@@ -1,14 +1,24 @@
 """``sae-tracks pretrain``: train a small gene language model."""
 
 import logging
+from contextlib import nullcontext
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sae_tracks.cli.options import GenomePath, SeedOption, ThreadsOption, use_threads
+from sae_tracks.cli.options import DeviceOption, GenomePath, SeedOption, ThreadsOption, use_threads
 
 log = logging.getLogger(__name__)
+
+
+class Size(StrEnum):
+    """Named sizes."""
+
+    nano = "nano"
+    tiny = "tiny"
+    small_32k = "small-32k"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -19,28 +29,47 @@ def add_to(app: typer.Typer) -> None:
 def pretrain(
     genome: GenomePath,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
-    size: Annotated[str, typer.Option(help="nano (0.9 M parameters), tiny or small-32k.")] = "nano",
+    size: Annotated[Size, typer.Option(help="Blocks x width, window: 4x128 2k, 2x128 1k, 4x256 32k.")] = Size.nano,
     steps: Annotated[int, typer.Option(min=0, help="Optimizer steps; 0 saves an untrained model.")] = 4000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows a step.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows a step, over all processes.")] = 16,
     lr: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 3e-3,
-    held_out: Annotated[Path | None, typer.Option(help="BED file: never trained on, its loss is reported.")] = None,
+    held_out: Annotated[
+        Path | None, typer.Option(help="BED file: never trained on; scored at the end, beside Markov models.")
+    ] = None,
     seed: SeedOption = 0,
+    device: DeviceOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
-    """Train a small HyenaDNA by next-base prediction on both strands; goes on where it was interrupted."""
+    """Train a small HyenaDNA by next-base prediction on both strands; goes on where it was interrupted.
+
+    On several GPUs or processes: torchrun --nproc-per-node 2 -m sae_tracks pretrain hg38.fa -o lm/
+    """
     from sae_tracks.annotations import read_regions
-    from sae_tracks.errors import SaeTracksError
     from sae_tracks.genome import Genome
     from sae_tracks.progress import counter
-    from sae_tracks.training.lm import SIZES, PretrainSettings
+    from sae_tracks.training.lm import PretrainSettings
     from sae_tracks.training.lm import pretrain as run
+    from sae_tracks.training.parallel import is_first, share_threads
 
-    if size not in SIZES:
-        raise SaeTracksError(f"--size {size}: it is one of {', '.join(SIZES)}")
-    use_threads(threads)
+    granted = use_threads(threads)
+    if threads is None:
+        share_threads(granted)
+    if not is_first():
+        logging.getLogger("sae_tracks").setLevel(logging.ERROR)
     fasta = Genome(genome)
-    settings = PretrainSettings(size=size, steps=steps, batch_size=batch_size, lr=lr, seed=seed)
+    settings = PretrainSettings(size=size.value, steps=steps, batch_size=batch_size, lr=lr, seed=seed)
     regions = read_regions(held_out, fasta) if held_out else []
-    with counter("pretraining", steps) as advance:
-        loss = run(fasta, out, settings, held_out=regions, on_step=lambda step, loss: advance(f"loss {loss:.3f}"))
-    log.info("model in %s%s", out, "" if loss is None else f"; held-out loss {loss:.4f} nats a base")
+    with counter("pretraining", steps) if is_first() else nullcontext(str) as advance:
+        scores = run(
+            fasta,
+            out,
+            settings,
+            held_out=regions,
+            device=device,
+            on_step=lambda step, loss: advance(f"loss {loss:.3f}"),
+        )
+    for line in scores.lines() if scores else []:
+        log.info("%s", line)
+    if scores and (warning := scores.warning()):
+        log.warning("%s", warning)
+    log.info("model in %s", out)

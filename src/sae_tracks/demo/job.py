@@ -31,7 +31,7 @@ from sae_tracks.training.sae import plan_training, train_sae
 log = logging.getLogger(__name__)
 CONTIGS = {"demo1": 800_000, "demo2": 600_000}
 TRAIN_ON, SCORE_ON = CONTIGS
-WINDOWS = 130  # of 2,048 bases: about 200,000 rows to train on
+WINDOWS = 195  # of 2,048 bases, half of them context: about 200,000 rows to train on
 SETTINGS = TrainSettings(expansion=16, l1=6.0, first_bias=-1.0)  # sparser than the default: chosen for the repeat
 EPOCHS = 4
 DEMO_EMAIL = "nobody@example.org"

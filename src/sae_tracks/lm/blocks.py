@@ -102,9 +102,9 @@ class ImplicitFilter(nn.Module):
         return self.modulation(self.pos_emb.t[:, :length], h)[0].T
 
     def spectrum(self, length: int) -> torch.Tensor:
-        """(d_model, n_fft // 2 + 1) complex: the filter's transform, long enough for a linear convolution."""
+        """(d_model, n_fft // 2 + 1) complex: transform of filter and skip, long enough for a linear convolution."""
         n = fft_length(length)
-        return torch.fft.rfft(self(length), n=n) / n
+        return (torch.fft.rfft(self(length), n=n) + self.bias[:, None]) / n
 
 
 def fft_length(length: int) -> int:
@@ -133,8 +133,7 @@ class HyenaMixer(nn.Module):
         v = v * inner
         n = fft_length(length)
         y = torch.fft.irfft(torch.fft.rfft(v, n=n) * spectrum, n=n, norm="forward")[..., :length]
-        y = (y + v * self.filter_fn.bias[:, None]) * gate
-        return self.out_proj(y.transpose(1, 2))
+        return self.out_proj((y * gate).transpose(1, 2))
 
 
 class MLP(nn.Module):

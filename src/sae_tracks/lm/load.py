@@ -1,22 +1,33 @@
 """Load a gene language model and read it at one layer."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.utils import logging as hf_logging
-from transformers.utils.hub import cached_file, extract_commit_hash
+from transformers import AutoModelForCausalLM
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import bundled
+from sae_tracks.lm.auto import AutoReader
 from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM
+from sae_tracks.lm.pretrained import (
+    Pretrained,
+    check_complete,
+    find_pretrained,
+    open_any_model,
+    open_config,
+    open_model,
+    open_tokenizer,
+    quiet_transformers,
+)
 from sae_tracks.lm.protocol import GeneLM
 from sae_tracks.lm.reader import HyenaDNAReader
+from sae_tracks.lm.registry import load_plugin
+from sae_tracks.lm.tokens import HyenaDNATokenizer
 
+__all__ = ["DEMO", "load_causal_lm", "load_lm", "quiet_transformers", "resolve_device"]
 DEMO = "demo"
+DEFAULT_LAYER = 3
 
 
 def resolve_device(device: str) -> torch.device:
@@ -30,80 +41,83 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def load_lm(model: str | Path, layer: int = 3, *, revision: str | None = None, device: str = "auto") -> GeneLM:
-    """Load a gene language model, fp32, to be read at one layer. No remote code is run, no pickle is opened.
+def load_lm(
+    model: str | Path,
+    layer: int | None = None,
+    *,
+    hook: str | None = None,
+    revision: str | None = None,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+) -> GeneLM:
+    """Load a gene language model, fp32, to be read at one layer. No pickle is opened.
 
     Parameters
     ----------
     model : str or path
         A hub id such as ``LongSafari/hyenadna-small-32k-seqlen-hf``, with ``@revision`` behind it or not; a folder with
-        config.json and safetensors; or ``demo``, the small model that comes with sae-tracks.
-    layer : int
-        1-based: the residual stream after that block = transformers' ``hidden_states[layer]``.
+        config.json and safetensors; a HyenaDNA checkpoint of Lightning; ``NAME:ARG`` of an installed plug-in; or
+        ``demo``, the small model that comes with sae-tracks.
+    layer : int, optional
+        1-based: the residual stream after that block = transformers' ``hidden_states[layer]``. Default 3, where no
+        `hook` is given.
+    hook : str, optional
+        Instead of a layer, the path of the module whose output is read.
     revision : str, optional
         Branch, tag or commit on the hub, where the id does not say it.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
+    trust_remote_code : bool
+        Run Python code that the model's repository brings, of the commit that the revision stands for. A model that
+        sae-tracks or transformers has needs none.
 
     Raises
     ------
     SaeTracksError
-        The model is not there, is of another kind, has no such layer, or its weights do not fit.
+        The model is not there, has no such layer, does not read DNA, needs code of its own, or its weights do not fit.
     """
+    if layer is not None and hook is not None:
+        raise SaeTracksError("--layer and --hook both say where to read: give one of them")
+    layer = DEFAULT_LAYER if layer is None and hook is None else layer
     name = str(model)
-    if "@" in name and not Path(name).exists():
+    is_path = name != DEMO and Path(name).exists()
+    if ":" in name and not is_path:
+        return load_plugin(name, layer, hook=hook, revision=revision, device=device)
+    on = resolve_device(device)
+    if "@" in name and not is_path:
         name, _, revision = name.partition("@")
-    loaded, commit = load_causal_lm(str(bundled("demo-lm")) if name == DEMO else name, revision)
-    return HyenaDNAReader(loaded.to(resolve_device(device)), layer, name, commit)
+    model_id = str(Path(name).absolute()) if is_path else name
+    source = str(bundled("demo-lm")) if name == DEMO else name
+    found = None if _is_lightning(source) else find_pretrained(source, revision, trust_remote_code)
+    if found and not found.is_hyenadna:
+        return AutoReader(open_any_model(found).to(on), open_tokenizer(found), layer, hook, model_id, found.commit)
+    loaded, commit = (_open_hyenadna(found), found.commit) if found else load_causal_lm(source)
+    if hook is None:
+        return HyenaDNAReader(loaded.to(on), layer, model_id, commit)
+    return AutoReader(loaded.to(on), HyenaDNATokenizer(), None, hook, model_id, commit)
 
 
 def load_causal_lm(source: str, revision: str | None = None) -> tuple[HyenaDNAForCausalLM, str | None]:
-    """The whole model with its head, fp32, on the CPU, and the commit it came from."""
-    try:
-        config_file = cached_file(source, "config.json", revision=revision)
-        commit = None if Path(source).is_dir() else extract_commit_hash(config_file, None)
-        where = {"revision": commit or revision, "trust_remote_code": False}
-        config = AutoConfig.from_pretrained(source, **where)
-    except (OSError, ValueError) as error:
-        raise SaeTracksError(f"cannot load a language model from {source}: {_first_line(error)}") from error
-    if config.model_type != "hyenadna":
-        raise SaeTracksError(f"{source} is a {config.model_type!r} model; sae-tracks reads 'hyenadna'")
-    how = {"config": config, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
-    try:
-        with quiet_transformers():
-            loaded, info = AutoModelForCausalLM.from_pretrained(source, **where, **how)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise SaeTracksError(
-            f"cannot load the weights of {source} (safetensors only, a pickle is never run): {_first_line(error)}"
-        ) from error
-    _check_complete(source, loaded, info)
-    return loaded, commit
+    """A whole HyenaDNA with its head, fp32, on the CPU, and the commit it came from; no remote code is run."""
+    if _is_lightning(source):
+        from sae_tracks.lm.lightning import load_lightning
+
+        return load_lightning(Path(source)), None
+    found = find_pretrained(source, revision)
+    if not found.is_hyenadna:
+        raise SaeTracksError(f"{source} is a {found.model_type!r} model; a 'hyenadna' one is needed")
+    return _open_hyenadna(found), found.commit
 
 
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Without transformers' progress bars and warnings; what it warns of when loading, we refuse."""
-    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        hf_logging.set_verbosity(level)
-        if bars:
-            hf_logging.enable_progress_bar()
+def _open_hyenadna(found: Pretrained) -> HyenaDNAForCausalLM:
+    loaded, report = open_model(found, open_config(found), AutoModelForCausalLM)
+    check_complete(found, loaded, report)
+    return loaded
 
 
-def _check_complete(source: str, model: torch.nn.Module, info: dict) -> None:
-    for problem in ("missing_keys", "mismatched_keys", "unexpected_keys"):
-        if info.get(problem):
-            names = sorted(str(key) for key in info[problem])
-            what = problem.removesuffix("_keys")
-            raise SaeTracksError(f"{source}: {len(names)} {what} weights, such as {names[0]}")
-    for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise SaeTracksError(f"{source}: {name} holds NaN or infinity")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _is_lightning(source: str) -> bool:
+    """A Lightning checkpoint, or a folder that holds one and no safetensors."""
+    path = Path(source)
+    if path.is_file():
+        return path.suffix == ".ckpt"
+    return (path / "weights.ckpt").is_file() and not any(path.glob("*.safetensors"))

@@ -1,13 +1,14 @@
 """HyenaDNA, read at one layer."""
 
 import hashlib
-from functools import lru_cache
-from itertools import islice
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM
+from sae_tracks.lm.inference import Inference
 from sae_tracks.lm.tokens import base_tokens
 
 SPECIAL_TOKENS = 2  # max_seq_len counts them: 32,770 tokens are 32,768 bases
@@ -26,7 +27,7 @@ class HyenaDNAReader:
         Where the model came from.
     """
 
-    architecture = "hyenadna"
+    architecture, causal = "hyenadna", True
 
     def __init__(
         self, model: HyenaDNAForCausalLM, layer: int, model_id: str = "unnamed", revision: str | None = None
@@ -40,20 +41,17 @@ class HyenaDNAReader:
         self.d_model = model.config.d_model
         self.max_length = max(model.config.max_seq_len - SPECIAL_TOKENS, 1)
         self.checksum = weights_checksum(model)
-        self._spectra = lru_cache(maxsize=2)(self._compute_spectra)  # full windows, and the last of a stretch
+        self._read = Inference(model.hyena.backbone, layer)
 
-    def _compute_spectra(self, length: int) -> list[torch.Tensor]:
-        return self.model.hyena.backbone.spectra(length, self.layer)
+    def token_starts(self, sequence: bytes) -> NDArray[np.bool_]:
+        """See `GeneLM.token_starts`."""
+        return np.ones(len(sequence), dtype=bool)
 
-    @torch.inference_mode()
     def activations(self, sequence: bytes) -> torch.Tensor:
         """See `GeneLM.activations`."""
         if not 1 <= len(sequence) <= self.max_length:
             raise SaeTracksError(f"{len(sequence):,} bases; {self.model_id} reads 1 to {self.max_length:,} at once")
-        ids = torch.from_numpy(base_tokens(sequence))[None].to(self.model.device)
-        backbone = self.model.hyena.backbone
-        stream = backbone.residuals(backbone.embeddings(ids), self._spectra(len(sequence)))
-        return next(islice(stream, self.layer, None))[0].cpu()
+        return self._read(torch.from_numpy(base_tokens(sequence)).to(self.model.device)).cpu()
 
 
 def weights_checksum(model: torch.nn.Module) -> str:

@@ -132,11 +132,12 @@ def check_match(sae: SAE, lm: GeneLM, *, allow_mismatch: bool = False) -> None:
     if sae.d_in != lm.d_model:
         raise SaeTracksError(f"the SAE reads {sae.d_in} channels; {lm.model_id} has {lm.d_model}")
     trained = sae.metadata.get("lm", {})
-    for key, name in {"layer": "layer", "weights_sha256": "weights"}.items():
+    where = "layer" if trained.get("layer") is not None else "hook_name"  # a module that was named has no layer
+    for key, name in {where: where.removesuffix("_name"), "weights_sha256": "weights"}.items():
         theirs, ours = trained.get(key), describe(lm)[key]
         if theirs is not None and theirs != ours and not allow_mismatch:
-            was = f"{trained.get('model')} ({json.dumps(theirs)[:20]})"
+            was = f"{trained.get('model')} ({json.dumps(theirs)[:40]})"
             raise SaeTracksError(
-                f"the SAE was trained on another {name}: {was}; this is {lm.model_id} ({json.dumps(ours)[:20]}); "
+                f"the SAE was trained on another {name}: {was}; this is {lm.model_id} ({json.dumps(ours)[:40]}); "
                 "--allow-mismatch overrides"
             )

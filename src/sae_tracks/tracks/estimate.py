@@ -53,16 +53,8 @@ class Estimate:
 
 def estimate(source: "Source", features: Iterable[int]) -> Estimate:
     """Read one window in the middle of the regions, and scale up."""
-    from sae_tracks.reading import plan_windows
-
     ids = source.sae.check_features(features).tolist()
-    windows = [
-        window
-        for strand in source.read_strands
-        for window in plan_windows(
-            source.genome, source.regions, window=source.window, context=source.context, read_strand=strand
-        )
-    ]
+    windows = [window for strand in source.read_strands for window in source.windows(strand)]
     middle = windows[len(windows) // 2]
     started = perf_counter()
     part = replace(source, regions=[middle.kept], read_strands=[middle.read_strand])

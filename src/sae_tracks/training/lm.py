@@ -1,27 +1,33 @@
-"""Train a small HyenaDNA by next-base prediction."""
+"""Train a small HyenaDNA by next-base prediction, alone or as one of several processes under ``torchrun``."""
 
 import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.nn import functional as F
+from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic, make_folder, write_provenance
-from sae_tracks.genome import Genome, reverse_complement
-from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNATokenizer, base_tokens, quiet_transformers
+from sae_tracks.files import make_folder, write_provenance
+from sae_tracks.genome import Genome
+from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, load_causal_lm
 from sae_tracks.lm.tokens import BASES
 from sae_tracks.regions import GenomicRegion
+from sae_tracks.training.checkpoint import CHECKPOINT, LOG, Run, TrainingState, cut_log, finished, save_model
+from sae_tracks.training.held_out import HeldOutScores, score_held_out
+from sae_tracks.training.parallel import Processes, is_first, processes
+from sae_tracks.training.parts import parts_outside
+from sae_tracks.training.windows import WindowSampler
 
 log = logging.getLogger(__name__)
 IGNORED = -100
-CHECKPOINT = "checkpoint.pt"
+LOG_EVERY = 50  # steps
+OnStep = Callable[[int, float], None]
 SIZES = {  # name: (d_model, blocks, bases)
     "nano": (128, 4, 2048),
     "tiny": (128, 2, 1024),
@@ -38,7 +44,7 @@ class PretrainSettings:
     steps: int = 4000
     """Optimizer steps; 0 saves the untrained model."""
     batch_size: int = 16
-    """Windows a step."""
+    """Windows a step, over all processes."""
     lr: float = 3e-3
     """Peak learning rate of AdamW."""
     weight_decay: float = 0.1
@@ -57,60 +63,97 @@ def pretrain(
     settings: PretrainSettings,
     *,
     held_out: Iterable[GenomicRegion] = (),
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
-) -> float | None:
+    device: str = "auto",
+    on_step: OnStep = lambda step, loss: None,
+) -> HeldOutScores | None:
     """Train a HyenaDNA on both strands of a genome and save it, in half precision, as a transformers folder.
 
     Every step draws its windows from a generator seeded with (seed, step), so a run that was interrupted and goes on
-    from its checkpoint draws what it would have drawn.
+    from its checkpoint draws what it would have drawn. A folder in which the same run is complete is left as it is.
 
     Parameters
     ----------
     genome : Genome
         Training sequence; windows hold no run of >= 100 N.
     folder : path
-        Where the model goes: config.json, model.safetensors, tokenizer, ``train_log.jsonl``.
+        Where the model goes: config.json, model.safetensors, tokenizer, ``train_log.jsonl``, ``provenance.json``.
     held_out : iterable of GenomicRegion
-        Never trained on; the loss on them is returned.
+        Never trained on; the model as it was saved is scored on them at the end.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    on_step : callable
+        Told the step, from 1, and its loss, in the first process.
 
     Returns
     -------
-    float or None
-        Mean next-base cross entropy on the held-out regions, nats a base.
+    HeldOutScores or None
+        None where nothing is held out, and in all processes but the first.
+
+    Raises
+    ------
+    SaeTracksError
+        The folder holds another run (other settings, genome or held-out regions) or a damaged checkpoint, no stretch
+        is as long as a window, a batch has fewer windows than there are processes, or the loss diverged.
     """
-    make_folder(folder)
-    model = new_model(settings.size, settings.seed)
-    held_out = genome.merged(list(held_out))
-    sampler = WindowSampler(genome, SIZES[settings.size][2], held_out)
-    optimizer = _optimizer(model, settings)
-    first = _resume(folder, model, optimizer, settings)
-    model.train()
-    started = time.monotonic()
-    with (folder / "train_log.jsonl").open("a") as journal:
-        for step in range(first, settings.steps):
-            ids = torch.from_numpy(sampler.batch(settings.batch_size, settings.seed, step))
-            loss = _step(model, optimizer, ids, learning_rate(step, settings))
-            on_step(step + 1, loss)
-            if not math.isfinite(loss):
-                raise SaeTracksError(f"the loss diverged at step {step + 1}: lower --lr (it is {settings.lr})")
-            if (step + 1) % 50 == 0:
-                record = {"step": step + 1, "loss": loss, "lr": learning_rate(step, settings)}
-                record["seconds"] = round(time.monotonic() - started, 1)
-                journal.write(json.dumps(record) + "\n")
-                journal.flush()
-            if (step + 1) % settings.save_every == 0:
-                _save_checkpoint(folder, model, optimizer, step + 1, settings)
-    save_model(model, folder)
-    held_out_loss = cross_entropy(model.float(), genome, held_out)[0] if held_out else None
+    held_out, folder = genome.merged(list(held_out)), Path(folder)
+    run = {"settings": asdict(settings), "genome": genome.identity(genome.lengths), "held_out": [*map(str, held_out)]}
+    if record := finished(folder, run):
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        log.info("%s is complete: this run has been made before", folder)
+        return HeldOutScores.from_record(record["held_out_scores"]) if record.get("held_out_scores") else None
+    training = parts_outside(genome, held_out)
+    sampler = WindowSampler(genome, training, SIZES[settings.size][2])
+    with processes(device) as group:
+        state = _train(sampler, settings, folder, run, group, on_step)
+    if not is_first():
+        return None
+    save_model(state.model, folder)
+    saved = load_causal_lm(str(folder))[0].to(group.device)
+    scores = score_held_out(saved, genome, held_out, training) if held_out else None
+    how = {"seconds": round(state.seconds, 1), "processes": group.count, "device": group.device.type}
+    how["bases_read"] = settings.steps * settings.batch_size * sampler.length
+    whence = {"path": str(genome.path), "contigs": run["genome"]}
+    write_provenance(folder, **{**run, "genome": whence}, **how, held_out_scores=scores and asdict(scores))
     (folder / CHECKPOINT).unlink(missing_ok=True)
-    write_provenance(
-        folder,
-        settings=asdict(settings),
-        genome={"path": str(genome.path), "contigs": genome.identity(genome.lengths)},
-        held_out=[str(region) for region in held_out],
-        held_out_nats_per_base=held_out_loss,
-    )
-    return held_out_loss
+    return scores
+
+
+def _train(
+    sampler: WindowSampler, settings: PretrainSettings, folder: Path, run: Run, group: Processes, on_step: OnStep
+) -> TrainingState:
+    """All steps from the checkpoint, or from the first; ends with a checkpoint of the last."""
+    share = group.share(settings.batch_size)
+    model = new_model(settings.size, settings.seed).to(group.device).train()
+    state = TrainingState(model, _optimizer(model, settings))
+    state.load(folder, run)
+    if state.step:
+        log.info("going on from step %d", state.step)
+    if group.rank == 0:
+        cut_log(make_folder(folder), state.step)
+    started = time.monotonic() - state.seconds
+    for step in range(state.step, settings.steps):
+        ids = torch.from_numpy(sampler.batch(settings.batch_size, settings.seed, step, share)).to(group.device)
+        loss = _step(state, ids, learning_rate(step, settings), group)
+        if not math.isfinite(loss):
+            raise SaeTracksError(f"the loss diverged at step {step + 1}: lower --lr (it is {settings.lr})")
+        state.step, state.seconds = step + 1, time.monotonic() - started
+        if group.rank == 0:
+            _record(state, loss, settings, folder, run)
+            on_step(state.step, loss)
+    if group.rank == 0:
+        state.save(folder, run)
+    return state
+
+
+def _record(state: TrainingState, loss: float, settings: PretrainSettings, folder: Path, run: Run) -> None:
+    """Every so often a line in the log, and a checkpoint."""
+    if state.step % LOG_EVERY == 0 or state.step == settings.steps:
+        rate = learning_rate(state.step - 1, settings)
+        line = {"step": state.step, "loss": loss, "lr": rate, "seconds": round(state.seconds, 1)}
+        with (folder / LOG).open("a") as journal:
+            journal.write(json.dumps(line) + "\n")
+    if state.step % settings.save_every == 0:
+        state.save(folder, run)
 
 
 def new_model(size: str, seed: int) -> HyenaDNAForCausalLM:
@@ -118,50 +161,6 @@ def new_model(size: str, seed: int) -> HyenaDNAForCausalLM:
     d_model, layers, bases = SIZES[size]
     torch.manual_seed(seed)
     return HyenaDNAForCausalLM(HyenaDNAConfig(d_model=d_model, n_layer=layers, max_seq_len=bases + 2, embed_dropout=0))
-
-
-def save_model(model: HyenaDNAForCausalLM, folder: Path) -> None:
-    """Save weights in fp16 with config and tokenizer; loading gives exactly the fp16 values in fp32."""
-    with quiet_transformers():
-        model.half().save_pretrained(folder)
-        HyenaDNATokenizer(model_max_length=model.config.max_seq_len).save_pretrained(folder)
-
-
-class WindowSampler:
-    """Windows of one length, drawn uniformly over the places where they fit, from either strand."""
-
-    def __init__(self, genome: Genome, length: int, held_out: list[GenomicRegion]) -> None:
-        self.genome, self.length = genome, length
-        parts = [p for c in genome.lengths for s in genome.stretches(c) for p in _subtract(s, held_out)]
-        self.parts = [part for part in parts if len(part) >= length]
-        if not self.parts:
-            raise SaeTracksError(f"{genome.path.name} has no stretch of {length:,} bases to train on")
-        self.places = np.cumsum([len(part) - length + 1 for part in self.parts])
-
-    def batch(self, size: int, seed: int, step: int) -> np.ndarray:
-        """(size, length) int64 token ids, a function of (seed, step) alone."""
-        rng = np.random.default_rng([seed, step])
-        return np.stack([base_tokens(self._draw(rng)) for _ in range(size)])
-
-    def _draw(self, rng: np.random.Generator) -> bytes:
-        at = int(rng.integers(self.places[-1]))
-        index = int(np.searchsorted(self.places, at, side="right"))
-        part = self.parts[index]
-        start = part.start + at - (int(self.places[index - 1]) if index else 0)
-        sequence = self.genome.sequence(GenomicRegion(part.contig, start, start + self.length))
-        return reverse_complement(sequence) if rng.integers(2) else sequence
-
-
-def _subtract(region: GenomicRegion, others: list[GenomicRegion]) -> Iterator[GenomicRegion]:
-    """The parts of a region outside others, which are disjoint and ascend."""
-    start = region.start
-    for other in others:
-        if other.contig == region.contig and other.end > start and other.start < region.end:
-            if other.start > start:
-                yield GenomicRegion(region.contig, start, other.start)
-            start = other.end
-    if start < region.end:
-        yield GenomicRegion(region.contig, start, region.end)
 
 
 def learning_rate(step: int, settings: PretrainSettings) -> float:
@@ -180,79 +179,33 @@ def _optimizer(model: torch.nn.Module, settings: PretrainSettings) -> torch.opti
     return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), fused=True)
 
 
-def _step(model: HyenaDNAForCausalLM, optimizer: torch.optim.Optimizer, ids: torch.Tensor, lr: float) -> float:
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    optimizer.zero_grad(set_to_none=True)
-    loss = model(ids, labels=labels_of(ids)).loss
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    return loss.item()
+def _step(state: TrainingState, ids: torch.Tensor, lr: float, group: Processes) -> float:
+    """One update from this process's windows and those of the others; the mean loss over all their bases."""
+    for parameters in state.optimizer.param_groups:
+        parameters["lr"] = lr
+    state.optimizer.zero_grad(set_to_none=True)
+    labels = labels_of(ids)[:, 1:]
+    logits = state.model(ids).logits[:, :-1].float()
+    total = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+    total.backward()
+    loss = _mean_gradients(state.model, total.detach(), (labels != IGNORED).sum(), group)
+    clip_grad_norm_(state.model.parameters(), 1.0)
+    state.optimizer.step()
+    return loss
+
+
+def _mean_gradients(model: torch.nn.Module, total: torch.Tensor, bases: torch.Tensor, group: Processes) -> float:
+    """Turn the gradients of sums over bases into those of the mean over the bases of all processes; the mean loss.
+
+    Sums are exchanged, not means: windows with N count for as many bases as they have, wherever they lie.
+    """
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    sums = group.add_up(torch.cat([parameters_to_vector(gradients), torch.stack([total, bases.to(total)])]))
+    means = sums / sums[-1].clamp(min=1)
+    vector_to_parameters(means, gradients)
+    return means[-2].item()
 
 
 def labels_of(ids: torch.Tensor) -> torch.Tensor:
     """The ids themselves, with everything but A, C, G, T left out of the loss."""
-    return ids.where(torch.isin(ids, torch.tensor(BASES)), IGNORED)
-
-
-@torch.inference_mode()
-def cross_entropy(
-    model: HyenaDNAForCausalLM, genome: Genome, regions: Iterable[GenomicRegion]
-) -> tuple[float, np.ndarray]:
-    """Next-base cross entropy over regions, forward strand, each base once.
-
-    Windows of the model's length overlap by half, so that all bases but the first of a stretch have at least half a
-    window of context. The softmax is over A, C, G, T alone.
-
-    Returns
-    -------
-    mean : float
-        Nats a base.
-    per_base : (n,) float32
-        One value for every readable base that has a predecessor in its stretch, in order.
-    """
-    model.eval()
-    window = model.config.max_seq_len - 2
-    losses = []
-    parts = [s.overlap(region) for region in regions for s in genome.stretches(region.contig)]
-    for part in filter(None, parts):
-        for start in range(part.start, part.end, window // 2):
-            end = min(start + window, part.end)
-            known = window // 2 if start > part.start else 1
-            if end - start > known:
-                losses.append(_losses(model, genome.sequence(GenomicRegion(part.contig, start, end)))[known - 1 :])
-    per_base = np.concatenate([np.empty(0, np.float32), *losses])
-    per_base = per_base[~np.isnan(per_base)]
-    if not len(per_base):
-        raise SaeTracksError("the held-out regions hold no base to score: all are N, or alone between N")
-    return float(per_base.mean(dtype=np.float64)), per_base
-
-
-def _losses(model: HyenaDNAForCausalLM, sequence: bytes) -> np.ndarray:
-    """(n - 1,) float32: loss of base 1..n-1 given those before; NaN where the base is not A, C, G, T."""
-    ids = torch.from_numpy(base_tokens(sequence))
-    logits = model(ids[None, :-1]).logits[0][:, list(BASES)].float()
-    targets = labels_of(ids[1:])
-    loss = F.cross_entropy(logits, (targets - BASES[0]).clamp(min=0), reduction="none")
-    return loss.masked_fill(targets == IGNORED, math.nan).numpy()
-
-
-def _save_checkpoint(folder: Path, model, optimizer, step: int, settings: PretrainSettings) -> None:
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
-    with atomic(folder / CHECKPOINT) as temporary:
-        torch.save({**state, "settings": asdict(settings)}, temporary)
-
-
-def _resume(folder: Path, model, optimizer, settings: PretrainSettings) -> int:
-    """Load the checkpoint of an interrupted run of the same settings; returns the step to go on with."""
-    path = folder / CHECKPOINT
-    if not path.is_file():
-        return 0
-    state = torch.load(path, weights_only=True)
-    if state["settings"] != asdict(settings):
-        raise SaeTracksError(f"{path} is of a run with other settings: name another folder or delete it")
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    log.info("going on from step %d", state["step"])
-    return state["step"]
+    return ids.where(torch.isin(ids, torch.tensor(BASES, device=ids.device)), IGNORED)

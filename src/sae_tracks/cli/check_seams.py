@@ -1,0 +1,108 @@
+"""``sae-tracks check-seams``: how much of a track depends on where the windows began?"""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sae_tracks.cli.options import (
+    BlackListOption,
+    ContextOption,
+    DeviceOption,
+    GenomePath,
+    MismatchOption,
+    ModelOption,
+    ReadStrands,
+    ReadStrandsOption,
+    RegionOption,
+    RegionsOption,
+    SaePath,
+    Scale,
+    ScaleOption,
+    SomeFeaturesOption,
+    ThreadsOption,
+    ThresholdOption,
+    TrustRemoteCodeOption,
+    WindowOption,
+    open_source,
+    parse_features,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EPILOG = "Example: sae-tracks check-seams sae/ hg38.fa -r chr14:87,000,001-87,500,000 -o seams/"
+log = logging.getLogger(__name__)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command(epilog=EPILOG)(check_seams)
+
+
+def check_seams(
+    sae: SaePath,
+    genome: GenomePath,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of seams.tsv, seams_by_feature.parquet and seams.png.")
+    ],
+    features: SomeFeaturesOption = None,
+    threshold: ThresholdOption = 0.15,
+    scale: ScaleOption = Scale.max,
+    region: RegionOption = None,
+    regions: RegionsOption = None,
+    black_list: BlackListOption = None,
+    read_strand: ReadStrandsOption = ReadStrands.forward,
+    model: ModelOption = None,
+    window_size: WindowOption = None,
+    context: ContextOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    allow_mismatch: MismatchOption = False,
+    trust_remote_code: TrustRemoteCodeOption = False,
+) -> None:
+    """How far features differ between readings with little context and with much: which --context is enough."""
+    from sae_tracks.figures import plot_seams, save_figure
+    from sae_tracks.files import make_folder, write_provenance
+    from sae_tracks.seams import measure_seams, write_seams
+
+    ids = parse_features(features) if features else None
+    source = open_source(
+        sae,
+        genome,
+        region=region,
+        regions=regions,
+        black_list=black_list,
+        read_strand=read_strand,
+        model=model,
+        window_size=window_size,
+        context=context,
+        min_context=0,
+        device=device,
+        threads=threads,
+        allow_mismatch=allow_mismatch,
+        trust_remote_code=trust_remote_code,
+    )
+    make_folder(out)
+    measured = measure_seams(source, ids, threshold, scale)
+    table = write_seams(measured, out)
+    save_figure(plot_seams(table), out / "seams.png")
+    write_provenance(out, **source.provenance(), threshold=threshold, scale=scale.value)
+    typer.echo(_table(table))
+    for seams in measured:
+        typer.echo(seams.advice(source.layout.context))
+    log.info("seams of %d features in %s", len(measured[0].features), out)
+
+
+def _table(table: "pd.DataFrame") -> str:
+    """The rows of ``seams.tsv`` for a terminal of 80 columns."""
+    from sae_tracks.seams import bin_text
+
+    rows = [f"{'read':4}{'context':>15}{'bases':>12}{'mean':>11}{'95 %':>11}{'max':>11}{'Jaccard':>9}"]
+    for row in table.itertuples():
+        context = bin_text(row.context_from, row.context_to)
+        differences = (row.mean_difference, row.p95_difference, row.max_difference)
+        numbers = "".join(f"{number:11.3g}" for number in differences)
+        rows.append(f"{row.read_strand:4}{context:>15}{row.bases:12,}{numbers}{row.jaccard:9.3f}")
+    return "\n".join(rows)

@@ -1,0 +1,149 @@
+"""The cache: what was downloaded once is checked and used again.
+
+A file lies under ``CACHE/SITE/PATH``; beside it ``NAME.json`` says where it came from, its SHA-256 and what that was
+checked against. Where the server states no checksum, the first download is trusted and later uses are held to it.
+"""
+
+import difflib
+import fcntl
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pooch
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.fetch.sources import Remote
+from sae_tracks.fetch.transfer import NotThere, ResumingDownload, Unreachable, get_text
+from sae_tracks.files import make_folder, read_json, sha256, write_json
+
+CACHE = "SAE_TRACKS_CACHE"
+TRUSTED = "nothing stated by the server: the first download is trusted"
+log = logging.getLogger(__name__)
+pooch.get_logger().setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a cached file came from; `checked` says what its SHA-256 was checked against."""
+
+    url: str
+    sha256: str
+    checked: str
+    retrieved: str
+
+
+def cache_folder(cache: Path | None = None) -> Path:
+    """`cache`, else ``$SAE_TRACKS_CACHE``, else the system's folder for caches."""
+    return Path(cache or os.environ.get(CACHE) or pooch.os_cache("sae-tracks")).expanduser()
+
+
+def fetch_file(remote: Remote, cache: Path | None = None, *, offline: bool = False) -> tuple[Path, Origin]:
+    """The file in the cache, downloaded where it is not there yet.
+
+    A file that was put there by hand is taken, and checked against the server's checksum unless `offline`.
+
+    Raises
+    ------
+    SaeTracksError
+        The server has no such file or cannot be reached, the file is damaged, or `offline` and it is not there.
+    """
+    path = cache_folder(cache) / remote.site / remote.path
+    if origin := _kept(path):
+        return path, origin
+    if offline and not path.is_file():
+        raise SaeTracksError(f"{path} is not there: run without --offline, or put {remote.url} there by hand")
+    make_folder(path.parent)
+    with _alone(path):
+        return path, _kept(path) or _download(remote, path, offline)
+
+
+def _record(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def _kept(path: Path) -> Origin | None:
+    """The origin of a file that is as it was recorded; a damaged one is removed."""
+    if not (path.is_file() and _record(path).is_file()):
+        return None
+    with suppress(SaeTracksError, TypeError):
+        origin = Origin(**read_json(_record(path)))
+        if sha256(path) == origin.sha256:
+            return origin
+    log.warning("%s is damaged and is removed from the cache", path)
+    path.unlink()
+    _record(path).unlink()
+    return None
+
+
+def _download(remote: Remote, path: Path, offline: bool) -> Origin:
+    """Download, check and record; pooch takes a file that is there already and right."""
+    try:
+        sums = {} if offline else _stated_sums(remote)
+        md5 = sums.get(remote.name)
+        _retrieve(remote, path, md5)
+    except Unreachable as error:
+        raise Unreachable(f"{error}; download it elsewhere, put it at {path}, and run with --offline") from error
+    except NotThere as error:
+        raise NotThere(f"{error}; {_what_is_there(remote, sums)}") from error
+    with path.open("rb") as file:
+        head = file.read(len(remote.starts))
+    if head != remote.starts:
+        path.unlink()
+        raise SaeTracksError(
+            f"{remote.url} begins with {head!r}, not with {remote.starts!r}: an error page? Nothing is kept"
+        )
+    checked = f"MD5 {md5} of {remote.folder_url}/{remote.sums}" if md5 else TRUSTED
+    origin = Origin(remote.url, sha256(path), checked, datetime.now(UTC).date().isoformat())
+    write_json(_record(path), asdict(origin))
+    return origin
+
+
+def _retrieve(remote: Remote, path: Path, md5: str | None) -> None:
+    downloader = ResumingDownload(path.with_name(f"{path.name}.part"))
+    try:
+        pooch.retrieve(remote.url, md5 and f"md5:{md5}", fname=path.name, path=path.parent, downloader=downloader)
+    except SaeTracksError:
+        raise
+    except ValueError as error:  # pooch's word for a wrong checksum; it has removed the file
+        raise SaeTracksError(
+            f"{remote.url} came damaged: its MD5 is not {md5}; nothing is kept, fetch it again"
+        ) from error
+
+
+def _stated_sums(remote: Remote) -> dict[str, str]:
+    """MD5 of each file in the remote's folder, as the server lists them; empty where it does not."""
+    if remote.sums is None:
+        return {}
+    try:
+        text = get_text(f"{remote.folder_url}/{remote.sums}")
+    except NotThere:
+        return {}
+    return {name: md5 for md5, name in re.findall(r"(?m)^([0-9a-f]{32})\s+\*?(?:\./)?(\S+)", text)}
+
+
+def _what_is_there(remote: Remote, sums: dict[str, str]) -> str:
+    """Names like the one asked for, where the server lists its files; else what to check."""
+    if not sums:
+        return remote.hint
+    names = difflib.get_close_matches(remote.name, sums, 3, 0.5) or sorted(sums)[:3]
+    return f"that folder has {', '.join(names)} ... ({len(sums)} files)"
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time downloads a file; where the file system knows no locks, nobody waits."""
+    with path.with_name(f"{path.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting for another process that downloads %s", path.name)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            log.debug("no locks in %s", path.parent)
+        yield

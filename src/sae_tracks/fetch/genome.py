@@ -1,0 +1,80 @@
+"""Genomes from UCSC, as FASTA that can be read at random."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pysam
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.fetch.cache import fetch_file
+from sae_tracks.fetch.deliver import decompress, deliver
+from sae_tracks.fetch.sources import remote
+from sae_tracks.files import atomic
+
+PLAIN, BGZIP = (".fa", ".fasta", ".fna"), (".gz", ".bgz")
+
+
+def fetch_genome(
+    assembly: str,
+    out: Path,
+    chromosomes: Sequence[str] = (),
+    *,
+    cache: Path | None = None,
+    offline: bool = False,
+    force: bool = False,
+) -> bool:
+    """Fetch an assembly, or some of its chromosomes, and index it (.fai; .gzi beside bgzip).
+
+    UCSC's gzip cannot be read at random: a plain FASTA or bgzip is made of it.
+
+    Parameters
+    ----------
+    assembly : str
+        UCSC's name, such as ``hg38``.
+    out : Path
+        FASTA to write: plain (.fa, .fasta, .fna) or bgzip (.gz, .bgz) by its ending.
+    chromosomes : sequence of str
+        UCSC's names, such as ``chr14``, in the order they shall have; none is the whole assembly.
+    cache, offline
+        See `sae_tracks.fetch.cache.fetch_file`.
+    force : bool
+        Replace a file of other content.
+
+    Returns
+    -------
+    bool
+        True where the file was there already.
+
+    Raises
+    ------
+    SaeTracksError
+        UCSC has no such file, a download failed, or `out` is there with other content.
+    """
+    if out.suffix not in PLAIN + BGZIP:
+        raise SaeTracksError(f"{out}: the ending says the format: .fa for plain FASTA, .fa.gz for bgzip")
+    if len(set(chromosomes)) < len(chromosomes):
+        raise SaeTracksError("a chromosome is named twice")
+    remotes = [remote("chromosome", assembly=assembly, chromosome=name) for name in chromosomes]
+    files = [fetch_file(each, cache, offline=offline) for each in remotes or [remote("assembly", assembly=assembly)]]
+    indices = [out.with_name(out.name + ending) for ending in (".fai", ".gzi")[: 1 + (out.suffix in BGZIP)]]
+
+    def write(temporary: Path) -> None:
+        with pysam.BGZFile(str(temporary), "wb") if out.suffix in BGZIP else temporary.open("wb") as fasta:
+            for path, _ in files:
+                decompress(path, fasta)
+
+    kept = deliver(out, [origin for _, origin in files], write, force=force, beside=indices)
+    if not all(index.exists() for index in indices):
+        _index(out, indices)
+    return kept
+
+
+def _index(fasta: Path, indices: Sequence[Path]) -> None:
+    with ExitStack() as stack:
+        paths = [str(stack.enter_context(atomic(index))) for index in indices]
+        options = [word for pair in zip(("--fai-idx", "--gzi-idx"), paths) for word in pair]
+        try:
+            pysam.faidx(str(fasta), *options)
+        except pysam.SamtoolsError as error:
+            raise SaeTracksError(f"cannot index {fasta}; `samtools faidx {fasta.name}` says why") from error

@@ -1,0 +1,102 @@
+"""Language models from the Hugging Face hub, into its own cache: configuration, tokenizer and safetensors only."""
+
+import re
+import sys
+from pathlib import Path
+
+from sae_tracks.errors import SaeTracksError
+
+# The commits that results here were made with.
+PINNED = {"LongSafari/hyenadna-small-32k-seqlen-hf": "8fe770c78eb13fe33bf81501612faeddf4d6f331"}
+WANTED = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.safetensors",
+    "*.safetensors.index.json",
+]
+FILES = {"allow_patterns": WANTED, "ignore_patterns": ["*/*"]}
+TIMEOUT = 15  # seconds
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def fetch_model(model: str, *, offline: bool = False) -> tuple[Path, str, str]:
+    """Fetch a model into the hub's cache; pickles and code of the repository stay where they are.
+
+    Parameters
+    ----------
+    model : str
+        Hub id, with ``@revision`` (branch, tag or commit) behind it or not. Without one, the pinned commit where
+        there is one, else ``main``.
+    offline : bool
+        Only look into the cache.
+
+    Returns
+    -------
+    folder : Path
+        The model's folder in the cache.
+    name : str
+        The id without a revision.
+    commit : str
+        Its commit.
+
+    Raises
+    ------
+    SaeTracksError
+        There is no such model or revision, the hub cannot be reached, or the model has no safetensors.
+    """
+    name, _, revision = model.partition("@")
+    revision = revision or PINNED.get(name, "main")
+    folder = _in_cache(name, revision) if offline or _COMMIT.fullmatch(revision) else None
+    if folder is None and offline:
+        raise SaeTracksError(f"{name}@{revision} is not, or not whole, in the hub's cache: run without --offline")
+    folder = folder or _download(name, revision)
+    if not _complete(folder):
+        raise SaeTracksError(
+            f"{name}@{revision} has no config.json with safetensors; a pickle (.bin, .pt) is never fetched"
+        )
+    return folder, name, folder.name
+
+
+def _complete(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+
+
+def _in_cache(name: str, revision: str) -> Path | None:
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        folder = Path(snapshot_download(name, revision=revision, **FILES, local_files_only=True))
+    except errors.LocalEntryNotFoundError:
+        return None
+    except errors.HFValidationError as error:
+        raise SaeTracksError(f"{name!r} is not a hub id: OWNER/NAME or OWNER/NAME@REVISION") from error
+    return folder if _complete(folder) else None
+
+
+def _download(name: str, revision: str) -> Path:
+    from huggingface_hub import HfApi, constants, errors, snapshot_download, utils
+
+    if not sys.stderr.isatty():
+        utils.disable_progress_bars()
+    try:
+        HfApi().model_info(name, revision=revision, timeout=TIMEOUT)  # fails at once where snapshot_download retries
+        return Path(snapshot_download(name, revision=revision, **FILES))
+    except errors.GatedRepoError as error:
+        raise SaeTracksError(f"{name} asks for an agreement: accept it on its page, then `hf auth login`") from error
+    except errors.RepositoryNotFoundError as error:
+        raise SaeTracksError(f"the hub has no model {name}, or it is private (`hf auth login`)") from error
+    except errors.RevisionNotFoundError as error:
+        raise SaeTracksError(f"{name} has no revision {revision}") from error
+    except errors.HFValidationError as error:
+        raise SaeTracksError(f"{name!r} is not a hub id: OWNER/NAME or OWNER/NAME@REVISION") from error
+    except Exception as error:  # the client's errors share no base class
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SaeTracksError(
+            f"cannot fetch {name}@{revision} from {constants.ENDPOINT}: {reason}; --offline takes what is in the cache"
+        ) from error

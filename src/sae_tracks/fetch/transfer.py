@@ -1,0 +1,186 @@
+"""One transfer over HTTP that goes on where it broke off: what pooch's own downloader cannot do."""
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from sae_tracks import __version__
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import unwritable, write_json
+from sae_tracks.progress import byte_counter
+
+CHUNK = 1 << 16  # bytes; what a break may lose
+TRIES = 5
+PAUSE = 2.0  # seconds before the second try; longer before each further one
+TIMEOUT = (15, 60)  # seconds to connect, and between two packets
+HEADERS = {"User-Agent": f"sae-tracks/{__version__}", "Accept-Encoding": "identity"}
+BUSY = (429, 500, 502, 503, 504)
+UNREACHABLE = (requests.ConnectionError, requests.Timeout)
+
+
+class NotThere(SaeTracksError):
+    """The server has no such file."""
+
+
+class Unreachable(SaeTracksError):
+    """No server answers."""
+
+
+class Broken(Exception):
+    """The transfer ended early, or the server asks to come again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumingDownload:
+    """A downloader for pooch that keeps what it has in `part` until the file is complete.
+
+    Beside `part` stands what the server said of the file (ETag or date), so that a part of one version is never
+    continued with another (``If-Range``). A server that knows no ranges sends the whole file again.
+    """
+
+    part: Path
+
+    def __call__(self, url: str, output_file: str, pooch: object) -> None:
+        """Download `url` to the path `output_file`.
+
+        Raises
+        ------
+        NotThere
+            The server answers 404 or 410.
+        Unreachable
+            No server answers.
+        SaeTracksError
+            The transfer broke off `TRIES` times, or the disk is full.
+        """
+        for attempt in range(1, TRIES + 1):
+            try:
+                self._go_on(url)
+                break
+            except (*UNREACHABLE, urllib3.exceptions.HTTPError, Broken) as error:
+                if isinstance(error, UNREACHABLE) and not self._bytes():
+                    raise _unreachable(url, error) from error
+                if attempt == TRIES:
+                    raise self._gave_up(url, error) from error
+                time.sleep(PAUSE * attempt)
+            except requests.RequestException as error:
+                raise SaeTracksError(f"cannot fetch {url}: {error}") from error
+            except OSError as error:
+                raise unwritable(self.part, error) from error
+        self.part.replace(output_file)
+        self._notes.unlink(missing_ok=True)
+
+    @property
+    def _notes(self) -> Path:
+        return self.part.with_name(f"{self.part.name}.json")
+
+    def _bytes(self) -> int:
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def _version(self, url: str) -> str | None:
+        """What the server said of the file that `part` is the beginning of; None where that is not known."""
+        with suppress(OSError, ValueError):
+            notes = json.loads(self._notes.read_text())
+            return notes["version"] if notes["url"] == url else None
+        return None
+
+    def _go_on(self, url: str) -> None:
+        version = self._version(url)
+        have = self._bytes() if version else 0
+        ranges = {"Range": f"bytes={have}-", "If-Range": version} if have else {}
+        with requests.get(url, headers=HEADERS | ranges, stream=True, timeout=TIMEOUT) as answer:
+            if answer.status_code == 416:
+                return self._beyond(answer, have)
+            _refuse_failure(answer)
+            start, total = _extent(answer, have)
+            if not start:
+                self.part.unlink(missing_ok=True)  # before the notes are those of a new version
+            write_json(self._notes, {"url": url, "version": _version_of(answer.headers)})
+            self._refuse_full_disk(total - start)
+            self._receive(answer, start, total)
+
+    def _beyond(self, answer: requests.Response, have: int) -> None:
+        """There is nothing past what we have: it is whole, or it is another file's."""
+        if answer.headers.get("Content-Range") != f"bytes */{have}":
+            self.part.unlink()
+            raise Broken("the file on the server is another one than before")
+
+    def _receive(self, answer: requests.Response, start: int, total: int) -> None:
+        name = urlsplit(answer.url).path.rpartition("/")[2]
+        with self.part.open("ab") as file, byte_counter(name, total) as show:
+            for chunk in answer.raw.stream(CHUNK, decode_content=False):
+                file.write(chunk)
+                show(file.tell())
+        if total and self._bytes() != total:
+            raise Broken(f"{self._bytes():,} of {total:,} bytes came")
+
+    def _refuse_full_disk(self, needed: int) -> None:
+        free = shutil.disk_usage(self.part.parent).free
+        if needed > free:
+            raise SaeTracksError(
+                f"{self.part.parent} has {free / 1e9:.1f} GB free; {needed / 1e9:.1f} GB are needed: name another "
+                "cache by --cache or SAE_TRACKS_CACHE"
+            )
+
+    def _gave_up(self, url: str, error: Exception) -> SaeTracksError:
+        return SaeTracksError(
+            f"{url} broke off {TRIES} times ({error}); {self._bytes():,} bytes are kept and the same command goes on"
+        )
+
+
+def get_text(url: str) -> str:
+    """A small text file; `NotThere` where the server has none."""
+    try:
+        with requests.get(url, headers=HEADERS, timeout=TIMEOUT) as answer:
+            _refuse_failure(answer)
+            return answer.text
+    except (*UNREACHABLE, Broken) as error:
+        raise _unreachable(url, error) from error
+    except requests.RequestException as error:
+        raise SaeTracksError(f"cannot fetch {url}: {error}") from error
+
+
+def _refuse_failure(answer: requests.Response) -> None:
+    """Raise what the status means, unless it is success."""
+    if answer.status_code in (404, 410):
+        raise NotThere(f"{answer.url} is not there ({answer.status_code})")
+    if answer.status_code in BUSY:
+        raise Broken(f"{answer.status_code} {answer.reason}")
+    if answer.status_code not in (200, 206):
+        raise SaeTracksError(f"cannot fetch {answer.url}: the server says {answer.status_code} {answer.reason}")
+
+
+def _unreachable(url: str, error: Exception) -> Unreachable:
+    return Unreachable(f"cannot reach {urlsplit(url).netloc} ({_reason(error)}) for {url}")
+
+
+def _reason(error: Exception) -> str:
+    """A few words of what `requests` wraps many times, such as "Connection refused"."""
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    system = re.search(r"\[Errno -?\d+\] ([^)'\"]+)", str(error))
+    return system[1] if system else str(error).rpartition("Caused by ")[2]
+
+
+def _extent(answer: requests.Response, have: int) -> tuple[int, int]:
+    """Where what comes begins, and the whole file's length (0 where the server does not say)."""
+    if answer.status_code == 200:
+        return 0, int(answer.headers.get("Content-Length", 0))
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
+    if not match or int(match[1]) != have:
+        raise SaeTracksError(f"cannot go on with {answer.url}: the server sends another range than asked for")
+    return have, int(match[2])
+
+
+def _version_of(headers: Mapping[str, str]) -> str | None:
+    """A strong ETag, else the date; ``If-Range`` takes no weak ETag."""
+    etag = headers.get("ETag", "")
+    return etag if etag.startswith('"') else headers.get("Last-Modified")

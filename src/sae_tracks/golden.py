@@ -1,0 +1,156 @@
+"""Whether a HyenaDNA is the model it should be: its next-base losses against those measured elsewhere."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import bundled, read_json
+from sae_tracks.genome import Genome, readable_bases
+from sae_tracks.lm import HyenaDNAForCausalLM, base_tokens
+from sae_tracks.lm.tokens import BASES
+from sae_tracks.regions import GenomicRegion
+
+FORMAT_VERSION = 1
+SMALL_32K = "next-base-loss/hyenadna-small-32k.json"
+TOLERANCE = 1e-3  # nats a base; two GPUs differ by 1e-5 in a logit, a wrong weight by far more
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Next-base losses of one model, measured elsewhere."""
+
+    model: str
+    """Whose losses they are, such as a hub id."""
+    assembly: str
+    """The genome that the regions are of."""
+    contig_lengths: dict[str, int]
+    """Of that genome, in bases, as far as known."""
+    losses: dict[GenomicRegion, float]
+    """Mean cross entropy over a region, nats a base, softmax over A, C, G, T; the first base is not scored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One region's loss, measured elsewhere and here."""
+
+    region: GenomicRegion
+    expected: float
+    """Nats a base."""
+    found: float
+    """Nats a base."""
+
+    @property
+    def difference(self) -> float:
+        return self.found - self.expected
+
+    @property
+    def ok(self) -> bool:
+        return abs(self.difference) <= TOLERANCE
+
+
+def read_golden(path: Path | None = None) -> Golden:
+    """Read a JSON file of losses; by default those of HyenaDNA small-32k on eight regions of hg38, which come with us.
+
+    Raises
+    ------
+    SaeTracksError
+        The file is missing or malformed, or holds no region.
+    """
+    path = bundled(SMALL_32K) if path is None else path
+    record = read_json(path)
+    try:
+        if record["format_version"] != FORMAT_VERSION:
+            raise SaeTracksError(f"{path} has format_version {record['format_version']}; expected {FORMAT_VERSION}")
+        losses = {
+            GenomicRegion(str(row["contig"]), int(row["start"]), int(row["end"])): float(row["nats_per_base"])
+            for row in record["regions"]
+        }
+        lengths = {str(contig): int(length) for contig, length in record.get("contig_lengths", {}).items()}
+        golden = Golden(str(record["model"]), str(record["assembly"]), lengths, losses)
+    except SaeTracksError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SaeTracksError(
+            f"{path}: expected format_version, model, assembly and regions, each with contig, start, end and"
+            f" nats_per_base; {type(error).__name__} {error}"
+        ) from error
+    if not losses:
+        raise SaeTracksError(f"{path} holds no region")
+    return golden
+
+
+def check_model(model: HyenaDNAForCausalLM, genome: Genome, golden: Golden) -> list[Comparison]:
+    """Measure every region of `golden`, each read alone, from its first base on the forward strand.
+
+    Parameters
+    ----------
+    model : HyenaDNAForCausalLM
+        In evaluation mode, on any device.
+    genome : Genome
+        The assembly that the regions are of.
+
+    Raises
+    ------
+    SaeTracksError
+        A region is not in the genome, holds another letter than A, C, G, T, or is longer than the model reads.
+    """
+    sequences = [_sequence(genome, region, golden) for region in golden.losses]
+    found = [next_base_loss(model, sequence) for sequence in sequences]
+    return [
+        Comparison(region, expected, loss)
+        for (region, expected), loss in zip(golden.losses.items(), found, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def next_base_loss(model: HyenaDNAForCausalLM, sequence: bytes) -> float:
+    """Mean cross entropy of bases 1..n-1 given those before, nats a base, softmax over A, C, G, T.
+
+    Parameters
+    ----------
+    sequence : bytes
+        n letters of ``ACGT``, 2 <= n <= the model's ``max_seq_len``.
+    """
+    if not 2 <= len(sequence) <= model.config.max_seq_len:
+        raise SaeTracksError(f"{len(sequence):,} bases to score; this model scores 2 to {model.config.max_seq_len:,}")
+    ids = torch.from_numpy(base_tokens(sequence)).to(model.device)
+    logits = model(ids[None]).logits[0][:-1, list(BASES)]
+    return F.cross_entropy(logits.double(), ids[1:] - BASES[0]).item()
+
+
+def assembly_hint(genome: Genome, golden: Golden) -> str:
+    """What to add to an error where contigs are not as long as the assembly's; empty where all that are there are."""
+    for contig, length in golden.contig_lengths.items():
+        found = genome.lengths.get(contig, length)
+        if found != length:
+            name = genome.path.name
+            return f" ({contig} has {found:,} bases in {name} and {length:,} in {golden.assembly}: another assembly?)"
+    return ""
+
+
+def _sequence(genome: Genome, region: GenomicRegion, golden: Golden) -> bytes:
+    try:
+        sequence = genome.sequence(region)
+    except SaeTracksError as error:
+        raise SaeTracksError(f"{error}{assembly_hint(genome, golden)}") from error
+    if other := int((~readable_bases(sequence)).sum()):
+        raise SaeTracksError(
+            f"{region} of {genome.path.name}: {other:,} of {len(sequence):,} letters are not A, C, G, T;"
+            f" take {golden.assembly} with repeats in lower case, not as N{assembly_hint(genome, golden)}"
+        )
+    return sequence
+
+
+def verdict(compared: list[Comparison], genome: Genome, golden: Golden) -> None:
+    """Raise, naming the worst region, where any differs by more than `TOLERANCE`."""
+    failed = [one for one in compared if not one.ok]
+    if failed:
+        worst = max(failed, key=lambda one: abs(one.difference))
+        raise SaeTracksError(
+            f"this is not {golden.model}: {len(failed)} of {len(compared)} regions differ by more than {TOLERANCE} nats"
+            f" a base, most {worst.region} with {worst.found:.4f} where {worst.expected:.4f} was expected"
+            f"{assembly_hint(genome, golden)}"
+        )

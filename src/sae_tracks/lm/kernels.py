@@ -1,0 +1,106 @@
+"""Element-wise work of a Hyena block, each kernel one sweep over memory, compiled by numba.
+
+All arrays are float32. A kernel runs in the thread that calls it, on data of its own, without the interpreter's lock.
+NaN and infinity travel through.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+F = np.float32
+HOW = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
+
+# tanh(x) = x P(x^2) / Q(x^2), coefficients from the highest power down; Eigen's, exact to a few units in the last place
+TANH_P = tuple(
+    F(c)
+    for c in (
+        -2.76076847742355e-16,
+        2.00018790482477e-13,
+        -8.60467152213735e-11,
+        5.12229709037114e-08,
+        1.48572235717979e-05,
+        6.37261928875436e-04,
+        4.89352455891786e-03,
+    )
+)
+TANH_Q = tuple(F(c) for c in (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03))
+TANH_END = F(7.90531110763549805)  # 1 in float32 from here on
+P0, P1, P2, P3, P4, P5, P6 = TANH_P
+Q0, Q1, Q2, Q3 = TANH_Q
+GELU_SCALE, GELU_CUBE = F(math.sqrt(2 / math.pi)), F(0.044715)
+
+
+@njit(inline="always")
+def _tanh(x):
+    x = min(max(x, -TANH_END), TANH_END)
+    s = x * x
+    p = (((((P0 * s + P1) * s + P2) * s + P3) * s + P4) * s + P5) * s + P6
+    q = ((Q0 * s + Q1) * s + Q2) * s + Q3
+    return x * p / q
+
+
+@njit("void(f4[:,::1],f4[::1])", **HOW)
+def add_gelu(h, bias):
+    """``h = gelu(h + bias)`` with the tanh approximation, in place; h is (rows, width)."""
+    for i in range(h.shape[0]):
+        for j in range(h.shape[1]):
+            x = h[i, j] + bias[j]
+            h[i, j] = F(0.5) * x * (F(1) + _tanh(GELU_SCALE * (x + GELU_CUBE * x * x * x)))
+
+
+@njit("void(f4[:,::1],f4[::1],f4[::1],f4[::1],f4,f4[:,::1])", **HOW)
+def add_norm(x, add, weight, bias, eps, out):
+    """``x += add``, and the layer norm of the new rows of x, (rows, d), into `out`."""
+    n = x.shape[1]
+    for i in range(x.shape[0]):
+        total = F(0)
+        for j in range(n):
+            x[i, j] += add[j]
+            total += x[i, j]
+        mean = total / F(n)
+        squares = F(0)
+        for j in range(n):
+            squares += (x[i, j] - mean) * (x[i, j] - mean)
+        scale = F(1) / np.sqrt(squares / F(n) + eps)
+        for j in range(n):
+            out[i, j] = (x[i, j] - mean) * scale * weight[j] + bias[j]
+
+
+@njit(inline="always")
+def _start(u, i, add, taps, bias):
+    """The short filter at one of the first two bases, in front of which there are zeros."""
+    y = bias + taps[2] * (u[i] + add)
+    if i == 1:
+        y += taps[1] * (u[0] + add)
+    return y
+
+
+@njit("void(i8,f4[:,::1],f4[:,::1],f4[:,::1],f4[:,::1],f4[::1],f4[::1],f4[::1],f4[::1],f4[:,::1])", **HOW)
+def filter_and_multiply(length, u, v, u_taps, v_taps, u_add, v_add, u_bias, v_bias, out):
+    """Product of two projections after their causal short filters of three taps; all (channels, >= length).
+
+    ``filtered[i] = bias + taps[2] (u[i] + add) + taps[1] (u[i-1] + add) + taps[0] (u[i-2] + add)``
+    """
+    for c in range(u.shape[0]):
+        a, b, o, s, t = u[c], v[c], out[c], u_taps[c], v_taps[c]
+        for i in range(min(2, length)):
+            o[i] = _start(a, i, u_add[c], s, u_bias[c]) * _start(b, i, v_add[c], t, v_bias[c])
+        s0, s1, s2, t0, t1, t2 = s[0], s[1], s[2], t[0], t[1], t[2]
+        e, f = u_bias[c] + u_add[c] * (s0 + s1 + s2), v_bias[c] + v_add[c] * (t0 + t1 + t2)
+        for i in range(2, length):
+            o[i] = (e + s2 * a[i] + s1 * a[i - 1] + s0 * a[i - 2]) * (f + t2 * b[i] + t1 * b[i - 1] + t0 * b[i - 2])
+
+
+@njit("void(i8,f4[:,::1],f4[:,::1],f4[:,::1],f4[::1],f4[::1],f4[:,::1])", **HOW)
+def filter_and_gate(length, u, y, taps, add, bias, out):
+    """``out = y * filtered(u)``, all (channels, >= length); the filter as in `filter_and_multiply`."""
+    for c in range(u.shape[0]):
+        a, g, o, s = u[c], y[c], out[c], taps[c]
+        for i in range(min(2, length)):
+            o[i] = g[i] * _start(a, i, add[c], s, bias[c])
+        s0, s1, s2 = s[0], s[1], s[2]
+        e = bias[c] + add[c] * (s0 + s1 + s2)
+        for i in range(2, length):
+            o[i] = g[i] * (e + s2 * a[i] + s1 * a[i - 1] + s0 * a[i - 2])

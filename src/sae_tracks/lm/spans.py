@@ -1,0 +1,162 @@
+"""From DNA to a model's tokens, and from tokens back to the bases that they cover."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from sae_tracks.errors import SaeTracksError
+
+PROBE = "".join(np.random.default_rng(0).choice(list("ACGT"), 5040))  # 5,040 is a multiple of every k up to 10
+MARKS = re.compile("^(?:##|\N{LOWER ONE EIGHTH BLOCK}|\u0120)")  # of a word's start or middle; they stand for no base
+_LETTERS = np.full(256, ord("N"), np.uint8)
+for _base in b"ACGT":
+    _LETTERS[_base] = _base
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A sequence of n bases as t tokens, without the special ones that a tokenizer puts around it.
+
+    Attributes
+    ----------
+    ids : (t,) int64
+        Token ids.
+    lengths : (t,) int64
+        Bases that each token covers; their sum is n. A token may cover none.
+    """
+
+    ids: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+    @property
+    def of_base(self) -> NDArray[np.int64]:
+        """(n,) int64: index of the token that covers each base."""
+        return np.repeat(np.arange(len(self.ids)), self.lengths)
+
+    @property
+    def starts(self) -> NDArray[np.bool_]:
+        """(n,) bool: True on the base at which a token begins."""
+        of_base = self.of_base
+        return np.diff(of_base, prepend=-1) > 0
+
+
+class DNATokenizer:
+    """A transformers tokenizer that is asked for DNA alone.
+
+    Letters other than A, C, G and T are read as N or, where the tokenizer has no N, as one unknown (else mask) token
+    a base; no token then reaches over them.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizerBase
+        Fast or slow. The tokens of a slow one must be the letters that they stand for; an unknown token at the end
+        stands for what is left there (GENERator has no token for fewer than six bases).
+    name : str
+        Of the model, for errors.
+
+    Attributes
+    ----------
+    before, after : list of int
+        Special tokens that the tokenizer puts in front of a sequence and behind it.
+    bases_per_token : float
+        Mean over fixed pseudo-random DNA: 6 for 6-mers, 1 where a token is a base.
+
+    Raises
+    ------
+    SaeTracksError
+        It has no token for one of A, C, G, T, or does not split DNA into tokens that cover each base once.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+        self.tokenizer, self.name = tokenizer, name
+        if not self._knows(PROBE):
+            raise SaeTracksError(f"{name}: its tokenizer {self._trouble()}")
+        self.before, self.after = self._special()
+        self.bases_per_token = len(PROBE) / len(self._encode(PROBE).ids)
+        self._in_place_of_n = None if self._knows("N") and self._knows("ANA") else self._unknown()
+
+    @property
+    def around(self) -> int:
+        """How many special tokens the tokenizer adds to a sequence."""
+        return len(self.before) + len(self.after)
+
+    def encode(self, sequence: bytes) -> Tokens:
+        """The tokens of n >= 1 letters, case and IUPAC codes as they come.
+
+        Raises
+        ------
+        SaeTracksError
+            The tokens do not cover every base exactly once.
+        """
+        text = _LETTERS[np.frombuffer(sequence.upper(), np.uint8)].tobytes().decode()
+        if self._in_place_of_n is None:
+            return self._encode(text)
+        parts = [self._unread(len(run)) if run[0] == "N" else self._encode(run) for run in re.findall("N+|[^N]+", text)]
+        return Tokens(np.concatenate([p.ids for p in parts]), np.concatenate([p.lengths for p in parts]))
+
+    def _unread(self, n: int) -> Tokens:
+        return Tokens(np.full(n, self._in_place_of_n), np.ones(n, np.int64))
+
+    def _encode(self, text: str) -> Tokens:
+        ids, spans = self._spans(text)
+        lengths = _lengths(spans, len(text))
+        if lengths is None:
+            raise SaeTracksError(f"{self.name}: the tokens of {text[:20]}... do not cover each of its bases once")
+        return Tokens(np.array(ids, np.int64), lengths)
+
+    def _spans(self, text: str) -> tuple[list[int], Sequence[tuple[int, int]]]:
+        """Ids, and the letters (start, end) that each stands for."""
+        if self.tokenizer.is_fast:
+            out = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+            return out["input_ids"], out["offset_mapping"]
+        ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        words = [MARKS.sub("", word) for word in self.tokenizer.convert_ids_to_tokens(ids)]
+        if ids and ids[-1] == self.tokenizer.unk_token_id:  # of k-mers alone: the bases that are left at the end
+            words[-1] = text[sum(map(len, words[:-1])) :]
+        if "".join(words).upper() != text:
+            return ids, []
+        ends = np.cumsum([len(word) for word in words]).tolist()
+        return ids, list(zip([0, *ends], ends))
+
+    def _knows(self, text: str) -> bool:
+        ids, spans = self._spans(text)
+        return self.tokenizer.unk_token_id not in ids and _lengths(spans, len(text)) is not None
+
+    def _trouble(self) -> str:
+        """Why it does not read the probe."""
+        missing = [base for base in "ACGT" if not self._knows(base)]
+        if 0 < len(missing) < 4:
+            return f"has no {missing[0]}: is it a DNA model?"
+        return (
+            "does not split plain DNA into tokens that cover each base once; "
+            "a model with tokens of another kind needs a plug-in (docs/models.md)"
+        )
+
+    def _unknown(self) -> int:
+        for index in (self.tokenizer.unk_token_id, self.tokenizer.mask_token_id):
+            if index is not None:
+                return index
+        raise SaeTracksError(f"{self.name}: its tokenizer has neither N nor an unknown or mask token to read it as")
+
+    def _special(self) -> tuple[list[int], list[int]]:
+        """The special tokens in front of a sequence and behind it."""
+        text = PROBE[:60]
+        alone = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        whole = self.tokenizer(text)["input_ids"]
+        for start in range(len(whole) - len(alone) + 1):
+            if whole[start : start + len(alone)] == alone:
+                return whole[:start], whole[start + len(alone) :]
+        raise SaeTracksError(f"{self.name}: its tokenizer changes a sequence's tokens where it adds special ones")
+
+
+def _lengths(spans: Sequence[tuple[int, int]], n: int) -> NDArray[np.int64] | None:
+    """(t,) bases a token, or None where spans that cover any do not follow one another from 0 to n."""
+    starts, ends = np.array(spans, np.int64).reshape(-1, 2).T
+    covering = ends > starts
+    borders = np.concatenate(([0], ends[covering]))
+    whole = np.array_equal(borders[:-1], starts[covering]) and borders[-1] == n
+    return np.maximum(ends - starts, 0) if whole else None

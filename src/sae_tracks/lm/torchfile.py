@@ -1,0 +1,231 @@
+"""The tensors of a torch checkpoint, taken out without running it.
+
+A checkpoint is a zip of raw numbers and ``data.pkl``, a program for pickle's stack machine that may call anything. Here
+the program is read as data: where it would look up a name, call it or set an object's state, a `Note` says so and
+nothing happens. No name of the file is imported, no object of it is made, and only notes that describe a tensor become
+one.
+"""
+
+import math
+import pickletools
+import struct
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sae_tracks.errors import SaeTracksError
+
+DTYPES = {
+    "torch FloatStorage": torch.float32,
+    "torch HalfStorage": torch.float16,
+    "torch BFloat16Storage": torch.bfloat16,
+}
+_DAMAGED = (zipfile.BadZipFile, EOFError, LookupError, RuntimeError, ValueError, OverflowError, OSError, struct.error)
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_MARK = object()
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Note:
+    """What an instruction of the program would have made.
+
+    Attributes
+    ----------
+    made_by : str
+        The instruction, such as ``GLOBAL`` (a name is looked up) or ``REDUCE`` (it is called).
+    operands : list
+        What it takes: the name as ``"module name"``; the callable and its arguments; ...
+    items : dict
+        What is then set under keys that are strings; what is set under others is dropped.
+    """
+
+    made_by: str
+    operands: list[Any]
+    items: dict[str, Any] = field(default_factory=dict)
+
+
+def read_pickle(program: bytes) -> Any:
+    """The value that a pickle stands for: numbers, strings, bytes and tuples as they are, all else as a `Note`.
+
+    Raises
+    ------
+    ValueError, LookupError
+        The program is malformed.
+    """
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
+    for opcode, argument, _ in pickletools.genops(program):
+        name = opcode.name
+        if name == "STOP":
+            break
+        if name == "MARK":
+            stack.append(_MARK)
+        elif name.endswith("PUT"):
+            memo[argument] = stack[-1]
+        elif name == "MEMOIZE":
+            memo[len(memo)] = stack[-1]
+        elif name.endswith("GET"):
+            stack.append(memo[argument])
+        else:
+            stack += _result(opcode, argument, _take(stack, opcode))
+    return stack.pop()
+
+
+def _take(stack: list[Any], opcode: pickletools.OpcodeInfo) -> list[Any]:
+    """Pop what an instruction consumes, by pickletools' own description of it; the mark is left out."""
+    before = [item.name for item in opcode.stack_before]
+    fixed, above = len(before), []
+    if "mark" in before:
+        fixed = before.index("mark")
+        while (top := stack.pop()) is not _MARK:
+            above.append(top)
+    return [stack.pop() for _ in range(fixed)][::-1] + above[::-1]
+
+
+def _result(opcode: pickletools.OpcodeInfo, argument: Any, operands: list[Any]) -> list[Any]:
+    """What an instruction leaves on the stack."""
+    name = opcode.name
+    if name in ("SETITEM", "SETITEMS"):
+        _set_items(operands)
+    if name in ("SETITEM", "SETITEMS", "APPEND", "APPENDS", "ADDITEMS", "BUILD"):
+        return operands[:1]
+    if not opcode.stack_after:
+        return []
+    if name == "DUP":
+        return operands * 2
+    if "TUPLE" in name:
+        return [tuple(operands)]
+    if name in _CONSTANTS:
+        return [_CONSTANTS[name]]
+    if argument is not None and opcode.stack_after[0].name != "any":
+        return [argument]
+    if name == "STACK_GLOBAL":
+        return [Note("GLOBAL", [" ".join(map(_text, operands))])]
+    return [Note(name, operands if argument is None else [argument, *operands])]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a name that is looked up is not text")
+    return value
+
+
+def _set_items(operands: list[Any]) -> None:
+    target, keys, values = operands[0], operands[1::2], operands[2::2]
+    if not isinstance(target, Note) or len(keys) != len(values):
+        raise ValueError("an item is set on something that holds none")
+    target.items.update((key, value) for key, value in zip(keys, values) if isinstance(key, str))
+
+
+def read_state_dict(path: Path, wanted: Callable[[str], bool]) -> dict[str, torch.Tensor]:
+    """The tensors under ``state_dict`` of a checkpoint in torch's zip format (torch >= 1.6).
+
+    Parameters
+    ----------
+    path : path
+        The checkpoint. It may come from anyone: nothing in it is run.
+    wanted : function
+        Says of a name whether to read what is there, which must then be a tensor.
+
+    Returns
+    -------
+    dict of str to tensor
+        float32, float16 or bfloat16 as stored, on the CPU, in the file's order; they may share memory.
+
+    Raises
+    ------
+    SaeTracksError
+        The file is missing, damaged or of another kind, has no ``state_dict``, or holds no tensor where one is wanted.
+    """
+    if not path.is_file():
+        raise SaeTracksError(f"no file {path}")
+    try:
+        if not zipfile.is_zipfile(path):
+            raise SaeTracksError(f"{path} is no zip archive, as torch writes since 1.6: cut short, or of another kind")
+        with zipfile.ZipFile(path) as archive:
+            return _Checkpoint(path, archive).tensors(wanted)
+    except SaeTracksError:
+        raise
+    except _DAMAGED as error:
+        raise SaeTracksError(f"{path} is damaged, or not a checkpoint of torch: {error}") from error
+
+
+class _Checkpoint:
+    """An open checkpoint and the storages read so far."""
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
+        self.path, self.archive = path, archive
+        programs = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(programs) != 1:
+            raise SaeTracksError(f"{path} is a zip archive but not torch's: it holds {len(programs)} data.pkl, not one")
+        self.folder = programs[0].removesuffix("data.pkl")
+        self.storages: dict[str, torch.Tensor] = {}
+
+    def tensors(self, wanted: Callable[[str], bool]) -> dict[str, torch.Tensor]:
+        order = self.folder + "byteorder"
+        if order in self.archive.NameToInfo and self.record("byteorder") != sys.byteorder.encode():
+            raise SaeTracksError(f"{self.path} was written on a machine of another byte order; convert it there")
+        top = read_pickle(self.record("data.pkl"))
+        state = top.items.get("state_dict") if isinstance(top, Note) else None
+        if not isinstance(state, Note):
+            raise SaeTracksError(f"{self.path} has no 'state_dict': it is not a checkpoint of PyTorch Lightning")
+        return {name: self.tensor(name, value) for name, value in state.items.items() if wanted(name)}
+
+    def record(self, name: str) -> bytes:
+        """A file of the archive, its CRC checked; torch compresses none, so none can unfold to more than is there."""
+        info = self.archive.getinfo(self.folder + name)
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise SaeTracksError(f"{self.path}: {info.filename} is compressed, which torch does not do")
+        return self.archive.read(info)
+
+    def tensor(self, name: str, value: Any) -> torch.Tensor:
+        """The tensor that a note describes, after a check that it lies inside its storage."""
+        if parameter := _arguments(value, "_rebuild_parameter"):
+            value = parameter[0]
+        match _arguments(value, "_rebuild_tensor_v2"):
+            case (Note("BINPERSID", [place]), int(offset), tuple(size), tuple(stride), *_):
+                storage = self.storage(name, place)
+            case _:
+                raise SaeTracksError(f"{self.path}: {name} is not a tensor")
+        if not _inside(len(storage), offset, size, stride):
+            raise SaeTracksError(f"{self.path}: {name} reaches outside the {len(storage):,} numbers stored for it")
+        return storage.as_strided(size, stride, offset)
+
+    def storage(self, name: str, place: Any) -> torch.Tensor:
+        """All numbers of one storage, (n,)."""
+        match place:
+            case ("storage", Note("GLOBAL", [str(kind)]), str(key), str(), int(count)) if kind in DTYPES:
+                dtype = DTYPES[kind]
+            case ("storage", Note("GLOBAL", [str(kind)]), *_):
+                raise SaeTracksError(f"{self.path}: {name} is of {kind!r}; expected float32, float16 or bfloat16")
+            case _:
+                raise SaeTracksError(f"{self.path}: {name} has its numbers in no storage of this file")
+        if key not in self.storages:
+            self.storages[key] = torch.frombuffer(bytearray(self.record(f"data/{key}")), dtype=torch.uint8)
+        found = len(self.storages[key])
+        if found != count * dtype.itemsize:
+            raise SaeTracksError(f"{self.path}: {name} claims {count:,} numbers, but {found:,} bytes are stored")
+        return self.storages[key].view(dtype)
+
+
+def _arguments(value: Any, function: str) -> tuple | None:
+    """The arguments of a call of one of torch's rebuilding functions; None where the value is no such call."""
+    match value:
+        case Note("REDUCE", [Note("GLOBAL", [name]), tuple(arguments)]) if name == f"torch._utils {function}":
+            return arguments
+    return None
+
+
+def _inside(count: int, offset: int, size: tuple, stride: tuple) -> bool:
+    """Whether a view of at most `count` numbers, none of them empty or repeated at will, lies in a storage."""
+    if len(size) != len(stride) or not all(type(n) is int for n in size + stride):
+        return False
+    if offset < 0 or any(n < 1 for n in size) or any(not 0 <= step <= count for step in stride):
+        return False
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride))
+    return last < count and math.prod(size) <= count

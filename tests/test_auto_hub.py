@@ -1,0 +1,58 @@
+"""A model with code of its own by hub id: code, weights and tokenizer of the one commit that was asked for."""
+
+import os
+import subprocess
+import sys
+
+import lm_zoo
+import pytest
+from test_hub_id import COMMITS, hub  # noqa: F401 (a fixture)
+
+CODE = """
+from transformers import EsmConfig
+from transformers.models.esm.modeling_esm import EsmForMaskedLM
+class Config(EsmConfig):
+    model_type = "owngene"
+class Model(EsmForMaskedLM):
+    config_class = Config
+print("code of {commit}")
+"""
+SCRIPT = """
+import sys
+from sae_tracks import load_lm
+lm = load_lm(sys.argv[1], 2, device="cpu", trust_remote_code=sys.argv[2] == "yes")
+print(lm.model_id, lm.revision)
+"""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """What the hub holds: repository/revision -> folder."""
+    root = tmp_path_factory.mktemp("hub")
+    for commit in COMMITS.values():
+        folder = lm_zoo.six_mers(root / "me/own" / commit)
+        (folder / "own.py").write_text(CODE.format(commit=commit))
+        classes = {"AutoConfig": "own.Config", "AutoModelForMaskedLM": "own.Model"}
+        lm_zoo.edit_config(folder, model_type="owngene", auto_map=classes)
+    return root
+
+
+@pytest.mark.parametrize(("model", "commit"), [("me/own", "a" * 40), ("me/own@v1", "b" * 40)])
+def test_code_that_is_trusted_is_that_of_the_commit(hub, tmp_path, model, commit):  # noqa: F811
+    out = load(hub, tmp_path, model, "yes")
+    assert out.returncode == 0, out.stderr
+    assert set(out.stdout.splitlines()) == {f"code of {commit}", f"me/own {commit}"}
+
+
+def test_code_that_is_not_trusted_is_not_even_fetched(hub, tmp_path):  # noqa: F811
+    out = load(hub, tmp_path, "me/own", "no")
+    assert "me/own brings Python code of its own" in out.stderr
+    assert "code of" not in out.stdout
+    assert not list(tmp_path.rglob("own.py"))
+
+
+def load(address, cache, model, trust):
+    environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
+    environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    words = [sys.executable, "-c", SCRIPT, model, trust]
+    return subprocess.run(words, capture_output=True, text=True, env=environment, check=False, timeout=120)
