@@ -22,7 +22,7 @@ score=chr22:20,000,001-21,000,000
 # chr22 and chr1:800,000-1,000,000 are held out
 awk 'BEGIN { OFS = "\t" } $1 == "chr22" { next } $1 == "chr1" { $3 = 800000 } { print }' "$out/placed.bed" >"$out/train.bed"
 
-sae-tracks extract "$model" "$out/genome.fa.gz" --regions "$out/train.bed" -n 700 -o "$out/act"
+sae-tracks extract "$model" "$out/genome.fa.gz" --regions "$out/train.bed" -n 1000 -o "$out/act"
 sae-tracks shuffle "$out/act" -o "$out/shuffled"
 sae-tracks train "$out/shuffled" -o "$out/sae" --tokens 3000000
 sae-tracks metrics "$out/sae" "$out/genome.fa.gz" "$sites" -r "$score" --min-instances 50 -o "$out/metrics"

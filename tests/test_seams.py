@@ -380,7 +380,7 @@ def test_the_verb_writes_tables_a_figure_and_says_what_context_is_enough(project
     assert said[1].split()[:3] == ["+", "0", f"{table['bases'][0]}"]
     assert said[11].split()[:2] == ["+", "32-47"]
     assert [line[:13] for line in said[23:]] == ["read strand +", "read strand -"]
-    assert "; --context 16 has 0." in said[23]
+    assert "; --context 32 has 0." in said[23]
 
 
 def test_a_request_that_cannot_be_met_leaves_nothing(project, verb):
