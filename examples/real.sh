@@ -5,7 +5,7 @@
 #
 # DATA holds the regions as bgzip FASTA (records named by region) and JASPAR sites of chr22:20-21M in genome coordinates;
 # MODEL is a language model (default: the bundled one). Assemblies differ between the files; each contig is of one.
-# Takes about a quarter of an hour on two cores with the bundled model.
+# Takes about ten minutes on two cores with the bundled model.
 set -euo pipefail
 data=$1 out=$2 model=${3:-demo}
 here=$(cd "$(dirname "$0")" && pwd)

@@ -289,6 +289,10 @@ def estimate(plan: Extraction, shard: Shard = WHOLE) -> Estimate:
     row_bytes = 2 * plan.lm.d_model + LOCUS_BYTES
     bases = sum(len(w.kept) for w in windows)
     largest = max((sum(len(w.kept) for w in plan.windows_of(i)) for i in mine), default=0)
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return Estimate(len(windows), bases, len(mine), bases * row_bytes, peak + largest * row_bytes, seconds)
+    return Estimate(len(windows), bases, len(mine), bases * row_bytes, peak_memory() + largest * row_bytes, seconds)
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

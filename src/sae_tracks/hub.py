@@ -19,6 +19,7 @@ HUB, PAGE = "hub.txt", "description.html"
 SHORT, LONG = 17, 80  # letters that UCSC shows of a short and of a long label
 COMPOSITE = "sae_features"
 BROWSER = "https://genome.ucsc.edu/cgi-bin/hgTracks"
+NO_EMAIL = "nobody@example.org"
 
 Stanza = dict[str, str]
 
@@ -64,7 +65,7 @@ def write_hub(
     tracks: Path,
     out: Path | None = None,
     *,
-    email: str,
+    email: str = NO_EMAIL,
     assembly: str | None = None,
     genome: Genome | None = None,
 ) -> Hub:

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from sae_tracks.source import Source
 
 SHOWN = 15  # concepts on the screen
-THRESHOLDS = (0.0, 0.15, 0.5, 0.6, 0.8)  # InterPLM's
 EPILOG = "Example: sae-tracks metrics sae/ hg38.fa jaspar2024.chr14.bed.gz -r chr14 --min-score 500 -o scores/"
 log = logging.getLogger(__name__)
 
@@ -106,15 +105,22 @@ def metrics(
     """Precision, recall and F1 of features against annotations and A, C, G, T, base by base."""
     from sae_tracks.files import write_provenance
     from sae_tracks.genome import Genome
-    from sae_tracks.metrics import annotation_checksums, evaluate_on, score_bed, write_tables
+    from sae_tracks.metrics import THRESHOLDS, annotation_checksums, evaluate_on, score_bed, write_tables
 
     sae, genome_path, annotations = _split(paths, bed)
     if out.exists() and not out.is_dir():
         raise SaeTracksError(f"cannot write {out}: it is a file; name a folder")
     filters = {"min_score": min_score, "min_instances": min_instances, "split": not no_split}
     if bed:
-        if model or features or window_size or context is not None or read_strand is not ReadStrands.forward:
-            raise SaeTracksError("--bed reads no model: leave out -m, -f, --read-strand, --window-size and --context")
+        if (
+            model
+            or features
+            or window_size
+            or context is not None
+            or read_strand is not ReadStrands.forward
+            or min_context
+        ):
+            raise SaeTracksError("--bed reads no model: leave out -m, -f, --read-strand, --window-size and contexts")
         genome, exported_at = Genome(genome_path), _only(threshold)
         where, black = parse_regions(genome, region, regions), parse_black_list(genome, black_list)
         evaluation = evaluate_on(genome, annotations, where, black_list=black, **filters)

@@ -17,7 +17,7 @@ from sae_tracks.genome import Genome
 from sae_tracks.hub import write_hub
 from sae_tracks.igv import write_sessions
 from sae_tracks.lm import GeneLM, HyenaDNAReader, load_lm
-from sae_tracks.metrics import Counter, annotation_checksums, evaluate_on, write_tables
+from sae_tracks.metrics import THRESHOLDS, Counter, annotation_checksums, evaluate_on, write_tables
 from sae_tracks.progress import counter
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.shards import open_shards
@@ -34,8 +34,6 @@ TRAIN_ON, SCORE_ON = CONTIGS
 WINDOWS = 195  # of 2,048 bases, half of them context: about 200,000 rows to train on
 SETTINGS = TrainSettings(expansion=16, l1=6.0, first_bias=-1.0)  # sparser than the default: chosen for the repeat
 EPOCHS = 4
-DEMO_EMAIL = "nobody@example.org"
-THRESHOLDS = (0.0, 0.15, 0.5, 0.6, 0.8)
 # What the Alu feature must reach, alone and above an untrained model's. Features split the repeat between them: over
 # eleven settings the best one reached 0.37 to 0.53, an untrained model's about 0.2, a linear probe on all channels
 # 0.85.
@@ -121,7 +119,7 @@ def write_tracks(source: Source, made: DemoGenome, features: list[int], out: Pat
     write_bigwigs(source, features, tracks)
     write_bed(source, features, tracks / "features.bed")
     (tracks / "truth.bed").write_bytes(made.truth.read_bytes())
-    write_hub(tracks, email=DEMO_EMAIL, genome=source.genome)
+    write_hub(tracks, genome=source.genome)
     write_sessions(tracks, str(made.fasta))
 
 

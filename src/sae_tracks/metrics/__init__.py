@@ -1,7 +1,7 @@
 """How well features match annotations: exact counts a base, precision, recall and F1."""
 
 from sae_tracks.metrics.beds import score_bed
-from sae_tracks.metrics.counter import Counter
+from sae_tracks.metrics.counter import THRESHOLDS, Counter
 from sae_tracks.metrics.counts import Counts, load_counts
 from sae_tracks.metrics.evaluation import Evaluation, annotation_checksums, evaluate_on
 from sae_tracks.metrics.halves import Halves, halves_of
@@ -10,6 +10,7 @@ from sae_tracks.metrics.scores import best_features, score_tables, scores
 from sae_tracks.metrics.tables import read_table, write_tables
 
 __all__ = [
+    "THRESHOLDS",
     "Counter",
     "Counts",
     "Evaluation",

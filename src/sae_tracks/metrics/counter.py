@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BASES = 1 << 18  # counted at once
 NONZEROS = 1 << 24  # counted at once, where features are dense
+THRESHOLDS = (0.0, 0.15, 0.5, 0.6, 0.8)  # InterPLM's, of each feature's maximum
 
 
 class Counter:

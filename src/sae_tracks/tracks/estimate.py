@@ -1,6 +1,5 @@
 """What an export will read, write and take, from one window through the model."""
 
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -53,6 +52,8 @@ class Estimate:
 
 def estimate(source: "Source", features: Iterable[int]) -> Estimate:
     """Read one window in the middle of the regions, and scale up."""
+    from sae_tracks.extract import peak_memory
+
     ids = source.sae.check_features(features).tolist()
     windows = [window for strand in source.read_strands for window in source.windows(strand)]
     middle = windows[len(windows) // 2]
@@ -67,17 +68,9 @@ def estimate(source: "Source", features: Iterable[int]) -> Estimate:
         tracks=len(ids) * len(source.read_strands),
         disk=round(MOST_BYTES * nonzeros * bases / len(middle.kept)),
         most_disk=MOST_BYTES * len(ids) * bases,
-        memory=_peak_memory() + HELD_BYTES,
+        memory=peak_memory() + HELD_BYTES,
         seconds=seconds * len(windows),
     )
-
-
-def _peak_memory() -> int:
-    """Bytes that this process has held at most."""
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _size(count: float) -> str:
