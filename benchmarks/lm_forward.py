@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[32768], help="bases of the window")
     parser.add_argument("--size", choices=SIZES, default="small-32k")
     parser.add_argument("--layer", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", "-p", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

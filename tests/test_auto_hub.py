@@ -23,6 +23,12 @@ from sae_tracks import load_lm
 lm = load_lm(sys.argv[1], 2, device="cpu", trust_remote_code=sys.argv[2] == "yes")
 print(lm.model_id, lm.revision)
 """
+FIND = """
+import sys
+from sae_tracks.lm.pretrained import find_pretrained
+found = find_pretrained(sys.argv[1], trust_remote_code=True)
+print(found.model_type, found.commit)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +40,10 @@ def folders(tmp_path_factory):
         (folder / "own.py").write_text(CODE.format(commit=commit))
         classes = {"AutoConfig": "own.Config", "AutoModelForMaskedLM": "own.Model"}
         lm_zoo.edit_config(folder, model_type="owngene", auto_map=classes)
+    borrowed = lm_zoo.six_mers(root / "me/borrowed" / COMMITS["main"])
+    lm_zoo.edit_config(borrowed, "tokenizer_config.json", auto_map={"AutoTokenizer": ["me/own--own.Tokenizer", None]})
+    without = lm_zoo.six_mers(root / "me/without" / COMMITS["main"])
+    (without / "tokenizer_config.json").unlink()
     return root
 
 
@@ -51,8 +61,19 @@ def test_code_that_is_not_trusted_is_not_even_fetched(hub, tmp_path):  # noqa: F
     assert not list(tmp_path.rglob("own.py"))
 
 
-def load(address, cache, model, trust):
+def test_a_tokenizer_of_another_repository_is_not_even_fetched(hub, tmp_path):  # noqa: F811
+    out = load(hub, tmp_path, "me/borrowed", "yes")
+    assert "me/borrowed takes its code from me/own--own.Tokenizer, which no revision pins: it is not run" in out.stderr
+    assert not list(tmp_path.rglob("own.py"))
+
+
+def test_a_repository_need_not_have_a_tokenizer_configuration(hub, tmp_path):  # noqa: F811
+    out = load(hub, tmp_path, "me/without", script=FIND)
+    assert out.stdout.split() == ["esm", "a" * 40], out.stderr
+
+
+def load(address, cache, *words, script=SCRIPT):
     environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
     environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    words = [sys.executable, "-c", SCRIPT, model, trust]
+    words = [sys.executable, "-c", script, *words]
     return subprocess.run(words, capture_output=True, text=True, env=environment, check=False, timeout=120)

@@ -100,9 +100,18 @@ def test_nothing_behind_the_module_that_is_read_is_run(folders):
 
 def test_hyenadna_can_be_read_at_a_module(folders):
     by_layer, by_hook = load_lm("demo", 2, device="cpu"), load_lm("demo", hook="hyena.backbone.layers.1", device="cpu")
-    assert by_hook.causal and by_hook.max_length == by_layer.max_length + 1  # of two special tokens it adds [SEP] alone
+    assert by_hook.causal and by_hook.max_length == by_layer.max_length
     a, b = by_hook.activations(b"ACGTN"), by_layer.activations(b"ACGTN")
     assert (a - b).norm() <= 1e-5 * b.norm()
+    assert by_hook.activations(b"A" * by_hook.max_length).shape == (by_layer.max_length, by_layer.d_model)
+
+
+@pytest.mark.parametrize("where", [{"layer": 2}, {"hook": "layers.1.mlp"}])
+def test_a_probe_can_be_trained_on_activations(folders, where):
+    rows = load_lm(folders["llama"], **where, device="cpu").activations(DNA.encode())
+    probe = torch.nn.Linear(16, 1, bias=False)
+    probe(rows).sum().backward()
+    torch.testing.assert_close(probe.weight.grad[0], rows.sum(0))
 
 
 def test_token_starts_are_the_borders_of_the_tokens(folders):

@@ -1,16 +1,22 @@
 """What is refused of a model that transformers opens: weights, pickles, code of its own."""
 
 import json
+import re
 
 import lm_zoo
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
 from toy import random_dna
+from transformers import PreTrainedTokenizerFast
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.lm import load_lm
+from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, load_lm
+from sae_tracks.training.checkpoint import save_model
 
 DNA = random_dna(60, 5)
 
@@ -32,7 +38,7 @@ def change_weights(folder, change):
         (lambda w: w["bert.encoder.layer.0.output.dense.bias"].fill_(torch.nan), "layer.0.output.dense.bias holds NaN"),
         (
             lambda w: w.update({"bert.embeddings.LayerNorm.bias": torch.ones(7)}),
-            "cannot load the weights of|mismatched",
+            r"1 mismatched weights, such as embeddings.LayerNorm.bias: \(7,\) in the file, \(16,\) by config.json",
         ),
     ],
 )
@@ -133,6 +139,113 @@ def test_a_misfit_of_a_model_with_code_of_its_own_names_the_flag(tmp_path):
     lm_zoo.edit_config(folder, num_hidden_layers=4, auto_map={"AutoModel": "own.Model"})
     with pytest.raises(SaeTracksError, match=r"missing weights, .*--trust-remote-code"):
         load_lm(folder, 1, device="cpu")
+
+
+@pytest.mark.parametrize("auto_map", [["evil/repo--tok.Tok", None], {"AutoTokenizer": ["kmers.T", "evil/repo--t.T"]}])
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_of_another_repository_is_not_even_asked_for(tmp_path, monkeypatch, file, auto_map):
+    monkeypatch.setattr("huggingface_hub.utils._http.http_backoff", lambda *a, **k: pytest.fail("asked the hub"))
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda *a, **k: pytest.fail("opened"))
+    folder = lm_zoo.bare_six_mers(tmp_path / "generator")
+    lm_zoo.edit_config(folder, file, auto_map=auto_map)
+    with pytest.raises(SaeTracksError, match=r"takes its code from evil/repo--.*, which no revision pins"):
+        load_lm(folder, 2, device="cpu", trust_remote_code=True)
+
+
+def test_a_second_configuration_brings_no_code(own_code, tmp_path):
+    (own_code / "config.4.0.0.json").write_text(
+        (own_code / "config.json").read_text().replace("own.", "evil/repo--own.")
+    )
+    lm_zoo.edit_config(own_code, configuration_files=["config.4.0.0.json"])
+    with pytest.raises(SaeTracksError, match=r"its config.json names other configurations, whose code is not run"):
+        load_lm(own_code, 2, device="cpu", trust_remote_code=True)
+
+
+@pytest.fixture(params=["hyenadna", "bert"])
+def model(request, tmp_path):
+    """A folder that is read natively, and one that transformers reads."""
+    if request.param == "bert":
+        return lm_zoo.byte_pairs(tmp_path / "bert")
+    config = HyenaDNAConfig(d_model=16, n_layer=2, max_seq_len=66)
+    save_model(HyenaDNAForCausalLM(config), tmp_path / "hyenadna")
+    return tmp_path / "hyenadna"
+
+
+def refused(model, message, **how):
+    with pytest.raises(SaeTracksError, match=message) as error:
+        load_lm(model, 1, device="cpu", **how)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 200, -1])
+def test_weights_that_are_cut_off_are_one_line(model, kept):
+    file = model / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:kept])
+    refused(model, r"cannot load the weights of .* \(safetensors only, a pickle is never run\): SafetensorError: ")
+
+
+def test_a_weight_of_another_shape_is_named(model):
+    name = next(name for name in load_file(model / "model.safetensors") if re.search(r"layers?\.1\..*weight", name))
+    change_weights(model, lambda w: w.update({name: torch.ones(3, 5, 7)}))
+    refused(
+        model,
+        rf"1 mismatched weights, such as {name.removeprefix('bert.')}: \(3, 5, 7\) in the file, \(.*\) by config.json$",
+    )
+
+
+def test_a_size_that_is_no_number_is_one_line(model):
+    sizes = {"d_model": "x"} if model.name == "hyenadna" else {"hidden_size": "x"}
+    lm_zoo.edit_config(model, **sizes)
+    refused(model, "cannot load (a language model from|the weights of) .*: .")
+
+
+@pytest.mark.parametrize("text", ["[]", '"bert"', "3"])
+def test_a_configuration_that_is_no_object_is_one_line(model, text):
+    (model / "config.json").write_text(text)
+    refused(model, "config.json is a (list|str|int); an object with the settings is needed")
+
+
+def test_a_tokenizer_configuration_that_is_no_object_is_one_line(model):
+    (model / "tokenizer_config.json").write_text("[]")
+    if model.name == "bert":
+        refused(model, "cannot load the tokenizer of")
+        refused(model, "tokenizer_config.json is a list", trust_remote_code=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nosuch.ckpt", "./nofolder", "../no/folder", "~/nofolder", "/no/folder", "no/such/folder", "no/m.safetensors"],
+)
+def test_a_path_to_nothing_is_called_that(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    refused(name, f"^cannot load a language model from {name}: no such file or folder$")
+
+
+@pytest.mark.parametrize("name", ["one.fa", "lm/model.safetensors", "notes"])
+def test_a_file_is_told_from_a_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lm").mkdir()
+    (tmp_path / name).write_text(">chr1\nACGT\n")
+    refused(name, f"^cannot load a language model from {name}: it is a file; name its folder$")
+
+
+def test_a_folder_without_a_configuration_says_so(tmp_path):
+    refused(tmp_path, "no config.json is there$")
+
+
+@pytest.mark.parametrize("mask", [None, "[MASK]"])
+def test_a_tokenizer_that_fails_on_n_reads_it_as_mask_or_is_refused(tmp_path, mask):
+    folder = lm_zoo.letters(tmp_path, "llama", alphabet="ACGT")
+    words = ["[MASK]", *"ACGT"]
+    inner = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="[GONE]"))
+    inner.pre_tokenizer = Split(Regex("."), "isolated")
+    with pytest.raises(Exception, match=r"Missing .* token"):
+        inner.encode("N")
+    PreTrainedTokenizerFast(tokenizer_object=inner, mask_token=mask).save_pretrained(folder)
+    if mask:
+        assert load_lm(folder, 1, device="cpu").activations(b"ACNGT").shape == (5, 16)
+    else:
+        refused(folder, "its tokenizer has neither N nor an unknown or mask token to read it as")
 
 
 def test_a_model_type_that_nobody_has_is_one_line(tmp_path):

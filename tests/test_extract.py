@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -236,7 +237,9 @@ def test_the_largest_float16_is_kept(genome, tmp_path):
 def test_windows_without_a_readable_base_are_an_error(genome, tmp_path):
     everything = [GenomicRegion(name, 0, length) for name, length in genome.lengths.items()]
     with pytest.raises(SaeTracksError, match="no readable base"):
-        made(genome, tmp_path / "act", black_list=everything)
+        made(genome, tmp_path / "act", black_list=everything, rows_per_shard=1)
+    assert not list((tmp_path / "act").iterdir())
+    assert made(genome, tmp_path / "act").rows, "the folder is free for what can be read"
     some = made(genome, tmp_path / "some", black_list=everything[:1], rows_per_shard=1)
     assert some.rows == 70 and 0 in [shard.rows for shard in some.shards]
 
@@ -249,6 +252,16 @@ def test_the_estimate_counts_what_is_written(genome, tmp_path):
     assert sum(part.windows for part in parts) == len(plan.windows)
     assert sum(part.disk for part in parts) == sum(part.bases for part in parts) * (2 * 6 + 8)
     assert all(part.seconds > 0 and part.memory > 0 for part in parts)
+
+
+def test_the_estimate_counts_a_pass_of_the_model_for_each_read_strand(genome, monkeypatch):
+    clock = iter(range(100))  # each reading takes a second
+    monkeypatch.setattr("sae_tracks.extract.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    parts = [GenomicRegion("chr2", 0, 10), GenomicRegion("chr2", 20, 30)]  # all of chr2 is one window on either strand
+    for strands, passes in [("+", 1), ("-", 1), ("+-", 2)]:
+        plan = plan_extraction(OneHotLM(70), genome, parts, read_strands=strands, window=70)
+        assert len(plan.windows) == 2 * len(strands)
+        assert estimate(plan).seconds == passes
 
 
 def cli(model, genome, out, *more):
@@ -292,6 +305,7 @@ def test_an_output_that_cannot_be_written(genome, tmp_path, model):
 
 
 def test_a_full_disk_leaves_no_partial_shard(genome, tmp_path, model):
+    load_lm(model, 3, device="cpu").activations(b"ACGT" * 12)  # compiled code goes to a cache, which is not at issue
     out = tmp_path / "act"
     words = f"-m sae_tracks extract {model} {genome.path} -o {out} --device cpu -p 1"
     command = ["bash", "-c", f"ulimit -f 4; exec {sys.executable} {words}"]

@@ -21,7 +21,8 @@ from toy import random_dna
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.fetch import fetch_genome, fetch_matrices, fetch_sites
 from sae_tracks.fetch import transfer as transfer_module
-from sae_tracks.fetch.model import PINNED
+from sae_tracks.fetch.model import _complete
+from sae_tracks.lm.pretrained import PINNED
 
 CHR1, CHR2 = random_dna(400_000, seed=1), random_dna(7_001, seed=2)
 FOLDER = "/goldenPath/toy1/chromosomes"
@@ -256,7 +257,7 @@ def test_what_is_not_there_is_named_with_what_is(server, tmp_path):
 
 @pytest.mark.parametrize("name", ["../toy1", "a/b", "", ".."])
 def test_a_name_is_no_path(server, tmp_path, name):
-    with pytest.raises(SaeTracksError, match="is not the name of a"):
+    with pytest.raises(SaeTracksError, match=f"assembly {name!r}: a name has letters, digits"):
         fetch_genome(name, tmp_path / "a.fa")
     assert server.seen == []
 
@@ -281,6 +282,16 @@ def test_a_file_put_into_the_cache_by_hand_is_taken_offline_and_checked_online(s
     server.cached.write_bytes(gz("chr1", CHR2))
     fetch_genome("toy1", tmp_path / "b.fa", ["chr1"])
     assert sequences(tmp_path / "b.fa") == {"chr1": CHR1}
+
+
+@pytest.mark.parametrize(("text", "head"), [(b"<html>log in</html>", b"<"), (b"", b"")])
+@pytest.mark.parametrize("name", ["a.fa", "a.fa.gz"])
+def test_gzip_of_something_else_put_there_by_hand_writes_no_genome(server, tmp_path, name, text, head):
+    server.cached.parent.mkdir(parents=True)
+    server.cached.write_bytes(gzip.compress(text))
+    with pytest.raises(SaeTracksError, match=f"chr1.fa.gz: its text begins with {head!r}, not with b'>': remove it"):
+        fetch_genome("toy1", tmp_path / name, ["chr1"], offline=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["cache"]
 
 
 def test_without_a_server_there_is_one_line_with_what_to_do(server, tmp_path):
@@ -347,7 +358,11 @@ def test_an_error_page_with_status_200_is_refused(server, tmp_path):
 def test_an_output_of_the_same_content_is_kept_and_of_another_only_replaced_by_force(server, tmp_path):
     out = tmp_path / "a.fa"
     out.write_bytes(gzip.decompress(server.files[FILE]))
+    before = out.stat()
     assert fetch_genome("toy1", out, ["chr1"])
+    assert (out.stat().st_ino, out.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert provenance(out)["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
+    assert not list(tmp_path.glob(".*"))
     assert sequences(out) == {"chr1": CHR1}
     with pytest.raises(SaeTracksError, match=r"a.fa is there with other content; --force replaces it"):
         fetch_genome("toy1", out, ["chr2"])
@@ -441,7 +456,10 @@ def test_a_model_comes_without_pickles_and_code_and_is_then_read_offline(hub, tm
     ("words", "message"),
     [
         (["me/none"], "error: the hub has no model me/none, or it is private"),
-        (["me/pickle"], "error: me/pickle@main has no config.json with safetensors; a pickle (.bin, .pt) is never"),
+        (
+            ["me/pickle"],
+            "error: me/pickle@main has no config.json with whole safetensors; a pickle (.bin, .pt) is never",
+        ),
         (["me/lm@v9"], "error: me/lm has no revision v9"),
         (["a/b/c"], "error: 'a/b/c' is not a hub id: OWNER/NAME or OWNER/NAME@REVISION"),
         (["me/lm", "--offline"], "error: me/lm@main is not, or not whole, in the hub's cache"),
@@ -452,6 +470,38 @@ def test_a_model_that_cannot_be_had_is_one_line(hub, tmp_path, words, message):
     assert out.returncode == 1
     assert out.stderr.startswith(message)
     assert out.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("there", "whole"),
+    [
+        (["config.json", "model.safetensors"], True),
+        (["model.safetensors"], False),
+        (["config.json", "model-1.safetensors"], False),
+        (["config.json", "model-1.safetensors", "model.safetensors.index.json"], False),
+        (["config.json", "model-1.safetensors", "model-2.safetensors", "model.safetensors.index.json"], True),
+    ],
+)
+def test_a_folder_is_whole_with_every_file_of_its_index(tmp_path, there, whole):
+    for name in there:
+        (tmp_path / name).write_text('{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}')
+    assert _complete(tmp_path) is whole
+
+
+@pytest.mark.parametrize("lost", ["model-00002-of-00002.safetensors", "model.safetensors.index.json"])
+def test_a_model_of_which_a_part_is_not_there_is_not_whole(hub, tmp_path, lost):
+    shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    index = json.dumps({"weight_map": dict(zip("ab", shards))}).encode()
+    files = {"config.json": b"{}", **dict.fromkeys(shards, b"w"), "model.safetensors.index.json": index}
+    publish(hub, "me/parts", files)
+    whole = hub_run(hub, tmp_path, "-m", "sae_tracks", "fetch", "model", "me/parts")
+    assert whole.returncode == 0, whole.stderr
+    (Path(whole.stdout.strip()) / lost).unlink()
+    out = hub_run(hub, tmp_path, "-m", "sae_tracks", "fetch", "model", "me/parts", "--offline")
+    assert out.stderr.startswith("error: me/parts@main is not, or not whole, in the hub's cache")
+    again = hub_run(hub, tmp_path, "-m", "sae_tracks", "fetch", "model", "me/parts")
+    assert again.stdout == whole.stdout
+    assert {path.name for path in Path(again.stdout.strip()).iterdir()} == {*files}
 
 
 def test_a_known_model_is_pinned_and_another_revision_can_be_asked_for(hub, tmp_path):

@@ -124,6 +124,14 @@ def test_a_fasta_cut_short_behind_its_index_is_refused_where_it_is_read(tmp_path
         Genome(path).sequence(GenomicRegion("a", 0, 400))
 
 
+def test_letters_that_are_not_ascii_are_named_as_what_they_are(tmp_path):
+    (tmp_path / "g.fa").write_bytes(b">a\nACGT\n>b\nAC\xe9T\n")
+    genome = Genome(tmp_path / "g.fa")
+    assert genome.sequence(GenomicRegion("a", 0, 4)) == b"ACGT"
+    with pytest.raises(SaeTracksError, match=r"^g\.fa holds letters in b:1-[34] that are not ASCII$"):
+        genome.stretches("b")
+
+
 def test_rna_reads_as_dna_in_either_direction_and_keeps_its_own_m5(tmp_path):
     genome = Genome(write_fasta(tmp_path / "r.fa", a="ACGUu"))
     bases = genome.sequence(GenomicRegion("a", 0, 5))

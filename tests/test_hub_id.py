@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,10 +13,12 @@ import torch
 from toy import identity_sae
 
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, load_lm
+from sae_tracks.lm.pretrained import PINNED
 from sae_tracks.lm.protocol import describe
 from sae_tracks.sae import save_sae
 from sae_tracks.training.checkpoint import save_model
 
+((KNOWN, PIN),) = PINNED.items()
 COMMITS = {"main": "a" * 40, "v1": "b" * 40}
 SCRIPT = """
 import sys
@@ -33,6 +36,8 @@ def folders(tmp_path_factory):
         torch.manual_seed(seed)
         save_model(HyenaDNAForCausalLM(HyenaDNAConfig(d_model=16, n_layer=3, max_seq_len=66)), root / "me/lm" / commit)
         save_sae(identity_sae(), root / "me/sae" / commit)
+    for commit in (PIN, COMMITS["main"]):
+        shutil.copytree(root / "me/lm" / COMMITS["main"], root / KNOWN / commit)
     return root
 
 
@@ -90,6 +95,12 @@ def test_a_hub_id_loads_the_revision_asked_for(hub, folders, tmp_path, model, co
     assert out.returncode == 0, out.stderr
     expected = describe(load_lm(folders / "me/lm" / commit, layer=2))["weights_sha256"]
     assert out.stdout.split() == ["me/lm", commit, expected, "6"]
+
+
+@pytest.mark.parametrize(("model", "commit"), [(KNOWN, PIN), (f"{KNOWN}@main", "a" * 40)])
+def test_a_known_model_is_read_at_its_pinned_commit_unless_another_is_asked_for(hub, tmp_path, model, commit):
+    out = load(hub, tmp_path, model)
+    assert out.stdout.split()[:2] == [KNOWN, commit], out.stderr
 
 
 def test_an_id_that_is_not_there_is_an_error_that_names_it(hub, tmp_path):

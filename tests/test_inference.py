@@ -1,5 +1,10 @@
 """The fast way through HyenaDNA against the differentiable one, and its kernels against fp64."""
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +63,43 @@ def test_the_number_of_threads_changes_no_bit_and_is_what_it_was_afterwards():
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 
 
+def test_callers_in_several_threads_get_what_one_would():
+    reader = HyenaDNAReader(random_model(), 3)
+    sequences = [random_dna(900, i).encode() for i in range(12)]
+    expected = [reader.activations(s) for s in sequences]
+    with ThreadPoolExecutor(3) as pool:
+        assert all(torch.equal(a, b) for a, b in zip(pool.map(reader.activations, sequences), expected, strict=True))
+
+
+def test_reading_works_in_inference_mode_and_its_result_outside_of_it():
+    reader, sequence = HyenaDNAReader(random_model(), 3), random_dna(300).encode()
+    with torch.inference_mode():
+        inside = reader.activations(sequence)
+    weight = torch.ones(40, requires_grad=True)
+    (inside * weight).sum().backward()
+    assert torch.equal(inside, reader.activations(sequence)) and weight.grad is not None
+
+
+FORKED = """
+import os, sys, torch
+from sae_tracks.lm import load_lm
+
+torch.set_num_threads(2)
+lm = load_lm("demo", device="cpu")
+here = lm.activations(b"ACGT" * 500)
+child = os.fork()
+if child == 0:
+    torch.set_num_threads(1)  # as the workers of a DataLoader do: OpenMP's own threads do not live on after a fork
+    os._exit(0 if torch.equal(lm.activations(b"ACGT" * 500), here) else 3)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_can_read_too():
+    assert subprocess.run([sys.executable, "-c", FORKED], timeout=100, check=False).returncode == 0
+
+
 def test_a_base_depends_on_none_behind_it():
     reader = HyenaDNAReader(random_model(), 3)
     one, other = random_dna(900, 1).encode(), random_dna(600, 1).encode() + random_dna(300, 2).encode()
@@ -93,6 +135,12 @@ def test_add_gelu(rows, width, scale, seed):
     expected = F.gelu(x, approximate="tanh")
     kernels.add_gelu(h, bias)
     assert ((torch.from_numpy(h) - expected).abs() <= 4e-7 * x.abs()).all(), "a few units in the last place of x"
+
+
+def test_gelu_is_the_identity_or_zero_far_from_zero():
+    h = np.float32([[-np.float32(3e38), -1e6, -20, -10.5, 10.5, 20, 1e6, 3e38]])
+    kernels.add_gelu(h, np.zeros(8, np.float32))
+    np.testing.assert_array_equal(h, np.float32([[0, 0, 0, 0, 10.5, 20, 1e6, 3e38]]))
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,6 +1,10 @@
 """Training a language model: which windows are drawn, the loss, and going on after an interruption."""
 
 import json
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -151,12 +155,15 @@ def test_a_checkpoint_of_another_run_is_refused_with_what_differs(genome, small,
     assert (folder / "checkpoint.pt").read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", ["empty", "half", "no zip", "other content"])
+@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")  # torch's, of a tensor where a dict should be
+@pytest.mark.parametrize("damage", ["empty", "half", "no zip", "other content", "a tensor"])
 def test_a_damaged_checkpoint_is_one_clear_line(genome, small, tmp_path, damage):
     path = interrupted(genome, tmp_path / "lm", small, 6) / "checkpoint.pt"
     whole = path.read_bytes()
     if damage == "other content":
         torch.save({"weights": torch.zeros(2)}, path)
+    elif damage == "a tensor":
+        torch.save(torch.zeros(2), path)
     else:
         path.write_bytes({"empty": b"", "half": whole[: len(whole) // 2], "no zip": b"hello\n" * 100}[damage])
     with pytest.raises(SaeTracksError, match=r"checkpoint.pt is not a whole checkpoint of this version: delete it"):
@@ -181,6 +188,77 @@ def test_a_model_from_elsewhere_is_not_overwritten(genome, small, tmp_path):
     with pytest.raises(SaeTracksError, match="was not made by this run"):
         pretrain(genome, tmp_path, small)
     assert payload(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "record", [[], {"genome": None}, {"genome": "g.fa", "seed": 0}, {"data": "act"}, "text"], ids=json.dumps
+)
+def test_a_folder_of_another_command_is_refused_in_one_line(genome, small, tmp_path, record):
+    (tmp_path / "provenance.json").write_text(json.dumps(record))
+    with pytest.raises(SaeTracksError, match=r"provenance.json is not of a pretraining run of this version: name ano"):
+        pretrain(genome, tmp_path, small, on_step=kill_at(1))
+    assert [path.name for path in tmp_path.iterdir()] == ["provenance.json"]
+
+
+@pytest.mark.parametrize("region", [("a", 300, 400), ("a", 250, 390), ("b", 0, 1)], ids=["N", "edge", "one base"])
+def test_held_out_regions_that_cannot_be_scored_are_refused_before_training(small, tmp_path, region):
+    sequence = random_dna(249) + "RN" + "N" * 149 + random_dna(300)  # 250: R after the last base
+    genome = Genome(write_fasta(tmp_path / "g.fa", a=sequence, b=random_dna(200, 1)))
+    with pytest.raises(SaeTracksError, match="the held-out regions hold no base to score"):
+        pretrain(genome, tmp_path / "lm", small, held_out=[GenomicRegion(*region)], on_step=kill_at(1))
+    assert not (tmp_path / "lm").exists()
+
+
+def test_processes_that_found_different_checkpoints_are_refused(genome, small, tmp_path, monkeypatch):
+    folder = interrupted(genome, tmp_path / "lm", small, 8)
+
+    def add_up(self, values):
+        return values + 0  # the other process has no checkpoint: it is at step 0
+
+    monkeypatch.setattr(module.Processes, "add_up", add_up)
+    monkeypatch.setattr(module, "processes", lambda device: nullcontext(module.Processes(0, 2, torch.device("cpu"))))
+    with pytest.raises(SaeTracksError, match=r"the processes found different checkpoints in .*: it must be one that"):
+        pretrain(genome, folder, small, on_step=kill_at(6))
+
+
+FULL_DISK = """
+import sys
+from pathlib import Path
+import torch
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.training import lm
+from sae_tracks.training.checkpoint import TrainingState, save_model
+lm.SIZES["small"] = (64, 2, 64)
+model, folder = lm.new_model("small", 0), Path(sys.argv[1])
+state = TrainingState(model, torch.optim.AdamW(model.parameters()))
+for save in (lambda: state.save(folder, {}), lambda: save_model(model, folder)):
+    try:
+        save()
+    except SaeTracksError as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_partial_file(tmp_path):
+    command = ["bash", "-c", f"ulimit -f 40; exec {sys.executable} - {tmp_path}"]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    out = subprocess.run(command, input=FULL_DISK, capture_output=True, text=True, check=False, env=environment)
+    assert out.returncode == 0, out.stderr
+    checkpoint_said, model_said = out.stdout.splitlines()
+    assert checkpoint_said.startswith(f"cannot write {tmp_path / 'checkpoint.pt'} (is the disk full?): ")
+    assert model_said.startswith(f"cannot write {tmp_path}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_file_of_a_model_has_the_mode_that_the_umask_gives(small, tmp_path):
+    umask = os.umask(0o027)
+    try:
+        save_model(new_model("small", 3), tmp_path)
+    finally:
+        os.umask(umask)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer_config.json"} <= set(modes)
+    assert set(modes.values()) == {0o640}
 
 
 def test_a_model_half_saved_never_stands_under_its_name(small, tmp_path, monkeypatch):
@@ -210,6 +288,13 @@ def test_the_log_is_cut_at_a_step(tmp_path):
     (tmp_path / "train_log.jsonl").write_text("".join(lines))
     cut_log(tmp_path, 5)
     assert (tmp_path / "train_log.jsonl").read_text() == "".join(lines[:3])
+
+
+@pytest.mark.parametrize("broken", [b"killed", b"\0\0\0", b"7", b'{"loss": 1}', b'"\xe9"', b'{"step": null}'])
+def test_a_line_of_the_log_that_is_broken_is_dropped(tmp_path, broken):
+    (tmp_path / "train_log.jsonl").write_bytes(b'{"step": 2}\n' + broken + b'\n{"step": 4}\n')
+    cut_log(tmp_path, 5)
+    assert (tmp_path / "train_log.jsonl").read_bytes() == b'{"step": 2}\n{"step": 4}\n'
 
 
 def test_training_learns_a_repeat_and_the_loss_is_that_of_the_saved_model(genome, small, tmp_path):

@@ -12,7 +12,7 @@ from toy import OneHotLM, random_dna, write_fasta
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome, reverse_complement
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNAReader
-from sae_tracks.reading import read
+from sae_tracks.reading import read, read_windows
 from sae_tracks.regions import GenomicRegion, Shard
 from sae_tracks.windows import Layout, Window, layout, plan_windows
 
@@ -203,6 +203,8 @@ def test_bases_with_less_context_than_asked_for_can_be_masked(folder):
     assert masked(Codons()) == [*range(8), *range(142, 150), *range(250, 258), *range(262, 270)]
     with pytest.raises(SaeTracksError, match="windows give 10 bases of context"):
         list(read(Codons(), genome, window=50, context=20, min_context=11))
+    with pytest.raises(SaeTracksError, match="windows give 0 bases of context"):
+        list(read(Codons(), genome, window=50, context=1, min_context=1))
 
 
 def test_black_listed_bases_are_read_but_not_readable(folder):
@@ -218,6 +220,16 @@ def test_regions_in_one_window_share_one_pass_of_the_model(folder):
     regions = [GenomicRegion("a", 0, 1), GenomicRegion("a", 63, 64)]
     assert [r.region for r in read(lm, genome, regions)] == regions
     assert len(lm.reads) == 1
+
+
+def test_windows_that_feed_the_same_bases_in_two_directions_are_read_in_both(folder):
+    genome = genome_of(folder, {"a": random_dna(60)})
+    how = {"layout": Layout(64, 0)}
+    both = [w for strand in "+-" for w in plan_windows(genome, read_strand=strand, **how)]
+    plus, minus = read_windows(OneHotLM(), genome, both)
+    (alone,) = read(OneHotLM(), genome, read_strand="-")
+    assert torch.equal(minus.activations, alone.activations) and not torch.equal(minus.activations, plus.activations)
+    np.testing.assert_array_equal(minus.context, alone.context)
 
 
 def test_a_sample_is_a_seeded_subset_of_the_windows(folder):
@@ -253,8 +265,8 @@ def test_impossible_windows_are_refused(window, context):
         (OneHotLM(64), Layout(64, 32)),
         (OneHotLM(1), Layout(1, 0)),
         (OneHotLM(32768), Layout(32768, 8192)),
-        (Codons(31), Layout(31, 8, 7)),
-        (Codons(100_000), Layout(100_000, 4096, 4096)),
+        (Codons(31), Layout(31, 8, 7, causal=False)),
+        (Codons(100_000), Layout(100_000, 4096, 4096, causal=False)),
     ],
 )
 def test_the_default_context_is_half_a_window_but_at_most_8192_bases(model, expected):

@@ -12,6 +12,7 @@ from sae_tracks.sae.directory import check_match
 from sae_tracks.source import sae_language_model
 
 MODULE = """
+from sae_tracks.errors import SaeTracksError
 from toy import OneHotLM
 
 def load(argument, layer, *, hook, revision, device):
@@ -24,11 +25,19 @@ def nameless(argument, layer, *, hook, revision, device):
 
 def other(argument, layer, *, hook, revision, device):
     return object()
+
+def narrow(argument):
+    return OneHotLM()
+
+def failing(argument, layer, *, hook, revision, device):
+    raise {"value": ValueError, "runtime": RuntimeError, "ours": SaeTracksError}[argument]("no weights\\nfor you")
 """
 POINTS = """[sae_tracks.models]
 onehot = onehot_plugin:load
 nameless = onehot_plugin:nameless
 other = onehot_plugin:other
+narrow = onehot_plugin:narrow
+failing = onehot_plugin:failing
 absent = onehot_plugin_missing:load
 """
 
@@ -70,9 +79,16 @@ def test_an_sae_finds_its_plugin_again():
     [
         (
             "evo2:7b",
-            r"no model plug-in 'evo2' for evo2:7b; installed \(sae_tracks.models\): absent, nameless, onehot, other",
+            r"no model plug-in 'evo2' for evo2:7b; installed \(sae_tracks.models\): absent, failing, nameless, narrow",
         ),
         ("absent:x", r"plug-in 'absent' \(onehot_plugin_missing:load\) does not load: No module named"),
+        (
+            "narrow:x",
+            r"'narrow' \(onehot_plugin:narrow\) does not load: TypeError: narrow\(\) got an unexpected keyword",
+        ),
+        ("failing:value", r"'failing' \(onehot_plugin:failing\) does not load: no weights$"),
+        ("failing:runtime", r"'failing' \(onehot_plugin:failing\) does not load: no weights$"),
+        ("failing:ours", r"^no weights"),
         ("nameless:x", "calls its model 'one-hot'; the model_id must be 'nameless:x'"),
         ("other:x", "gives no GeneLM: it lacks model_id, .*, activations, token_starts"),
     ],

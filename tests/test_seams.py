@@ -302,6 +302,23 @@ def test_the_advice_is_the_least_context_from_which_on_the_bases_agree(both, cau
     assert seams.advice(16) == f"read strand +: a Jaccard index of 0.95 is {line} (bases read 1.33 times)"
 
 
+@pytest.mark.parametrize(
+    ("both", "either", "smallest"),
+    [
+        ([0, 50] + [99] * 8 + [0], [100] * 10 + [0], 2),  # nothing active in the last bin
+        ([0, 50, 99, 90, 0, 99, 0] + [99] * 4, [100] * 4 + [0, 100, 0] + [100] * 4, 6),  # bins 4 and 6
+        ([99] * 10 + [0], [100] * 11, None),
+    ],
+)
+def test_bins_in_which_nothing_is_active_say_nothing_of_the_least_context(both, either, smallest):
+    assert seams_of(both, either).smallest_context() == smallest
+
+
+def test_the_advice_says_where_nothing_is_active():
+    said = seams_of([99] * 10 + [0], [100] * 10 + [0]).advice(32)
+    assert "; --context 32 has no active feature at 32-47 bases (" in said
+
+
 def test_the_advice_says_what_was_not_measured():
     nothing_active = seams_of([0] * 11, [0] * 11)
     assert nothing_active.smallest_context() is None

@@ -162,7 +162,8 @@ def extract(plan: Extraction, out: Path, shard: Shard = WHOLE) -> int:
     Raises
     ------
     SaeTracksError
-        The folder holds an extraction with other settings, or an activation does not fit float16.
+        The folder holds an extraction with other settings, an activation does not fit float16, or no base of the
+        windows gave a row; what was written is removed then.
     """
     make_folder(out)
     _check_same(plan, out)
@@ -202,9 +203,7 @@ def _read_shard(plan: Extraction, index: int, advance) -> tuple[NDArray[np.float
 def _check_range(activations: torch.Tensor, region: GenomicRegion) -> None:
     if not (activations.abs() <= LARGEST).all():
         largest = activations.abs().max().item()
-        raise SaeTracksError(
-            f"an activation at {region} is {largest:.6g}; float16 ends at {LARGEST:.0f}, so none is kept"
-        )
+        raise SaeTracksError(f"an activation at {region} is {largest:.6g}, past {LARGEST:.0f} where float16 ends")
 
 
 def _sidecar(out: Path, index: int) -> Path:
@@ -248,11 +247,14 @@ def _claim(plan: Extraction, out: Path) -> None:
 
 
 def _finish(plan: Extraction, out: Path, shards: list[ShardFile]) -> None:
-    left_out = plan.settings["bases"] - sum(shard.rows for shard in shards)
-    if left_out == plan.settings["bases"]:
-        raise SaeTracksError("no readable base in the windows: all are N, other IUPAC letters or black-listed")
+    rows = sum(shard.rows for shard in shards)
+    if not rows:
+        files = [path for i, shard in enumerate(shards) for path in (*shard.paths(out), _sidecar(out, i))]
+        for path in (*files, out / WINDOWS, out / PLAN):  # the plan, which claims the folder, last
+            path.unlink(missing_ok=True)
+        raise SaeTracksError("no readable base in the windows: all are N, IUPAC, black-listed or below --min-context")
     write_provenance(out, lm=describe(plan.lm), genome=str(plan.genome.path), seed=plan.settings["seed"])
-    write_manifest(out, {**read_json(out / PLAN), "left_out": left_out}, shards)
+    write_manifest(out, {**read_json(out / PLAN), "left_out": plan.settings["bases"] - rows}, shards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +287,7 @@ def estimate(plan: Extraction, shard: Shard = WHOLE) -> Estimate:
     plan.lm.activations(sequence)
     started = time.perf_counter()
     plan.lm.activations(sequence)
-    seconds = (time.perf_counter() - started) * len({w.fed for w in windows})
+    seconds = (time.perf_counter() - started) * len({(w.fed, w.read_strand) for w in windows})
     row_bytes = 2 * plan.lm.d_model + LOCUS_BYTES
     bases = sum(len(w.kept) for w in windows)
     largest = max((sum(len(w.kept) for w in plan.windows_of(i)) for i in mine), default=0)

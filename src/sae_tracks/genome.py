@@ -59,6 +59,8 @@ class Genome:
         self.check(region)
         try:
             letters = self._fasta.fetch(region.contig, region.start, region.end).encode("ascii").upper()
+        except UnicodeError as error:
+            raise SaeTracksError(f"{self.path.name} holds letters in {region} that are not ASCII") from error
         except (ValueError, OSError):
             letters = b""
         if len(letters) != len(region):

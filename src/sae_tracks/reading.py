@@ -55,12 +55,11 @@ def read_windows(
 ) -> Iterator[Reading]:
     """Read planned windows one by one; consecutive ones that feed the same bases share one pass of the model."""
     masked = _Masked(genome, black_list)
-    fed = None
+    last = None
     for window in windows:
-        if window.fed != fed:
-            fed = window.fed
-            sequence = genome.sequence(fed)
-            whole = _read_whole(lm, sequence, window, min_context)
+        if (window.fed, window.read_strand) != last:
+            last = window.fed, window.read_strand
+            whole = _read_whole(lm, genome.sequence(window.fed), window, min_context)
         inside = slice(window.kept.start - window.fed.start, window.kept.end - window.fed.start)
         readable = whole.readable[inside] & ~masked.over(window.kept)
         arrays = whole.context[inside], whole.token_starts[inside], whole.activations[inside]

@@ -52,12 +52,15 @@ class Layout:
         model has them all in front.
     shift : int
         The first window of a stretch is that much shorter, which moves all others: to see what their borders do.
+    causal : bool
+        Whether the bases behind count for nothing as context.
     """
 
     window: int
     before: int
     after: int = 0
     shift: int = 0
+    causal: bool = True
 
     @property
     def context(self) -> int:
@@ -101,12 +104,12 @@ def layout(lm: GeneLM, window: int | None = None, context: int | None = None) ->
     if not 0 <= context < window:
         raise SaeTracksError(f"--context {context}: it must be smaller than the window, {window:,} bases")
     after = 0 if lm.causal else context // 2
-    return Layout(window, context - after, after)
+    return Layout(window, context - after, after, causal=lm.causal)
 
 
 def check_min_context(layout: Layout, min_context: int) -> None:
     """Refuse a least context that windows do not give: it would mask the start of each, not of stretches alone."""
-    least = min(layout.before, layout.after) if layout.after else layout.before
+    least = layout.before if layout.causal else min(layout.before, layout.after)
     if min_context > least:
         raise SaeTracksError(f"--min-context {min_context}: windows give {least:,} bases of context; raise --context")
 

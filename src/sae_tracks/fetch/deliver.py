@@ -15,6 +15,10 @@ from sae_tracks.files import CHUNK, atomic, read_json, sha256, write_provenance
 from sae_tracks.progress import byte_counter
 
 
+class _Same(Exception):
+    """The file has the content already: it stays, for a newer one would make its index look old."""
+
+
 def deliver(
     out: Path, origins: Sequence[Origin], write: Callable[[Path], None], *, force: bool, beside: Sequence[Path] = ()
 ) -> bool:
@@ -45,14 +49,16 @@ def deliver(
     """
     if _made_of(out, origins):
         return True
-    with atomic(out) as temporary:
+    same = True
+    with suppress(_Same), atomic(out) as temporary:
         write(temporary)
-        same = out.exists() and filecmp.cmp(temporary, out, shallow=False)
-        if out.exists() and not same and not force:
+        if out.exists() and filecmp.cmp(temporary, out, shallow=False):
+            raise _Same
+        if out.exists() and not force:
             raise SaeTracksError(f"{out} is there with other content; --force replaces it, or name another file")
-        if not same:
-            for path in beside:
-                path.unlink(missing_ok=True)
+        for path in beside:
+            path.unlink(missing_ok=True)
+        same = False
     facts = {"sources": [asdict(origin) for origin in origins], "sha256": sha256(out)}
     write_provenance(out.parent, file_name=_provenance(out).name, **facts)
     return same
@@ -73,10 +79,12 @@ def _made_of(out: Path, origins: Sequence[Origin]) -> bool:
     return False
 
 
-def decompress(path: Path, to: BinaryIO) -> None:
-    """Append a gzip file's text to an open file."""
+def decompress(path: Path, to: BinaryIO, starts: bytes = b"") -> None:
+    """Append a gzip file's text, which must begin with the letter `starts` where one is given, to an open file."""
     try:
         with path.open("rb") as raw, gzip.open(raw) as text, byte_counter(path.name, path.stat().st_size) as show:
+            if not (head := text.peek(1)[:1]).startswith(starts):
+                raise SaeTracksError(f"{path}: its text begins with {head!r}, not with {starts!r}: remove it")
             while chunk := text.read(CHUNK):
                 to.write(chunk)
                 show(raw.tell())

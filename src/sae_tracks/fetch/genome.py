@@ -9,7 +9,7 @@ import pysam
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.fetch.cache import fetch_file
 from sae_tracks.fetch.deliver import decompress, deliver
-from sae_tracks.fetch.sources import remote
+from sae_tracks.fetch.sources import FASTA, remote
 from sae_tracks.files import atomic
 
 PLAIN, BGZIP = (".fa", ".fasta", ".fna"), (".gz", ".bgz")
@@ -62,7 +62,7 @@ def fetch_genome(
     def write(temporary: Path) -> None:
         with pysam.BGZFile(str(temporary), "wb") if out.suffix in BGZIP else temporary.open("wb") as fasta:
             for path, _ in files:
-                decompress(path, fasta)
+                decompress(path, fasta, FASTA)
 
     kept = deliver(out, [origin for _, origin in files], write, force=force, beside=indices)
     if not all(index.exists() for index in indices):

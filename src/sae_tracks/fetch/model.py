@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import read_json
 
-# The commits that results here were made with.
-PINNED = {"LongSafari/hyenadna-small-32k-seqlen-hf": "8fe770c78eb13fe33bf81501612faeddf4d6f331"}
 WANTED = [
     "config.json",
     "generation_config.json",
@@ -50,6 +49,8 @@ def fetch_model(model: str, *, offline: bool = False) -> tuple[Path, str, str]:
     SaeTracksError
         There is no such model or revision, the hub cannot be reached, or the model has no safetensors.
     """
+    from sae_tracks.lm.pretrained import PINNED
+
     name, _, revision = model.partition("@")
     revision = revision or PINNED.get(name, "main")
     folder = _in_cache(name, revision) if offline or _COMMIT.fullmatch(revision) else None
@@ -58,13 +59,23 @@ def fetch_model(model: str, *, offline: bool = False) -> tuple[Path, str, str]:
     folder = folder or _download(name, revision)
     if not _complete(folder):
         raise SaeTracksError(
-            f"{name}@{revision} has no config.json with safetensors; a pickle (.bin, .pt) is never fetched"
+            f"{name}@{revision} has no config.json with whole safetensors; a pickle (.bin, .pt) is never fetched"
         )
     return folder, name, folder.name
 
 
 def _complete(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+    """Whether config.json is there, and the weights in one file or in all that their index names."""
+    weights, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    whole = weights.is_file() or (index.is_file() and all((folder / name).is_file() for name in _shards(index)))
+    return whole and (folder / "config.json").is_file()
+
+
+def _shards(index: Path) -> set[str]:
+    try:
+        return set(read_json(index)["weight_map"].values())
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SaeTracksError(f"{index} names no files by a weight_map") from error
 
 
 def _in_cache(name: str, revision: str) -> Path | None:

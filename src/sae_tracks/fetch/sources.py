@@ -90,6 +90,6 @@ def remote(kind: str, **words: str) -> Remote:
     """The file of a kind, a key of `FILES`, with the words that its path asks for."""
     for what, word in words.items():
         if not _WORD.fullmatch(word):
-            raise SaeTracksError(f"{word!r} is not the name of a {what}: letters, digits, _ . and - only")
+            raise SaeTracksError(f"{what} {word!r}: a name has letters, digits, _ . and - only")
     site, path, starts, sums, hint = FILES[kind]
     return Remote(site, path.format(**words), starts, sums, hint)

@@ -61,7 +61,7 @@ class AutoReader:
         self._piece = max(token_limit(model, tokenizer) - self.tokenizer.around, 1)
         self.max_length = max(int(self._piece * self.tokenizer.bases_per_token), 1)
         self._tokens = lru_cache(maxsize=4)(self.tokenizer.encode)
-        with torch.inference_mode():
+        with torch.no_grad():
             probe = self._inputs(self._probe(PROBE[:PROBE_BASES]).ids)
             self._tap = find_tap(self.model, probe, layer, hook, model_id)
             self.layer, self.hook_name = self._tap.layer, self._tap.hook_name
@@ -72,7 +72,7 @@ class AutoReader:
         """See `GeneLM.token_starts`."""
         return self._tokens(sequence).starts
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode, whose tensors nothing can be trained on
     def activations(self, sequence: bytes) -> torch.Tensor:
         """See `GeneLM.activations`.
 

@@ -6,6 +6,7 @@ result does not depend on their number, and a busy machine slows them by no more
 blocks run as they are, with the filters' transforms at hand.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +21,12 @@ from sae_tracks.lm.blocks import HyenaBackbone, HyenaBlock, fft_length
 ROWS = 1024  # bases of a piece: with fewer the matrix products slow down, with more the caches overflow
 CHANNELS = 32  # of a piece: with fewer, planning the FFTs takes longer than running them
 TAPS = 3  # of the short filter, as the kernels have it
+_ONE_AT_A_TIME = threading.Lock()  # memory to work in, and torch's number of threads
 Each = Callable[[Callable[[slice], None], int, int], None]
 
 
 class Inference:
-    """The first blocks of a HyenaDNA, for one caller at a time: its windows share memory to work in.
+    """The first blocks of a HyenaDNA; callers in several threads wait for one another.
 
     Parameters
     ----------
@@ -39,6 +41,7 @@ class Inference:
         self._spectra = lru_cache(maxsize=2)(lambda length: backbone.spectra(length, layers))
         self._passes = lru_cache(maxsize=2)(self._make_passes)  # full windows, and the last of a stretch
 
+    @torch.inference_mode(False)  # what is kept from call to call must work outside of it too
     @torch.no_grad()
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
         """Residual stream after the last of the blocks.
@@ -58,7 +61,7 @@ class Inference:
             stream = self.backbone.residuals(x, self._spectra(len(ids)))
             return next(islice(stream, len(self.blocks), None))[0]
         x, bias = x[0], torch.zeros(x.shape[2])
-        with _pieces() as each:
+        with _ONE_AT_A_TIME, _pieces() as each:
             for block in self._passes(len(ids)):
                 bias = block(x, bias, each)
         return x.add_(bias)
@@ -159,6 +162,9 @@ def _pieces() -> Iterator[Each]:
 @lru_cache(maxsize=1)
 def _workers(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, initializer=_begin)
+
+
+os.register_at_fork(after_in_child=_workers.cache_clear)  # a child has none of its parent's threads
 
 
 def _begin() -> None:

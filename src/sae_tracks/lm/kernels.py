@@ -10,7 +10,18 @@ import numpy as np
 from numba import njit
 
 F = np.float32
-HOW = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
+
+
+def _can_cache() -> bool:
+    """Whether numba finds a folder to keep compiled kernels in: not where neither package nor home can be written."""
+    try:
+        njit(cache=True)(_can_cache)
+    except RuntimeError:
+        return False
+    return True
+
+
+HOW = {"nogil": True, "cache": _can_cache(), "error_model": "numpy", "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
 
 # tanh(x) = x P(x^2) / Q(x^2), coefficients from the highest power down; Eigen's, exact to a few units in the last place
 TANH_P = tuple(
@@ -26,7 +37,7 @@ TANH_P = tuple(
     )
 )
 TANH_Q = tuple(F(c) for c in (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03))
-TANH_END = F(7.90531110763549805)  # 1 in float32 from here on
+TANH_END = F(7.90531110763549805)  # from here on tanh is 1 in float32, and P / Q a little less
 P0, P1, P2, P3, P4, P5, P6 = TANH_P
 Q0, Q1, Q2, Q3 = TANH_Q
 GELU_SCALE, GELU_CUBE = F(math.sqrt(2 / math.pi)), F(0.044715)
@@ -34,11 +45,11 @@ GELU_SCALE, GELU_CUBE = F(math.sqrt(2 / math.pi)), F(0.044715)
 
 @njit(inline="always")
 def _tanh(x):
-    x = min(max(x, -TANH_END), TANH_END)
-    s = x * x
+    inside = min(max(x, -TANH_END), TANH_END)
+    s = inside * inside
     p = (((((P0 * s + P1) * s + P2) * s + P3) * s + P4) * s + P5) * s + P6
     q = ((Q0 * s + Q1) * s + Q2) * s + Q3
-    return x * p / q
+    return F(1) if x > TANH_END else F(-1) if x < -TANH_END else inside * p / q
 
 
 @njit("void(f4[:,::1],f4[::1])", **HOW)

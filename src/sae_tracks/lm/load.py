@@ -21,7 +21,7 @@ from sae_tracks.lm.pretrained import (
     quiet_transformers,
 )
 from sae_tracks.lm.protocol import GeneLM
-from sae_tracks.lm.reader import HyenaDNAReader
+from sae_tracks.lm.reader import SPECIAL_TOKENS, HyenaDNAReader
 from sae_tracks.lm.registry import load_plugin
 from sae_tracks.lm.tokens import HyenaDNATokenizer
 
@@ -64,7 +64,8 @@ def load_lm(
     hook : str, optional
         Instead of a layer, the path of the module whose output is read.
     revision : str, optional
-        Branch, tag or commit on the hub, where the id does not say it.
+        Branch, tag or commit on the hub, where the id does not say it. Default: the commit that is pinned for a known
+        model (`sae_tracks.lm.pretrained.PINNED`), else ``main``.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     trust_remote_code : bool
@@ -94,7 +95,9 @@ def load_lm(
     loaded, commit = (_open_hyenadna(found), found.commit) if found else load_causal_lm(source)
     if hook is None:
         return HyenaDNAReader(loaded.to(on), layer, model_id, commit)
-    return AutoReader(loaded.to(on), HyenaDNATokenizer(), None, hook, model_id, commit)
+    bases_and_sep = loaded.config.max_seq_len - SPECIAL_TOKENS + 1
+    tokenizer = HyenaDNATokenizer(model_max_length=bases_and_sep)  # the window is then that of a layer
+    return AutoReader(loaded.to(on), tokenizer, None, hook, model_id, commit)
 
 
 def load_causal_lm(source: str, revision: str | None = None) -> tuple[HyenaDNAForCausalLM, str | None]:

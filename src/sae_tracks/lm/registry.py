@@ -3,6 +3,7 @@
 from importlib.metadata import entry_points
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.lm.pretrained import first_line
 from sae_tracks.lm.protocol import GeneLM
 
 GROUP = "sae_tracks.models"
@@ -22,7 +23,7 @@ def load_plugin(model: str, layer: int | None, *, hook: str | None, revision: st
     Raises
     ------
     SaeTracksError
-        No package registers the name, it cannot be imported, or what it gives is not a `GeneLM`.
+        No package registers the name, it cannot be imported or fails, or what it gives is not a `GeneLM`.
     """
     name, _, argument = model.partition(":")
     registered = {point.name: point for point in entry_points(group=GROUP)}
@@ -31,8 +32,11 @@ def load_plugin(model: str, layer: int | None, *, hook: str | None, revision: st
         raise SaeTracksError(f"no model plug-in {name!r} for {model}; installed ({GROUP}): {there}")
     try:
         lm = registered[name].load()(argument, layer, hook=hook, revision=revision, device=device)
-    except (ImportError, AttributeError) as error:
-        raise SaeTracksError(f"the model plug-in {name!r} ({registered[name].value}) does not load: {error}") from error
+    except SaeTracksError:
+        raise
+    except Exception as error:  # code that is not ours
+        why = first_line(error)
+        raise SaeTracksError(f"the model plug-in {name!r} ({registered[name].value}) does not load: {why}") from error
     if missing := [member for member in MEMBERS if not hasattr(lm, member)]:
         raise SaeTracksError(f"the model plug-in {name!r} gives no GeneLM: it lacks {', '.join(missing)}")
     if lm.model_id != model:

@@ -123,7 +123,10 @@ class DNATokenizer:
         return ids, list(zip([0, *ends], ends))
 
     def _knows(self, text: str) -> bool:
-        ids, spans = self._spans(text)
+        try:
+            ids, spans = self._spans(text)
+        except Exception:  # of tokenizers, on a letter without a token where there is no unknown one
+            return False
         return self.tokenizer.unk_token_id not in ids and _lengths(spans, len(text)) is not None
 
     def _trouble(self) -> str:

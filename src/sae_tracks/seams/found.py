@@ -92,13 +92,16 @@ class Seams:
     def smallest_context(self) -> int | None:
         """The least ``--context`` from which on the Jaccard index of every bin is at least `AGREEMENT`, if any is.
 
-        A bin speaks for its contexts on average: the first base after a seam has the least of them.
+        A bin speaks for its contexts on average: the first base after a seam has the least of them. One in which no
+        feature is active says nothing and is left out.
         """
-        agrees = self.by_context()["jaccard"].to_numpy() >= AGREEMENT
+        jaccard = self.by_context()["jaccard"].to_numpy()
+        told = np.flatnonzero(~np.isnan(jaccard))
+        agrees = jaccard[told] >= AGREEMENT
         from_here_on = np.logical_and.accumulate(agrees[::-1])[::-1]
         if not from_here_on.any():
             return None
-        return int(self.context[from_here_on.argmax(), 0]) * (1 if self.causal else 2)
+        return int(self.context[told[from_here_on.argmax()], 0]) * (1 if self.causal else 2)
 
     def advice(self, context: int) -> str:
         """One line: the least context that is enough and what it costs, beside what `context` gives and costs."""
@@ -110,7 +113,9 @@ class Seams:
         mine = np.flatnonzero((self.context[:, 0] <= distance) & (distance < self.context[:, 1]))
         said = "was not measured"
         for i in mine.tolist():
-            said = f"has {self.by_context()['jaccard'][i]:.3f} at {bin_text(*self.context[i].tolist())} bases"
+            jaccard = self.by_context()["jaccard"][i]
+            value = "no active feature" if np.isnan(jaccard) else f"{jaccard:.3f}"
+            said = f"has {value} at {bin_text(*self.context[i].tolist())} bases"
         now = f"--context {context:,} {said} ({_cost(self.window, context)})"
         return f"read strand {self.read_strand}: a Jaccard index of {AGREEMENT} is {found}; {now}"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, atomic, make_folder, read_json, unwritable
@@ -17,7 +18,7 @@ from sae_tracks.lm import HyenaDNAForCausalLM, HyenaDNATokenizer, quiet_transfor
 CHECKPOINT, LOG, WEIGHTS = "checkpoint.pt", "train_log.jsonl", "model.safetensors"
 RUN = {"settings": "settings", "genome": "genome", "held_out": "held-out regions"}  # key: what a message calls it
 Run = dict[str, Any]  # what makes a run: the keys of `RUN`
-_UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, pickle.UnpicklingError)
+_UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, pickle.PickleError)
 
 
 @dataclass(slots=True)
@@ -32,8 +33,12 @@ class TrainingState:
     def save(self, folder: Path, run: Run) -> None:
         """Write the one checkpoint of a folder."""
         tensors = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        with atomic(folder / CHECKPOINT) as temporary:
-            torch.save({**tensors, "step": self.step, "seconds": self.seconds, "run": run}, temporary)
+        path = folder / CHECKPOINT
+        try:
+            with atomic(path) as temporary:
+                torch.save({**tensors, "step": self.step, "seconds": self.seconds, "run": run}, temporary)
+        except RuntimeError as error:  # torch's writer hides the cause
+            raise SaeTracksError(f"cannot write {path} (is the disk full?): {error}") from error
 
     def load(self, folder: Path, run: Run) -> None:
         """Take over the checkpoint of a folder, if there is one; it must be of the same run."""
@@ -81,8 +86,10 @@ def finished(folder: Path, run: Run) -> dict[str, Any] | None:
     provenance, weights = folder / PROVENANCE, folder / WEIGHTS
     if provenance.is_file():
         record = read_json(provenance)
-        found = {**record, "genome": record.get("genome", {}).get("contigs")}
-        refuse_another_run(provenance, found, run)
+        genome = record.get("genome") if isinstance(record, dict) else None
+        if not isinstance(genome, dict):
+            raise SaeTracksError(f"{provenance} is not of a pretraining run of this version: name another folder")
+        refuse_another_run(provenance, {**record, "genome": genome.get("contigs")}, run)
         return record if weights.is_file() else None
     if weights.is_file() and not (folder / CHECKPOINT).is_file():
         raise SaeTracksError(f"{weights} was not made by this run: name another folder or delete this one")
@@ -90,13 +97,18 @@ def finished(folder: Path, run: Run) -> dict[str, Any] | None:
 
 
 def cut_log(folder: Path, step: int) -> None:
-    """Drop the log's lines after a step, which the run that goes on will write again, and a half-written last line."""
+    """Drop the log's lines after a step, which the run that goes on will write again, and broken ones."""
     path = folder / LOG
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
     with atomic(path) as temporary:
-        temporary.write_text(
-            "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step)
-        )
+        temporary.write_bytes(b"".join(line for line in lines if _is_up_to(step, line)))
+
+
+def _is_up_to(step: int, line: bytes) -> bool:
+    try:
+        return line.endswith(b"\n") and json.loads(line)["step"] <= step
+    except (ValueError, LookupError, TypeError):
+        return False
 
 
 def save_model(model: HyenaDNAForCausalLM, folder: Path) -> None:
@@ -107,6 +119,9 @@ def save_model(model: HyenaDNAForCausalLM, folder: Path) -> None:
             deepcopy(model).half().save_pretrained(name)
             HyenaDNATokenizer(model_max_length=model.config.max_seq_len).save_pretrained(name)
             for path in sorted(Path(name).iterdir(), key=lambda path: path.name == WEIGHTS):
-                path.replace(folder / path.name)
+                with atomic(folder / path.name) as temporary:  # gives it the mode of any other file
+                    path.replace(temporary)
     except OSError as error:
         raise unwritable(folder, error) from error
+    except SafetensorError as error:
+        raise SaeTracksError(f"cannot write {folder / WEIGHTS}: {error}") from error

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.genome import Genome, readable_bases
+from sae_tracks.genome import CHUNK, Genome, readable_bases
 from sae_tracks.lm import HyenaDNAForCausalLM, base_tokens
 from sae_tracks.lm.reader import SPECIAL_TOKENS
 from sae_tracks.lm.tokens import BASES
@@ -72,13 +72,20 @@ def cross_entropy(
     bases : int
         How many were scored.
     """
+    regions = list(regions)
+    check_scorable(genome, regions)
     total, bases = np.zeros(model.shape), 0
     for _, losses, scored in _scored_pieces(model, genome, regions):
         total += losses[..., scored].sum(axis=-1, dtype=np.float64)
         bases += int(scored.sum())
-    if not bases:
-        raise SaeTracksError("the held-out regions hold no base to score: all are N, or alone between N")
     return total / bases, bases
+
+
+def check_scorable(genome: Genome, regions: Iterable[GenomicRegion]) -> None:
+    """Refuse regions in which `cross_entropy` has nothing to score; reads them up to the first base that has."""
+    walked = (piece for part in parts_inside(genome, regions) for piece in pieces(part, CHUNK, 1))
+    if not any(readable_bases(genome.sequence(piece))[1:].any() for piece in walked):
+        raise SaeTracksError("the held-out regions hold no base to score: all are N, or alone between N")
 
 
 def cross_entropy_per_base(

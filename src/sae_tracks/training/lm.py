@@ -19,6 +19,7 @@ from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, load_causal_lm
 from sae_tracks.lm.tokens import BASES
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.training.checkpoint import CHECKPOINT, LOG, Run, TrainingState, cut_log, finished, save_model
+from sae_tracks.training.evaluate import check_scorable
 from sae_tracks.training.held_out import HeldOutScores, score_held_out
 from sae_tracks.training.parallel import Processes, is_first, processes
 from sae_tracks.training.parts import parts_outside
@@ -93,7 +94,8 @@ def pretrain(
     ------
     SaeTracksError
         The folder holds another run (other settings, genome or held-out regions) or a damaged checkpoint, no stretch
-        is as long as a window, a batch has fewer windows than there are processes, or the loss diverged.
+        is as long as a window, the held-out regions hold no base to score, a batch has fewer windows than there are
+        processes, these see different checkpoints, or the loss diverged.
     """
     held_out, folder = genome.merged(list(held_out)), Path(folder)
     run = {"settings": asdict(settings), "genome": genome.identity(genome.lengths), "held_out": [*map(str, held_out)]}
@@ -102,6 +104,8 @@ def pretrain(
         log.info("%s is complete: this run has been made before", folder)
         return HeldOutScores.from_record(record["held_out_scores"]) if record.get("held_out_scores") else None
     training = parts_outside(genome, held_out)
+    if held_out:
+        check_scorable(genome, held_out)
     sampler = WindowSampler(genome, training, SIZES[settings.size][2])
     with processes(device) as group:
         state = _train(sampler, settings, folder, run, group, on_step)
@@ -126,6 +130,8 @@ def _train(
     model = new_model(settings.size, settings.seed).to(group.device).train()
     state = TrainingState(model, _optimizer(model, settings))
     state.load(folder, run)
+    if group.add_up(torch.tensor(state.step, device=group.device)) != group.count * state.step:
+        raise SaeTracksError(f"the processes found different checkpoints in {folder}: it must be one that all share")
     if state.step:
         log.info("going on from step %d", state.step)
     if group.rank == 0:
