@@ -137,3 +137,11 @@ def test_rna_reads_as_dna_in_either_direction_and_keeps_its_own_m5(tmp_path):
     bases = genome.sequence(GenomicRegion("a", 0, 5))
     assert bases == b"ACGTT" and reverse_complement(bases) == b"AACGT" and readable_bases(bases).all()
     assert genome.m5("a") == hashlib.md5(b"ACGUU").hexdigest()
+
+
+def test_a_contig_is_walked_once_for_its_stretches_and_nobody_can_change_them(tmp_path, monkeypatch):
+    genome = Genome(write_fasta(tmp_path / "g.fa", a="ACGT" + "N" * 100 + "ACGT"))
+    first = genome.stretches("a")
+    monkeypatch.setattr(genome, "_chunks", lambda contig: pytest.fail("walked again"))
+    genome.stretches("a").clear()
+    assert genome.stretches("a") == first == [GenomicRegion("a", 0, 4), GenomicRegion("a", 104, 108)]

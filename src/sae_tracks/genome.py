@@ -47,6 +47,7 @@ class Genome:
         self._fasta = _open(self.path)
         self.lengths = dict(zip(self._fasta.references, self._fasta.lengths, strict=True))
         self._m5: dict[str, str] = {}
+        self._stretches: dict[str, list[GenomicRegion]] = {}
 
     def __reduce__(self):
         return Genome, (self.path,)
@@ -95,9 +96,12 @@ class Genome:
 
     def stretches(self, contig: str) -> list[GenomicRegion]:
         """The maximal parts of a contig between runs of at least `LONG_N_RUN` N, ascending."""
-        gaps = _long_runs(self._chunks(contig), ord("N"), LONG_N_RUN)
-        edges = [0, *(edge for gap in gaps for edge in gap), self.lengths[contig]]
-        return [GenomicRegion(contig, start, end) for start, end in zip(edges[::2], edges[1::2]) if start < end]
+        if contig not in self._stretches:  # the whole contig is read for them, and windows are planned more than once
+            gaps = _long_runs(self._chunks(contig), ord("N"), LONG_N_RUN)
+            edges = [0, *(edge for gap in gaps for edge in gap), self.lengths[contig]]
+            spans = [(start, end) for start, end in zip(edges[::2], edges[1::2]) if start < end]
+            self._stretches[contig] = [GenomicRegion(contig, start, end) for start, end in spans]
+        return list(self._stretches[contig])
 
     def m5(self, contig: str) -> str:
         """MD5 of the upper-case sequence, SAM's ``M5`` tag: what identifies a contig whatever its name."""

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sae_tracks.errors import SaeTracksError
+from sae_tracks.lm.protocol import check_length
 from sae_tracks.lm.reader import weights_checksum
 from sae_tracks.lm.spans import PROBE, DNATokenizer, Tokens
 from sae_tracks.lm.tap import find_tap
@@ -79,8 +79,7 @@ class AutoReader:
         A sequence of more tokens than the model reads at once is read in pieces of that many; the last ends at the
         end, and a token that two pieces hold is taken from the first.
         """
-        if not 1 <= len(sequence) <= self.max_length:
-            raise SaeTracksError(f"{len(sequence):,} bases; {self.model_id} reads 1 to {self.max_length:,} at once")
+        check_length(self, sequence)
         tokens = self._tokens(sequence)
         rows = torch.empty(len(tokens.ids), self.d_model)
         for start in range(0, len(rows), self._piece):

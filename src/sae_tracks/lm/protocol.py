@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sae_tracks.errors import SaeTracksError
+
 
 @runtime_checkable
 class GeneLM(Protocol):
@@ -73,6 +75,12 @@ class GeneLM(Protocol):
             True on the first base of each token; all True where a token is a base.
         """
         ...
+
+
+def check_length(lm: GeneLM, sequence: bytes) -> None:
+    """Refuse an empty sequence and one that is longer than the model reads at once."""
+    if not 1 <= len(sequence) <= lm.max_length:
+        raise SaeTracksError(f"{len(sequence):,} bases; {lm.model_id} reads 1 to {lm.max_length:,} at once")
 
 
 def describe(lm: GeneLM) -> dict[str, str | int | None]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM
 from sae_tracks.lm.inference import Inference
+from sae_tracks.lm.protocol import check_length
 from sae_tracks.lm.tokens import base_tokens
 
 SPECIAL_TOKENS = 2  # max_seq_len counts them: 32,770 tokens are 32,768 bases
@@ -49,8 +50,7 @@ class HyenaDNAReader:
 
     def activations(self, sequence: bytes) -> torch.Tensor:
         """See `GeneLM.activations`."""
-        if not 1 <= len(sequence) <= self.max_length:
-            raise SaeTracksError(f"{len(sequence):,} bases; {self.model_id} reads 1 to {self.max_length:,} at once")
+        check_length(self, sequence)
         return self._read(torch.from_numpy(base_tokens(sequence)).to(self.model.device)).cpu()
 
 
