@@ -11,7 +11,7 @@ import sae_tracks
 
 ROOT = Path(sae_tracks.__file__).parent
 FLOORS = [
-    {"errors", "regions", "files", "progress"},
+    {"errors", "regions", "files", "progress", "pieces"},
     {"genome", "shards", "lm", "sae"},
     {"annotations", "reading", "windows", "golden"},
     {"features", "source", "extract", "shuffle", "training"},

@@ -37,7 +37,17 @@ def run(*words, **how):
 
 def test_the_verbs_of_the_path_are_there():
     verbs = {"extract", "shuffle", "train", "export-bigwig", "export-bed", "metrics", "hub", "igv", "pretrain", "demo"}
-    assert verbs | {"plot activation", "plot scores", "check-model", "check-seams"} | FETCHES == set(COMMANDS)
+    verbs |= {
+        "plot activation",
+        "plot scores",
+        "check-model",
+        "check-seams",
+        "evaluate",
+        "info",
+        "import-sae",
+        "export-sae",
+    }
+    assert verbs | FETCHES == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

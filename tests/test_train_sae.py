@@ -14,8 +14,9 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.sae import load_sae
 from sae_tracks.shards import WINDOWS, open_shards, shard_name, write_manifest, write_shard
 from sae_tracks.training import sae as training
+from sae_tracks.training.plan import plan_training
 from sae_tracks.training.presets import PRESETS, TrainSettings
-from sae_tracks.training.sae import plan_training, train_sae
+from sae_tracks.training.sae import train_sae
 
 D = 8
 SETTINGS = TrainSettings(loss="l2sq", l1=0.5, lr=5e-3, batch_size=256, expansion=4)
@@ -63,11 +64,11 @@ def test_training_reconstructs_sparsely(data, tmp_path):
     assert torch.allclose(sae.W_dec.norm(dim=1), torch.ones(4 * D), atol=1e-5)
 
     log = [json.loads(line) for line in (tmp_path / "sae" / "train_log.jsonl").read_text().splitlines()]
-    keys = {"step", "rows", "loss", "reconstruction", "l1", "l0", "fvu", "dead", "lr", "rows_per_second"}
+    keys = {"step", "rows", "loss", "reconstruction", "penalty", "l0", "fvu", "dead", "lr", "rows_per_second"}
     assert all(set(line) == keys for line in log)
     assert [log[0]["step"], log[-1]["step"], log[-1]["rows"]] == [1, 200, 200 * 256]
     assert log[-1]["loss"] < log[0]["loss"]
-    assert all(line["loss"] == pytest.approx(line["reconstruction"] + line["l1"]) for line in log)
+    assert all(line["loss"] == pytest.approx(line["reconstruction"] + line["penalty"]) for line in log)
 
 
 @pytest.mark.parametrize("loss", ["l2norm", "l2sq", "nmse"])
@@ -174,13 +175,13 @@ def test_activations_that_teach_nothing_are_refused(tmp_path, spoil, message):
     data = store_rows(tmp_path / "data", rows)
     with pytest.raises(SaeTracksError, match=message):
         trained(data, tmp_path / "sae")
-    assert not list((tmp_path / "sae").iterdir())
+    assert not (tmp_path / "sae").exists()
 
 
 def test_a_loss_that_diverges_stops_and_writes_no_sae(data, tmp_path):
     with pytest.raises(SaeTracksError, match=r"diverged at step \d+: lower --lr"):
         trained(data, tmp_path / "sae", replace(SETTINGS, lr=1e30))
-    assert not list((tmp_path / "sae").iterdir())
+    assert not (tmp_path / "sae" / "cfg.json").exists()
 
 
 def test_dead_features_are_those_that_have_not_fired_for_long(data, tmp_path, monkeypatch):
@@ -208,7 +209,7 @@ def test_the_command_line(data, tmp_path):
         "1",
     )
     out = run(*words, "--d-sae", "20", "--dry-run")
-    assert out.returncode == 0 and "20 features, 11 steps of 256 rows" in out.stderr
+    assert out.returncode == 0 and "20 features (standard), 11 steps of 256 rows" in out.stderr
     assert not (tmp_path / "sae").exists()
     out = run(*words, "--d-sae", "20", "--loss", "nmse", "--l1", "0.05", "--tokens", "5200")
     assert out.returncode == 0, out.stderr

@@ -45,6 +45,18 @@ def identity_sae(d: int = 6, **metadata) -> SAE:
     return SAE(eye, torch.zeros(d), eye.clone(), torch.zeros(d), metadata=metadata, stats=unit_stats(d))
 
 
+def random_sae(d_in: int, d_sae: int, architecture: str = "standard", *, bias: float = 0.0) -> SAE:
+    """Drawn weights. Every third threshold of a ``jumprelu`` is 0; k of a ``topk`` is an eighth of its features."""
+    g = torch.Generator().manual_seed(0)
+    draw = lambda *shape: torch.randn(*shape, generator=g)  # noqa: E731
+    sae = SAE(draw(d_in, d_sae), bias + 0.3 * draw(d_sae), draw(d_sae, d_in), draw(d_in))
+    if architecture == "jumprelu":
+        sae.threshold = draw(d_sae).abs() * (torch.arange(d_sae) % 3 > 0)
+    elif architecture == "topk":
+        sae.k = 1 + d_sae // 8
+    return sae
+
+
 def unit_stats(d: int):
     """Statistics in which every maximum is 1."""
     import pandas as pd

@@ -58,7 +58,8 @@ def stream_features(
     """Encode readings with a sparse autoencoder.
 
     The encoder runs in tiles whose place is fixed by the window and by the feature id, so a clipped reading, a subset
-    of the features or a mirrored genome give the same bits as the whole.
+    of the features or a mirrored genome give the same bits as the whole. Of a ``topk`` all features are encoded,
+    whatever is asked for; where values tie for the last of the k places, the lower feature ids have them.
 
     Parameters
     ----------
@@ -84,8 +85,10 @@ class TiledEncoder:
 
     def __init__(self, sae: SAE, features: Sequence[int] | None = None) -> None:
         self.ids = sae.check_features(range(sae.d_sae) if features is None else features)
+        self.k, self.cutoff = sae.k, 0 if sae.threshold is None else sae.threshold[self.ids]
         weight, bias = sae.folded_encoder()
-        tiles = torch.unique(self.ids // COLUMNS).tolist()
+        encoded = self.ids if sae.k is None else torch.arange(sae.d_sae)  # which k are largest all features decide
+        tiles = torch.unique(encoded // COLUMNS).tolist()
         columns = torch.cat([torch.arange(t * COLUMNS, min((t + 1) * COLUMNS, sae.d_sae)) for t in tiles])
         padding = -len(columns) % COLUMNS
         self.weight = torch.nn.functional.pad(weight[:, columns], (0, padding)).split(COLUMNS, dim=1)
@@ -122,11 +125,28 @@ class TiledEncoder:
             torch.addmm(bias, self.rows, weight, out=self.tile)
             self.encoded[:, i * COLUMNS : (i + 1) * COLUMNS] = self.tile
         encoded = self.encoded[at]
+        cutoff = self.cutoff if self.k is None else _cutoffs(encoded, self.k)
         encoded = encoded[:, : len(self.wanted)] if self.all_wanted else encoded[:, self.wanted]
-        active = (encoded > 0) & readable[:, None]
+        active = (encoded > cutoff) & readable[:, None]
         row, column = active.nonzero(as_tuple=True)
         counts = torch.bincount(row, minlength=len(at)).numpy()
         return counts, self.ids[column].to(torch.int32).numpy(), encoded[row, column].numpy()
+
+
+def _cutoffs(h: torch.Tensor, k: int) -> torch.Tensor:
+    """(n, 1) cutoffs above which lie the k largest positive values of each row of h.
+
+    Where more values tie for the last places than there are places, those of the higher columns are set to 0 in h.
+    """
+    last = h.topk(k, sorted=False).values.amin(1, keepdim=True)
+    cutoffs = last.nextafter(last.new_tensor(-torch.inf)).clamp_(min=0)
+    crowded = np.count_nonzero((h > cutoffs).numpy(), axis=1) > k  # torch counts along rows ten times slower
+    if crowded.any():
+        rows, last = h[crowded], last[crowded]
+        places = k - (rows > last).sum(1, keepdim=True)
+        tied = rows == last
+        h[crowded] = rows.masked_fill_(tied & (tied.cumsum(1) > places), 0)
+    return cutoffs
 
 
 def _block(reading: Reading, start: int, end: int, parts: list) -> FeatureBlock:

@@ -8,10 +8,10 @@ T = TypeVar("T")
 
 
 @contextmanager
-def counter(description: str, total: int) -> Iterator[Callable[[str], None]]:
+def counter(description: str, total: int) -> Iterator[Callable[..., None]]:
     """A bar of `total` steps; call what it yields once a step, with a few words on the state.
 
-    Nothing is drawn where stderr is not a terminal.
+    Where some steps were done before, tell it the number of the step too. Nothing is drawn where stderr is no terminal.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,7 +21,7 @@ def counter(description: str, total: int) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, TextColumn("{task.fields[state]}"), console=console, transient=True) as bar:
         bar.disable = not console.is_terminal
         task = bar.add_task(description, total=total, state="")
-        yield lambda state="": bar.update(task, advance=1, state=state)
+        yield lambda state="", step=None: bar.update(task, advance=None if step else 1, completed=step, state=state)
 
 
 @contextmanager

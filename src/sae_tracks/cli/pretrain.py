@@ -59,14 +59,14 @@ def pretrain(
     fasta = Genome(genome)
     settings = PretrainSettings(size=size.value, steps=steps, batch_size=batch_size, lr=lr, seed=seed)
     regions = read_regions(held_out, fasta) if held_out else []
-    with counter("pretraining", steps) if is_first() else nullcontext(str) as advance:
+    with counter("pretraining", steps) if is_first() else nullcontext(lambda words, step: None) as advance:
         scores = run(
             fasta,
             out,
             settings,
             held_out=regions,
             device=device,
-            on_step=lambda step, loss: advance(f"loss {loss:.3f}"),
+            on_step=lambda step, loss: advance(f"loss {loss:.3f}", step),
         )
     for line in scores.lines() if scores else []:
         log.info("%s", line)

@@ -1,6 +1,7 @@
 """``sae-tracks train``: train a sparse autoencoder on shuffled activations."""
 
 import logging
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,23 @@ class Preset(StrEnum):
     paper = "paper"
 
 
+class Arch(StrEnum):
+    """How features come from pre-activations."""
+
+    standard = "standard"
+    topk = "topk"
+    batchtopk = "batchtopk"
+    jumprelu = "jumprelu"
+
+
+class Dtype(StrEnum):
+    """Of the weights; tf32 is float32 with matrix products in tf32."""
+
+    float32 = "float32"
+    tf32 = "tf32"
+    float64 = "float64"
+
+
 class LossName(StrEnum):
     """Reconstruction losses: mean norm, mean squared norm, fraction of variance unexplained."""
 
@@ -30,46 +48,63 @@ class LossName(StrEnum):
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
-    app.command(epilog="Example: sae-tracks train shuffled/ -o sae/ --expansion 16")(train)
+    app.command(epilog="Example: sae-tracks train shuffled/ -o sae/ --k 32 --expansion 32")(train)
 
 
 def train(
     shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of shuffled activation shards.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="SAE directory to write.")],
     preset: Annotated[Preset, typer.Option(help="Settings to start from; paper is arXiv 2507.07486.")] = Preset.default,
+    arch: Annotated[Arch | None, typer.Option(help="How features come from pre-activations.")] = None,
+    k: Annotated[int | None, typer.Option(min=1, help="Features a row, of topk; on average, of batchtopk.")] = None,
+    l1: Annotated[float | None, typer.Option(min=0, help="Weight of the L1 penalty, of standard.")] = None,
+    l0_coefficient: Annotated[float | None, typer.Option(min=0, help="Weight of the L0 penalty, of jumprelu.")] = None,
     loss: Annotated[LossName | None, typer.Option(help="Reconstruction loss.")] = None,
-    l1: Annotated[float | None, typer.Option(min=0, help="Weight of the L1 penalty.")] = None,
     lr: Annotated[float | None, typer.Option(min=0, help="Learning rate after the warm-up.")] = None,
     lr_warmup: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the steps to warm up in.")] = None,
     d_sae: Annotated[int | None, typer.Option(min=1, help="Features in all.")] = None,
     expansion: Annotated[int | None, typer.Option(min=1, help="Features an input channel.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step, over all processes.")] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="Rows to train on (default: all of them once).")] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
+    dtype: Annotated[Dtype, typer.Option(help="Precision of the weights and products.")] = Dtype.float32,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for TensorBoard too.")] = False,
     threads: ThreadsOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Train a sparse autoencoder, measure its features, and write an SAE directory that SAELens opens."""
+    """Train a sparse autoencoder, measure its features, and write an SAE directory that SAELens opens.
+
+    Goes on where it was interrupted. On several GPUs or processes: torchrun --nproc-per-node 2 -m sae_tracks train ...
+    """
     if d_sae and expansion:
         raise SaeTracksError("--d-sae and --expansion both say how many features: give one")
     from dataclasses import replace
 
     from sae_tracks.progress import counter
     from sae_tracks.shards import open_shards
+    from sae_tracks.training.parallel import is_first, share_threads
+    from sae_tracks.training.plan import plan_training
     from sae_tracks.training.presets import PRESETS
-    from sae_tracks.training.sae import plan_training, time_step, train_sae
+    from sae_tracks.training.sae import time_step, train_sae
 
-    given = {"l1": l1, "lr": lr, "lr_warmup": lr_warmup, "expansion": expansion, "batch_size": batch_size}
-    given["loss"] = loss.value if loss else None
+    given = {"l1": l1, "l0_coefficient": l0_coefficient, "k": k, "lr": lr, "lr_warmup": lr_warmup}
+    given |= {"expansion": expansion, "batch_size": batch_size}
+    given |= {"loss": loss.value if loss else None, "arch": arch.value if arch else None}
     settings = replace(PRESETS[preset], **{name: value for name, value in given.items() if value is not None})
-    use_threads(threads)
-    plan = plan_training(open_shards(shards), settings, d_sae=d_sae, rows=tokens, seed=seed, device=device)
-    log.info("%d features, %d steps of %d rows", plan.d_sae, plan.steps, settings.batch_size)
+    granted = use_threads(threads)
+    if threads is None:
+        share_threads(granted)
+    if not is_first():
+        logging.getLogger("sae_tracks").setLevel(logging.ERROR)
+    data = open_shards(shards)
+    plan = plan_training(data, settings, d_sae=d_sae, rows=tokens, seed=seed, device=device, dtype=dtype.value)
+    log.info("%d features (%s), %d steps of %d rows", plan.d_sae, settings.arch, plan.steps, settings.batch_size)
     if dry_run:
         log.info("memory %.3g GiB, about %.0f s", plan.memory / 2**30, plan.steps * time_step(plan))
         return
-    with counter("training", plan.steps) as advance:
-        trained = train_sae(plan, out, advance)
-    log.info("L0 %(l0).1f, FVU %(fvu).4f, dead %(dead).3f over %(rows)d rows", trained.metadata["maxima"])
-    log.info("SAE in %s", out)
+    with counter("training", plan.steps) if is_first() else nullcontext(lambda words, step: None) as advance:
+        trained = train_sae(plan, out, advance, tensorboard=tensorboard)
+    if trained:
+        log.info("L0 %(l0).1f, FVU %(fvu).4f, dead %(dead).3f over %(rows)d rows", trained.metadata["maxima"])
+        log.info("SAE in %s", out)

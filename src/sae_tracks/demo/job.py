@@ -25,8 +25,9 @@ from sae_tracks.shuffle import plan_shuffle, shuffle
 from sae_tracks.source import Source
 from sae_tracks.tracks import write_bed, write_bigwigs
 from sae_tracks.training.lm import new_model
+from sae_tracks.training.plan import plan_training
 from sae_tracks.training.presets import TrainSettings
-from sae_tracks.training.sae import plan_training, train_sae
+from sae_tracks.training.sae import train_sae
 
 log = logging.getLogger(__name__)
 CONTIGS = {"demo1": 800_000, "demo2": 600_000}

@@ -6,23 +6,19 @@ result does not depend on their number, and a busy machine slows them by no more
 blocks run as they are, with the filters' transforms at hand.
 """
 
-import os
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import islice
 
 import torch
 
 from sae_tracks.lm.blocks import HyenaBackbone, HyenaBlock, fft_length
+from sae_tracks.pieces import Each, pieces
 
 ROWS = 1024  # bases of a piece: with fewer the matrix products slow down, with more the caches overflow
 CHANNELS = 32  # of a piece: with fewer, planning the FFTs takes longer than running them
 TAPS = 3  # of the short filter, as the kernels have it
 _ONE_AT_A_TIME = threading.Lock()  # memory to work in, and torch's number of threads
-Each = Callable[[Callable[[slice], None], int, int], None]
 
 
 class Inference:
@@ -61,7 +57,7 @@ class Inference:
             stream = self.backbone.residuals(x, self._spectra(len(ids)))
             return next(islice(stream, len(self.blocks), None))[0]
         x, bias = x[0], torch.zeros(x.shape[2])
-        with _ONE_AT_A_TIME, _pieces() as each:
+        with _ONE_AT_A_TIME, pieces() as each:
             for block in self._passes(len(ids)):
                 bias = block(x, bias, each)
         return x.add_(bias)
@@ -140,33 +136,3 @@ class BlockPass:
         vectors = (v.data.numpy() for v in (add, norm.weight, norm.bias))
         self.kernels.add_norm(x.numpy(), *vectors, norm.eps, normed.numpy())
         return normed
-
-
-@contextmanager
-def _pieces() -> Iterator[Each]:
-    """A function that runs a stage piece by piece, in as many threads as torch has, each with one of its own."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-
-    def each(stage: Callable[[slice], None], length: int, size: int) -> None:
-        pieces = [slice(start, min(start + size, length)) for start in range(0, length, size)]
-        for _ in _workers(threads).map(stage, pieces):
-            pass
-
-    try:
-        yield each
-    finally:
-        torch.set_num_threads(threads)
-
-
-@lru_cache(maxsize=1)
-def _workers(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, initializer=_begin)
-
-
-os.register_at_fork(after_in_child=_workers.cache_clear)  # a child has none of its parent's threads
-
-
-def _begin() -> None:
-    torch.set_num_threads(1)
-    torch.set_grad_enabled(False)

@@ -8,10 +8,12 @@ one.
 
 import math
 import pickletools
+import re
 import struct
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,15 @@ DTYPES = {
     "torch HalfStorage": torch.float16,
     "torch BFloat16Storage": torch.bfloat16,
 }
+MORE_DTYPES = {
+    "torch DoubleStorage": torch.float64,
+    "torch IntStorage": torch.int32,
+    "torch LongStorage": torch.int64,
+    "torch BoolStorage": torch.uint8,  # a byte of a file may be neither 0 nor 1, which a bool must be
+}
+REBUILD_TENSOR, REBUILD_PARAMETER = "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"
+TENSOR_NAMES = re.compile(rf"{REBUILD_TENSOR}|{REBUILD_PARAMETER}|torch \w+Storage|collections OrderedDict")
+LOOK_UPS = ("GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4")
 _DAMAGED = (zipfile.BadZipFile, EOFError, LookupError, RuntimeError, ValueError, OverflowError, OSError, struct.error)
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _MARK = object()
@@ -142,13 +153,42 @@ def read_state_dict(path: Path, wanted: Callable[[str], bool]) -> dict[str, torc
     SaeTracksError
         The file is missing, damaged or of another kind, has no ``state_dict``, or holds no tensor where one is wanted.
     """
+    with _open(path, DTYPES) as checkpoint:
+        return checkpoint.under_state_dict(wanted)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file that ``torch.save`` made of a state dict (torch >= 1.6), and of nothing else.
+
+    Parameters
+    ----------
+    path : path
+        The file. It may come from anyone: nothing in it is run.
+
+    Returns
+    -------
+    dict of str to tensor
+        Floats, integers and, as uint8, bools, as stored, on the CPU, in the file's order; they may share memory.
+
+    Raises
+    ------
+    SaeTracksError
+        The file is missing, damaged or of another kind, or holds anything but named tensors.
+    """
+    with _open(path, DTYPES | MORE_DTYPES) as checkpoint:
+        return checkpoint.nothing_else()
+
+
+@contextmanager
+def _open(path: Path, dtypes: dict[str, torch.dtype]) -> "Iterator[_Checkpoint]":
+    """A checkpoint to read; whatever a damaged one raises becomes one error that names it."""
     if not path.is_file():
         raise SaeTracksError(f"no file {path}")
     try:
         if not zipfile.is_zipfile(path):
             raise SaeTracksError(f"{path} is no zip archive, as torch writes since 1.6: cut short, or of another kind")
         with zipfile.ZipFile(path) as archive:
-            return _Checkpoint(path, archive).tensors(wanted)
+            yield _Checkpoint(path, archive, dtypes)
     except SaeTracksError:
         raise
     except _DAMAGED as error:
@@ -158,23 +198,37 @@ def read_state_dict(path: Path, wanted: Callable[[str], bool]) -> dict[str, torc
 class _Checkpoint:
     """An open checkpoint and the storages read so far."""
 
-    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
-        self.path, self.archive = path, archive
+    def __init__(self, path: Path, archive: zipfile.ZipFile, dtypes: dict[str, torch.dtype]) -> None:
+        self.path, self.archive, self.dtypes = path, archive, dtypes
         programs = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(programs) != 1:
             raise SaeTracksError(f"{path} is a zip archive but not torch's: it holds {len(programs)} data.pkl, not one")
         self.folder = programs[0].removesuffix("data.pkl")
         self.storages: dict[str, torch.Tensor] = {}
 
-    def tensors(self, wanted: Callable[[str], bool]) -> dict[str, torch.Tensor]:
-        order = self.folder + "byteorder"
-        if order in self.archive.NameToInfo and self.record("byteorder") != sys.byteorder.encode():
-            raise SaeTracksError(f"{self.path} was written on a machine of another byte order; convert it there")
-        top = read_pickle(self.record("data.pkl"))
+    def under_state_dict(self, wanted: Callable[[str], bool]) -> dict[str, torch.Tensor]:
+        top = read_pickle(self.program())
         state = top.items.get("state_dict") if isinstance(top, Note) else None
         if not isinstance(state, Note):
             raise SaeTracksError(f"{self.path} has no 'state_dict': it is not a checkpoint of PyTorch Lightning")
         return {name: self.tensor(name, value) for name, value in state.items.items() if wanted(name)}
+
+    def nothing_else(self) -> dict[str, torch.Tensor]:
+        program = self.program()
+        for opcode, argument, _ in pickletools.genops(program):
+            if opcode.name in LOOK_UPS and not TENSOR_NAMES.fullmatch(argument or ""):
+                what = argument or opcode.name
+                raise SaeTracksError(f"{self.path} holds more than tensors: {what!r}, which would have to be run")
+        top = read_pickle(program)
+        if not isinstance(top, Note) or not top.items:
+            raise SaeTracksError(f"{self.path} holds no named tensors: it is not a state dict")
+        return {name: self.tensor(name, value) for name, value in top.items.items()}
+
+    def program(self) -> bytes:
+        order = self.folder + "byteorder"
+        if order in self.archive.NameToInfo and self.record("byteorder") != sys.byteorder.encode():
+            raise SaeTracksError(f"{self.path} was written on a machine of another byte order; convert it there")
+        return self.record("data.pkl")
 
     def record(self, name: str) -> bytes:
         """A file of the archive, its CRC checked; torch compresses none, so none can unfold to more than is there."""
@@ -185,9 +239,9 @@ class _Checkpoint:
 
     def tensor(self, name: str, value: Any) -> torch.Tensor:
         """The tensor that a note describes, after a check that it lies inside its storage."""
-        if parameter := _arguments(value, "_rebuild_parameter"):
+        if parameter := _arguments(value, REBUILD_PARAMETER):
             value = parameter[0]
-        match _arguments(value, "_rebuild_tensor_v2"):
+        match _arguments(value, REBUILD_TENSOR):
             case (Note("BINPERSID", [place]), int(offset), tuple(size), tuple(stride), *_):
                 storage = self.storage(name, place)
             case _:
@@ -199,10 +253,11 @@ class _Checkpoint:
     def storage(self, name: str, place: Any) -> torch.Tensor:
         """All numbers of one storage, (n,)."""
         match place:
-            case ("storage", Note("GLOBAL", [str(kind)]), str(key), str(), int(count)) if kind in DTYPES:
-                dtype = DTYPES[kind]
+            case ("storage", Note("GLOBAL", [str(kind)]), str(key), str(), int(count)) if kind in self.dtypes:
+                dtype = self.dtypes[kind]
             case ("storage", Note("GLOBAL", [str(kind)]), *_):
-                raise SaeTracksError(f"{self.path}: {name} is of {kind!r}; expected float32, float16 or bfloat16")
+                expected = ", ".join(str(dtype).removeprefix("torch.") for dtype in self.dtypes.values())
+                raise SaeTracksError(f"{self.path}: {name} is of {kind!r}; expected {expected}")
             case _:
                 raise SaeTracksError(f"{self.path}: {name} has its numbers in no storage of this file")
         if key not in self.storages:
@@ -216,7 +271,7 @@ class _Checkpoint:
 def _arguments(value: Any, function: str) -> tuple | None:
     """The arguments of a call of one of torch's rebuilding functions; None where the value is no such call."""
     match value:
-        case Note("REDUCE", [Note("GLOBAL", [name]), tuple(arguments)]) if name == f"torch._utils {function}":
+        case Note("REDUCE", [Note("GLOBAL", [name]), tuple(arguments)]) if name == function:
             return arguments
     return None
 

@@ -3,7 +3,7 @@
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import torch
@@ -13,12 +13,21 @@ from safetensors.torch import load_file, save
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, make_folder, read_json, sha256, write_json
 from sae_tracks.lm.protocol import GeneLM, describe
-from sae_tracks.sae.model import SAE
+from sae_tracks.sae.model import SAE, Architecture
 
 WEIGHTS, CONFIG, STATS = "sae_weights.safetensors", "cfg.json", "feature_stats.parquet"
 NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
 COLUMNS = ("feature", "max", "mean", "density", "dead")
 FORMAT_VERSION = 1
+# SAELens' settings that change what is computed (None: no entry): ours, and those that import-sae can turn into them.
+SETTINGS = {
+    "architecture": (get_args(Architecture), ("gated", "batchtopk", "matryoshka_batchtopk", None)),
+    "normalize_activations": (("none",), ("expected_average_only_in", None, False)),
+    "apply_b_dec_to_input": ((True,), (False, None)),
+    "rescale_acts_by_decoder_norm": ((False, None), (True,)),
+    "activation_fn": (("relu", None), ("topk",)),
+    "activation_fn_str": (("relu", None), ("topk",)),
+}
 
 
 def save_sae(sae: SAE, folder: Path) -> None:
@@ -26,7 +35,8 @@ def save_sae(sae: SAE, folder: Path) -> None:
     make_folder(folder)
     (folder / CONFIG).unlink(missing_ok=True)
     with atomic(folder / WEIGHTS) as temporary:
-        temporary.write_bytes(save({name: getattr(sae, name).contiguous() for name in NAMES}))
+        tensors = {name: getattr(sae, name) for name in _names(sae.architecture)}
+        temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
     sae.checksum = sha256(folder / WEIGHTS)
     if sae.stats is not None:
         with atomic(folder / STATS) as temporary:
@@ -34,10 +44,16 @@ def save_sae(sae: SAE, folder: Path) -> None:
     write_json(folder / CONFIG, _config(sae))
 
 
+def _names(architecture: Architecture) -> tuple[str, ...]:
+    """The tensors of the weights file."""
+    return (*NAMES, "threshold") if architecture == "jumprelu" else NAMES
+
+
 def _config(sae: SAE) -> dict[str, Any]:
     """SAELens' configuration; it drops all metadata where ``sae_lens_version`` is below 6."""
+    topk = {} if sae.k is None else {"k": min(sae.k, sae.d_sae), "rescale_acts_by_decoder_norm": False}
     return {
-        "architecture": "standard",
+        "architecture": sae.architecture,
         "d_in": sae.d_in,
         "d_sae": sae.d_sae,
         "dtype": "float32",
@@ -45,6 +61,7 @@ def _config(sae: SAE) -> dict[str, Any]:
         "apply_b_dec_to_input": True,
         "normalize_activations": "none",
         "reshape_activations": "none",
+        **topk,
         "metadata": {"sae_lens_version": "6.0.0", "sae_tracks_format": FORMAT_VERSION, **sae.metadata},
     }
 
@@ -60,31 +77,48 @@ def load_sae(path: str | Path) -> SAE:
     Raises
     ------
     SaeTracksError
-        A file is missing, the architecture is another, shapes do not fit, or a weight is not finite.
+        A file is missing or damaged, the SAE computes its features in another way, shapes do not fit, or a weight is
+        not finite.
     """
     folder = Path(path)
     if not folder.is_dir():
         folder = _from_hub(str(path))
     config = read_json(folder / CONFIG)
-    architecture = config.get("architecture")
-    if architecture != "standard":
-        raise SaeTracksError(f"{folder}: architecture {architecture!r} is not supported; 'standard' is")
-    for key, expected in {"apply_b_dec_to_input": True, "normalize_activations": "none"}.items():
-        if config.get(key) != expected:
-            raise SaeTracksError(f"{folder}: {key} = {config.get(key)!r} is not supported; {expected!r} is")
+    _check_settings(folder, config)
     weights = _weights(folder / WEIGHTS, config)
-    sae = SAE(weights["W_enc"], weights["b_enc"], weights["W_dec"], weights["b_dec"], config.get("metadata", {}))
+    sae = SAE(*(weights[name] for name in NAMES), config.get("metadata", {}), threshold=weights.get("threshold"))
+    if config["architecture"] == "topk":
+        sae.k = _k(folder, config.get("k"), sae.d_sae)
     sae.checksum = sha256(folder / WEIGHTS)
     if (folder / STATS).is_file():
-        try:
-            sae.stats = pd.read_parquet(folder / STATS)
-        except (OSError, ValueError) as error:  # pyarrow's errors are among these
-            raise SaeTracksError(f"{folder / STATS} is damaged: {error}") from error
-        if missing := set(COLUMNS) - set(sae.stats.columns):
-            raise SaeTracksError(f"{folder / STATS} has no column {min(missing)!r}")
-        if len(sae.stats) != sae.d_sae:
-            raise SaeTracksError(f"{folder / STATS} has {len(sae.stats)} rows; the SAE has {sae.d_sae} features")
+        sae.stats = _stats(folder / STATS, sae.d_sae)
     return sae
+
+
+def _check_settings(folder: Path, config: dict[str, Any]) -> None:
+    for key, (known, convertible) in SETTINGS.items():
+        if (value := config.get(key)) not in known:
+            only = ", ".join(repr(each) for each in known if each is not None)
+            hint = "; `sae-tracks import-sae` converts it" if value in convertible else ""
+            raise SaeTracksError(f"{folder}: {key} {value!r} is not supported, only {only}{hint}")
+
+
+def _k(folder: Path, k: Any, d_sae: int) -> int:
+    if type(k) is not int or not 1 <= k <= d_sae:
+        raise SaeTracksError(f"{folder}: k is {k!r}; a topk of {d_sae} features needs a whole number from 1 to {d_sae}")
+    return k
+
+
+def _stats(path: Path, d_sae: int) -> pd.DataFrame:
+    try:
+        stats = pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's errors are among these
+        raise SaeTracksError(f"{path} is damaged: {error}") from error
+    if missing := set(COLUMNS) - set(stats.columns):
+        raise SaeTracksError(f"{path} has no column {min(missing)!r}")
+    if len(stats) != d_sae:
+        raise SaeTracksError(f"{path} has {len(stats)} rows; the SAE has {d_sae} features")
+    return stats
 
 
 def _weights(path: Path, config: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -97,15 +131,19 @@ def _weights(path: Path, config: dict[str, Any]) -> dict[str, torch.Tensor]:
     except (SafetensorError, OSError) as error:
         raise SaeTracksError(f"{path} is not a safetensors file (a pickle is never run): {error}") from error
     d_in, d_sae = config.get("d_in"), config.get("d_sae")
-    shapes = {"W_enc": (d_in, d_sae), "b_enc": (d_sae,), "W_dec": (d_sae, d_in), "b_dec": (d_in,)}
-    for name, shape in shapes.items():
+    shapes = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_in), "b_dec": (d_in,)}
+    names = _names(config["architecture"])
+    for name in names:
+        shape = shapes.get(name, (d_sae,))
         if name not in weights:
             raise SaeTracksError(f"{path} has no tensor {name}")
         if tuple(weights[name].shape) != shape:
             raise SaeTracksError(f"{path}: {name} is {tuple(weights[name].shape)}; {CONFIG} says {shape}")
         if not torch.isfinite(weights[name]).all():
             raise SaeTracksError(f"{path}: {name} holds NaN or infinity")
-    return {name: weights[name].float() for name in NAMES}
+    if "threshold" in names and (weights["threshold"] < 0).any():
+        raise SaeTracksError(f"{path}: threshold holds a negative value; expected 0 or more")
+    return {name: weights[name].float() for name in names}
 
 
 def _from_hub(repository: str) -> Path:

@@ -1,8 +1,13 @@
-"""The sparse autoencoder: ``f = relu((x - b_dec) W_enc + b_enc)``, ``x^ = f W_dec + b_dec``."""
+"""The sparse autoencoder: ``h = (x - b_dec) W_enc + b_enc``, features f from h, ``x^ = f W_dec + b_dec``.
+
+How features come from pre-activations is the architecture, named as in SAELens: ``standard``, ``f = relu(h)``;
+``jumprelu``, ``f = h`` where h exceeds the feature's threshold, else 0; ``topk``, ``f = relu(h)`` on the k largest of a
+row, else 0. One trained by BatchTopK is a ``jumprelu``.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,10 +16,12 @@ from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
 
+Architecture = Literal["standard", "jumprelu", "topk"]
+
 
 @dataclass(slots=True)
 class SAE:
-    """A ReLU sparse autoencoder.
+    """A sparse autoencoder.
 
     Attributes
     ----------
@@ -28,6 +35,10 @@ class SAE:
         One row a feature, ascending: ``feature``, ``max``, ``mean``, ``density`` (share of bases with f > 0), ``dead``.
     checksum : str
         SHA-256 of the weights file; empty where it was never saved.
+    threshold : (d_sae,) float32, optional
+        Of a ``jumprelu``, >= 0.
+    k : int, optional
+        Of a ``topk``: the most features a row.
     """
 
     W_enc: torch.Tensor
@@ -37,6 +48,12 @@ class SAE:
     metadata: dict[str, Any] = field(default_factory=dict)
     stats: pd.DataFrame | None = None
     checksum: str = ""
+    threshold: torch.Tensor | None = None
+    k: int | None = None
+
+    @property
+    def architecture(self) -> Architecture:
+        return "jumprelu" if self.threshold is not None else "topk" if self.k is not None else "standard"
 
     @property
     def d_in(self) -> int:
@@ -48,14 +65,24 @@ class SAE:
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """(n, d_in) activations -> (n, d_sae) features, float32, >= 0."""
-        return torch.relu((x - self.b_dec) @ self.W_enc + self.b_enc)
+        return self.activate((x - self.b_dec) @ self.W_enc + self.b_enc)
+
+    def activate(self, h: torch.Tensor) -> torch.Tensor:
+        """(n, d_sae) pre-activations -> features, as a new tensor."""
+        f = torch.relu(h)
+        if self.threshold is not None:
+            return torch.where(h > self.threshold, f, 0)
+        if self.k is not None:
+            values, columns = f.topk(min(self.k, self.d_sae), dim=-1)
+            return torch.zeros_like(f).scatter_(-1, columns, values)
+        return f
 
     def decode(self, f: torch.Tensor) -> torch.Tensor:
         """(n, d_sae) features -> (n, d_in) reconstruction."""
         return f @ self.W_dec + self.b_dec
 
     def folded_encoder(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weights and bias with the pre-bias folded in: ``f = relu(x W + b)``, ``b = b_enc - b_dec W_enc``."""
+        """Weights and bias with the pre-bias folded in: ``h = x W + b``, ``b = b_enc - b_dec W_enc``."""
         return self.W_enc, self.b_enc - self.b_dec @ self.W_enc
 
     def check_features(self, features: Iterable[int]) -> torch.Tensor:

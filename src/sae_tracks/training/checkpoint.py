@@ -3,6 +3,7 @@
 import json
 import pickle
 import tempfile
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,10 +64,10 @@ def _damaged(path: Path) -> SaeTracksError:
     return SaeTracksError(f"{path} is not a whole checkpoint of this version: delete it to start again from step 0")
 
 
-def refuse_another_run(path: Path, found: Any, run: Run) -> None:
-    """Raise where what a file says of its run differs from `run`, with what differs."""
+def refuse_another_run(path: Path, found: Any, run: Run, names: Mapping[str, str] = RUN) -> None:
+    """Raise where what a file says of its run differs from `run` under one of the names, with what differs."""
     found = found if isinstance(found, dict) else {}
-    for key, name in RUN.items():
+    for key, name in names.items():
         if found.get(key) != run[key]:
             raise SaeTracksError(
                 f"{path} is of a run with {_difference(name, found.get(key), run[key])}: name another "

@@ -1,7 +1,7 @@
 """What is measured on activations: their mean and spread before training, every feature after it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,9 @@ from sae_tracks.shards import ActivationShards
 
 STATISTICS_ROWS = 1 << 20
 MEASURED_ROWS = 1 << 22
-ROWS = 2048  # at once
+THRESHOLD = 0.15  # of a feature's maximum: what tracks and scores call active by default
+THRESHOLD_ROWS = 1 << 18  # a mean over so many is exact to a few per mille
+ROWS = 2048  # at once: of 8,192 features 64 MiB, whatever the number of rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ def measure_features(
     stats : DataFrame
         See `SAE.stats`.
     summary : dict
-        ``rows`` measured, ``l0`` features a row, ``fvu``, ``dead`` share of the features.
+        ``rows`` measured, ``l0`` features > 0 a row, ``fvu``, ``dead`` share of the features; and ``l0_at_threshold``,
+        the features a row that are greater than ``threshold`` times their maximum, over the first ``threshold_rows``.
     """
     rows = min(rows, data.rows, MEASURED_ROWS)
     largest, total = sae.b_enc.new_zeros(sae.d_sae), sae.b_enc.new_zeros(sae.d_sae, dtype=torch.float64)
@@ -100,5 +103,17 @@ def measure_features(
     columns = {"max": largest, "mean": (total / rows).float(), "density": (active / rows).float(), "dead": dead}
     stats = pd.DataFrame({name: column.cpu().numpy() for name, column in columns.items()})
     stats.insert(0, "feature", np.arange(sae.d_sae, dtype=np.int32))
-    l0 = active.sum().item() / rows
-    return stats, {"rows": rows, "l0": l0, "fvu": error / variance, "dead": dead.float().mean().item()}
+    whole = {
+        "rows": rows,
+        "l0": active.sum().item() / rows,
+        "fvu": error / variance,
+        "dead": dead.float().mean().item(),
+    }
+    return stats, whole | _l0_at_threshold(replace(sae, stats=stats), data, min(rows, THRESHOLD_ROWS))
+
+
+def _l0_at_threshold(sae: SAE, data: ActivationShards, rows: int) -> dict[str, float | int]:
+    """A second pass: the maxima must be known."""
+    cutoffs = torch.from_numpy(sae.cutoffs(THRESHOLD, "max")).to(sae.b_enc.device)
+    active = sum((sae.encode(x) > cutoffs).sum().item() for x in _chunks(data, rows, sae.b_enc.device))
+    return {"l0_at_threshold": active / rows, "threshold": THRESHOLD, "threshold_rows": rows}

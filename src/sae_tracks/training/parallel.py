@@ -44,6 +44,18 @@ class Processes:
             )
         return slice(self.rank, None, self.count)
 
+    def gather(self, values: torch.Tensor) -> torch.Tensor:
+        """The values, (k,), of all processes one after the other; k may differ."""
+        if self.count == 1:
+            return values
+        size = torch.zeros(self.count, dtype=torch.int64, device=values.device)
+        size[self.rank] = len(values)
+        self.add_up(size)
+        padded = torch.nn.functional.pad(values, (0, int(size.max()) - len(values)))
+        every = [torch.empty_like(padded) for _ in range(self.count)]
+        distributed.all_gather(every, padded)
+        return torch.cat([part[:n] for part, n in zip(every, size.tolist())])
+
     def add_up(self, values: torch.Tensor) -> torch.Tensor:
         """Replace values by their sum over all processes, the same in each."""
         if self.count > 1:

@@ -1,213 +1,165 @@
-"""Train a sparse autoencoder on shuffled activation shards."""
+"""Train a sparse autoencoder on shuffled activation shards, alone or as one of several processes under ``torchrun``."""
 
-import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic, make_folder, write_provenance
-from sae_tracks.lm.load import resolve_device
-from sae_tracks.sae import SAE, save_sae
-from sae_tracks.shards import ActivationShards
-from sae_tracks.training.gradients import Gradients
-from sae_tracks.training.losses import LOSSES
-from sae_tracks.training.measure import MEASURED_ROWS, Statistics, measure_features, statistics
+from sae_tracks.files import make_folder, read_json, write_provenance
+from sae_tracks.sae import SAE, load_sae, save_sae
+from sae_tracks.sae.directory import CONFIG
+from sae_tracks.training.checkpoint import refuse_another_run
+from sae_tracks.training.journal import Journal
+from sae_tracks.training.measure import MEASURED_ROWS, measure_features, statistics
+from sae_tracks.training.parallel import Processes, is_first, processes
+from sae_tracks.training.plan import DTYPES, TrainPlan
 from sae_tracks.training.presets import TrainSettings
+from sae_tracks.training.state import RUN, SAEState, newest, remove_checkpoints
+from sae_tracks.training.step import StepResult, Weights, make_step
+from sae_tracks.training.threshold import batch_threshold
 
 log = logging.getLogger(__name__)
-LOG = "train_log.jsonl"
 LOG_EVERY = 20  # steps
+SAVE_EVERY = 60.0  # seconds
 DEAD_AFTER = 1 << 20  # rows without firing
+OnStep = Callable[[str, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class TrainPlan:
-    """A training run that was found possible.
-
-    Attributes
-    ----------
-    data : ActivationShards
-        Shuffled.
-    settings : TrainSettings
-    d_sae : int
-        Features.
-    steps : int
-    seed : int
-        Of the initial weights.
-    device : torch.device
-    memory : int
-        Bytes on the device: weights, gradients, Adam's two moments, two buffers of a batch of features.
-    """
-
-    data: ActivationShards
-    settings: TrainSettings
-    d_sae: int
-    steps: int
-    seed: int
-    device: torch.device
-    memory: int
-
-
-def plan_training(
-    data: ActivationShards,
-    settings: TrainSettings,
-    *,
-    d_sae: int | None = None,
-    rows: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-) -> TrainPlan:
-    """Settle the sizes of a training run and refuse what cannot work.
-
-    Parameters
-    ----------
-    data : ActivationShards
-        Must be shuffled.
-    d_sae : int, optional
-        Features; default ``settings.expansion * d_model``.
-    rows : int, optional
-        Rows to train on, in whole batches; default those of the data, once. More go round again.
-    """
-    if not data.manifest.get("shuffled"):
-        raise SaeTracksError(f"{data.folder} is in genome order: `sae-tracks shuffle {data.folder} -o ...` it first")
-    if settings.loss not in LOSSES:
-        raise SaeTracksError(f"no loss {settings.loss!r}: it is one of {', '.join(LOSSES)}")
-    d_sae, rows = d_sae or settings.expansion * data.d_model, rows or data.rows
-    if settings.batch_size > min(rows, data.rows):
-        raise SaeTracksError(f"a batch of {settings.batch_size:,} rows; there are {min(rows, data.rows):,} to train on")
-    weights = 2 * data.d_model * d_sae + data.d_model + d_sae
-    memory = 4 * (4 * weights + settings.batch_size * (2 * d_sae + 4 * data.d_model))
-    where = resolve_device(device)
-    available = _memory_of(where)
-    if memory > available:
-        sizes = f"{memory / 2**30:,.1f} GiB of memory; there are {available / 2**30:,.1f}"
-        raise SaeTracksError(f"{d_sae:,} features need {sizes}: lower --expansion, --d-sae or --batch-size")
-    return TrainPlan(data, settings, d_sae, rows // settings.batch_size, seed, where, memory)
-
-
-def _memory_of(device: torch.device) -> int:
-    """Bytes of memory that a device has in all."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def train_sae(plan: TrainPlan, out: Path, on_step: Callable[[str], None] = lambda state: None) -> SAE:
+def train_sae(
+    plan: TrainPlan, out: Path, on_step: OnStep = lambda words, step: None, *, tensorboard: bool = False
+) -> SAE | None:
     """Train, measure every feature on the training rows, and write an SAE directory.
+
+    A run that was interrupted goes on from its newest checkpoint and ends with the weights, to the bit, that it would
+    have had. A folder in which the same run is complete is left as it is.
 
     Parameters
     ----------
     plan : TrainPlan
         From `plan_training`.
     out : path
-        SAE directory; ``train_log.jsonl`` goes there too.
+        SAE directory; ``train_log.jsonl`` and ``checkpoints/`` go there too.
     on_step : function
-        Called once a step with a few words on the state.
+        Told, in the first process, a few words on the state and the number of each step.
+    tensorboard : bool
+        Log for TensorBoard too.
 
     Returns
     -------
-    SAE
-        As written: for raw activations, float32, on the CPU.
+    SAE or None
+        As written: for raw activations, float32, on the CPU. None in all processes but the first.
 
     Raises
     ------
     SaeTracksError
-        The activations are constant or not finite, or the loss diverged; no SAE is written then.
+        The folder holds another run, the activations are constant or not finite, or the loss diverged; no SAE is
+        written then, and the checkpoints stay.
     """
-    make_folder(out)
-    facts = statistics(plan.data, plan.device)
-    log.info("|mean| / |std| of the activations (gamma) %.3g; loss %s", facts.gamma, plan.settings.loss)
-    scale = math.sqrt(plan.data.d_model / facts.variance) if plan.settings.scale_input else 1.0
-    sae = initial_sae(plan)
-    state = ""
-    with atomic(out / LOG) as temporary, temporary.open("w") as journal:
-        for record in _steps(plan, sae, facts.mean, scale):
-            if record:
-                journal.write(json.dumps(record) + "\n")
-                journal.flush()
-                state = "loss {loss:.4g}  L0 {l0:.1f}  FVU {fvu:.3f}".format(**record)
-            on_step(state)
-    trained = fold(sae, facts.mean, scale)
-    stats, measured = measure_features(trained, plan.data, plan.steps * plan.settings.batch_size, facts.mean)
-    trained = _move(trained, "cpu")
-    trained.stats, trained.metadata = stats, _metadata(plan, facts, measured)
-    save_sae(trained, out)
-    write_provenance(out, data=str(plan.data.folder), **trained.metadata["training"])
-    return trained
+    run = plan.identity()
+    if _is_complete(out, run):
+        log.info("%s is complete: this run has been made before", out)
+        return load_sae(out) if is_first() else None
+    with processes(str(plan.device)) as group:
+        torch.backends.cuda.matmul.allow_tf32 = plan.dtype == "tf32"
+        state = _begin(plan, out, run, group)
+        if group.rank == 0:
+            with Journal(make_folder(out), state.step, tensorboard=tensorboard) as journal:
+                _train(plan, state, group, _Recorder(plan, state, out, run, journal, on_step))
+        else:
+            _train(plan, state, group, lambda result, lr: None)
+    return _finish(plan, state, out) if group.rank == 0 else None
 
 
-def initial_sae(plan: TrainPlan) -> SAE:
-    """Random unit rows in the decoder, a multiple of its transpose in the encoder; see ``TrainSettings.first_bias``."""
+def _is_complete(out: Path, run: dict[str, Any]) -> bool:
+    """Whether a folder holds the SAE of this run; another one is refused."""
+    if not (out / CONFIG).is_file():
+        return False
+    training = read_json(out / CONFIG).get("metadata", {}).get("training", {})
+    found = {"settings": {name: training.get(name) for name in run["settings"]}, "data": training.get("data_sha256")}
+    refuse_another_run(out / CONFIG, found, run, RUN)
+    return True
+
+
+def _begin(plan: TrainPlan, out: Path, run: dict[str, Any], group: Processes) -> SAEState:
+    """The state at the start, or that of the newest checkpoint, the same in all processes."""
+    path = newest(out, run)
+    facts = statistics(plan.data, group.device)
+    log.info("|mean| / |std| of the activations (gamma) %.3g; they are centred", facts.gamma)
+    state = SAEState(initial_weights(plan, group.device), facts)
+    if path:
+        state.load(path)
+        log.info("going on from step %d of %d", state.step, plan.steps)
+    if not (group.gather(torch.tensor([state.step], device=group.device)) == state.step).all():
+        raise SaeTracksError(f"the processes see different checkpoints in {out}: it must be a folder that all share")
+    return state
+
+
+def initial_weights(plan: TrainPlan, device: torch.device) -> Weights:
+    """Random unit rows in the decoder, a multiple of them in the encoder; see ``TrainSettings.first_bias``."""
     d_in, d_sae, first_bias = plan.data.d_model, plan.d_sae, plan.settings.first_bias
+    weights = Weights.zeros(d_in, d_sae, DTYPES[plan.dtype])
     decoder = torch.randn(d_sae, d_in, generator=torch.Generator().manual_seed(plan.seed))
-    decoder /= decoder.norm(dim=1, keepdim=True)
-    encoder = (1.0 if first_bias < 0 else 2 * d_in / d_sae) * decoder.T
-    start = SAE(encoder.contiguous(), torch.full((d_sae,), first_bias), decoder, torch.zeros(d_in))
-    return _move(start, plan.device)
+    weights.decoder.copy_(decoder / decoder.norm(dim=1, keepdim=True))
+    weights.encoder.copy_(weights.decoder).mul_(2 * d_in / d_sae if first_bias == 0 else 1.0)
+    weights.b_enc.fill_(first_bias)
+    return Weights(weights.flat.to(device), d_in, d_sae)
 
 
-def _move(sae: SAE, device: torch.device | str) -> SAE:
-    return SAE(sae.W_enc.to(device), sae.b_enc.to(device), sae.W_dec.to(device), sae.b_dec.to(device))
+def _train(plan: TrainPlan, state: SAEState, group: Processes, record: Callable[[StepResult, float], None]) -> None:
+    """The training loop: one optimizer step a turn."""
+    share = _share(plan.settings.batch_size, group)
+    step = make_step(state.weights, state.first, state.second, plan.settings, share.stop - share.start, group)
+    mean, scale = state.statistics.mean.to(state.weights.flat), _scale(plan, state)
+    for number, rows in _batches(plan, state.step, share):
+        x = torch.from_numpy(rows).to(group.device).to(mean).sub_(mean).mul_(scale)
+        lr = learning_rate(number, plan.steps, plan.settings)
+        result = step(x, lr, number)
+        if not math.isfinite(result.reconstruction):
+            raise _not_finite(plan, x, number)
+        state.step = number
+        state.fired[result.active > 0] = number * plan.settings.batch_size
+        record(result, lr)
 
 
-def fold(sae: SAE, mean: torch.Tensor, scale: float) -> SAE:
-    """The autoencoder of raw activations x that equals one of ``scale * (x - mean)``, its features divided by scale."""
-    return SAE(sae.W_enc, sae.b_enc / scale, sae.W_dec, sae.b_dec / scale + mean)
+def _not_finite(plan: TrainPlan, x: torch.Tensor, number: int) -> SaeTracksError:
+    if not torch.isfinite(x).all():
+        return SaeTracksError(f"{plan.data.folder} holds activations that are NaN or infinite: extract them again")
+    return SaeTracksError(f"the loss diverged at step {number:,}: lower --lr (it is {plan.settings.lr:g})")
 
 
-def batches(plan: TrainPlan, mean: torch.Tensor, scale: float) -> Iterator[torch.Tensor]:
-    """(n, d_model) float32 on the device: consecutive rows of the data, going round, centred and scaled."""
-    size = plan.settings.batch_size
-    for step in range(plan.steps):
-        rows = torch.from_numpy(plan.data.read_rows(step * size, (step + 1) * size))
-        yield rows.to(plan.device).float().sub_(mean).mul_(scale)
+def _share(batch_size: int, group: Processes) -> slice:
+    """Which rows of a batch are this process's."""
+    if batch_size < group.count:
+        raise SaeTracksError(f"--batch-size {batch_size} is less than the {group.count} processes: each needs a row")
+    edges = [batch_size * i // group.count for i in (group.rank, group.rank + 1)]
+    return slice(*edges)
 
 
-def _steps(plan: TrainPlan, sae: SAE, mean: torch.Tensor, scale: float) -> Iterator[dict[str, Any] | None]:
-    """The training loop: one optimizer step a turn; yields what to log, or None."""
-    settings = plan.settings
-    gradients = _gradients(plan, sae)
-    adam = torch.optim.Adam([sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec], lr=settings.lr, fused=True)
-    fired = torch.zeros(plan.d_sae, dtype=torch.int64, device=plan.device)
-    started = time.perf_counter()
-    for step, x in enumerate(batches(plan, mean, scale), 1):
-        rows = step * settings.batch_size
-        adam.param_groups[0]["lr"] = lr = learning_rate(step, plan.steps, settings)
-        reconstruction = gradients(x).item()
-        if not math.isfinite(reconstruction):
-            raise SaeTracksError(f"the loss diverged at step {step:,}: lower --lr (it is {settings.lr:g})")
-        fired[gradients.features.amax(0) > 0] = rows
-        tangent(sae.W_dec, gradients.gradient.W_dec)
-        adam.step()
-        sae.W_dec /= sae.W_dec.norm(dim=1, keepdim=True)
-        if step % LOG_EVERY and step not in (1, plan.steps):
-            yield None
-            continue
-        yield {
-            "step": step,
-            "rows": rows,
-            "loss": reconstruction + gradients.penalty,
-            "reconstruction": reconstruction,
-            "l1": gradients.penalty,
-            "l0": (gradients.features > 0).sum().item() / settings.batch_size,
-            "fvu": (gradients.error.square().sum() / x.square().sum()).item(),
-            "dead": (fired < rows - DEAD_AFTER).float().mean().item(),
-            "lr": lr,
-            "rows_per_second": round(rows / (time.perf_counter() - started)),
-        }
+def _batches(plan: TrainPlan, done: int, share: slice) -> Iterator[tuple[int, NDArray[np.float16]]]:
+    """Number of a step and its rows, consecutive ones of the data, going round; the next are read ahead."""
+
+    def read(step: int) -> NDArray[np.float16]:
+        start = step * plan.settings.batch_size
+        return plan.data.read_rows(start + share.start, start + share.stop)
+
+    with ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(read, done)
+        for step in range(done, plan.steps):
+            rows, ahead = ahead.result(), reader.submit(read, step + 1)
+            yield step + 1, rows
 
 
-def _gradients(plan: TrainPlan, sae: SAE) -> Gradients:
-    settings = plan.settings
-    return Gradients(sae, settings.batch_size, LOSSES[settings.loss], settings.l1)
+def _scale(plan: TrainPlan, state: SAEState) -> float:
+    """What centred activations are multiplied by."""
+    return math.sqrt(plan.data.d_model / state.statistics.variance) if plan.settings.scale_input else 1.0
 
 
 def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
@@ -215,14 +167,72 @@ def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
     return settings.lr * min(1.0, step / max(settings.lr_warmup * steps, 1))
 
 
-def tangent(weight: torch.Tensor, gradient: torch.Tensor) -> None:
-    """Remove from each row of a gradient its part along the unit row of the weight, in place."""
-    gradient -= (gradient * weight).sum(1, keepdim=True) * weight
+class _Recorder:
+    """What the first process does after each step: log, checkpoint, progress."""
+
+    def __init__(
+        self, plan: TrainPlan, state: SAEState, out: Path, run: dict[str, Any], journal: Journal, on_step: OnStep
+    ) -> None:
+        self.plan, self.state, self.out, self.run = plan, state, out, run
+        self.journal, self.on_step = journal, on_step
+        self.words, self.begun, self.first = "", time.monotonic(), state.step
+        self.saved = self.begun
+
+    def __call__(self, result: StepResult, lr: float) -> None:
+        step, last = self.state.step, self.state.step == self.plan.steps
+        if step % LOG_EVERY == 0 or step == 1 or last:
+            self._log(result, lr)
+        if last or time.monotonic() - self.saved > SAVE_EVERY:
+            self.state.save(self.out, self.run)
+            self.saved = time.monotonic()
+        self.on_step(self.words, step)
+
+    def _log(self, result: StepResult, lr: float) -> None:
+        size, step = self.plan.settings.batch_size, self.state.step
+        rate = (step - self.first) * size / (time.monotonic() - self.begun)
+        self.words = f"loss {result.reconstruction + result.penalty:.4g}  L0 {result.l0:.1f}  FVU {result.fvu:.3f}"
+        self.journal.write(
+            {
+                "step": step,
+                "rows": step * size,
+                "loss": result.reconstruction + result.penalty,
+                "reconstruction": result.reconstruction,
+                "penalty": result.penalty,
+                "l0": result.l0,
+                "fvu": result.fvu,
+                "dead": (self.state.fired < step * size - DEAD_AFTER).double().mean().item(),
+                "lr": lr,
+                "rows_per_second": round(rate),
+            }
+        )
 
 
-def _metadata(plan: TrainPlan, facts: Statistics, measured: dict[str, float | int]) -> dict[str, Any]:
+def _finish(plan: TrainPlan, state: SAEState, out: Path) -> SAE:
+    """Measure the trained autoencoder and write it."""
+    facts = state.statistics
+    trained = _fold(state.weights.sae(), facts.mean.cpu(), _scale(plan, state))
+    if plan.settings.arch == "jumprelu":
+        trained.threshold = state.weights.threshold.cpu().float() / _scale(plan, state)
+    elif plan.settings.arch == "topk":
+        trained.k = plan.settings.k
+    elif plan.settings.arch == "batchtopk":
+        trained.threshold = batch_threshold(trained, plan.data, plan.rows, plan.settings.k)
+    trained.stats, measured = measure_features(trained, plan.data, plan.rows, facts.mean.cpu())
+    trained.metadata = _metadata(plan, state, measured)
+    save_sae(trained, out)
+    write_provenance(out, data=str(plan.data.folder), **trained.metadata["training"])
+    remove_checkpoints(out)
+    return trained
+
+
+def _fold(sae: SAE, mean: torch.Tensor, scale: float) -> SAE:
+    """The autoencoder of raw activations x that equals one of ``scale * (x - mean)``, its features divided by scale."""
+    return SAE(sae.W_enc, sae.b_enc / scale, sae.W_dec, sae.b_dec / scale + mean)
+
+
+def _metadata(plan: TrainPlan, state: SAEState, measured: dict[str, float | int]) -> dict[str, Any]:
     """What is known of the SAE; ``model_name`` and ``hook_name`` are where SAELens looks."""
-    manifest = plan.data.manifest
+    manifest, run = plan.data.manifest, plan.identity()
     return {
         "model_name": manifest["lm"]["model"],
         "hook_name": manifest["lm"]["hook_name"],
@@ -230,13 +240,11 @@ def _metadata(plan: TrainPlan, facts: Statistics, measured: dict[str, float | in
         "read_strands": manifest["read_strands"],
         "genome": manifest["genome"],
         "training": {
-            **{name: value for name, value in asdict(plan.settings).items() if name != "expansion"},
-            "seed": plan.seed,
-            "steps": plan.steps,
-            "rows": plan.steps * plan.settings.batch_size,
+            **run["settings"],
+            "rows": plan.rows,
             "data_rows": plan.data.rows,
-            "data_sha256": plan.data.checksum,
-            "gamma": facts.gamma,
+            "data_sha256": run["data"],
+            "gamma": state.statistics.gamma,
         },
         "maxima": {"measured_on": "training rows", "most_rows": MEASURED_ROWS, **measured},
     }
@@ -244,9 +252,13 @@ def _metadata(plan: TrainPlan, facts: Statistics, measured: dict[str, float | in
 
 def time_step(plan: TrainPlan) -> float:
     """Seconds of one step, the second of two on the first rows of the data."""
-    gradients = _gradients(plan, initial_sae(plan))
-    x = torch.from_numpy(plan.data.read_rows(0, plan.settings.batch_size)).to(plan.device).float()
-    gradients(x)
+    facts = statistics(plan.data, plan.device)
+    state = SAEState(initial_weights(plan, plan.device), facts)
+    alone = Processes(0, 1, plan.device)
+    step = make_step(state.weights, state.first, state.second, plan.settings, plan.settings.batch_size, alone)
+    rows = torch.from_numpy(plan.data.read_rows(0, plan.settings.batch_size)).to(plan.device)
+    x = rows.to(state.weights.flat).sub_(facts.mean).mul_(_scale(plan, state))
+    step(x, plan.settings.lr, 1)
     started = time.perf_counter()
-    gradients(x).item()
+    step(x, plan.settings.lr, 2)
     return time.perf_counter() - started

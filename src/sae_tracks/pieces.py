@@ -1,0 +1,48 @@
+"""Work cut into pieces for threads: one thread takes a piece from its cache to the end.
+
+Threads share no work within a piece, so results do not depend on their number, and a busy machine slows them by no more
+than its load, which a team of threads with barriers does not manage.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+
+import torch
+
+Each = Callable[[Callable[[slice], None], int, int], None]
+
+
+@contextmanager
+def pieces() -> Iterator[Each]:
+    """A function that runs a stage piece by piece, in as many threads as torch has, each with one of its own.
+
+    It takes the stage, which is called with slices, a length, and the size of a slice; the last may be shorter.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def each(stage: Callable[[slice], None], length: int, size: int) -> None:
+        parts = [slice(start, min(start + size, length)) for start in range(0, length, size)]
+        for _ in _workers(threads).map(stage, parts):
+            pass
+
+    try:
+        yield each
+    finally:
+        torch.set_num_threads(threads)
+
+
+@lru_cache(maxsize=1)
+def _workers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, initializer=_begin)
+
+
+os.register_at_fork(after_in_child=_workers.cache_clear)  # a child has none of its parent's threads
+
+
+def _begin() -> None:
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)

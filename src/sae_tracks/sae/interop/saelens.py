@@ -1,0 +1,129 @@
+"""SAELens: ``cfg.json`` and ``sae_weights.safetensors``, of an SAE or of a training checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import read_json
+from sae_tracks.sae.directory import CONFIG, WEIGHTS
+from sae_tracks.sae.interop import fold
+from sae_tracks.sae.interop.stored import Stored
+from sae_tracks.sae.model import SAE
+
+SCALER = "activation_scaler.json"  # of a training checkpoint
+TOP_K = ("topk", "batchtopk", "matryoshka_batchtopk")
+ARCHITECTURES = ("standard", "jumprelu", "gated", *TOP_K)
+OURS = ("sae_lens_version", "sae_tracks_format")  # of the metadata: `save_sae` writes its own
+
+
+def read_saelens(folder: Path) -> SAE:
+    """An SAE of SAELens, whatever it does around the weights folded into them.
+
+    Parameters
+    ----------
+    folder : path
+        Of SAELens 6 or before; the activation scaler of a training checkpoint lies beside.
+
+    Raises
+    ------
+    SaeTracksError
+        A file is missing or damaged, or this variant is no SAE of raw activations with one of our activations.
+    """
+    config = _current(read_json(folder / CONFIG), folder / CONFIG)
+    architecture = config["architecture"]
+    if architecture not in ARCHITECTURES:
+        raise SaeTracksError(
+            f"{folder}: architecture {architecture!r} cannot be imported; {', '.join(ARCHITECTURES)} can"
+        )
+    scale = _input_scale(folder, config["normalize_activations"])
+    stored = _open(folder / WEIGHTS)
+    W_enc = stored.take_matrix("W_enc")
+    d_in, d_sae = W_enc.shape
+    b_enc = torch.zeros(d_sae) if architecture == "gated" else stored.take("b_enc", d_sae)
+    sae = SAE(W_enc, b_enc, stored.take("W_dec", d_sae, d_in), stored.take("b_dec", d_in))
+    sae = _activation(fold.scale_input(sae, scale), stored, config, scale)
+    stored.finish()
+    if not config["apply_b_dec_to_input"]:
+        sae = fold.with_pre_bias(sae)
+    theirs = config.get("metadata")
+    sae.metadata = {key: value for key, value in theirs.items() if key not in OURS} if isinstance(theirs, dict) else {}
+    return sae
+
+
+def _current(config: Any, path: Path) -> dict[str, Any]:
+    """A configuration with SAELens' defaults and, of one before version 6, the new names."""
+    if not isinstance(config, dict):
+        raise SaeTracksError(f"{path} is no configuration of SAELens: it holds no JSON object")
+    normalize = config.get("normalize_activations")
+    if not isinstance(normalize, str):  # before version 6: absent, null or a bool
+        normalize = "expected_average_only_in" if normalize else "none"
+    new = {"architecture": "standard", "apply_b_dec_to_input": True} | config | {"normalize_activations": normalize}
+    activation = config.get("activation_fn", config.get("activation_fn_str", "relu"))
+    if activation == "topk":
+        arguments = config.get("activation_fn_kwargs")
+        k = arguments.get("k") if isinstance(arguments, dict) else None
+        new |= {"architecture": "topk", "k": config.get("k") if k is None else k}
+    elif activation != "relu":
+        raise SaeTracksError(f"{path}: activation {activation!r} cannot be imported; relu and topk can")
+    return new
+
+
+def _input_scale(folder: Path, normalize: str) -> float:
+    """What the activations are multiplied by before they are encoded."""
+    if normalize == "none":
+        return 1.0
+    if normalize == "covariance_whitening":
+        raise SaeTracksError(f"{folder} reads whitened activations: import the SAE that the training ended with")
+    if normalize != "expected_average_only_in":
+        raise SaeTracksError(f"{folder}: {normalize} treats each row by its own norm, which no weights can do")
+    scaler = read_json(folder / SCALER) if (folder / SCALER).is_file() else None
+    scale = scaler.get("scaling_factor") if isinstance(scaler, dict) else None
+    if not isinstance(scale, int | float) or not 0 < scale < float("inf"):
+        raise SaeTracksError(
+            f"{folder} was trained on scaled activations and does not say the scale: put it beside as {SCALER}, "
+            '{"scaling_factor": sqrt(d_in) / their mean norm}'
+        )
+    return float(scale)
+
+
+def _activation(sae: SAE, stored: Stored, config: dict[str, Any], scale: float) -> SAE:
+    """Set how features come from pre-activations; the input's scale is in the weights already, as SAELens has it."""
+    architecture = config["architecture"]
+    if architecture == "gated":
+        return fold.ungate(sae, *(stored.take(name, sae.d_sae) for name in ("r_mag", "b_gate", "b_mag")))
+    if architecture == "jumprelu" and "log_threshold" in stored.names:
+        return fold.jumprelu(sae, stored.take("log_threshold", sae.d_sae).exp())
+    if architecture == "jumprelu":
+        return fold.jumprelu(sae, stored.take("threshold", sae.d_sae))
+    rescale = architecture in TOP_K and config.get("rescale_acts_by_decoder_norm", architecture != "topk")
+    if rescale:
+        sae = fold.scale_features(sae, fold.decoder_norms(sae))
+    if architecture == "topk":
+        sae.k = _k(stored.path, config.get("k"))
+    elif architecture in TOP_K:
+        threshold = stored.take_number("topk_threshold")
+        return fold.jumprelu(sae, threshold / scale if rescale else threshold)
+    return sae
+
+
+def _k(path: Path, k: Any) -> int:
+    if type(k) is not int or k < 1:
+        raise SaeTracksError(f"{path.parent / CONFIG}: k is {k!r}; a topk needs a whole number from 1")
+    return k
+
+
+def _open(path: Path) -> Stored:
+    try:
+        tensors = load_file(path)
+    except FileNotFoundError as error:
+        raise SaeTracksError(f"no file {path}") from error
+    except (SafetensorError, OSError) as error:
+        raise SaeTracksError(f"{path} is not a safetensors file: {error}") from error
+    factor = tensors.get("scaling_factor")  # SAELens wrote ones for a time
+    if factor is not None and torch.equal(factor, torch.ones_like(factor)):
+        del tensors["scaling_factor"]
+    return Stored(path, tensors)

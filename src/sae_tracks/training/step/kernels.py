@@ -1,0 +1,256 @@
+"""What a training step does between its matrix products, compiled by numba.
+
+Arrays are float32 or float64, all of one type, as are the scalars given with them. A kernel runs in the thread that
+calls it, without the interpreter's lock. Pre-activations lie a row a feature, a column a row of the batch.
+"""
+
+import numpy as np
+from numba import njit
+
+from sae_tracks.lm.kernels import HOW
+from sae_tracks.training.step.compress import LANES, keep
+
+
+@njit(**HOW)
+def compact(h, bias, cut, low, limit, indptr, rows, values, at):
+    """Append to the entries of a block those of a tile of features whose ``h + bias - cut`` exceeds the row's low.
+
+    Parameters
+    ----------
+    h : (features, r)
+        Pre-activations without bias.
+    bias, cut : (features,)
+    low : (r,)
+    limit : int
+        The most entries of the block.
+    indptr : (features + 1,) int32
+        Set but for the first.
+    rows, values : int32, float
+        Of the block; each with room for 16 more than the limit.
+    at : int
+        How many entries there are before.
+
+    Returns
+    -------
+    int
+        How many there are now; -1 where they would exceed the limit.
+    """
+    n = h.shape[1]
+    whole = n // LANES * LANES
+    size = h.itemsize
+    low_at, rows_at, values_at = low.ctypes.data, rows.ctypes.data, values.ctypes.data
+    for f in range(len(h)):
+        if at + n > limit:
+            return -1
+        line, add = h[f], bias[f]
+        shift = add - cut[f]
+        line_at = line.ctypes.data
+        for i in range(0, whole, LANES):
+            at += keep(line_at + size * i, low_at + size * i, shift, add, i, rows_at, values_at, at)
+        for i in range(whole, n):
+            rows[at], values[at] = i, line[i] + add
+            at += line[i] + shift > low[i]
+        indptr[f + 1] = at
+    return at
+
+
+@njit(**HOW)
+def retain(indptr, rows, values, least):
+    """Drop, in place, the entries of a block whose value is below the least of their row; returns how many are left."""
+    at = 0
+    start = indptr[0]
+    for f in range(len(indptr) - 1):
+        end = indptr[f + 1]
+        for i in range(start, end):
+            rows[at], values[at] = rows[i], values[i]
+            at += values[i] >= least[rows[i]]
+        start = end
+        indptr[f + 1] = at
+    return at
+
+
+@njit(**HOW)
+def largest(rows, values, start, end, top, held, low):
+    """Take new entries into account in the search for the k largest of every row.
+
+    Parameters
+    ----------
+    rows, values
+        Entries, of which those from start to end are new.
+    top : (r, 2 k)
+        Candidates of each row, in any order.
+    held : (r,) int64
+        How many candidates there are.
+    low : (r,)
+        Set to the k-th largest of a row where k are known: a smaller entry is none of the k largest.
+    """
+    k = top.shape[1] // 2
+    for i in range(start, end):
+        r = rows[i]
+        if values[i] <= low[r]:
+            continue
+        top[r, held[r]] = values[i]
+        held[r] += 1
+        if held[r] == 2 * k:
+            _cull(top[r], k)
+            held[r], low[r] = k, top[r, 0]
+
+
+@njit(**HOW)
+def least_of_largest(top, held, least):
+    """The k-th largest of every row into `least`, (r,); 0 where there are fewer than k; see `largest`."""
+    k = top.shape[1] // 2
+    for r in range(len(top)):
+        found = np.sort(top[r, : held[r]])
+        least[r] = 0
+        if held[r] >= k:
+            least[r] = found[held[r] - k]
+
+
+@njit(**HOW)
+def _cull(values, k):
+    """Move the k largest to the front, the smallest of them first."""
+    parted = np.partition(values, len(values) - k)
+    for i in range(k):
+        values[i] = parted[len(values) - k + i]
+
+
+@njit(**HOW)
+def decode(indptr, rows, values, threshold, decoder, error):
+    """Add the reconstruction of a block, without pre-bias, to its error, (r, d); returns the sum of its features."""
+    total = 0.0
+    for f in range(len(threshold)):
+        w = decoder[f]
+        for i in range(indptr[f], indptr[f + 1]):
+            h = values[i]
+            if h > threshold[f]:
+                total += h
+                e = error[rows[i]]
+                for j in range(len(w)):
+                    e[j] += h * w[j]
+    return total
+
+
+@njit(**HOW)
+def sparse_gradients(
+    first, indptr, rows, values, size, y, out, l1, l0, band, decoder, threshold, g_enc, g_dec, g_bias, g_thr, active
+):
+    """Add the gradients of a tile of features over the entries of all blocks.
+
+    Parameters
+    ----------
+    first : int
+        Number of the tile's first feature.
+    indptr : (blocks, d_sae + 1) int32
+    rows, values : (blocks, capacity)
+        Rows are counted in their block.
+    size : int
+        Rows of a block; of the last perhaps fewer.
+    y, out : (n, d)
+        Input minus pre-bias, and the gradient with respect to the reconstruction.
+    l1, l0 : float
+        Weights of the penalties over n: of the sum of features, and of their number.
+    band : (2,)
+        Half the width of the kernel through which thresholds are learned, 0 where they are not, and 1 over the width.
+    decoder, threshold, g_enc, g_dec, g_bias, g_thr : (t, d), (t,), ...
+        Of the tile.
+    active : (t,) int64
+        Rows on which a feature is active.
+    """
+    half, inverse = band[0], band[1]
+    for b in range(len(indptr)):
+        for t in range(len(g_bias)):
+            w, d_row, e_row, cut = decoder[t], g_dec[t], g_enc[t], threshold[t]
+            for i in range(indptr[b, first + t], indptr[b, first + t + 1]):
+                r, h = size * b + rows[b, i], values[b, i]
+                o, x = out[r], y[r]
+                slope = l1
+                if h > cut:
+                    active[t] += 1
+                    for j in range(len(w)):
+                        slope += o[j] * w[j]
+                        d_row[j] += h * o[j]
+                    g_bias[t] += slope
+                    for j in range(len(w)):
+                        e_row[j] += slope * x[j]
+                elif half > 0:
+                    for j in range(len(w)):
+                        slope += o[j] * w[j]
+                if abs(h - cut) < half:
+                    g_thr[t] -= (cut * slope + l0) * inverse
+
+
+@njit(**HOW)
+def activate(h, least, threshold, f):
+    """Features of pre-activations (t, r): h where it exceeds the feature's threshold and reaches the row's least."""
+    zero = h.dtype.type(0)
+    for t in range(len(h)):
+        for r in range(h.shape[1]):
+            value = h[t, r]
+            f[t, r] = value if (value > threshold[t]) & (value >= least[r]) else zero
+
+
+@njit(**HOW)
+def dense_slopes(h, least, threshold, l1, l0, band, slope, g_bias, g_thr, active):
+    """Gradients with respect to features (t, r) into ones with respect to pre-activations, in place; see above."""
+    half, inverse = band[0], band[1]
+    zero = h.dtype.type(0)
+    for t in range(len(h)):
+        cut, total, count = threshold[t], g_bias[t], active[t]
+        if half > 0:
+            for r in range(h.shape[1]):
+                if abs(h[t, r] - cut) < half:
+                    g_thr[t] -= (cut * (slope[t, r] + l1) + l0) * inverse
+        for r in range(h.shape[1]):
+            on = (h[t, r] > cut) & (h[t, r] >= least[r])
+            slope[t, r] = slope[t, r] + l1 if on else zero
+            total += slope[t, r]
+            count += on
+        g_bias[t], active[t] = total, count
+
+
+@njit(**HOW)
+def adam(w, g, m, v, how):
+    """Adam's update of a row, in place.
+
+    Parameters
+    ----------
+    w, g, m, v : (d,)
+        Parameters, gradients, first and second moments.
+    how : (5,)
+        ``lr / (1 - b1^step)``, ``1 / sqrt(1 - b2^step)``, ``1 - b1``, ``1 - b2``, eps.
+    """
+    rate, scale, c1, c2, eps = how[0], how[1], how[2], how[3], how[4]
+    for j in range(len(w)):
+        m[j] += c1 * (g[j] - m[j])
+        v[j] += c2 * (g[j] * g[j] - v[j])
+        w[j] -= rate * m[j] / (np.sqrt(v[j]) * scale + eps)
+
+
+@njit(**HOW)
+def update(w, g, m, v, how):
+    """Adam on a tile of features: the decoder's gradient without its part along the row, rows kept at length 1.
+
+    Each of ``w``, ``g``, ``m`` and ``v`` is a tuple: encoder, decoder, b_enc, threshold; ``how`` as for `adam`.
+    """
+    encoder, decoder, b_enc, threshold = w
+    for t in range(len(encoder)):
+        g_dec, w_dec = g[1][t], decoder[t]
+        along = g_dec[0] * w_dec[0]
+        for j in range(1, len(w_dec)):
+            along += g_dec[j] * w_dec[j]
+        for j in range(len(w_dec)):
+            g_dec[j] -= along * w_dec[j]
+        adam(encoder[t], g[0][t], m[0][t], v[0][t], how)
+        adam(w_dec, g_dec, m[1][t], v[1][t], how)
+        square = w_dec[0] * w_dec[0]
+        for j in range(1, len(w_dec)):
+            square += w_dec[j] * w_dec[j]
+        length = np.sqrt(square)
+        for j in range(len(w_dec)):
+            w_dec[j] /= length
+    adam(b_enc, g[2], m[2], v[2], how)
+    adam(threshold, g[3], m[3], v[3], how)
+    for t in range(len(threshold)):
+        if threshold[t] < 0:
+            threshold[t] = 0
