@@ -185,6 +185,39 @@ def test_a_batchtopk_of_which_one_block_has_nearly_all():
     assert not step.encoding.sparse
 
 
+def auxiliary_by_autograd(weights, x, settings, dead):
+    """The gradients that the auxiliary loss adds."""
+    names = ("encoder", "decoder", "b_enc", "threshold", "b_dec")
+    encoder, decoder, b_enc, threshold, b_dec = (getattr(weights, name).clone().requires_grad_() for name in names)
+    h = (x - b_dec) @ encoder.T + b_enc
+    with torch.no_grad():
+        f = torch.relu(h) * torch.zeros_like(h).scatter_(1, h.topk(settings.k, dim=1).indices, 1)
+        left = x - f @ decoder - b_dec
+        unexplained = x.square().sum() / len(x) if settings.loss == "l2sq" else torch.ones(())
+        if settings.loss == "l2norm":
+            unexplained = left.norm(dim=1).mean() * x.square().sum() / left.square().sum()
+    chosen = h[:, dead].topk(min(D // 2, len(dead)), dim=1)
+    z = torch.zeros(len(x), len(dead), dtype=x.dtype).scatter(1, chosen.indices, torch.relu(chosen.values))
+    loss = (z @ decoder[dead] - left).square().sum() / left.square().sum() * unexplained / 32
+    (loss * min(1.0, len(dead) / (D // 2))).backward()
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in (encoder, decoder, b_enc, threshold, b_dec)]
+    return torch.cat([part.flatten() for part in parts])
+
+
+@pytest.mark.parametrize("dead", [[0], [3, 255, 256, 600], [*range(200, 500)], [*range(F)]])
+@pytest.mark.parametrize("loss", ["l2sq", "nmse", "l2norm"])
+@pytest.mark.parametrize("kind", STEPS)
+def test_dead_features_learn_what_is_left_over(kind, loss, dead):
+    settings = replace(SETTINGS, arch="topk", loss=loss)
+    weights, x, dead = some_weights(bias=0.0), some_rows(), torch.tensor(dead)
+    step = make(kind, weights, settings)
+    _, gradient = step.gradients(x, dead)
+    expected = by_autograd(weights, x, settings)[-1] + auxiliary_by_autograd(weights, x, settings, dead)
+    assert (gradient.flat - expected).abs().max() <= 1e-10 * expected.abs().max()
+    _, without = step.gradients(x)
+    assert not torch.equal(without.flat, expected)
+
+
 @pytest.mark.parametrize("kind", STEPS)
 @pytest.mark.parametrize("arch", ARCHS)
 def test_steps_are_those_of_torchs_adam(kind, arch):

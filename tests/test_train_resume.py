@@ -49,6 +49,7 @@ def train_until(plan, out, step):
 @pytest.fixture
 def save_often(monkeypatch):
     monkeypatch.setattr(training, "SAVE_EVERY", -1.0)
+    monkeypatch.setattr(training, "LOG_EVERY", 1)
 
 
 @pytest.mark.parametrize("arch", ARCHS)

@@ -15,11 +15,13 @@ from sae_tracks.sae import load_sae
 from sae_tracks.shards import WINDOWS, open_shards, shard_name, write_manifest, write_shard
 from sae_tracks.training import sae as training
 from sae_tracks.training.plan import plan_training
-from sae_tracks.training.presets import PRESETS, TrainSettings
+from sae_tracks.training.presets import PAPER, RECIPES, TrainSettings
 from sae_tracks.training.sae import train_sae
 
 D = 8
-SETTINGS = TrainSettings(loss="l2sq", l1=0.5, lr=5e-3, batch_size=256, expansion=4)
+SETTINGS = TrainSettings(
+    arch="standard", first_bias=-2.0, lr_decay=0.0, loss="l2sq", l1=0.5, lr=5e-3, batch_size=256, expansion=4
+)
 
 
 def store_rows(folder, rows, shuffled=True):
@@ -123,7 +125,7 @@ def test_the_start_is_the_mean_of_the_data(data, tmp_path):
 
 def test_a_start_at_bias_0_is_about_the_identity_and_one_below_is_sparse(data, tmp_path):
     settings = replace(SETTINGS, lr=0.0, expansion=500)
-    near = trained(data, tmp_path / "near", replace(settings, first_bias=0.0))
+    near = trained(data, tmp_path / "near", replace(settings, first_bias=0.0, near_identity=True))
     sparse = trained(data, tmp_path / "sparse", replace(settings, first_bias=-2.0))
     assert near.metadata["maxima"]["fvu"] < 0.05
     assert near.metadata["maxima"]["l0"] == pytest.approx(250 * D, rel=0.05)
@@ -191,8 +193,9 @@ def test_dead_features_are_those_that_have_not_fired_for_long(data, tmp_path, mo
     assert log[0]["dead"] == 0 and log[-1]["dead"] > 0.5
 
 
-def test_the_default_preset_is_the_settings_class():
-    assert PRESETS["default"] == TrainSettings()
+def test_the_paper_is_a_preset_and_each_architecture_has_a_recipe():
+    assert RECIPES["topk"] == TrainSettings() and all(recipe.arch == name for name, recipe in RECIPES.items())
+    assert (PAPER.lr, PAPER.l1, PAPER.lr_warmup, PAPER.batch_size, PAPER.expansion) == (1e-6, 0.1, 0.05, 2048, 32)
 
 
 def test_the_command_line(data, tmp_path):
@@ -209,9 +212,9 @@ def test_the_command_line(data, tmp_path):
         "1",
     )
     out = run(*words, "--d-sae", "20", "--dry-run")
-    assert out.returncode == 0 and "20 features (standard), 11 steps of 256 rows" in out.stderr
+    assert out.returncode == 0 and "20 features (topk), 11 steps of 256 rows" in out.stderr
     assert not (tmp_path / "sae").exists()
-    out = run(*words, "--d-sae", "20", "--loss", "nmse", "--l1", "0.05", "--tokens", "5200")
+    out = run(*words, "--arch", "standard", "--d-sae", "20", "--loss", "nmse", "--l1", "0.05", "--tokens", "5200")
     assert out.returncode == 0, out.stderr
     training = load_sae(tmp_path / "sae").metadata["training"]
     assert (training["loss"], training["l1"], training["rows"]) == ("nmse", 0.05, 20 * 256)

@@ -25,9 +25,14 @@ def pieces() -> Iterator[Each]:
     torch.set_num_threads(1)
 
     def each(stage: Callable[[slice], None], length: int, size: int) -> None:
-        parts = [slice(start, min(start + size, length)) for start in range(0, length, size)]
-        for _ in _workers(threads).map(stage, parts):
-            pass
+        parts = iter([slice(start, min(start + size, length)) for start in range(0, length, size)])
+
+        def work() -> None:
+            for part in parts:  # a piece for whoever is free
+                stage(part)
+
+        for done in [_workers(threads).submit(work) for _ in range(threads)]:
+            done.result()
 
     try:
         yield each
@@ -37,12 +42,13 @@ def pieces() -> Iterator[Each]:
 
 @lru_cache(maxsize=1)
 def _workers(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, initializer=_begin)
+    return ThreadPoolExecutor(threads, initializer=alone)
 
 
 os.register_at_fork(after_in_child=_workers.cache_clear)  # a child has none of its parent's threads
 
 
-def _begin() -> None:
+def alone() -> None:
+    """Let torch work in the calling thread alone: a team of threads takes the time of others even while it waits."""
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)

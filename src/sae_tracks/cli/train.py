@@ -54,9 +54,11 @@ def add_to(app: typer.Typer) -> None:
 def train(
     shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of shuffled activation shards.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="SAE directory to write.")],
-    preset: Annotated[Preset, typer.Option(help="Settings to start from; paper is arXiv 2507.07486.")] = Preset.default,
-    arch: Annotated[Arch | None, typer.Option(help="How features come from pre-activations.")] = None,
-    k: Annotated[int | None, typer.Option(min=1, help="Features a row, of topk; on average, of batchtopk.")] = None,
+    preset: Annotated[Preset, typer.Option(help="Settings to start from; paper: arXiv 2507.07486.")] = Preset.default,
+    arch: Annotated[Arch | None, typer.Option(help="How features come from pre-activations (default: topk).")] = None,
+    k: Annotated[
+        int | None, typer.Option(min=1, help="Features a row, of topk and, on average, batchtopk (d/8).")
+    ] = None,
     l1: Annotated[float | None, typer.Option(min=0, help="Weight of the L1 penalty, of standard.")] = None,
     l0_coefficient: Annotated[float | None, typer.Option(min=0, help="Weight of the L0 penalty, of jumprelu.")] = None,
     loss: Annotated[LossName | None, typer.Option(help="Reconstruction loss.")] = None,
@@ -85,13 +87,14 @@ def train(
     from sae_tracks.shards import open_shards
     from sae_tracks.training.parallel import is_first, share_threads
     from sae_tracks.training.plan import plan_training
-    from sae_tracks.training.presets import PRESETS
+    from sae_tracks.training.presets import PAPER, RECIPES
     from sae_tracks.training.sae import time_step, train_sae
 
     given = {"l1": l1, "l0_coefficient": l0_coefficient, "k": k, "lr": lr, "lr_warmup": lr_warmup}
     given |= {"expansion": expansion, "batch_size": batch_size}
     given |= {"loss": loss.value if loss else None, "arch": arch.value if arch else None}
-    settings = replace(PRESETS[preset], **{name: value for name, value in given.items() if value is not None})
+    start = PAPER if preset == Preset.paper else RECIPES[arch or "topk"]
+    settings = replace(start, **{name: value for name, value in given.items() if value is not None})
     granted = use_threads(threads)
     if threads is None:
         share_threads(granted)

@@ -1,7 +1,7 @@
 """What a training run is: its data, settings and sizes, and whether it can work."""
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -33,7 +33,7 @@ class TrainPlan:
     dtype : str
         A name of `DTYPES`: of the weights, and of the products' precision.
     memory : int
-        Bytes on the device: weights, gradients, Adam's two moments, two buffers of a batch of features.
+        Bytes on the device: weights, gradients, Adam's two moments, buffers of a batch of features.
     """
 
     data: ActivationShards
@@ -90,6 +90,7 @@ def plan_training(
         if name not in known:
             raise SaeTracksError(f"no {kind} {name!r}: it is one of {', '.join(known)}")
     d_sae, rows = d_sae or settings.expansion * data.d_model, rows or data.rows
+    settings = replace(settings, k=settings.k or max(data.d_model // 8, 1))
     if settings.batch_size > min(rows, data.rows):
         raise SaeTracksError(f"a batch of {settings.batch_size:,} rows; there are {min(rows, data.rows):,} to train on")
     if "topk" in settings.arch and settings.k > d_sae:
@@ -97,7 +98,7 @@ def plan_training(
     where = resolve_device(device)
     if dtype == "tf32" and where.type != "cuda":
         raise SaeTracksError("--dtype tf32 is of NVIDIA GPUs: leave it out, or name --device cuda where there is one")
-    memory = _memory_needed(data.d_model, d_sae, settings, DTYPES[dtype].itemsize)
+    memory = _memory_needed(data.d_model, d_sae, settings, DTYPES[dtype].itemsize, 3 if where.type == "cuda" else 2)
     available = _memory_of(where)
     if memory > available:
         sizes = f"{memory / 2**30:,.1f} GiB of memory; there are {available / 2**30:,.1f}"
@@ -105,8 +106,8 @@ def plan_training(
     return TrainPlan(data, settings, d_sae, rows // settings.batch_size, seed, where, dtype, memory)
 
 
-def _memory_needed(d_in: int, d_sae: int, settings: TrainSettings, itemsize: int) -> int:
-    return itemsize * (4 * weights_size(d_in, d_sae) + settings.batch_size * (2 * d_sae + 4 * d_in))
+def _memory_needed(d_in: int, d_sae: int, settings: TrainSettings, itemsize: int, buffers: int) -> int:
+    return itemsize * (4 * weights_size(d_in, d_sae) + settings.batch_size * (buffers * d_sae + 4 * d_in))
 
 
 def _memory_of(device: torch.device) -> int:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import make_folder, read_json, write_provenance
+from sae_tracks.pieces import alone
 from sae_tracks.sae import SAE, load_sae, save_sae
 from sae_tracks.sae.directory import CONFIG
 from sae_tracks.training.checkpoint import refuse_another_run
@@ -103,13 +103,14 @@ def _begin(plan: TrainPlan, out: Path, run: dict[str, Any], group: Processes) ->
 
 
 def initial_weights(plan: TrainPlan, device: torch.device) -> Weights:
-    """Random unit rows in the decoder, a multiple of them in the encoder; see ``TrainSettings.first_bias``."""
-    d_in, d_sae, first_bias = plan.data.d_model, plan.d_sae, plan.settings.first_bias
+    """Random unit rows in the decoder, a multiple of them in the encoder; see `TrainSettings`."""
+    d_in, d_sae, settings = plan.data.d_model, plan.d_sae, plan.settings
     weights = Weights.zeros(d_in, d_sae, DTYPES[plan.dtype])
     decoder = torch.randn(d_sae, d_in, generator=torch.Generator().manual_seed(plan.seed))
     weights.decoder.copy_(decoder / decoder.norm(dim=1, keepdim=True))
-    weights.encoder.copy_(weights.decoder).mul_(2 * d_in / d_sae if first_bias == 0 else 1.0)
-    weights.b_enc.fill_(first_bias)
+    weights.encoder.copy_(weights.decoder).mul_(2 * d_in / d_sae if settings.near_identity else 1.0)
+    weights.b_enc.fill_(settings.first_bias)
+    weights.threshold.fill_(settings.first_threshold if settings.arch == "jumprelu" else 0.0)
     return Weights(weights.flat.to(device), d_in, d_sae)
 
 
@@ -117,20 +118,31 @@ def _train(plan: TrainPlan, state: SAEState, group: Processes, record: Callable[
     """The training loop: one optimizer step a turn."""
     share = _share(plan.settings.batch_size, group)
     step = make_step(state.weights, state.first, state.second, plan.settings, share.stop - share.start, group)
-    mean, scale = state.statistics.mean.to(state.weights.flat), _scale(plan, state)
-    for number, rows in _batches(plan, state.step, share):
-        x = torch.from_numpy(rows).to(group.device).to(mean).sub_(mean).mul_(scale)
+    for number, x in _batches(plan, state, share):
         lr = learning_rate(number, plan.steps, plan.settings)
-        result = step(x, lr, number)
-        if not math.isfinite(result.reconstruction):
-            raise _not_finite(plan, x, number)
+        result = step(x, lr, number, _dead(plan, state))
         state.step = number
-        state.fired[result.active > 0] = number * plan.settings.batch_size
+        state.fired.masked_fill_(result.active > 0, number * plan.settings.batch_size)
+        if _is_looked_at(number, plan) and not math.isfinite(result.reconstruction):
+            raise _not_finite(plan, number)
         record(result, lr)
 
 
-def _not_finite(plan: TrainPlan, x: torch.Tensor, number: int) -> SaeTracksError:
-    if not torch.isfinite(x).all():
+def _dead(plan: TrainPlan, state: SAEState) -> torch.Tensor | None:
+    """Features that learn what the others leave over."""
+    if plan.settings.arch == "standard":
+        return None
+    return (state.fired < state.step * plan.settings.batch_size - plan.settings.dead_after).nonzero().flatten()
+
+
+def _is_looked_at(number: int, plan: TrainPlan) -> bool:
+    """Whether a step is checked, logged and perhaps saved; a GPU need not wait for the others."""
+    return number % LOG_EVERY == 0 or number == 1 or number == plan.steps
+
+
+def _not_finite(plan: TrainPlan, number: int) -> SaeTracksError:
+    rows = range(max(number - LOG_EVERY, 0) * plan.settings.batch_size, number * plan.settings.batch_size)
+    if not np.isfinite(plan.data.read_rows(rows.start, rows.stop)).all():
         return SaeTracksError(f"{plan.data.folder} holds activations that are NaN or infinite: extract them again")
     return SaeTracksError(f"the loss diverged at step {number:,}: lower --lr (it is {plan.settings.lr:g})")
 
@@ -143,18 +155,23 @@ def _share(batch_size: int, group: Processes) -> slice:
     return slice(*edges)
 
 
-def _batches(plan: TrainPlan, done: int, share: slice) -> Iterator[tuple[int, NDArray[np.float16]]]:
-    """Number of a step and its rows, consecutive ones of the data, going round; the next are read ahead."""
+def _batches(plan: TrainPlan, state: SAEState, share: slice) -> Iterator[tuple[int, torch.Tensor]]:
+    """Number of a step and its rows, consecutive ones of the data, going round; the next are read ahead.
 
-    def read(step: int) -> NDArray[np.float16]:
+    They are centred and scaled.
+    """
+    mean, scale = state.statistics.mean.to(state.weights.flat), _scale(plan, state)
+
+    def read(step: int) -> torch.Tensor:
         start = step * plan.settings.batch_size
-        return plan.data.read_rows(start + share.start, start + share.stop)
+        rows = torch.from_numpy(plan.data.read_rows(start + share.start, start + share.stop))
+        return rows.to(mean.device).to(mean.dtype).sub_(mean).mul_(scale)
 
-    with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(read, done)
-        for step in range(done, plan.steps):
-            rows, ahead = ahead.result(), reader.submit(read, step + 1)
-            yield step + 1, rows
+    with ThreadPoolExecutor(1, initializer=alone) as reader:
+        ahead = reader.submit(read, state.step)
+        for step in range(state.step, plan.steps):
+            x, ahead = ahead.result(), reader.submit(read, step + 1)
+            yield step + 1, x
 
 
 def _scale(plan: TrainPlan, state: SAEState) -> float:
@@ -163,8 +180,10 @@ def _scale(plan: TrainPlan, state: SAEState) -> float:
 
 
 def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
-    """Of a step, counted from 1: a linear rise over the first share of the steps, then constant."""
-    return settings.lr * min(1.0, step / max(settings.lr_warmup * steps, 1))
+    """Of a step, counted from 1: a linear rise, constant, a linear fall that would reach 0 one step after the last."""
+    rise = step / max(settings.lr_warmup * steps, 1)
+    fall = (steps + 1 - step) / max(settings.lr_decay * steps, 1)
+    return settings.lr * min(1.0, rise, fall)
 
 
 class _Recorder:
@@ -179,12 +198,12 @@ class _Recorder:
         self.saved = self.begun
 
     def __call__(self, result: StepResult, lr: float) -> None:
-        step, last = self.state.step, self.state.step == self.plan.steps
-        if step % LOG_EVERY == 0 or step == 1 or last:
+        step = self.state.step
+        if _is_looked_at(step, self.plan):
             self._log(result, lr)
-        if last or time.monotonic() - self.saved > SAVE_EVERY:
-            self.state.save(self.out, self.run)
-            self.saved = time.monotonic()
+            if step == self.plan.steps or time.monotonic() - self.saved > SAVE_EVERY:
+                self.state.save(self.out, self.run)
+                self.saved = time.monotonic()
         self.on_step(self.words, step)
 
     def _log(self, result: StepResult, lr: float) -> None:

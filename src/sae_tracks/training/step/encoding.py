@@ -18,7 +18,7 @@ from sae_tracks.training.step.select import SLACK, kth_largest
 from sae_tracks.training.step.weights import Weights
 
 ROWS = 256  # of a block: with fewer the products slow down, with more the caches overflow
-TILE = 512  # features encoded at once
+TILE = 256  # features encoded at once: their pre-activations have to stay in the second-level cache
 
 
 class Encoding:
@@ -46,7 +46,6 @@ class Encoding:
         self.least = np.zeros(rows, self.dtype)
         self.stored = weights.b_enc.new_empty(0)
         self.margin = 0.501 * settings.bandwidth * (settings.arch == "jumprelu")  # a little over half
-        self.no_bias = np.zeros(TILE, self.dtype)
         self._fits = np.empty(self.blocks, np.bool_)
         self._mine = threading.local()
 
@@ -75,7 +74,7 @@ class Encoding:
         self.sparse = found or self._all(self._compact)
 
     def block(self, rows: slice, features: slice) -> torch.Tensor:
-        """(features, rows) stored pre-activations of a dense batch."""
+        """(features, rows) stored pre-activations of a dense batch, without bias."""
         n = min(rows.stop, len(self.y)) - rows.start
         return self.stored[rows.start // ROWS, : self.weights.d_sae * n].view(-1, n)[features]
 
@@ -92,7 +91,7 @@ class Encoding:
         b, y, bias, k = rows.start // ROWS, self.y[rows].T, self.weights.b_enc.numpy(), self.settings.k
         entries, topk = self.entries, self.settings.arch == "topk"
         low = np.full(y.shape[1], self.guess, self.dtype)
-        top, held = np.empty((len(low), 2 * k if topk else 0), self.dtype), np.zeros(len(low), np.int64)
+        heaps = np.zeros((len(low), k), self.dtype) if topk else None
         at = 0
         for tile in self._tiles():
             h = torch.mm(self.weights.encoder[tile], y, out=self._scratch(tile, len(low)))
@@ -101,9 +100,9 @@ class Encoding:
             if at < 0:
                 return
             if topk:
-                kernels.largest(entries.rows[b], entries.values[b], before, at, top, held, low)
+                kernels.keep_largest(entries.rows[b], entries.values[b], before, at, heaps, low)
         if topk:
-            kernels.least_of_largest(top, held, self.least[rows])
+            self.least[rows] = low
             self._retain(rows)
 
     def _retain(self, rows: slice) -> None:
@@ -119,17 +118,16 @@ class Encoding:
             self.each(self._select_of_rows, len(self.y), ROWS)
 
     def _store(self, rows: slice) -> None:
-        y, bias = self.y[rows].T, self.weights.b_enc[:, None]
         for tile in self._tiles():
-            torch.mm(self.weights.encoder[tile], y, out=self.block(rows, tile)).add_(bias[tile])
+            torch.mm(self.weights.encoder[tile], self.y[rows].T, out=self.block(rows, tile))
 
     def _compact(self, rows: slice) -> None:
         """Turn the stored pre-activations of a block into entries, if these are few enough."""
-        b, least = rows.start // ROWS, self.least[rows]
+        b, bias, least = rows.start // ROWS, self.weights.b_enc.numpy(), self.least[rows]
         low = np.where(least > 0, np.nextafter(least, self.dtype.type(0)), self.dtype.type(0))
         for tile in self._tiles():
-            h, no_bias = self.block(rows, tile).numpy(), self.no_bias[: tile.stop - tile.start]
-            at = self.entries.append(b, tile.start, h, no_bias, self.cut[tile], low)
+            h = self.block(rows, tile).numpy()
+            at = self.entries.append(b, tile.start, h, bias[tile], self.cut[tile], low)
             self._fits[b] = 0 <= at <= self.entries.limit
             if not self._fits[b]:
                 return
@@ -145,16 +143,18 @@ class Encoding:
         if found:
             values = torch.from_numpy(self.entries.all_values())
         else:
-            rows = range(0, len(self.y), ROWS)
-            values = torch.cat([h[h > 0] for h in (self.block(slice(r, r + ROWS), slice(None)) for r in rows)])
+            blocks = (self._with_bias(slice(start, start + ROWS)) for start in range(0, len(self.y), ROWS))
+            values = torch.cat([h[h > 0] for h in blocks])
         least = kth_largest(values, self.settings.k * self.settings.batch_size, self.group)
         self.least[:], self.guess = least, SLACK * least
 
     def _select_of_rows(self, rows: slice) -> None:
         """Set the least value of each row of a topk from stored pre-activations."""
         k = min(self.settings.k, self.weights.d_sae)
-        best = self.block(rows, slice(None)).topk(k, dim=0).values[-1]
-        self.least[rows] = best.clamp_(min=0).numpy()
+        self.least[rows] = self._with_bias(rows).topk(k, dim=0).values[-1].clamp_(min=0).numpy()
+
+    def _with_bias(self, rows: slice) -> torch.Tensor:
+        return self.block(rows, slice(None)) + self.weights.b_enc[:, None]
 
     def _scratch(self, tile: slice, rows: int) -> torch.Tensor:
         """This thread's memory for the pre-activations of a tile."""

@@ -70,64 +70,50 @@ def retain(indptr, rows, values, least):
 
 
 @njit(**HOW)
-def largest(rows, values, start, end, top, held, low):
+def keep_largest(rows, values, start, end, heaps, low):
     """Take new entries into account in the search for the k largest of every row.
 
     Parameters
     ----------
     rows, values
         Entries, of which those from start to end are new.
-    top : (r, 2 k)
-        Candidates of each row, in any order.
-    held : (r,) int64
-        How many candidates there are.
+    heaps : (r, k)
+        The largest of each row so far, the least of them first; all 0 at the beginning.
     low : (r,)
-        Set to the k-th largest of a row where k are known: a smaller entry is none of the k largest.
+        Set to the least of these: what does not exceed it is none of the k largest.
     """
-    k = top.shape[1] // 2
+    k = heaps.shape[1]
     for i in range(start, end):
-        r = rows[i]
-        if values[i] <= low[r]:
-            continue
-        top[r, held[r]] = values[i]
-        held[r] += 1
-        if held[r] == 2 * k:
-            _cull(top[r], k)
-            held[r], low[r] = k, top[r, 0]
+        r, value = rows[i], values[i]
+        if value > low[r]:
+            heap, at, child = heaps[r], 0, 1
+            while child < k:
+                if child + 1 < k and heap[child + 1] < heap[child]:
+                    child += 1
+                if heap[child] >= value:
+                    break
+                heap[at], at, child = heap[child], child, 2 * child + 1
+            heap[at] = value
+            low[r] = heap[0]
 
 
 @njit(**HOW)
-def least_of_largest(top, held, least):
-    """The k-th largest of every row into `least`, (r,); 0 where there are fewer than k; see `largest`."""
-    k = top.shape[1] // 2
-    for r in range(len(top)):
-        found = np.sort(top[r, : held[r]])
-        least[r] = 0
-        if held[r] >= k:
-            least[r] = found[held[r] - k]
+def decode(indptr, rows, values, size, threshold, decoder, error):
+    """Add the reconstruction of some blocks, without pre-bias, to their error, (r, d); the sum of their features.
 
-
-@njit(**HOW)
-def _cull(values, k):
-    """Move the k largest to the front, the smallest of them first."""
-    parted = np.partition(values, len(values) - k)
-    for i in range(k):
-        values[i] = parted[len(values) - k + i]
-
-
-@njit(**HOW)
-def decode(indptr, rows, values, threshold, decoder, error):
-    """Add the reconstruction of a block, without pre-bias, to its error, (r, d); returns the sum of its features."""
+    Blocks and their size are as in `sparse_gradients`. Features come first: a row of the decoder serves all blocks.
+    """
     total = 0.0
     for f in range(len(threshold)):
-        w = decoder[f]
-        for i in range(indptr[f], indptr[f + 1]):
-            h = values[i]
-            if h > threshold[f]:
-                total += h
-                e = error[rows[i]]
-                for j in range(len(w)):
-                    e[j] += h * w[j]
+        w, cut = decoder[f], threshold[f]
+        for b in range(len(indptr)):
+            for i in range(indptr[b, f], indptr[b, f + 1]):
+                h = values[b, i]
+                if h > cut:
+                    total += h
+                    e = error[size * b + rows[b, i]]
+                    for j in range(len(w)):
+                        e[j] += h * w[j]
     return total
 
 
@@ -181,32 +167,44 @@ def sparse_gradients(
 
 
 @njit(**HOW)
-def activate(h, least, threshold, f):
-    """Features of pre-activations (t, r): h where it exceeds the feature's threshold and reaches the row's least."""
-    zero = h.dtype.type(0)
+def activate(h, bias, least):
+    """Pre-activations (t, r) into features, in place: ``h + bias`` where it is positive and reaches the row's least.
+
+    Returns their sum.
+    """
+    zero, total = h.dtype.type(0), 0.0
     for t in range(len(h)):
+        line = zero
         for r in range(h.shape[1]):
-            value = h[t, r]
-            f[t, r] = value if (value > threshold[t]) & (value >= least[r]) else zero
+            value = h[t, r] + bias[t]
+            value = value if (value > zero) & (value >= least[r]) else zero
+            h[t, r] = value
+            line += value
+        total += line
+    return total
 
 
 @njit(**HOW)
-def dense_slopes(h, least, threshold, l1, l0, band, slope, g_bias, g_thr, active):
-    """Gradients with respect to features (t, r) into ones with respect to pre-activations, in place; see above."""
+def dense_slopes(h, threshold, l1, l0, band, slope, g_bias, g_thr, active):
+    """Gradients with respect to features (t, r) into ones with respect to pre-activations, in place; see above.
+
+    ``h`` may be the pre-activations or, where no threshold is learned, the features.
+    """
     half, inverse = band[0], band[1]
-    zero = h.dtype.type(0)
+    zero, one = h.dtype.type(0), h.dtype.type(1)
     for t in range(len(h)):
-        cut, total, count = threshold[t], g_bias[t], active[t]
+        cut, total, count = threshold[t], g_bias[t], zero
         if half > 0:
             for r in range(h.shape[1]):
                 if abs(h[t, r] - cut) < half:
                     g_thr[t] -= (cut * (slope[t, r] + l1) + l0) * inverse
         for r in range(h.shape[1]):
-            on = (h[t, r] > cut) & (h[t, r] >= least[r])
+            on = h[t, r] > cut
             slope[t, r] = slope[t, r] + l1 if on else zero
             total += slope[t, r]
-            count += on
-        g_bias[t], active[t] = total, count
+            count += one if on else zero
+        g_bias[t] = total
+        active[t] += int(count)
 
 
 @njit(**HOW)

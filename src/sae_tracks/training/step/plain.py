@@ -5,6 +5,7 @@ import torch
 from sae_tracks.training.parallel import Processes
 from sae_tracks.training.presets import TrainSettings
 from sae_tracks.training.step.adam import adam_terms
+from sae_tracks.training.step.auxiliary import Auxiliary
 from sae_tracks.training.step.losses import LOSSES
 from sae_tracks.training.step.result import StepResult
 from sae_tracks.training.step.select import kth_largest
@@ -26,9 +27,9 @@ class PlainStep:
         self.gradient = Weights.like(weights)
 
     @torch.no_grad()
-    def __call__(self, x: torch.Tensor, lr: float, number: int) -> StepResult:
-        """Learn from a batch; see `TiledStep`."""
-        result, gradient = self.gradients(x)
+    def __call__(self, x: torch.Tensor, lr: float, number: int, dead: torch.Tensor | None = None) -> StepResult:
+        """Learn from a batch; see `Step`."""
+        result, gradient = self.gradients(x, dead)
         self.group.add_up(gradient.flat)
         w, (m, v) = self.weights, (moment.flat for moment in self.moments)
         gradient.decoder.sub_((gradient.decoder * w.decoder).sum(1, keepdim=True) * w.decoder)
@@ -41,7 +42,7 @@ class PlainStep:
         return result
 
     @torch.no_grad()
-    def gradients(self, x: torch.Tensor) -> tuple[StepResult, Weights]:
+    def gradients(self, x: torch.Tensor, dead: torch.Tensor | None = None) -> tuple[StepResult, Weights]:
         """Result of a batch and this process's part of its gradients; nothing is learned."""
         w, settings, g = self.weights, self.settings, self.gradient
         y = x - w.b_dec
@@ -52,7 +53,7 @@ class PlainStep:
         total = self.group.add_up(x.square().sum(dtype=torch.float64)).item()
         loss, factor = LOSSES[settings.loss](error, settings.batch_size, total)
         result = self._result(loss, f, on, error, total)
-        out = error.mul_(factor)
+        out = error * factor
         torch.mm(f.T, out, out=g.decoder)
         slope = torch.mm(out, w.decoder.T, out=self.slope)
         if settings.arch == "standard":
@@ -61,6 +62,11 @@ class PlainStep:
         slope.mul_(on)
         torch.mm(slope.T, y, out=g.encoder)
         torch.sum(slope, 0, out=g.b_enc)
+        if dead is not None and len(dead):
+            scale = result.reconstruction / (result.fvu * result.fvu * total)
+            extra = Auxiliary(w, dead, y, scale)
+            extra.look_at(slice(None), error)
+            extra.add_to(0, g.encoder, g.decoder, g.b_enc)
         torch.sum(out, 0, out=g.b_dec).sub_(w.encoder.T @ g.b_enc)
         return result, g
 

@@ -12,12 +12,14 @@ from sae_tracks.training.parallel import Processes
 from sae_tracks.training.presets import TrainSettings
 from sae_tracks.training.step import kernels
 from sae_tracks.training.step.adam import adam_terms
+from sae_tracks.training.step.auxiliary import Auxiliary
 from sae_tracks.training.step.encoding import ROWS, TILE, Encoding
 from sae_tracks.training.step.losses import LOSSES
 from sae_tracks.training.step.result import StepResult
 from sae_tracks.training.step.weights import Weights
 
-FEATURES = 256  # features whose gradients are computed at once
+DECODED = 2 * ROWS  # rows that are decoded at once
+FEATURES = 512  # features whose gradients are computed at once
 Parts = tuple[NDArray, NDArray, NDArray, NDArray]  # of a tile of features: encoder, decoder, b_enc, threshold
 
 
@@ -41,30 +43,24 @@ class TiledStep:
         self.encoding = Encoding(weights, settings, rows, group)
         self.dtype = weights.b_dec.numpy().dtype
         self.y, self.error = (weights.b_dec.new_empty(rows, weights.d_in) for _ in range(2))
-        learns = settings.arch == "jumprelu"
-        self.band = np.array([settings.bandwidth / 2, 1 / settings.bandwidth] if learns else [0, 0], self.dtype)
-        l1, l0 = settings.l1 * (settings.arch == "standard"), settings.l0_coefficient * learns
+        self.loss, self.learns = LOSSES[settings.loss], settings.arch == "jumprelu"
+        self.band = np.array([settings.bandwidth / 2, 1 / settings.bandwidth] if self.learns else [0, 0], self.dtype)
+        l1, l0 = settings.l1 * (settings.arch == "standard"), settings.l0_coefficient * self.learns
         self.l1, self.l0 = np.array([l1, l0], self.dtype) / settings.batch_size
         self.pulled = weights.b_dec.new_empty(-(-weights.d_sae // FEATURES), weights.d_in)
-        self.sums = np.empty((-(-rows // ROWS), 3))  # of features, reconstruction loss, squared error
+        parts = -(-rows // DECODED)
+        self.sums = np.empty((parts, 4))  # of features, reconstruction loss, squared error, squared input
+        self.factors: list[torch.Tensor | float] = [0.0] * parts  # from errors to gradients
         self.active = np.empty(weights.d_sae, np.int64)
+        self.auxiliary: Auxiliary | None = None
         self._mine = threading.local()
 
     @torch.no_grad()
-    def __call__(self, x: torch.Tensor, lr: float, number: int) -> StepResult:
-        """Learn from a batch.
-
-        Parameters
-        ----------
-        x : (n, d_in)
-            This process's rows, centred on the mean of the training data.
-        lr : float
-        number : int
-            Of the step, from 1.
-        """
+    def __call__(self, x: torch.Tensor, lr: float, number: int, dead: torch.Tensor | None = None) -> StepResult:
+        """Learn from a batch; see `Step`."""
         how = adam_terms(lr, number, self.dtype)
         with pieces() as each:
-            self._forward(x, each)
+            self._forward(x, dead, each)
             if self.group.count == 1:
                 each(partial(self._learn, how), self.weights.d_sae, FEATURES)
                 b_dec = self._b_dec_gradient()
@@ -77,50 +73,73 @@ class TiledStep:
         return self._result()
 
     @torch.no_grad()
-    def gradients(self, x: torch.Tensor) -> tuple[StepResult, Weights]:
+    def gradients(self, x: torch.Tensor, dead: torch.Tensor | None = None) -> tuple[StepResult, Weights]:
         """Result of a batch and this process's part of its gradients; nothing is learned."""
         with pieces() as each:
-            self._forward(x, each)
+            self._forward(x, dead, each)
             gradient = self._gradients(each)
         return self._result(), gradient
 
-    def _forward(self, x: torch.Tensor, each: Each) -> None:
+    def _forward(self, x: torch.Tensor, dead: torch.Tensor | None, each: Each) -> None:
         """Find what is active, and turn `error` into the gradient with respect to the reconstruction."""
-        torch.sub(x, self.weights.b_dec, out=self.y)
-        self.total = self.group.add_up(x.square().sum(dtype=torch.float64)).item()
         self.active[:] = 0
+        self.unscaled = dead is not None and len(dead) > 0
+        each(partial(self._centre, x), len(x), DECODED)
+        self.total = self.group.add_up(torch.tensor(self.sums[:, 3].sum())).item()
         self.encoding(self.y, each)
-        each(self._decode, len(x), ROWS)
+        each(self._decode, len(x), DECODED)
+        self.auxiliary = self._auxiliary(dead, each) if self.unscaled else None
+        if self.unscaled:
+            each(self._scale, len(x), DECODED)
+
+    def _centre(self, x: torch.Tensor, rows: slice) -> None:
+        torch.sub(x[rows], self.weights.b_dec, out=self.y[rows])
+        self.sums[rows.start // DECODED, 3] = x[rows].square().sum()
+
+    def _auxiliary(self, dead: torch.Tensor, each: Each) -> Auxiliary:
+        """Its scale is of all processes."""
+        sums = torch.from_numpy(self.sums[:, 1:3].sum(0))
+        reconstruction, squares = self.group.add_up(sums).tolist()
+        extra = Auxiliary(self.weights, dead, self.y, reconstruction * self.total / squares**2)
+        each(lambda rows: extra.look_at(rows, self.error[rows]), len(self.y), ROWS)
+        return extra
 
     def _decode(self, rows: slice) -> None:
-        error, b, sums = (
-            torch.neg(self.y[rows], out=self.error[rows]),
-            rows.start // ROWS,
-            self.sums[rows.start // ROWS],
-        )
-        w, entries = self.weights, self.encoding.entries
+        error, sums = self.error[rows], self.sums[rows.start // DECODED]
+        torch.neg(self.y[rows], out=error)
         if self.encoding.sparse:
-            arrays = entries.indptr[b], entries.rows[b], entries.values[b]
-            sums[0] = kernels.decode(*arrays, w.threshold.numpy(), w.decoder.numpy(), error.numpy())
+            sums[0] = self._decode_sparse(slice(rows.start // ROWS, -(-rows.stop // ROWS)), error)
         else:
-            sums[0] = sum(self._decode_dense(rows, slice(i, i + TILE)) for i in range(0, w.d_sae, TILE))
+            parts = [slice(i, min(i + ROWS, rows.stop)) for i in range(rows.start, rows.stop, ROWS)]
+            tiles = [slice(i, i + TILE) for i in range(0, self.weights.d_sae, TILE)]
+            sums[0] = sum(self._decode_dense(part, tile) for part in parts for tile in tiles)
+        sums[1], self.factors[rows.start // DECODED] = self.loss(error, self.settings.batch_size, self.total)
         sums[2] = error.square().sum()
-        loss, factor = LOSSES[self.settings.loss](error, self.settings.batch_size, self.total)
-        sums[1] = loss
-        error.mul_(factor)
+        if not self.unscaled:
+            self._scale(rows)
+
+    def _scale(self, rows: slice) -> None:
+        self.error[rows].mul_(self.factors[rows.start // DECODED])
+
+    def _decode_sparse(self, blocks: slice, error: torch.Tensor) -> float:
+        w, entries = self.weights, self.encoding.entries
+        arrays = entries.indptr[blocks], entries.rows[blocks], entries.values[blocks]
+        return kernels.decode(*arrays, ROWS, w.threshold.numpy(), w.decoder.numpy(), error.numpy())
 
     def _decode_dense(self, rows: slice, tile: slice) -> float:
         """Add what a tile of features reconstructs of a block of rows; the sum of the features."""
-        f = self._activate(rows, tile)
-        self.error[rows].addmm_(f.T, self.weights.decoder[tile])
-        return f.sum().item()
+        h, w = self.encoding.block(rows, tile), self.weights
+        if self.learns:
+            f = self._above_threshold(h.add_(w.b_enc[tile, None]), tile)
+            total = f.sum().item()
+        else:
+            f, total = h, kernels.activate(h.numpy(), w.b_enc[tile].numpy(), self.encoding.least[rows])
+        self.error[rows].addmm_(f.T, w.decoder[tile])
+        return total
 
-    def _activate(self, rows: slice, tile: slice) -> torch.Tensor:
-        """(features, rows) of a dense batch, in this thread's memory."""
-        h, least, threshold = self.encoding.block(rows, tile), self.encoding.least[rows], self.weights.threshold[tile]
-        f = self._scratch("f", TILE * ROWS)[: h.numel()].view(h.shape)
-        kernels.activate(h.numpy(), least, threshold.numpy(), f.numpy())
-        return f
+    def _above_threshold(self, h: torch.Tensor, tile: slice) -> torch.Tensor:
+        """Features of a jumprelu from its pre-activations, which its threshold learns from and which therefore stay."""
+        return torch.where(h > self.weights.threshold[tile, None], h, 0)
 
     def _learn(self, how: NDArray, tile: slice) -> None:
         """Gradients and update of a tile, whose gradients never leave the cache."""
@@ -157,22 +176,22 @@ class TiledStep:
         else:
             for start in range(0, len(self.y), ROWS):
                 self._dense_gradients(slice(start, start + ROWS), tile, w, g, active)
+        if self.auxiliary:
+            self.auxiliary.add_to(tile.start, *map(torch.from_numpy, g[:3]))
         torch.mv(self.weights.encoder[tile].T, torch.from_numpy(g[2]), out=self.pulled[tile.start // FEATURES])
 
     def _dense_gradients(self, rows: slice, tile: slice, w: Parts, g: Parts, active: NDArray) -> None:
         """Add what a block of rows gives to the gradients of a tile of features."""
-        out, h, f = self.error[rows], self.encoding.block(rows, tile), self._activate(rows, tile)
-        torch.from_numpy(g[1]).addmm_(f, out)
+        out, h = self.error[rows], self.encoding.block(rows, tile)
+        torch.from_numpy(g[1]).addmm_(self._above_threshold(h, tile) if self.learns else h, out)
         slope = self._scratch("slope", FEATURES * ROWS)[: h.numel()].view(h.shape)
         torch.mm(self.weights.decoder[tile], out.T, out=slope)
-        least, how = self.encoding.least[rows], (self.l1, self.l0, self.band)
-        kernels.dense_slopes(h.numpy(), least, w[3], *how, slope.numpy(), g[2], g[3], active)
+        kernels.dense_slopes(h.numpy(), w[3], self.l1, self.l0, self.band, slope.numpy(), g[2], g[3], active)
         torch.from_numpy(g[0]).addmm_(slope, self.y[rows])
 
     def _result(self) -> StepResult:
         """Sums over the processes."""
-        values, reconstruction, squares = self.sums.sum(0)
-        local = torch.from_numpy(np.concatenate([[values, reconstruction, squares], self.active]))
+        local = torch.from_numpy(np.concatenate([self.sums[:, :3].sum(0), self.active]))
         values, reconstruction, squares = self.group.add_up(local)[:3].tolist()
         active = local[3:].long()
         l0 = active.sum().item() / self.settings.batch_size
