@@ -91,8 +91,10 @@ def sae_language_model(sae: SAE, model: str | None, device: str = "auto", trust_
     trained = sae.metadata.get("lm", {})
     layer = trained.get("layer")
     how = {"hook": trained.get("hook_name") if layer is None else None, "trust_remote_code": trust_remote_code}
+    if not model and "model" not in trained:
+        raise SaeTracksError("this SAE does not say which language model it was trained on: name it with --model")
+    if layer is None and not how["hook"]:
+        raise SaeTracksError("this SAE does not say which layer it reads: sae-tracks import-sae ... --layer or --hook")
     if model:
         return load_lm(model, layer, device=device, **how)
-    if "model" not in trained:
-        raise SaeTracksError("this SAE does not say which language model it was trained on: name it with --model")
     return load_lm(trained["model"], layer, revision=trained.get("revision"), device=device, **how)

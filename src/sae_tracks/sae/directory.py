@@ -33,7 +33,8 @@ SETTINGS = {
 def save_sae(sae: SAE, folder: Path) -> None:
     """Write an SAE directory and note its checksum; ``cfg.json`` comes last: a folder that has it is complete."""
     make_folder(folder)
-    (folder / CONFIG).unlink(missing_ok=True)
+    for stale in (CONFIG, STATS):
+        (folder / stale).unlink(missing_ok=True)
     with atomic(folder / WEIGHTS) as temporary:
         tensors = {name: getattr(sae, name) for name in _names(sae.architecture)}
         temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}))

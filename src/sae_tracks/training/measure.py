@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.sae import SAE
 from sae_tracks.shards import ActivationShards
+from sae_tracks.training.sparse import SparseFeatures
+from sae_tracks.training.step import kernels
 
 STATISTICS_ROWS = 1 << 20
 MEASURED_ROWS = 1 << 22
@@ -65,7 +68,6 @@ def statistics(data: ActivationShards, device: torch.device) -> Statistics:
     return Statistics(mean.float(), variance)
 
 
-@torch.inference_mode()
 def measure_features(
     sae: SAE, data: ActivationShards, rows: int, mean: torch.Tensor
 ) -> tuple[pd.DataFrame, dict[str, float | int]]:
@@ -74,7 +76,7 @@ def measure_features(
     Parameters
     ----------
     sae : SAE
-        For raw activations.
+        For raw activations, on the CPU.
     rows : int
         Rows trained on; of those in the data the first `MEASURED_ROWS` are measured.
     mean : (d_model,)
@@ -89,31 +91,32 @@ def measure_features(
         the features a row that are greater than ``threshold`` times their maximum, over the first ``threshold_rows``.
     """
     rows = min(rows, data.rows, MEASURED_ROWS)
-    largest, total = sae.b_enc.new_zeros(sae.d_sae), sae.b_enc.new_zeros(sae.d_sae, dtype=torch.float64)
-    active = torch.zeros_like(total)
-    error = variance = 0.0
-    for x in _chunks(data, rows, sae.b_enc.device):
-        f = sae.encode(x)
-        torch.maximum(largest, f.amax(0), out=largest)
-        total += f.sum(0)
-        active += (f > 0).sum(0)
-        error += (sae.decode(f) - x).square().sum().item()
-        variance += (x - mean).square().sum().item()
-    dead = active == 0
-    columns = {"max": largest, "mean": (total / rows).float(), "density": (active / rows).float(), "dead": dead}
-    stats = pd.DataFrame({name: column.cpu().numpy() for name, column in columns.items()})
-    stats.insert(0, "feature", np.arange(sae.d_sae, dtype=np.int32))
-    whole = {
+    least = np.zeros(sae.d_sae, np.float32) if sae.threshold is None else sae.threshold.numpy()
+    largest, total, active, fvu = _tally(sae, data, rows, mean, least)
+    mean_value, density = ((column / rows).astype(np.float32) for column in (total, active))
+    columns = {"max": largest, "mean": mean_value, "density": density, "dead": active == 0}
+    stats = pd.DataFrame({"feature": np.arange(sae.d_sae, dtype=np.int32), **columns})
+    cutoffs, some = np.maximum(replace(sae, stats=stats).cutoffs(THRESHOLD, "max"), least), min(rows, THRESHOLD_ROWS)
+    _, _, above, _ = _tally(sae, data, some, mean, cutoffs)
+    return stats, {
         "rows": rows,
         "l0": active.sum().item() / rows,
-        "fvu": error / variance,
-        "dead": dead.float().mean().item(),
+        "fvu": fvu,
+        "dead": (active == 0).mean().item(),
+        "l0_at_threshold": above.sum().item() / some,
+        "threshold": THRESHOLD,
+        "threshold_rows": some,
     }
-    return stats, whole | _l0_at_threshold(replace(sae, stats=stats), data, min(rows, THRESHOLD_ROWS))
 
 
-def _l0_at_threshold(sae: SAE, data: ActivationShards, rows: int) -> dict[str, float | int]:
-    """A second pass: the maxima must be known."""
-    cutoffs = torch.from_numpy(sae.cutoffs(THRESHOLD, "max")).to(sae.b_enc.device)
-    active = sum((sae.encode(x) > cutoffs).sum().item() for x in _chunks(data, rows, sae.b_enc.device))
-    return {"l0_at_threshold": active / rows, "threshold": THRESHOLD, "threshold_rows": rows}
+def _tally(sae: SAE, data: ActivationShards, rows: int, mean: torch.Tensor, cutoffs: NDArray[np.float32]):
+    """Over the first rows: maximum, sum and number of each feature's values above its cutoff, and the FVU."""
+    look = SparseFeatures(sae, min(ROWS, rows))
+    largest, total, active = np.zeros(sae.d_sae, np.float32), np.zeros(sae.d_sae), np.zeros(sae.d_sae, np.int64)
+    error = variance = 0.0
+    for x in _chunks(data, rows, torch.device("cpu")):
+        entries, missing = look(x)
+        kernels.tally(entries.indptr, entries.values, cutoffs, largest, total, active)
+        error += missing.square().sum().item()
+        variance += (x - mean).square().sum().item()
+    return largest, total, active, error / variance

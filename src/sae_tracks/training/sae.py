@@ -71,6 +71,7 @@ def train_sae(
         torch.backends.cuda.matmul.allow_tf32 = plan.dtype == "tf32"
         state = _begin(plan, out, run, group)
         if group.rank == 0:
+            write_provenance(make_folder(out), data=str(plan.data.folder), **run["settings"])
             with Journal(make_folder(out), state.step, tensorboard=tensorboard) as journal:
                 _train(plan, state, group, _Recorder(plan, state, out, run, journal, on_step))
         else:
@@ -252,12 +253,14 @@ def _fold(sae: SAE, mean: torch.Tensor, scale: float) -> SAE:
 def _metadata(plan: TrainPlan, state: SAEState, measured: dict[str, float | int]) -> dict[str, Any]:
     """What is known of the SAE; ``model_name`` and ``hook_name`` are where SAELens looks."""
     manifest, run = plan.data.manifest, plan.identity()
+    windows = {name: manifest[name] for name in ("window", "context", "windows") if name in manifest}
     return {
         "model_name": manifest["lm"]["model"],
         "hook_name": manifest["lm"]["hook_name"],
         "lm": manifest["lm"],
         "read_strands": manifest["read_strands"],
         "genome": manifest["genome"],
+        **windows,
         "training": {
             **run["settings"],
             "rows": plan.rows,

@@ -167,6 +167,22 @@ def sparse_gradients(
 
 
 @njit(**HOW)
+def tally(indptr, values, threshold, largest, total, active):
+    """Take the entries of some blocks into account in the maximum, sum and number of each feature's values.
+
+    ``largest`` is (d_sae,) of the type of the values, ``total`` float64, ``active`` int64.
+    """
+    for b in range(len(indptr)):
+        for f in range(len(threshold)):
+            for i in range(indptr[b, f], indptr[b, f + 1]):
+                value = values[b, i]
+                if value > threshold[f]:
+                    largest[f] = max(largest[f], value)
+                    total[f] += value
+                    active[f] += 1
+
+
+@njit(**HOW)
 def activate(h, bias, least):
     """Pre-activations (t, r) into features, in place: ``h + bias`` where it is positive and reaches the row's least.
 

@@ -38,6 +38,17 @@ class Weights:
         """All 0, of the size, type and device of another."""
         return cls(torch.zeros_like(other.flat), other.d_in, other.d_sae)
 
+    @classmethod
+    def of(cls, sae: SAE) -> "Weights":
+        """Those of an autoencoder, float32 on the CPU."""
+        weights = cls.zeros(sae.d_in, sae.d_sae)
+        weights.encoder.copy_(sae.W_enc.T)
+        weights.decoder.copy_(sae.W_dec)
+        weights.b_enc.copy_(sae.b_enc)
+        weights.b_dec.copy_(sae.b_dec)
+        weights.threshold.copy_(torch.zeros(()) if sae.threshold is None else sae.threshold)
+        return weights
+
     def sae(self, *, threshold: torch.Tensor | None = None, k: int | None = None) -> SAE:
         """An autoencoder of these weights, float32 on the CPU; with a threshold or a k, see `SAE`."""
         parts = (self.encoder.T, self.b_enc, self.decoder, self.b_dec)
