@@ -97,5 +97,5 @@ def test_two_processes_that_were_killed_go_on_to_the_same_weights(genome, tmp_pa
 def test_a_batch_smaller_than_the_number_of_processes_is_refused(genome, tmp_path):
     out = pretrain(genome, tmp_path / "lm", 2, "--steps", "1", "--batch-size", "1")
     assert out.returncode != 0
-    assert "error: --batch-size 1 is less than the 2 processes: each needs a window" in out.stderr
+    assert "error: --batch-size 1 is less than the 2 processes: raise it" in out.stderr
     assert not (tmp_path / "lm").exists()

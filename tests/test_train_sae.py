@@ -1,6 +1,7 @@
 """Training a sparse autoencoder: what it learns, what it writes, what it refuses."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -11,12 +12,14 @@ from test_cli import run
 from test_shards import store, whole
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.sae import load_sae
+from sae_tracks.sae import SAE, load_sae
 from sae_tracks.shards import WINDOWS, open_shards, shard_name, write_manifest, write_shard
 from sae_tracks.training import sae as training
+from sae_tracks.training.parallel import Processes
 from sae_tracks.training.plan import plan_training
 from sae_tracks.training.presets import PAPER, RECIPES, TrainSettings
 from sae_tracks.training.sae import train_sae
+from sae_tracks.training.threshold import batch_threshold
 
 D = 8
 SETTINGS = TrainSettings(
@@ -220,10 +223,63 @@ def test_the_command_line(data, tmp_path):
     assert (training["loss"], training["l1"], training["rows"]) == ("nmse", 0.05, 20 * 256)
 
 
+@pytest.mark.parametrize("arch", ["topk", "batchtopk", "jumprelu", "standard"])
+def test_every_architecture_through_the_command_line(data, tmp_path, arch):
+    words = ("train", str(data.folder), "-o", str(tmp_path / "sae"), "--batch-size", "256", "-p", "1")
+    out = run(
+        *words, "--arch", arch, "--k", "3", "--expansion", "4", "--tokens", "25600", "--l1", "0.5", "--dtype", "float64"
+    )
+    assert out.returncode == 0, out.stderr
+    sae = load_sae(tmp_path / "sae")
+    x = torch.from_numpy(whole(data)[0].astype(np.float32))
+    f = sae.encode(x)
+    active, error = (f > 0).sum(1).float(), (sae.decode(f) - x).square().sum() / (x - x.mean(0)).square().sum()
+    assert sae.architecture == {"batchtopk": "jumprelu"}.get(arch, arch)
+    assert error < 0.35 and sae.metadata["training"]["arch"] == arch
+    if arch == "topk":
+        assert active.max() <= 3 and sae.k == 3
+    if arch == "batchtopk":
+        assert active.mean() == pytest.approx(3, rel=0.02) and sae.threshold.unique().numel() == 1
+    if arch == "jumprelu":
+        assert sae.threshold.min() > 0 and sae.threshold.unique().numel() > 1
+
+
+def test_the_threshold_of_a_batchtopk_leaves_k_features_a_row(data):
+    draw = torch.Generator().manual_seed(0)
+    parts = [torch.randn(shape, generator=draw) for shape in ((D, 64), (64,), (64, D), (D,))]
+    sae, x = SAE(*parts), torch.from_numpy(whole(data)[0][:2500].astype(np.float32))
+    h = ((x - sae.b_dec) @ sae.W_enc + sae.b_enc).flatten()
+    for k in (1, 5, 20):
+        threshold = batch_threshold(sae, data, 2500, k)[0].item()
+        kth = h.kthvalue(len(h) - k * 2500 + 1).values.item()
+        assert threshold <= kth and threshold == pytest.approx(kth, rel=1 / 256)
+    assert batch_threshold(sae, data, 2500, 64)[0] == 0  # fewer are positive
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_every_row_of_a_batch_is_of_one_process(count):
+    groups = [Processes(rank, count, torch.device("cpu")) for rank in range(count)]
+    rows = [row for group in groups for row in range(100)[group.share(100)]]
+    assert rows == [*range(100)]
+    with pytest.raises(SaeTracksError, match=f"less than the {count}") if count > 1 else nullcontext():
+        groups[0].share(count - 1 or 1)
+
+
+def test_the_learning_rate_rises_stays_and_falls():
+    settings = TrainSettings(lr=2.0, lr_warmup=0.05, lr_decay=0.2)
+    rates = [training.learning_rate(step, 1000, settings) for step in range(1, 1001)]
+    assert rates[:50] == pytest.approx([2 * (i + 1) / 50 for i in range(50)])
+    assert set(rates[50:800]) == {2.0}
+    assert rates[800:] == pytest.approx([2 * (200 - i) / 200 for i in range(200)])
+    assert training.learning_rate(1, 1, TrainSettings(lr_warmup=0.0, lr_decay=0.0)) == TrainSettings().lr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--batch-size", "99999"), "a batch of 99,999 rows"),
+        (("--batch-size", "64", "--k", "33", "--expansion", "4"), "--k 33: there are 32 features"),
+        (("--batch-size", "64", "--dtype", "tf32"), "--dtype tf32 is of NVIDIA GPUs"),
         (("--batch-size", "64", "--d-sae", "99999999999"), "lower --expansion"),
         (("--batch-size", "64", "--d-sae", "8", "--expansion", "2"), "give one"),
         (("--batch-size", "64", "--lr", "1e30"), "diverged"),

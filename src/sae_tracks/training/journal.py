@@ -41,8 +41,8 @@ class Journal:
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         if self._board:
-            for name, value in record.items():
-                self._board.add_scalar(name, value, record["step"])
+            for name in sorted(record.keys() - {"step"}):
+                self._board.add_scalar(name, record[name], record["step"])
 
 
 def _open_board(folder: Path, step: int) -> Any:

@@ -37,12 +37,10 @@ class Processes:
     device: torch.device
 
     def share(self, batch_size: int) -> slice:
-        """Which windows of a batch are this process's."""
+        """Which windows or rows of a batch are this process's: each is one process's."""
         if batch_size < self.count:
-            raise SaeTracksError(
-                f"--batch-size {batch_size} is less than the {self.count} processes: each needs a window"
-            )
-        return slice(self.rank, None, self.count)
+            raise SaeTracksError(f"--batch-size {batch_size} is less than the {self.count} processes: raise it")
+        return slice(*(batch_size * i // self.count for i in (self.rank, self.rank + 1)))
 
     def gather(self, values: torch.Tensor) -> torch.Tensor:
         """The values, (k,), of all processes one after the other; k may differ."""

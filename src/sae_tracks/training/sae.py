@@ -117,7 +117,7 @@ def initial_weights(plan: TrainPlan, device: torch.device) -> Weights:
 
 def _train(plan: TrainPlan, state: SAEState, group: Processes, record: Callable[[StepResult, float], None]) -> None:
     """The training loop: one optimizer step a turn."""
-    share = _share(plan.settings.batch_size, group)
+    share = group.share(plan.settings.batch_size)
     step = make_step(state.weights, state.first, state.second, plan.settings, share.stop - share.start, group)
     for number, x in _batches(plan, state, share):
         lr = learning_rate(number, plan.steps, plan.settings)
@@ -146,14 +146,6 @@ def _not_finite(plan: TrainPlan, number: int) -> SaeTracksError:
     if not np.isfinite(plan.data.read_rows(rows.start, rows.stop)).all():
         return SaeTracksError(f"{plan.data.folder} holds activations that are NaN or infinite: extract them again")
     return SaeTracksError(f"the loss diverged at step {number:,}: lower --lr (it is {plan.settings.lr:g})")
-
-
-def _share(batch_size: int, group: Processes) -> slice:
-    """Which rows of a batch are this process's."""
-    if batch_size < group.count:
-        raise SaeTracksError(f"--batch-size {batch_size} is less than the {group.count} processes: each needs a row")
-    edges = [batch_size * i // group.count for i in (group.rank, group.rank + 1)]
-    return slice(*edges)
 
 
 def _batches(plan: TrainPlan, state: SAEState, share: slice) -> Iterator[tuple[int, torch.Tensor]]:
@@ -280,7 +272,7 @@ def time_step(plan: TrainPlan) -> float:
     step = make_step(state.weights, state.first, state.second, plan.settings, plan.settings.batch_size, alone)
     rows = torch.from_numpy(plan.data.read_rows(0, plan.settings.batch_size)).to(plan.device)
     x = rows.to(state.weights.flat).sub_(facts.mean).mul_(_scale(plan, state))
-    step(x, plan.settings.lr, 1)
+    losses = [step(x, plan.settings.lr, 1).reconstruction]  # a number is there when the step is done
     started = time.perf_counter()
-    step(x, plan.settings.lr, 2)
+    losses.append(step(x, plan.settings.lr, 2).reconstruction)
     return time.perf_counter() - started
