@@ -13,7 +13,9 @@ from test_shards import store, whole
 from toy import unit_stats
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import sha256
 from sae_tracks.sae import SAE, save_sae
+from sae_tracks.sae.checkpoints import checkpoint_name
 from sae_tracks.sae.readiness import reasons_against
 from sae_tracks.sae.report import density_histogram, report_lines, sae_record
 from sae_tracks.training import measure
@@ -204,7 +206,8 @@ def test_training_that_was_interrupted_says_how_far_it_came(folder):
     checkpoints.mkdir()
     for step in (8, 16):
         run = json.dumps({"settings": {"l1": 3.0, "steps": 1200}})
-        save_file({"w": torch.zeros(1)}, checkpoints / f"step-{step:09d}-0123456789ab.safetensors", {"run": run})
+        save_file({"w": torch.zeros(1)}, path := checkpoints / "written", {"run": run})
+        path.rename(checkpoints / checkpoint_name(step, sha256(path)))
     (checkpoints / "step-000000024-0123456789ab.safetensors").write_bytes(b"torn")
     begun = f"{folder}: training is not complete; the same command goes on from the last checkpoint, "
     assert list(report_lines(sae_record(folder))) == [

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -61,7 +63,7 @@ class JumpReLU(torch.autograd.Function):
     def backward(ctx, *slopes):
         h, threshold = ctx.saved_tensors
         value, number = slopes
-        rectangle = ((h - threshold).abs() < ctx.width / 2) / ctx.width
+        rectangle = ((h - threshold).abs() < ctx.width / 2).to(h) / ctx.width
         pull = -(threshold * value + number) * rectangle
         return value * (h > threshold), pull.sum(0), None
 
@@ -238,6 +240,55 @@ def test_steps_are_those_of_torchs_adam(kind, arch):
             expected.threshold.clamp_(min=0)
     assert torch.allclose(weights.flat, expected.flat, atol=1e-9)
     assert torch.allclose(weights.decoder.norm(dim=1), torch.ones(F, dtype=torch.float64))
+
+
+class Pair:
+    """Two processes that are threads: one adds up and gathers when both are there."""
+
+    count, device = 2, torch.device("cpu")
+
+    def __init__(self, rank, shared):
+        self.rank, (self.slots, self.barrier) = rank, shared
+
+    def exchange(self, values):
+        self.slots[self.rank] = values.clone()
+        self.barrier.wait(30)
+        both = list(self.slots)
+        self.barrier.wait(30)
+        return both
+
+    def add_up(self, values):
+        return values.copy_(sum(self.exchange(values)))
+
+    def gather(self, values):
+        return torch.cat(self.exchange(values))
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("kind", STEPS)
+def test_two_processes_take_the_steps_of_one(kind, arch):
+    """One has a block that is dense, and the inputs shrink: what a process knows from before must not matter."""
+    batches = [torch.cat([some_rows(n=ROWS, seed=s) * 30, some_rows(n=N - ROWS, seed=s + 9)]) for s in range(6)]
+    batches = [x * 0.3 ** max(0, i - 2) for i, x in enumerate(batches)]
+    settings, share = replace(SETTINGS, arch=arch, k=20), ROWS + 10
+    shared = ([None, None], threading.Barrier(2))
+    models = [some_weights(bias=-0.5, arch=arch) for _ in range(3)]
+
+    def run(rank):
+        w, rows = models[rank], slice(0, share) if rank == 0 else slice(share, N)
+        moments = Weights.like(w), Weights.like(w)
+        step = STEPS[kind](w, *moments, settings, len(range(N)[rows]), Pair(rank, shared))
+        return [step(x[rows], 1e-2, i + 1) for i, x in enumerate(batches)]
+
+    with ThreadPoolExecutor(2) as pool:
+        results = [*pool.map(run, range(2))]
+    alone = make("plain", models[2], settings)
+    expected = [alone(x, 1e-2, i + 1) for i, x in enumerate(batches)]
+    for mine, theirs in zip(results[0], expected):
+        assert mine.reconstruction == pytest.approx(theirs.reconstruction, rel=1e-9)
+        assert mine.l0 == theirs.l0 and mine.active.tolist() == theirs.active.tolist()
+    for model in models[:2]:
+        assert torch.allclose(model.flat, models[2].flat, atol=1e-9)
 
 
 def test_threads_change_no_bit():

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -15,10 +16,10 @@ from test_cli import run
 from test_train_sae import SETTINGS, data, sparse_rows, store_rows  # noqa: F401
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.training import sae as training
+from sae_tracks.sae.checkpoints import checkpoints, step_of
+from sae_tracks.training import recorder
 from sae_tracks.training.plan import plan_training
 from sae_tracks.training.sae import train_sae
-from sae_tracks.training.state import checkpoints, step_of
 
 ARCHS = ("standard", "topk", "batchtopk", "jumprelu")
 ROWS = 40 * 256
@@ -48,8 +49,8 @@ def train_until(plan, out, step):
 
 @pytest.fixture
 def save_often(monkeypatch):
-    monkeypatch.setattr(training, "SAVE_EVERY", -1.0)
-    monkeypatch.setattr(training, "LOG_EVERY", 1)
+    monkeypatch.setattr(recorder, "SAVE_EVERY", -1.0)
+    monkeypatch.setattr(recorder, "LOG_EVERY", 1)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -74,7 +75,8 @@ def test_a_killed_run_ends_with_the_same_bytes(data, tmp_path, save_often, arch,
 def test_a_run_from_before_the_first_checkpoint_begins_again(data, tmp_path):  # noqa: F811
     train_sae(plan(data), tmp_path / "whole")
     train_until(plan(data), tmp_path / "killed", 5)
-    assert not checkpoints(tmp_path / "killed")
+    for path in checkpoints(tmp_path / "killed"):
+        path.unlink()
     train_sae(plan(data), tmp_path / "killed")
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
 
@@ -84,9 +86,11 @@ def test_a_torn_checkpoint_is_passed_over_with_a_warning(data, tmp_path, save_of
     train_until(plan(data), tmp_path / "killed", 20)
     torn, good = checkpoints(tmp_path / "killed")
     torn.write_bytes(torn.read_bytes()[:-100])
+    assert f"last checkpoint, {step_of(good)} of 40" in run("info", str(tmp_path / "killed")).stdout
     with caplog.at_level(logging.INFO, "sae_tracks"):
         train_sae(plan(data), tmp_path / "killed")
     assert f"{torn} is torn" in caplog.text and f"going on from step {step_of(good)} of 40" in caplog.text
+    assert not torn.exists()
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
 
 
@@ -132,6 +136,42 @@ def test_divergence_keeps_the_last_good_checkpoint(data, tmp_path, save_often): 
     assert np.isfinite(kept["weights"]).all() and not (tmp_path / "sae" / "cfg.json").exists()
 
 
+@pytest.mark.parametrize(("lr", "arch"), [(1000.0, "standard"), (1e38, "jumprelu"), (1e30, "batchtopk")])
+@pytest.mark.parametrize("steps", [2, 40])
+def test_a_wild_learning_rate_leaves_no_sae_and_no_bad_checkpoint(data, tmp_path, lr, arch, steps):  # noqa: F811
+    settings = replace(SETTINGS, lr=lr, arch=arch, k=3, lr_warmup=0.0)
+    with pytest.raises(SaeTracksError, match="diverged at step"):
+        train_sae(plan_training(data, settings, rows=steps * 256, device="cpu"), tmp_path / "sae")
+    assert not (tmp_path / "sae" / "cfg.json").exists()
+    assert all(np.isfinite(load_file(path)["weights"]).all() for path in checkpoints(tmp_path / "sae"))
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_batch_that_is_all_mean_stops_nothing(tmp_path, arch):
+    rows = np.round(sparse_rows(768) * 8) / 8  # sums of these are exact, so the mean is met to the bit
+    rows[256:512] = 5.0
+    rows[512:] = 10.0 - rows[:256]
+    settings = replace(SETTINGS, arch=arch, k=3)
+    sae = train_sae(plan_training(store_rows(tmp_path / "data", rows), settings, device="cpu"), tmp_path / "sae")
+    log = [json.loads(line) for line in (tmp_path / "sae" / "train_log.jsonl").open()]
+    assert len(log) == 2 and np.isfinite(sae.metadata["maxima"]["fvu"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_has_lost_no_step(data, tmp_path, number):  # noqa: F811
+    words = ["train", str(data.folder), "-o", str(tmp_path / "sae"), *WORDS, "--tokens", str(256 * 100_000)]
+    child = subprocess.Popen([sys.executable, "-m", "sae_tracks", *words], stderr=subprocess.PIPE)
+    log = tmp_path / "sae" / "train_log.jsonl"
+    while child.poll() is None and not (log.exists() and log.read_text().count("\n") > 3):
+        time.sleep(0.05)
+    child.send_signal(number)
+    child.communicate(timeout=60)
+    assert child.returncode not in (0, -number)
+    logged = json.loads(log.read_text().splitlines()[-1])["step"]
+    assert 0 <= step_of(checkpoints(tmp_path / "sae")[0]) - logged < 20
+
+
 def torchrun(processes, *words):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
@@ -148,7 +188,8 @@ def torchrun(processes, *words):
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHS)
 def test_two_processes_lose_what_one_loses(data, tmp_path, arch):  # noqa: F811
-    words = (*WORDS, "--arch", arch, "--k", "3", "--batch-size", "255")  # shares of 127 and 128 rows
+    own = ("--k", "3") if "topk" in arch else ()
+    words = (*WORDS, "--arch", arch, *own, "--batch-size", "255")  # shares of 127 and 128 rows
     alone = run("train", str(data.folder), "-o", str(tmp_path / "one"), *words)
     both = torchrun(2, data.folder, "-o", tmp_path / "two", *words)
     assert alone.returncode == 0 and both.returncode == 0, alone.stderr + both.stderr
@@ -177,7 +218,7 @@ def test_the_first_step_of_two_processes_is_that_of_one_to_rounding(data, tmp_pa
 def test_a_process_killed_by_the_system_goes_on(data, tmp_path):  # noqa: F811
     """SIGKILL at a moment that nobody chose."""
     script = (
-        "import sys; from sae_tracks.training import sae; sae.SAVE_EVERY = 0.02\n"
+        "import sys; from sae_tracks.training import recorder; recorder.SAVE_EVERY = 0.02\n"
         "from sae_tracks.cli import main; sys.argv[0] = 'sae-tracks'; main()"
     )
     words = ["train", str(data.folder), "-o", str(tmp_path / "sae"), *WORDS, "--tokens", str(256 * 2000)]

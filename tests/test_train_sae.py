@@ -189,9 +189,9 @@ def test_a_loss_that_diverges_stops_and_writes_no_sae(data, tmp_path):
     assert not (tmp_path / "sae" / "cfg.json").exists()
 
 
-def test_dead_features_are_those_that_have_not_fired_for_long(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "DEAD_AFTER", 512)
-    trained(data, tmp_path / "sae", replace(SETTINGS, l1=300.0, lr=0.01), rows=100 * 256)
+def test_dead_features_are_those_that_have_not_fired_for_long(data, tmp_path):
+    settings = replace(SETTINGS, l1=300.0, lr=0.01, dead_after=512)
+    trained(data, tmp_path / "sae", settings, rows=100 * 256)
     log = [json.loads(line) for line in (tmp_path / "sae" / "train_log.jsonl").read_text().splitlines()]
     assert log[0]["dead"] == 0 and log[-1]["dead"] > 0.5
 
@@ -226,9 +226,8 @@ def test_the_command_line(data, tmp_path):
 @pytest.mark.parametrize("arch", ["topk", "batchtopk", "jumprelu", "standard"])
 def test_every_architecture_through_the_command_line(data, tmp_path, arch):
     words = ("train", str(data.folder), "-o", str(tmp_path / "sae"), "--batch-size", "256", "-p", "1")
-    out = run(
-        *words, "--arch", arch, "--k", "3", "--expansion", "4", "--tokens", "25600", "--l1", "0.5", "--dtype", "float64"
-    )
+    own = {"standard": ("--l1", "0.5"), "jumprelu": ("--l0-coefficient", "0.5")}.get(arch, ("--k", "3"))
+    out = run(*words, "--arch", arch, *own, "--expansion", "4", "--tokens", "25600", "--dtype", "float64")
     assert out.returncode == 0, out.stderr
     sae = load_sae(tmp_path / "sae")
     x = torch.from_numpy(whole(data)[0].astype(np.float32))
@@ -280,6 +279,8 @@ def test_the_learning_rate_rises_stays_and_falls():
         (("--batch-size", "99999"), "a batch of 99,999 rows"),
         (("--batch-size", "64", "--k", "33", "--expansion", "4"), "--k 33: there are 32 features"),
         (("--batch-size", "64", "--dtype", "tf32"), "--dtype tf32 is of NVIDIA GPUs"),
+        (("--batch-size", "64", "--l1", "3"), "--l1 is of --arch standard; the architecture is topk"),
+        (("--batch-size", "64", "--preset", "paper", "--k", "3"), "--k is of --arch topk and batchtopk"),
         (("--batch-size", "64", "--d-sae", "99999999999"), "lower --expansion"),
         (("--batch-size", "64", "--d-sae", "8", "--expansion", "2"), "give one"),
         (("--batch-size", "64", "--lr", "1e30"), "diverged"),

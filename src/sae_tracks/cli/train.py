@@ -67,7 +67,9 @@ def train(
     d_sae: Annotated[int | None, typer.Option(min=1, help="Features in all.")] = None,
     expansion: Annotated[int | None, typer.Option(min=1, help="Features an input channel.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step, over all processes.")] = None,
-    tokens: Annotated[int | None, typer.Option(min=1, help="Rows to train on (default: all of them once).")] = None,
+    tokens: Annotated[
+        int | None, typer.Option(min=1, help="Rows to train on, whole batches (default: all once).")
+    ] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     dtype: Annotated[Dtype, typer.Option(help="Precision of the weights and products.")] = Dtype.float32,
@@ -79,6 +81,7 @@ def train(
 
     Goes on where it was interrupted. On several GPUs or processes: torchrun --nproc-per-node 2 -m sae_tracks train ...
     """
+    _refuse_options_of_others(arch or ("standard" if preset == Preset.paper else "topk"), k, l1, l0_coefficient)
     if d_sae and expansion:
         raise SaeTracksError("--d-sae and --expansion both say how many features: give one")
     from dataclasses import replace
@@ -102,7 +105,8 @@ def train(
         logging.getLogger("sae_tracks").setLevel(logging.ERROR)
     data = open_shards(shards)
     plan = plan_training(data, settings, d_sae=d_sae, rows=tokens, seed=seed, device=device, dtype=dtype.value)
-    log.info("%d features (%s), %d steps of %d rows", plan.d_sae, settings.arch, plan.steps, settings.batch_size)
+    sizes = plan.d_sae, settings.arch, plan.steps, settings.batch_size, f"{data.rows:,}"
+    log.info("%d features (%s), %d steps of %d rows; there are %s", *sizes)
     if dry_run:
         log.info("memory %.3g GiB, about %.0f s", plan.memory / 2**30, plan.steps * time_step(plan))
         return
@@ -111,3 +115,11 @@ def train(
     if trained:
         log.info("L0 %(l0).1f, FVU %(fvu).4f, dead %(dead).3f over %(rows)d rows", trained.metadata["maxima"])
         log.info("SAE in %s", out)
+
+
+def _refuse_options_of_others(arch: str, k: int | None, l1: float | None, l0_coefficient: float | None) -> None:
+    """An option that would do nothing is a mistake."""
+    owners = {"--k": (k, ("topk", "batchtopk")), "--l1": (l1, ("standard",))}
+    for name, (value, archs) in {**owners, "--l0-coefficient": (l0_coefficient, ("jumprelu",))}.items():
+        if value is not None and arch not in archs:
+            raise SaeTracksError(f"{name} is of --arch {' and '.join(archs)}; the architecture is {arch}")

@@ -1,6 +1,7 @@
 """The SAE directory, which is an SAELens directory with our metadata and feature statistics."""
 
 import json
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
@@ -19,6 +20,7 @@ WEIGHTS, CONFIG, STATS = "sae_weights.safetensors", "cfg.json", "feature_stats.p
 NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
 COLUMNS = ("feature", "max", "mean", "density", "dead")
 FORMAT_VERSION = 1
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # SAELens' settings that change what is computed (None: no entry): ours, and those that import-sae can turn into them.
 SETTINGS = {
     "architecture": (get_args(Architecture), ("gated", "batchtopk", "matryoshka_batchtopk", None)),
@@ -83,6 +85,8 @@ def load_sae(path: str | Path) -> SAE:
     """
     folder = Path(path)
     if not folder.is_dir():
+        if not HUB_ID.fullmatch(str(path)) or (folder.parent.is_dir() and folder.parent != Path()):
+            raise SaeTracksError(f"no folder {path}")
         folder = _from_hub(str(path))
     config = read_json(folder / CONFIG)
     _check_settings(folder, config)

@@ -12,11 +12,12 @@ from safetensors import SafetensorError, safe_open
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, read_json
+from sae_tracks.sae.checkpoints import FOLDER, checkpoints, is_whole, step_of
 from sae_tracks.sae.directory import CONFIG, load_sae
 from sae_tracks.sae.model import SAE
 from sae_tracks.sae.readiness import reasons_against
 
-EVALUATION, LOG, CHECKPOINTS = "evaluation.json", "train_log.jsonl", "checkpoints"
+EVALUATION, LOG = "evaluation.json", "train_log.jsonl"
 EVALUATION_VERSION = 1
 BAR = 40  # characters of the longest one
 Record = dict[str, Any]
@@ -41,7 +42,7 @@ def sae_record(path: str | Path) -> Record:
     log, made = _last_line(folder / LOG), _if_there(folder / PROVENANCE) or {}
     record: Record = {"sae": str(path), "complete": True, "log": log}
     record |= {"sae_tracks": made.get("sae_tracks"), "command": made.get("command")}
-    if not (folder / CONFIG).is_file() and ((folder / CHECKPOINTS).is_dir() or log):
+    if not (folder / CONFIG).is_file() and ((folder / FOLDER).is_dir() or log):
         record |= {"complete": False, **_checkpoint(folder)}
     else:
         sae = load_sae(path)
@@ -66,10 +67,10 @@ def _last_line(path: Path) -> Record | None:
 
 def _checkpoint(folder: Path) -> Record:
     """Steps done and settings of the newest checkpoint that can be read."""
-    for path in sorted((folder / CHECKPOINTS).glob("step-*.safetensors"), reverse=True):
+    for path in filter(is_whole, checkpoints(folder)):
         with suppress(SafetensorError, OSError, ValueError, LookupError, TypeError), safe_open(path, "pt") as file:
             settings = json.loads(file.metadata()["run"])["settings"]
-            return {"steps_done": int(path.name.split("-")[1]), "settings": settings}
+            return {"steps_done": step_of(path), "settings": settings}
     return {"steps_done": 0, "settings": {}}
 
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.progress import track
 from sae_tracks.sae import SAE
 from sae_tracks.shards import ActivationShards
 from sae_tracks.training.sparse import SparseFeatures
@@ -114,7 +115,7 @@ def _tally(sae: SAE, data: ActivationShards, rows: int, mean: torch.Tensor, cuto
     look = SparseFeatures(sae, min(ROWS, rows))
     largest, total, active = np.zeros(sae.d_sae, np.float32), np.zeros(sae.d_sae), np.zeros(sae.d_sae, np.int64)
     error = variance = 0.0
-    for x in _chunks(data, rows, torch.device("cpu")):
+    for x in track(_chunks(data, rows, torch.device("cpu")), "measuring", -(-rows // ROWS)):
         entries, missing = look(x)
         kernels.tally(entries.indptr, entries.values, cutoffs, largest, total, active)
         error += missing.square().sum().item()

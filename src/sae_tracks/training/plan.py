@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from sae_tracks.shards import ActivationShards
 from sae_tracks.training.presets import ARCHS, TrainSettings
 from sae_tracks.training.step import LOSSES, weights_size
 
+GRANTED = Path("/sys/fs/cgroup/memory.max")
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "tf32": torch.float32}
 
 
@@ -33,7 +35,7 @@ class TrainPlan:
     dtype : str
         A name of `DTYPES`: of the weights, and of the products' precision.
     memory : int
-        Bytes on the device: weights, gradients, Adam's two moments, buffers of a batch of features.
+        Bytes on the device: weights, gradients, Adam's two moments, buffers of a batch of features, a checkpoint.
     """
 
     data: ActivationShards
@@ -90,7 +92,7 @@ def plan_training(
         if name not in known:
             raise SaeTracksError(f"no {kind} {name!r}: it is one of {', '.join(known)}")
     d_sae, rows = d_sae or settings.expansion * data.d_model, rows or data.rows
-    settings = replace(settings, k=settings.k or max(data.d_model // 8, 1))
+    settings = replace(settings, k=settings.k or min(max(data.d_model // 8, 1), d_sae))
     if settings.batch_size > min(rows, data.rows):
         raise SaeTracksError(f"a batch of {settings.batch_size:,} rows; there are {min(rows, data.rows):,} to train on")
     if "topk" in settings.arch and settings.k > d_sae:
@@ -107,11 +109,15 @@ def plan_training(
 
 
 def _memory_needed(d_in: int, d_sae: int, settings: TrainSettings, itemsize: int, buffers: int) -> int:
-    return itemsize * (4 * weights_size(d_in, d_sae) + settings.batch_size * (buffers * d_sae + 4 * d_in))
+    """Weights, gradients and Adam's moments, what a checkpoint copies of them, and a batch."""
+    return itemsize * (7 * weights_size(d_in, d_sae) + settings.batch_size * (buffers * d_sae + 4 * d_in))
 
 
 def _memory_of(device: torch.device) -> int:
-    """Bytes of memory that a device has in all."""
+    """Bytes of memory that a device has for a process: of a machine what the scheduler grants, in equal parts."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    granted = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    if GRANTED.is_file() and (text := GRANTED.read_text().strip()).isdecimal():
+        granted.append(int(text))
+    return min(granted) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

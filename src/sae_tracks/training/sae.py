@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from sae_tracks.errors import SaeTracksError
@@ -18,19 +17,16 @@ from sae_tracks.sae import SAE, load_sae, save_sae
 from sae_tracks.sae.directory import CONFIG
 from sae_tracks.training.checkpoint import refuse_another_run
 from sae_tracks.training.journal import Journal
-from sae_tracks.training.measure import MEASURED_ROWS, measure_features, statistics
+from sae_tracks.training.measure import MEASURED_ROWS, Statistics, measure_features, statistics
 from sae_tracks.training.parallel import Processes, is_first, processes
 from sae_tracks.training.plan import DTYPES, TrainPlan
 from sae_tracks.training.presets import TrainSettings
+from sae_tracks.training.recorder import DIVERGED, OnStep, Recorder, diverged, interrupts, is_looked_at
 from sae_tracks.training.state import RUN, SAEState, newest, remove_checkpoints
 from sae_tracks.training.step import StepResult, Weights, make_step
 from sae_tracks.training.threshold import batch_threshold
 
 log = logging.getLogger(__name__)
-LOG_EVERY = 20  # steps
-SAVE_EVERY = 60.0  # seconds
-DEAD_AFTER = 1 << 20  # rows without firing
-OnStep = Callable[[str, int], None]
 
 
 def train_sae(
@@ -66,14 +62,18 @@ def train_sae(
     run = plan.identity()
     if _is_complete(out, run):
         log.info("%s is complete: this run has been made before", out)
-        return load_sae(out) if is_first() else None
+        if not is_first():
+            return None
+        remove_checkpoints(out)
+        return load_sae(out)
     with processes(str(plan.device)) as group:
-        torch.backends.cuda.matmul.allow_tf32 = plan.dtype == "tf32"
+        _set_precision(plan)
         state = _begin(plan, out, run, group)
         if group.rank == 0:
+            remove_checkpoints(out, after=state.step)
             write_provenance(make_folder(out), data=str(plan.data.folder), **run["settings"])
-            with Journal(make_folder(out), state.step, tensorboard=tensorboard) as journal:
-                _train(plan, state, group, _Recorder(plan, state, out, run, journal, on_step))
+            with Journal(out, state.step, tensorboard=tensorboard) as journal, interrupts(group) as stopped:
+                _train(plan, state, group, Recorder(plan, state, out, run, journal, on_step, stopped))
         else:
             _train(plan, state, group, lambda result, lr: None)
     return _finish(plan, state, out) if group.rank == 0 else None
@@ -92,12 +92,12 @@ def _is_complete(out: Path, run: dict[str, Any]) -> bool:
 def _begin(plan: TrainPlan, out: Path, run: dict[str, Any], group: Processes) -> SAEState:
     """The state at the start, or that of the newest checkpoint, the same in all processes."""
     path = newest(out, run)
-    facts = statistics(plan.data, group.device)
-    log.info("|mean| / |std| of the activations (gamma) %.3g; they are centred", facts.gamma)
+    facts = statistics(plan.data, group.device) if path is None else Statistics(torch.zeros(plan.data.d_model), 1.0)
     state = SAEState(initial_weights(plan, group.device), facts)
     if path:
         state.load(path)
         log.info("going on from step %d of %d", state.step, plan.steps)
+    log.info("|mean| / |std| of the activations (gamma) %.3g; they are centred", state.statistics.gamma)
     if not (group.gather(torch.tensor([state.step], device=group.device)) == state.step).all():
         raise SaeTracksError(f"the processes see different checkpoints in {out}: it must be a folder that all share")
     return state
@@ -124,8 +124,8 @@ def _train(plan: TrainPlan, state: SAEState, group: Processes, record: Callable[
         result = step(x, lr, number, _dead(plan, state))
         state.step = number
         state.fired.masked_fill_(result.active > 0, number * plan.settings.batch_size)
-        if _is_looked_at(number, plan) and not math.isfinite(result.reconstruction):
-            raise _not_finite(plan, number)
+        if is_looked_at(number, plan) and not result.fvu <= DIVERGED:
+            raise diverged(plan, number)
         record(result, lr)
 
 
@@ -134,18 +134,6 @@ def _dead(plan: TrainPlan, state: SAEState) -> torch.Tensor | None:
     if plan.settings.arch == "standard":
         return None
     return (state.fired < state.step * plan.settings.batch_size - plan.settings.dead_after).nonzero().flatten()
-
-
-def _is_looked_at(number: int, plan: TrainPlan) -> bool:
-    """Whether a step is checked, logged and perhaps saved; a GPU need not wait for the others."""
-    return number % LOG_EVERY == 0 or number == 1 or number == plan.steps
-
-
-def _not_finite(plan: TrainPlan, number: int) -> SaeTracksError:
-    rows = range(max(number - LOG_EVERY, 0) * plan.settings.batch_size, number * plan.settings.batch_size)
-    if not np.isfinite(plan.data.read_rows(rows.start, rows.stop)).all():
-        return SaeTracksError(f"{plan.data.folder} holds activations that are NaN or infinite: extract them again")
-    return SaeTracksError(f"the loss diverged at step {number:,}: lower --lr (it is {plan.settings.lr:g})")
 
 
 def _batches(plan: TrainPlan, state: SAEState, share: slice) -> Iterator[tuple[int, torch.Tensor]]:
@@ -179,46 +167,6 @@ def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
     return settings.lr * min(1.0, rise, fall)
 
 
-class _Recorder:
-    """What the first process does after each step: log, checkpoint, progress."""
-
-    def __init__(
-        self, plan: TrainPlan, state: SAEState, out: Path, run: dict[str, Any], journal: Journal, on_step: OnStep
-    ) -> None:
-        self.plan, self.state, self.out, self.run = plan, state, out, run
-        self.journal, self.on_step = journal, on_step
-        self.words, self.begun, self.first = "", time.monotonic(), state.step
-        self.saved = self.begun
-
-    def __call__(self, result: StepResult, lr: float) -> None:
-        step = self.state.step
-        if _is_looked_at(step, self.plan):
-            self._log(result, lr)
-            if step == self.plan.steps or time.monotonic() - self.saved > SAVE_EVERY:
-                self.state.save(self.out, self.run)
-                self.saved = time.monotonic()
-        self.on_step(self.words, step)
-
-    def _log(self, result: StepResult, lr: float) -> None:
-        size, step = self.plan.settings.batch_size, self.state.step
-        rate = (step - self.first) * size / (time.monotonic() - self.begun)
-        self.words = f"loss {result.reconstruction + result.penalty:.4g}  L0 {result.l0:.1f}  FVU {result.fvu:.3f}"
-        self.journal.write(
-            {
-                "step": step,
-                "rows": step * size,
-                "loss": result.reconstruction + result.penalty,
-                "reconstruction": result.reconstruction,
-                "penalty": result.penalty,
-                "l0": result.l0,
-                "fvu": result.fvu,
-                "dead": (self.state.fired < step * size - DEAD_AFTER).double().mean().item(),
-                "lr": lr,
-                "rows_per_second": round(rate),
-            }
-        )
-
-
 def _finish(plan: TrainPlan, state: SAEState, out: Path) -> SAE:
     """Measure the trained autoencoder and write it."""
     facts = state.statistics
@@ -231,8 +179,8 @@ def _finish(plan: TrainPlan, state: SAEState, out: Path) -> SAE:
         trained.threshold = batch_threshold(trained, plan.data, plan.rows, plan.settings.k)
     trained.stats, measured = measure_features(trained, plan.data, plan.rows, facts.mean.cpu())
     trained.metadata = _metadata(plan, state, measured)
-    save_sae(trained, out)
     write_provenance(out, data=str(plan.data.folder), **trained.metadata["training"])
+    save_sae(trained, out)
     remove_checkpoints(out)
     return trained
 
@@ -264,12 +212,18 @@ def _metadata(plan: TrainPlan, state: SAEState, measured: dict[str, float | int]
     }
 
 
+def _set_precision(plan: TrainPlan) -> None:
+    """Of matrix products on a GPU."""
+    torch.backends.cuda.matmul.allow_tf32 = plan.dtype == "tf32"
+
+
 def time_step(plan: TrainPlan) -> float:
     """Seconds of one step, the second of two on the first rows of the data."""
+    _set_precision(plan)
     facts = statistics(plan.data, plan.device)
     state = SAEState(initial_weights(plan, plan.device), facts)
-    alone = Processes(0, 1, plan.device)
-    step = make_step(state.weights, state.first, state.second, plan.settings, plan.settings.batch_size, alone)
+    group = Processes(0, 1, plan.device)
+    step = make_step(state.weights, state.first, state.second, plan.settings, plan.settings.batch_size, group)
     rows = torch.from_numpy(plan.data.read_rows(0, plan.settings.batch_size)).to(plan.device)
     x = rows.to(state.weights.flat).sub_(facts.mean).mul_(_scale(plan, state))
     losses = [step(x, plan.settings.lr, 1).reconstruction]  # a number is there when the step is done

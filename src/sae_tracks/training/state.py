@@ -1,27 +1,26 @@
 """What a training of an SAE remembers from step to step, and the checkpoints it goes on from."""
 
-import hashlib
 import json
 import logging
-import re
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic, sha256
+from sae_tracks.files import make_folder, sha256, unwritable
+from sae_tracks.sae.checkpoints import FOLDER, checkpoint_name, checkpoints, is_whole, step_of
 from sae_tracks.training.checkpoint import refuse_another_run
 from sae_tracks.training.measure import Statistics
 from sae_tracks.training.step import Weights
 
 log = logging.getLogger(__name__)
-FOLDER = "checkpoints"
+PART = ".part-"
 KEPT = 2  # the newest: one more than is needed, should the disk tear one
-DIGITS = 12  # of a checkpoint's SHA-256, in its name
-NAME = re.compile(r"step-\d+-[0-9a-f]{12}\.safetensors")
 RUN = {"settings": "settings", "data": "activations"}
 
 
@@ -62,10 +61,16 @@ class SAEState:
         variance = torch.tensor(self.statistics.variance, dtype=torch.float64)
         tensors = self._tensors() | {"mean": self.statistics.mean, "variance": variance}
         tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-        content = save(tensors, {"run": json.dumps(run)})
-        digest = hashlib.sha256(content).hexdigest()[:DIGITS]
-        with atomic(out / FOLDER / f"step-{self.step:09d}-{digest}.safetensors") as temporary:
-            temporary.write_bytes(content)
+        folder = make_folder(out / FOLDER)
+        try:
+            with tempfile.TemporaryDirectory(prefix=PART, dir=folder) as hidden:
+                path = Path(hidden) / "checkpoint"
+                save_file(tensors, path, {"run": json.dumps(run)})
+                path.replace(folder / checkpoint_name(self.step, sha256(path)))
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        except SafetensorError as error:  # which hides the cause
+            raise SaeTracksError(f"cannot write {folder} (is the disk full?): {error}") from error
         for path in checkpoints(out)[KEPT:]:
             path.unlink(missing_ok=True)
 
@@ -82,17 +87,6 @@ class SAEState:
         self.step = step_of(path)
 
 
-def step_of(path: Path) -> int:
-    """Steps done when a checkpoint was written."""
-    return int(path.name.split("-")[1])
-
-
-def checkpoints(out: Path) -> list[Path]:
-    """Files of checkpoints in an SAE directory, the newest first."""
-    found = [path for path in (out / FOLDER).glob("step-*") if NAME.fullmatch(path.name)]
-    return sorted(found, key=step_of, reverse=True)
-
-
 def newest(out: Path, run: dict[str, Any]) -> Path | None:
     """The newest checkpoint that is whole; those that are not are passed over with a warning.
 
@@ -102,7 +96,7 @@ def newest(out: Path, run: dict[str, Any]) -> Path | None:
         It is of another run.
     """
     for path in checkpoints(out):
-        if sha256(path)[:DIGITS] != path.stem.split("-")[2]:
+        if not is_whole(path):
             log.warning("%s is torn: going on from the one before", path)
             continue
         with safe_open(path, "pt") as file:
@@ -111,9 +105,12 @@ def newest(out: Path, run: dict[str, Any]) -> Path | None:
     return None
 
 
-def remove_checkpoints(out: Path) -> None:
-    """Of a training that is complete."""
+def remove_checkpoints(out: Path, after: int = -1) -> None:
+    """Remove those of more steps: of a training that is complete all, of one that goes on the torn ones."""
     for path in checkpoints(out):
-        path.unlink(missing_ok=True)
+        if step_of(path) > after:
+            path.unlink(missing_ok=True)
+    for hidden in (out / FOLDER).glob(f"{PART}*"):  # of a process that was killed as it wrote
+        shutil.rmtree(hidden, ignore_errors=True)
     if (out / FOLDER).is_dir() and not any((out / FOLDER).iterdir()):
         (out / FOLDER).rmdir()

@@ -67,10 +67,8 @@ class Encoding:
             self._store_all()
         if batchtopk:
             self._select_of_batch(found)
-            if found and not self._all(self._retain):
-                self._store_all()
-                self.sparse = False
-                return
+            if found:
+                self.each(self._retain, len(self.y), ROWS)
         self.sparse = found or self._all(self._compact)
 
     def block(self, rows: slice, features: slice) -> torch.Tensor:
@@ -133,10 +131,9 @@ class Encoding:
                 return
 
     def _is_enough(self, found: bool) -> bool:
-        """Whether the entries of all processes contain the k n largest."""
-        wanted = self.settings.k * self.settings.batch_size
-        count = torch.tensor(self.entries.count() if found else wanted)
-        return bool(self.group.add_up(count) >= wanted) and found
+        """Whether the k n largest of all processes are above the guess: then they are among the entries."""
+        count = torch.tensor(self.entries.count() if found else 0)
+        return bool(self.group.add_up(count) >= self.settings.k * self.settings.batch_size) and found
 
     def _select_of_batch(self, found: bool) -> None:
         """Set the one least value of a batchtopk."""

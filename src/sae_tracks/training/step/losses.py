@@ -37,7 +37,8 @@ def l2sq(error: torch.Tensor, rows: int, total: float) -> tuple[torch.Tensor, fl
 
 def nmse(error: torch.Tensor, rows: int, total: float) -> tuple[torch.Tensor, float]:
     """Fraction of variance unexplained, ``sum ||x^ - x||^2 / sum ||x||^2``; parameters and returns as in `l2norm`."""
-    return error.square().sum() / total, 2 / total
+    scale = 1 / total if total else 0.0
+    return error.square().sum() * scale, 2 * scale
 
 
 LOSSES: dict[str, Loss] = {"l2norm": l2norm, "l2sq": l2sq, "nmse": nmse}

@@ -7,7 +7,7 @@ from sae_tracks.training.presets import TrainSettings
 from sae_tracks.training.step.adam import adam_terms
 from sae_tracks.training.step.auxiliary import Auxiliary
 from sae_tracks.training.step.losses import LOSSES
-from sae_tracks.training.step.result import StepResult
+from sae_tracks.training.step.result import StepResult, share
 from sae_tracks.training.step.select import kth_largest
 from sae_tracks.training.step.weights import Weights
 
@@ -63,7 +63,7 @@ class PlainStep:
         torch.mm(slope.T, y, out=g.encoder)
         torch.sum(slope, 0, out=g.b_enc)
         if dead is not None and len(dead):
-            scale = result.reconstruction / (result.fvu * result.fvu * total)
+            scale = share(result.reconstruction, result.fvu * result.fvu * total)
             extra = Auxiliary(w, dead, y, scale)
             extra.look_at(slice(None), error)
             extra.add_to(0, g.encoder, g.decoder, g.b_enc)
@@ -96,4 +96,4 @@ class PlainStep:
         active = group.add_up(on.sum(0))
         l0 = active.sum().item() / settings.batch_size
         penalty = {"standard": settings.l1 * values / settings.batch_size, "jumprelu": settings.l0_coefficient * l0}
-        return StepResult(reconstruction, penalty.get(settings.arch, 0.0), l0, squares / total, active)
+        return StepResult(reconstruction, penalty.get(settings.arch, 0.0), l0, share(squares, total), active)

@@ -1,5 +1,6 @@
 """What a training step says of its batch."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -26,3 +27,8 @@ class StepResult:
     l0: float
     fvu: float
     active: torch.Tensor
+
+
+def share(part: float, whole: float) -> float:
+    """A part of a whole; of nothing nothing, and infinity where there is a part all the same."""
+    return part / whole if whole else part and math.inf

@@ -15,7 +15,7 @@ from sae_tracks.training.step.adam import adam_terms
 from sae_tracks.training.step.auxiliary import Auxiliary
 from sae_tracks.training.step.encoding import ROWS, TILE, Encoding
 from sae_tracks.training.step.losses import LOSSES
-from sae_tracks.training.step.result import StepResult
+from sae_tracks.training.step.result import StepResult, share
 from sae_tracks.training.step.weights import Weights
 
 DECODED = 2 * ROWS  # rows that are decoded at once
@@ -100,7 +100,7 @@ class TiledStep:
         """Its scale is of all processes."""
         sums = torch.from_numpy(self.sums[:, 1:3].sum(0))
         reconstruction, squares = self.group.add_up(sums).tolist()
-        extra = Auxiliary(self.weights, dead, self.y, reconstruction * self.total / squares**2)
+        extra = Auxiliary(self.weights, dead, self.y, share(reconstruction * self.total, squares**2))
         each(lambda rows: extra.look_at(rows, self.error[rows]), len(self.y), ROWS)
         return extra
 
@@ -196,7 +196,7 @@ class TiledStep:
         active = local[3:].long()
         l0 = active.sum().item() / self.settings.batch_size
         penalty = float(self.l1) * values + float(self.l0) * self.settings.batch_size * l0
-        return StepResult(reconstruction, penalty, l0, squares / self.total, active)
+        return StepResult(reconstruction, penalty, l0, share(squares, self.total), active)
 
     def _scratch(self, name: str, size: int) -> torch.Tensor:
         """This thread's memory of a name."""
