@@ -1,5 +1,6 @@
 """Arguments and options that several verbs share, so that a word means the same everywhere."""
 
+import logging
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -141,6 +142,17 @@ def use_threads(threads: int | None) -> int:
     threads = threads or (int(granted) if granted.isdecimal() else _granted())
     torch.set_num_threads(threads)
     return threads
+
+
+def use_share_of_threads(threads: int | None) -> None:
+    """The same where torchrun may have started several processes: they share the machine, and the first one speaks."""
+    from sae_tracks.training.parallel import is_first, share_threads
+
+    granted = use_threads(threads)
+    if threads is None:
+        share_threads(granted)
+    if not is_first():
+        logging.getLogger("sae_tracks").setLevel(logging.ERROR)
 
 
 def open_source(

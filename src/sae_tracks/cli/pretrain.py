@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sae_tracks.cli.options import DeviceOption, GenomePath, SeedOption, ThreadsOption, use_threads
+from sae_tracks.cli.options import DeviceOption, GenomePath, SeedOption, ThreadsOption, use_share_of_threads
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +49,9 @@ def pretrain(
     from sae_tracks.progress import counter
     from sae_tracks.training.lm import PretrainSettings
     from sae_tracks.training.lm import pretrain as run
-    from sae_tracks.training.parallel import is_first, share_threads
+    from sae_tracks.training.parallel import is_first
 
-    granted = use_threads(threads)
-    if threads is None:
-        share_threads(granted)
-    if not is_first():
-        logging.getLogger("sae_tracks").setLevel(logging.ERROR)
+    use_share_of_threads(threads)
     fasta = Genome(genome)
     settings = PretrainSettings(size=size.value, steps=steps, batch_size=batch_size, lr=lr, seed=seed)
     regions = read_regions(held_out, fasta) if held_out else []

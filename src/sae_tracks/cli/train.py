@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sae_tracks.cli.options import DeviceOption, DryRunOption, SeedOption, ThreadsOption, use_threads
+from sae_tracks.cli.options import DeviceOption, DryRunOption, SeedOption, ThreadsOption, use_share_of_threads
 from sae_tracks.errors import SaeTracksError
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def train(
 
     from sae_tracks.progress import counter
     from sae_tracks.shards import open_shards
-    from sae_tracks.training.parallel import is_first, share_threads
+    from sae_tracks.training.parallel import is_first
     from sae_tracks.training.plan import plan_training
     from sae_tracks.training.presets import PAPER, RECIPES
     from sae_tracks.training.sae import time_step, train_sae
@@ -98,11 +98,7 @@ def train(
     given |= {"loss": loss.value if loss else None, "arch": arch.value if arch else None}
     start = PAPER if preset == Preset.paper else RECIPES[arch or "topk"]
     settings = replace(start, **{name: value for name, value in given.items() if value is not None})
-    granted = use_threads(threads)
-    if threads is None:
-        share_threads(granted)
-    if not is_first():
-        logging.getLogger("sae_tracks").setLevel(logging.ERROR)
+    use_share_of_threads(threads)
     data = open_shards(shards)
     plan = plan_training(data, settings, d_sae=d_sae, rows=tokens, seed=seed, device=device, dtype=dtype.value)
     sizes = plan.d_sae, settings.arch, plan.steps, settings.batch_size, f"{data.rows:,}"
