@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.annotations import read_regions
+from sae_tracks.controls.alu import MIN_SCORE, best_score, find_copies
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import bundled
 from sae_tracks.genome import Genome
@@ -116,14 +117,14 @@ def score_copies(
     models: Mapping[str, NDArray[np.float32]], blocks: Blocks, sequence: bytes, consensus: bytes
 ) -> dict[str, Any]:
     """Cross entropy inside and outside of the consensus's copies, of each model's (n,) losses."""
-    copies = alu.find_copies(sequence, consensus)
+    copies = find_copies(sequence, consensus)
     before = alu.bases_before(copies, len(sequence))
     scored = np.isfinite(next(iter(models.values())))
     inside, outside = scored & (before >= LEAD), scored & (before < 0)
     found: dict[str, Any] = {
         "copies": len(copies),
-        "lowest_score_of_a_copy": alu.MIN_SCORE,
-        "best_score_of_the_reversed_consensus": alu.best_score(sequence, consensus[::-1]),
+        "lowest_score_of_a_copy": MIN_SCORE,
+        "best_score_of_the_reversed_consensus": best_score(sequence, consensus[::-1]),
         "bases_in_copies": int((before >= 0).sum()),
         "bases_inside": int(inside.sum()),
         "bases_outside": int(outside.sum()),
@@ -199,7 +200,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "model": args.model,
         "markov_training_bases": sum(map(len, training)),
         "bootstrap": {"block": BLOCK, "resamples": RESAMPLES, "seed": SEED, "interval": 0.95},
-        "versions": {name: version(name) for name in ("sae-tracks", "torch", "numpy", "biopython")},
+        "versions": {name: version(name) for name in ("sae-tracks", "torch", "numpy")},
         "regions": results,
     }
 

@@ -4,9 +4,11 @@
     python benchmarks/sae_step.py --json --l0 64
     python benchmarks/sae_step.py --json --l0 64 --load 2  # beside two busy processes
     python benchmarks/sae_step.py --sweep                  # sparse and dense backward pass against density
+    python benchmarks/sae_step.py --sweep --plot step.png
 
 Every round times them all, one after the other, so that what else the machine does falls on all of them; the figures
-are medians of the rounds, wall time. All are float32, with Adam.
+are medians of the rounds, wall time; with --cpu the time of the processors over the number of threads, for a machine
+that has other things to do. All are float32, with Adam.
 """
 
 import argparse
@@ -19,8 +21,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 from torch.nn import functional as F
 
 from sae_tracks.training.parallel import Processes
@@ -30,6 +35,7 @@ from sae_tracks.training.step import PlainStep, Weights, make_step
 L1, LR = 0.1, 1e-6
 POOL = 8  # batches of activations
 NEAR = 1e-5  # pre-activations this close to 0 may be on either side of it
+WAYS = {"sparse": "#0072B2", "dense": "#E69F00"}  # Okabe and Ito: safe for the colour-blind
 Step = Callable[[torch.Tensor], object]
 
 
@@ -131,16 +137,17 @@ def deviation(weights: Weights, settings: TrainSettings, x: torch.Tensor) -> flo
     return ((got.flat - expected.flat).abs().max() / expected.flat.abs().max()).item()
 
 
-def measure(steps: dict[str, Step], batches: torch.Tensor, rounds: int, each: int) -> dict[str, float]:
+def measure(steps: dict[str, Step], batches: torch.Tensor, options: argparse.Namespace) -> dict[str, float]:
     """Median milliseconds a step over interleaved rounds, of which the first is not counted."""
+    clock, share = (time.process_time, options.threads) if options.cpu else (time.perf_counter, 1)
     times: dict[str, list[float]] = {name: [] for name in steps}
     turn = count()
-    for _ in range(rounds + 1):
+    for _ in range(options.rounds + 1):
         for name, step in steps.items():
-            started = time.perf_counter()
-            for _ in range(each):
+            started = clock()
+            for _ in range(options.steps):
                 step(batches[next(turn) % len(batches)])
-            times[name].append((time.perf_counter() - started) / each * 1e3)
+            times[name].append((clock() - started) / share / options.steps * 1e3)
     return {name: round(statistics.median(t[1:]), 2) for name, t in times.items()}
 
 
@@ -173,7 +180,7 @@ def compare(options: argparse.Namespace) -> dict[str, float | int | str | None]:
     if theirs := saelens(d, d_sae, batch, bias):
         steps["saelens"] = theirs
     with load(options.load):
-        times = measure(steps, x, options.rounds, options.steps)
+        times = measure(steps, x, options)
     l0 = steps["ours"](x[0]).l0
     result = {f"{name}_ms": times.get(name) for name in (*steps, "saelens")}
     return {
@@ -189,21 +196,42 @@ def compare(options: argparse.Namespace) -> dict[str, float | int | str | None]:
 
 
 def sweep(options: argparse.Namespace) -> Iterator[dict[str, float]]:
-    """Sparse and dense backward passes of the same batch, at one density after another."""
+    """Sparse and dense backward passes of the same batch, and SAELens' step, at one density after another."""
     d, d_sae, batch = options.d_in, options.d_sae, options.batch
     x = activations(batch, d)[None]
-    for density in (0.001, 0.002, 0.004, 0.008, 0.016, 0.03, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5):
+    for density in (0.001, 0.002, 0.004, 0.008, 0.016, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5):
         bias = bias_for(density * d_sae, x[0], start(d, d_sae, 0.0))
-        ways = {"sparse": 1.0, "dense": 0.0}
-        settings = {name: TrainSettings(l1=L1, batch_size=batch, sparse_below=share) for name, share in ways.items()}
-        steps = {name: ours(start(d, d_sae, bias), each) for name, each in settings.items()}
-        yield {"density": density} | measure(steps, x, options.rounds, options.steps)
+        shares = {"sparse": 1.0, "dense": 0.0}
+        kinds = {n: TrainSettings(arch="standard", l1=L1, batch_size=batch, sparse_below=s) for n, s in shares.items()}
+        steps = {name: ours(start(d, d_sae, bias), settings) for name, settings in kinds.items()}
+        if theirs := saelens(d, d_sae, batch, bias):
+            steps["saelens"] = theirs
+        yield {"density": density} | measure(steps, x, options)
+
+
+def draw(records: list[dict[str, float]]) -> Figure:
+    """What `sweep` measured: time against density."""
+    figure = Figure((7, 4), layout="constrained")
+    axes = figure.subplots()
+    for way, colour in WAYS.items():
+        axes.plot([100 * r["density"] for r in records], [r[way] for r in records], "o-", color=colour, ms=4, label=way)
+    if theirs := [r["saelens"] for r in records if "saelens" in r]:
+        axes.axhline(statistics.median(theirs), color="#999999", ls="--", label="SAELens, Standard")
+    axes.set(xscale="log", yscale="log", xlabel="active features, %", ylabel="ms a step")
+    for axis, ticks in ((axes.xaxis, (0.1, 0.3, 1, 3, 10, 30)), (axes.yaxis, (25, 50, 100, 200, 400, 800))):
+        axis.set_major_locator(FixedLocator(ticks))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="a JSON object instead of lines to read")
     parser.add_argument("--sweep", action="store_true", help="a JSON object a density")
+    parser.add_argument("--plot", type=Path, help="a figure of the sweep")
     parser.add_argument("--l0", type=int, default=0, help="features a row at the start; 0: half of all")
     parser.add_argument("--arch", choices=ARCHS, default="standard")
     parser.add_argument("--d-in", type=int, default=256)
@@ -211,14 +239,19 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=3, help="of each in a round")
+    parser.add_argument("--cpu", action="store_true", help="time of the processors, not wall time")
     parser.add_argument("--load", type=int, default=0, help="busy processes beside it")
     parser.add_argument("--threads", "-p", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.sweep:
-        for result in sweep(options):
-            sys.stdout.write(json.dumps(result) + "\n")
+        records = []
+        for record in sweep(options):
+            records.append(record)
+            sys.stdout.write(json.dumps(record) + "\n")
             sys.stdout.flush()
+        if options.plot:
+            draw(records).savefig(options.plot, dpi=150, metadata={"Software": None})
         return
     result = compare(options)
     text = json.dumps(result) if options.json else "\n".join(f"{k:20} {v}" for k, v in result.items())

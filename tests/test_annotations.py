@@ -8,12 +8,12 @@ import sys
 import pysam
 import pytest
 from conftest import shared
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import write_fasta
 
-from sae_tracks.annotations import filter_sites, read_annotation, read_annotations, read_regions
-from sae_tracks.annotations.read import layout_of
+from sae_tracks.annotations import Removal, filter_sites, read_annotation, read_annotations, read_regions
+from sae_tracks.annotations.bed import layout_of
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion
@@ -60,7 +60,7 @@ def test_a_table_of_one_motif_is_named_by_the_matrix_of_its_file_name(genome, tm
 
 def test_ucsc_rows_of_the_real_track():
     path = shared("data/jaspar_ucsc_format_sample.bed")
-    assert layout_of(path.read_text().splitlines()[0].split("\t")) == (3, 5, 6, 3)
+    assert layout_of(path.read_text().splitlines()[0].split("\t")) == (0, 1, 2, 3, 5, 6, 3, False)
 
 
 def test_comments_track_lines_blank_lines_and_windows_line_ends_are_passed_over(genome, tmp_path):
@@ -96,7 +96,7 @@ def test_a_comment_before_does_not_shift_the_line_number(genome, tmp_path):
         ("chr1\t5\t99999999999999999999\tx\t1\t+", "end '99999999999999999999' is not a whole number, 0 or more"),
         ("chr1\t9\t9\tx\t1\t+", "start 9 is not before end 9"),
         ("chr1\t10\t9\tx\t1\t+", "start 10 is not before end 9"),
-        ("chr1\t5\t1001\tx\t1\t+", "end 1,001 is past chr1, which has 1,000 bases"),
+        ("chr1\t5\t1001\tx\t1\t+", "end 1,001 is past chr1, which has 1,000 bases (is it of another assembly?)"),
         ("chr1\t5\t9\tx\t1", "5 columns; the first row has 6"),
         ("chr1", "1 column; the first row has 6"),
         ("chr1\t5\t9\tx\t1\tplus", "strand 'plus' (column 6) is none of + - ."),
@@ -121,7 +121,7 @@ def test_a_malformed_row_is_named_by_its_line(genome, tmp_path, line, reason):
         (b"chr1\t1\t9\t\xff\n", "is not a text file in UTF-8"),
         (gzip.compress(b"chr1\t1\t9\n" * 99)[:-9], "cannot read .*sites.bed: Compressed file ended"),
         (b"1\t1\t9\n2\t1\t9\n", r"no contig of sites.bed is in toy.fa: it has '1', '2'; the genome has 'chr1', 'chr2' "
-                                 r"\(rename them: sed s/\^/chr/ sites.bed\)$"),
+                                 r"\(--alias ucsc maps them\)$"),
         (b"x\t1\t9\ny\t1\t9\nz\t1\t9\n", r"it has 'x', 'y' ...; .* \(is it of another assembly\?\)$"),
     ],
 )  # fmt: skip
@@ -223,6 +223,9 @@ def test_filters_say_what_they_leave_out(genome, tmp_path, caplog):
         "--min-score 10 left out 10 sites and 0 concepts altogether",
         "--min-instances 10 left out 1 sites and 1 concepts altogether",
     ]
+    assert kept.removed == (
+        Removal("the regions", 1, 0, 21), Removal("--min-score 10", 10, 0, 11), Removal("--min-instances 10", 1, 1, 10),
+    )  # fmt: skip
 
 
 def test_instances_are_counted_by_site_strand_within_the_regions(genome, tmp_path):
@@ -237,6 +240,8 @@ def test_instances_are_counted_by_site_strand_within_the_regions(genome, tmp_pat
     [
         ({"regions": [GenomicRegion("chr1", 9, 500)]}, "the regions left out the last 2"),
         ({"min_score": 9}, "--min-score 9 left out the last 2"),
+        ({"max_coverage": 0.001}, "--max-coverage 0.001 left out the last 2"),
+        ({"min_score": 2, "min_instances": 2}, r"--min-instances 2 left out the last 1 \(before it --min-score 2 1\)"),
         ({"min_instances": 2}, r"--min-instances 2 \(every site has a name .* left out the last 2"),
     ],
 )
@@ -244,6 +249,46 @@ def test_the_filter_that_took_the_last_site_is_named(genome, tmp_path, settings,
     annotation = read_annotation(write(tmp_path, "chr1\t1\t9\ta\t.\nchr1\t1\t9\tb\t3\n"), genome)
     with pytest.raises(SaeTracksError, match=f"no site of sites.bed is left: {which}"):
         filter_sites(annotation, **{"regions": WHOLE, "min_instances": 1} | settings)
+
+
+SPANS = st.lists(
+    st.tuples(st.sampled_from(["chr1", "chr2"]), st.integers(0, 30), st.integers(1, 9), st.sampled_from("ab"),
+              st.sampled_from("+-")),
+    min_size=1, max_size=9,
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(
+    spans=SPANS,
+    limit=st.sampled_from([0.0, 0.05, 0.1, 0.2, 1.0]),
+    ends=st.tuples(st.integers(5, 40), st.integers(1, 40)),
+)
+def test_coverage_is_counted_base_by_base(genome, spans, limit, ends):
+    lines = [f"{contig}\t{start}\t{start + n}\t{name}\t1\t{strand}" for contig, start, n, name, strand in spans]
+    annotation = read_annotation(write(genome.path.parent, "\n".join(lines)), genome)
+    regions = [
+        GenomicRegion("chr1", 0, ends[0]),
+        GenomicRegion("chr1", 3, ends[0] + 1),
+        GenomicRegion("chr2", 0, ends[1]),
+    ]
+    bases = {(r.contig, base) for r in regions for base in range(r.start, r.end)}
+    covered = {}
+    for contig, start, n, name, strand in spans:
+        here = {(contig, base) for base in range(start, start + n)} & bases
+        covered.setdefault((name, strand), set()).update(here)
+    expected = [
+        (contig, start, name, strand)
+        for contig, start, n, name, strand in spans
+        if {(contig, base) for base in range(start, start + n)} & bases
+        and len(covered[name, strand]) / len(bases) <= limit
+    ]
+    if not expected:
+        with pytest.raises(SaeTracksError, match="is left"):
+            filter_sites(annotation, regions, min_instances=1, max_coverage=limit)
+        return
+    kept = filter_sites(annotation, regions, min_instances=1, max_coverage=limit).sites
+    assert list(kept[["Chromosome", "Start", "Name", "Strand"]].itertuples(index=False, name=None)) == expected
 
 
 def test_annotations_do_not_load_torch():

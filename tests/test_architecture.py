@@ -13,11 +13,11 @@ ROOT = Path(sae_tracks.__file__).parent
 FLOORS = [
     {"errors", "regions", "files", "progress", "pieces"},
     {"genome", "shards", "lm", "sae"},
-    {"annotations", "reading", "windows", "golden"},
+    {"annotations", "motifs", "reading", "windows", "golden"},
     {"features", "source", "extract", "shuffle", "training"},
-    {"tracks", "metrics", "seams"},
-    {"figures", "hub", "igv"},
-    {"demo", "fetch"},
+    {"tracks", "metrics", "seams", "loci"},
+    {"figures", "logos", "hub", "igv", "controls"},
+    {"demo", "fetch", "report"},
     {"cli", "__main__"},
 ]
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
@@ -28,12 +28,16 @@ NO_TORCH = {
     "progress",
     "genome",
     "annotations",
+    "motifs",
     "tracks",
     "metrics",
     "seams",
+    "loci",
     "hub",
     "igv",
+    "logos",
     "fetch",
+    "report",
 }
 HEAVY = {"torch", "transformers", "pandas", "numpy", "scipy", "pyranges", "matplotlib", "pysam", "pyarrow"}
 

@@ -88,7 +88,12 @@ def test_gz_is_bgzip_of_the_same_rows():
         write_bed(source, [A], folder / "g.bed.gz")
         with pysam.BGZFile(str(folder / "g.bed.gz")) as file:
             assert file.read().decode() == (folder / "f.bed").read_text()
-        pysam.tabix_index(str(folder / "g.bed.gz"), preset="bed")
+        names = {path.name for path in folder.glob("g.*")}
+        assert names == {"g.bed.gz", "g.bed.gz.tbi", "g.bed.gz.provenance.json"}
+        with pysam.TabixFile(str(folder / "g.bed.gz")) as file:
+            found = [row for contig in file.contigs for row in file.fetch(contig)]
+            assert file.contigs == ["z", "b"][: len(file.contigs)]
+            assert found == (folder / "f.bed").read_text().splitlines()
 
 
 def test_the_record_lies_beside_the_file():

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pybigtools
@@ -25,7 +24,7 @@ from track_oracle import (
 import sae_tracks
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
-from sae_tracks.tracks.bigwig import reserve, write_bigwig, write_bigwigs
+from sae_tracks.tracks.bigwig import write_bigwig, write_bigwigs
 from sae_tracks.tracks.folder import read_summary, track_name
 from sae_tracks.tracks.runs import make_runs
 
@@ -164,7 +163,6 @@ except ValueError as error:
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reserves space with posix_fallocate")
 def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(tmp_path / "x.bw")], capture_output=True, text=True, timeout=60, check=False
@@ -172,13 +170,6 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"cannot write {tmp_path}/x.bw: File too large\n"
     assert not list(tmp_path.iterdir())
-
-
-def test_reserving_leaves_the_file_empty(tmp_path):
-    path = Path(tmp_path / "x")
-    path.write_bytes(b"abc")
-    reserve(path, 1 << 20)
-    assert path.stat().st_size == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"not a bigWig, " * 20])

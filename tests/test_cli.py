@@ -46,6 +46,13 @@ def test_the_verbs_of_the_path_are_there():
         "info",
         "import-sae",
         "export-sae",
+        "scan",
+        "report",
+        "view",
+        "merge-metrics",
+        "merge-bigwig",
+        "plot logo",
+        "plot offsets",
     }
     assert verbs | FETCHES == set(COMMANDS)
 

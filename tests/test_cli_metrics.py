@@ -41,6 +41,19 @@ def metrics(monkeypatch, capsys):
     return call
 
 
+@pytest.fixture
+def merge(monkeypatch, capsys):
+    """The same of merge-metrics."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["sae-tracks", "merge-metrics", *map(str, words)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        return done.value.code, capsys.readouterr().out
+
+    return call
+
+
 def test_tables_provenance_and_a_table_on_the_screen(work, metrics):
     status, out = metrics(
         "sae",
@@ -80,13 +93,84 @@ def test_intervals_exported_before_give_the_same_scores(work, metrics):
     (work / "f.bed").write_text("".join(lines))
     (work / "black.bed").write_text("chr1\t90000\t101000\n")
     where = ("-r", "chr1:80,500-120,000", "-bl", "black.bed", "-t", 0.5, "--min-score", 3)
-    assert not metrics("--bed", "f.bed", "toy.fa", "cg.bed", "-o", "bed", *where)[0]
+    assert not metrics("toy.fa", "--bed", "f.bed", "--annotation", "cg.bed", "-o", "bed", *where)[0]
     assert not metrics("sae", "toy.fa", "cg.bed", "-o", "stream", "-f", "0-3", "--context", 0, *where)[0]
     for name in ("metrics.tsv", "metrics.parquet"):
         assert read_table(work / "bed" / name).equals(read_table(work / "stream" / name))
     ours, theirs = (load_counts(work / name / "counts.npz") for name in ("bed", "stream"))
-    for name in ("bases", "labelled", "instances", "active", "tp"):
+    for name in ("bases", "labelled", "instances", "active", "tp", "hits"):
         assert (getattr(ours, name) == getattr(theirs, name)).all()
+
+
+def test_shards_add_up_to_the_bytes_of_the_single_run(work, metrics, merge):
+    rng = np.random.default_rng(3)
+    for start in rng.integers(0, 170_000, 40):
+        length = int(rng.integers(1, 30_000))  # longer than a window, so that some cross two borders of shards
+        with (work / "long.bed").open("a") as file:
+            file.write(f"chr1\t{start}\t{start + length}\tlong\t0\t-\n")
+    words = ("sae", "toy.fa", "cg.bed", "long.bed", "--read-strand", "both", "-bl", "black.bed", "--all-pairs")
+    (work / "black.bed").write_text("chr1\t90000\t101000\n")
+    assert not metrics(*words, "-o", "whole")[0]
+    for i in (1, 2, 3, 4):
+        assert not metrics(*words, "-o", f"counts/{i}", "--shard", f"{i}/4")[0]
+        assert sorted(p.name for p in (work / "counts" / str(i)).iterdir()) == ["counts.npz", "provenance.json"]
+    status, out = merge("counts/3", "counts/1", "counts/4", "counts/2", "-o", "merged", "--all-pairs")
+    assert not status
+    assert "long" in out
+    assert (work / "merged" / "metrics.tsv").read_bytes() == (work / "whole" / "metrics.tsv").read_bytes()
+    assert (work / "merged" / "metrics.parquet").read_bytes() == (work / "whole" / "metrics.parquet").read_bytes()
+    ours, theirs = (dict(np.load(work / name / "counts.npz")) for name in ("whole", "merged"))
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    parts = [load_counts(work / "counts" / str(i) / "counts.npz") for i in (1, 2, 3, 4)]
+    assert all(part.open for part in parts)  # else nothing crossed a border
+    whole, merged = (json.loads((work / name / "provenance.json").read_text()) for name in ("whole", "merged"))
+    assert merged.pop("parts") == 4
+    assert merged | {"command": ""} == whole | {"command": ""}
+
+
+def test_a_shard_without_windows_adds_nothing(work, metrics, merge):
+    where = ("-r", "chr1:98,001-102,000", "--min-instances", 1)
+    for i in (1, 2, 3, 4):
+        assert not metrics("sae", "toy.fa", "cg.bed", "-o", f"counts/{i}", "--shard", f"{i}/4", *where)[0]
+    assert not metrics("sae", "toy.fa", "cg.bed", "-o", "whole", *where)[0]
+    assert not merge(*(f"counts/{i}" for i in (1, 2, 3, 4)), "-o", "merged")[0]
+    assert (work / "merged" / "metrics.parquet").read_bytes() == (work / "whole" / "metrics.parquet").read_bytes()
+
+
+def test_parts_that_do_not_belong_together(work, metrics, merge):
+    for name, more in (("1", ()), ("2", ()), ("other", ("-t", 0.5)), ("half", ())):
+        shard = {"2": "2/3", "half": "1/2"}.get(name, "1/3")
+        assert not metrics("sae", "toy.fa", "cg.bed", "-o", name, "--shard", shard, *more)[0]
+    assert not metrics("sae", "toy.fa", "cg.bed", "-o", "whole")[0]
+    for folders, message in (
+        (["1", "2"], "error: part 3/3 is missing: run metrics --shard 3/3"),
+        (["1", "2", "1"], "error: part 1/3 is there twice"),
+        (["2", "other"], "error: other is of another run than 2: its thresholds differs"),
+        (["2", "half"], "error: the parts are of different divisions"),
+        (["1", "whole"], "error: whole is not of metrics --shard i/n"),
+        (["1", "none"], "error: no file none/provenance.json"),
+    ):
+        status, _ = merge(*folders, "-o", "merged")
+        assert str(status).startswith(message)
+    assert not (work / "merged").exists()
+
+
+def test_halves_that_are_named_on_the_command_line(work, metrics):
+    (work / "select.bed").write_text("chr1\t80000\t85000\nchr1\t95000\t96000\n")
+    where = ("-r", "chr1:80,001-120,000", "-f", "0-3")
+    assert not metrics("sae", "toy.fa", "cg.bed", "-o", "bed", "--select-on", "select.bed", *where)[0]
+    rest = ("--report-on", "chr1:85,001-95,000", "--report-on", "chr1:96,001-120,000")
+    assert not metrics("sae", "toy.fa", "cg.bed", "-o", "rest", *rest, *where)[0]
+    assert not metrics("sae", "toy.fa", "cg.bed", "-o", "both", "--select-on", "select.bed", *rest, *where)[0]
+    tables = [read_table(work / name / "metrics.parquet") for name in ("bed", "rest", "both")]
+    assert tables[0].equals(tables[1]) and tables[0].equals(tables[2])
+    sequence = random_dna(200_000, seed=2)
+    reported = sequence[85_000:95_000] + sequence[96_000:120_000]
+    rows = tables[0][(tables[0]["feature"] == "f2") & (tables[0]["concept"] == "G")]
+    assert set(rows["tp"]) == {reported.count("G")}
+    facts = json.loads((work / "bed" / "provenance.json").read_text())
+    assert facts["select_on"] == ["select.bed"] and facts["report_on"] is None
 
 
 def test_without_a_threshold_the_scores_of_a_bed_have_none(work, metrics):
@@ -118,6 +202,11 @@ def test_a_dry_run_writes_nothing(work, metrics):
         (["sae", "toy.fa", "cg.bed", "-f", "9"], "error: no feature 9: this SAE has features 0 to 5"),
         (["sae", "toy.fa", "cg.bed", "--min-score", "7"], "error: no site of cg.bed is left: --min-score 7 left out"),
         (["--bed", "f.bed", "toy.fa", "cg.bed", "-m", "demo"], "error: --bed reads no model"),
+        (["--bed", "f.bed", "toy.fa", "cg.bed", "--shard", "1/2"], "error: --bed reads no model"),
+        (["sae", "toy.fa", "cg.bed", "--shard", "3/2"], "error: --shard '3/2': write i/n"),
+        (["sae", "toy.fa", "cg.bed", "--no-split", "--select-on", "chr1"], "error: --no-split has one half"),
+        (["sae", "toy.fa", "cg.bed", "--select-on", "chr1"], "error: no base of the regions is left for --report-on"),
+        (["sae", "toy.fa", "cg.bed", "--select-on", "chr1:1-9", "--report-on", "chr1:9-20"], "error: chr1:9-9 is in"),
         (["--bed", "f.bed", "toy.fa", "cg.bed", "-t", "0", "-t", "1"], "error: --bed: the intervals were exported"),
     ],
 )

@@ -1,13 +1,18 @@
 """The figures: what is drawn, from blocks and tables, and the errors."""
 
+import re
+
+import logomaker
 import numpy as np
 import pandas as pd
 import pytest
 from toy import OneHotLM, identity_sae, random_dna, write_fasta
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.figures import feature_values, plot_activation, plot_scores, save_figure
+from sae_tracks.figures import feature_values, plot_activation, plot_offsets, plot_scores, read_offsets, save_figure
 from sae_tracks.genome import Genome
+from sae_tracks.logos import glyphs, letter_heights, plot_logo
+from sae_tracks.motifs import Motif
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.source import Source
 
@@ -82,3 +87,62 @@ def test_the_same_figure_gives_the_same_bytes(genome, region, blocks, tmp_path, 
     assert made[0] == made[1]
     with pytest.raises(SaeTracksError, match="ends in"):
         save_figure(plot_activation(blocks, genome, region, 1), tmp_path / "x.jpeg")
+
+
+def ctcf_like():
+    counts = np.array([[87, 291, 76, 459], [167, 145, 414, 187], [0, 900, 10, 3], [5, 5, 5, 5], [1, 0, 0, 0]])
+    return Motif("MA0000.1", "X", counts.astype(float))
+
+
+def test_letters_of_a_logo_are_as_high_as_logomaker_has_them():
+    motif = ctcf_like()
+    p = pd.DataFrame(motif.probabilities(), columns=list("ACGT"))
+    expected = logomaker.transform_matrix(p, from_type="probability", to_type="information")
+    assert letter_heights(motif) == pytest.approx(expected.to_numpy())
+    assert letter_heights(motif)[3] == pytest.approx(0)
+
+
+def test_a_logo_shows_every_position_on_a_scale_of_two_bits():
+    axes = plot_logo(ctcf_like()).axes[0]
+    assert axes.get_ylim() == (0, 2)
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == list("12345")
+    assert axes.get_title("left") == "MA0000.1 X"
+
+
+def test_outlines_of_letters_fill_the_unit_square():
+    for path in glyphs().values():
+        numbers = np.array(re.findall(r"[\d.e-]+", path), float).reshape(-1, 2)
+        assert numbers.min() == 0 and numbers.max() == 1
+        assert path.startswith("M") and path.endswith("Z")
+
+
+def offsets_file(path):
+    key = {"concept": "M", "site_strand": "-", "feature": 7, "read_strand": "+", "sites": 5, "background": 0.1}
+    rows = [
+        key | {"anchor": a, "offset": o, "active_share": 0.1 * (o + 2)} for a in ("start", "end") for o in (1, -1, 0)
+    ]
+    pd.DataFrame(rows).to_parquet(path)
+    return path
+
+
+def test_a_profile_is_drawn_from_left_to_right_around_both_ends(tmp_path):
+    offsets = read_offsets(offsets_file(tmp_path / "offsets.parquet"))
+    assert set(offsets["feature"]) == {"f7"}
+    for axes in plot_offsets(offsets, "M", "-").axes:
+        profile, background = axes.lines[:2]
+        assert profile.get_xdata().tolist() == [-1, 0, 1]
+        assert profile.get_ydata() == pytest.approx([0.1, 0.2, 0.3])
+        assert set(background.get_ydata()) == {0.1}
+
+
+def test_a_profile_that_is_not_there_says_what_is(tmp_path):
+    offsets = read_offsets(offsets_file(tmp_path / "offsets.parquet"))
+    with pytest.raises(SaeTracksError, match="there on strand -"):
+        plot_offsets(offsets, "M", "+")
+    with pytest.raises(SaeTracksError, match="such as M"):
+        plot_offsets(offsets, "N", "+")
+    with pytest.raises(SaeTracksError, match="metrics` writes it"):
+        read_offsets(tmp_path / "none.parquet")
+    pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(SaeTracksError, match="no column 'concept'"):
+        read_offsets(tmp_path / "x.parquet")

@@ -81,6 +81,17 @@ def test_stretches_lie_between_runs_of_100_n(tmp_path):
     assert genome.stretches("c") == [GenomicRegion("c", 100, 101)]
 
 
+@given(st.lists(st.tuples(st.sampled_from("AaNn"), st.integers(1, 6)), min_size=1, max_size=12), st.integers(1, 7))
+def test_soft_masked_runs_equal_a_regular_expression_whatever_the_chunks(tmp_path_factory, runs, chunk):
+    sequence = "".join(letter * n for letter, n in runs)
+    genome = Genome(write_fasta(tmp_path_factory.mktemp("soft") / "g.fa", a=sequence))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "CHUNK", chunk)
+        found = genome.soft_masked("a")
+    assert found.tolist() == [list(match.span()) for match in re.finditer("[a-z]+", sequence)]
+    assert found.shape == (len(found), 2)
+
+
 def test_m5_is_the_md5_of_the_upper_case_sequence_whatever_the_chunks(tmp_path, monkeypatch):
     sequence = random_dna(500)
     genome = Genome(write_fasta(tmp_path / "g.fa", a=sequence.lower()))

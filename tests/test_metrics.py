@@ -35,7 +35,7 @@ class Case:
     sites: list[tuple[str, int, int, str, str]]
     regions: list[GenomicRegion]
     black: list[GenomicRegion]
-    half: int | None
+    halves: Halves
     values: dict[tuple[str, str], np.ndarray]  # (read strand, contig): (n, D_SAE) float32
     cuts: dict[tuple[str, str], list[int]]  # where the stream is cut into blocks
 
@@ -43,29 +43,42 @@ class Case:
         (folder / "toy.fa.fai").unlink(missing_ok=True)
         genome = Genome(write_fasta(folder / "toy.fa", **self.sequences))
         labels = Labels(annotation(self.sites))
-        return Evaluation(genome, self.regions, self.black, labels, Halves(self.half))
+        return Evaluation(genome, self.regions, self.black, labels, self.halves)
 
     def readable(self, contig: str, base: int) -> bool:
         black = any(r.contig == contig and r.start <= base < r.end for r in self.black)
         return self.sequences[contig][base] in "ACGT" and not black
 
-    def half_of(self, base: int) -> int:
-        return (base // self.half) % 2 if self.half else 0
+    def half_of(self, contig: str, base: int) -> int | None:
+        size, margin, named = self.halves.size, self.halves.margin, self.halves.named
+        if named:
+            inside = [any(r.contig == contig and r.start <= base < r.end for r in half) for half in named]
+            return inside.index(True) if any(inside) else None
+        if size and any(border - margin <= base < border + margin for border in range(size, base + margin + 1, size)):
+            return None
+        return base // size % 2 if size else 0
 
     def labels_of(self, contig: str, base: int) -> set[tuple[str, str]]:
         mine = {(name, strand) for c, start, end, name, strand in self.sites if c == contig and start <= base < end}
         return mine | {(self.sequences[contig][base], "+")}
 
-    def instances_at(self, contig: str, base: int) -> list[tuple[str, str]]:
-        mine = [(name, strand) for c, start, _, name, strand in self.sites if (c, start) == (contig, base)]
-        return [*mine, (self.sequences[contig][base], "+")]
+    def instances(self):
+        """Every instance whose first base is counted: half, label, and its counted bases in that half."""
+        counted = {(contig, base): half for contig, base, half in self.bases()}
+        for contig, start, end, name, strand in self.sites:
+            half = counted.get((contig, start))
+            if half is not None:
+                yield half, (name, strand), [(contig, b) for b in range(start, end) if counted.get((contig, b)) == half]
+        for (contig, base), half in counted.items():
+            yield half, (self.sequences[contig][base], "+"), [(contig, base)]
 
     def bases(self):
-        """Every readable base of the regions."""
+        """Every readable base of the regions that is in a half, and the half."""
         for region in self.regions:
             for base in range(region.start, region.end):
-                if self.readable(region.contig, base):
-                    yield region.contig, base
+                half = self.half_of(region.contig, base)
+                if self.readable(region.contig, base) and half is not None:
+                    yield region.contig, base, half
 
     def blocks(self, strand: str):
         for region in self.regions:
@@ -88,6 +101,21 @@ def annotation(sites) -> Annotation:
 
 
 @st.composite
+def halves(draw, lengths) -> Halves:
+    """No split, blocks with and without a margin, or halves that are named."""
+    if draw(st.booleans()):
+        return draw(st.sampled_from([Halves(), Halves(1), Halves(5), Halves(16), Halves(6, 1), Halves(16, 3)]))
+    named = [], []
+    for contig, n in lengths.items():
+        edges = sorted(draw(st.sets(st.integers(0, n), max_size=6)))
+        for start, end in zip(edges, edges[1:]):
+            which = draw(st.sampled_from([0, 1, None]))
+            if which is not None:
+                named[which].append(GenomicRegion(contig, start, end))
+    return Halves(named=named)
+
+
+@st.composite
 def cases(draw) -> Case:
     lengths = {name: draw(st.integers(8, 40)) for name in ("chr1", "chr2")}
     sequences = {
@@ -103,7 +131,8 @@ def cases(draw) -> Case:
         contigs = draw(st.lists(st.sampled_from(list(lengths)), max_size=most))
         return [(contig, *interval(contig)) for contig in contigs]
 
-    sites = [(*place, draw(st.sampled_from("xy")), draw(st.sampled_from("+-."))) for place in anywhere(8)]
+    sites = [(*place, draw(st.sampled_from("xxxy")), draw(st.sampled_from("+++-."))) for place in anywhere(12)]
+    sites += [site for site in sites if draw(st.integers(0, 3)) == 0]  # the same interval twice
     regions = [GenomicRegion(contig, *interval(contig)) for contig in draw(st.sampled_from([["chr1"], list(lengths)]))]
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     levels = np.float32([0, 0, 0, 0.15, 0.3, 0.5, 0.6, 0.7, 0.8, 1])  # cutoffs among them: active is strictly greater
@@ -113,51 +142,63 @@ def cases(draw) -> Case:
             values[strand, contig] = rng.choice(levels, (n, D_SAE))
             cuts[strand, contig] = draw(st.lists(st.integers(0, n), max_size=4))
     black = [GenomicRegion(*place) for place in anywhere(2)]
-    return Case(sequences, sites, regions, black, draw(st.sampled_from([None, 1, 5, 16])), values, cuts)
+    return Case(sequences, sites, regions, black, draw(halves(lengths)), values, cuts)
+
+
+def active_on_any(values, bases, cutoffs, features):
+    """(threshold, feature) pairs of some bases."""
+    for feature in features:
+        for t, cutoff in enumerate(cutoffs):
+            if any(values[contig][base, feature] > cutoff[feature] for contig, base in bases):
+                yield t, feature
 
 
 def walk(case: Case, strand: str, cutoffs, features):
-    """Counts of one read strand, base by base: {name: {key: count}}."""
-    found: dict[str, dict] = {name: {} for name in ("bases", "labelled", "instances", "active", "tp")}
+    """Counts of one read strand, base by base and instance by instance: {name: {key: count}}."""
+    found: dict[str, dict] = {name: {} for name in ("bases", "labelled", "instances", "active", "tp", "hits")}
 
     def tally(name, *key):
         found[name][key] = found[name].get(key, 0) + 1
 
-    for contig, base in case.bases():
-        half, labels = case.half_of(base), case.labels_of(contig, base)
+    values = {contig: case.values[strand, contig] for contig in case.sequences}
+    for contig, base, half in case.bases():
+        labels = case.labels_of(contig, base)
         tally("bases", half)
         for label in labels:
             tally("labelled", half, label)
-        for label in case.instances_at(contig, base):
-            tally("instances", half, label)
-        for feature in features:
-            for t, cutoff in enumerate(cutoffs):
-                if case.values[strand, contig][base, feature] > cutoff[feature]:
-                    tally("active", half, t, feature)
-                    for label in labels:
-                        tally("tp", half, label, t, feature)
+        for pair in active_on_any(values, [(contig, base)], cutoffs, features):
+            tally("active", half, *pair)
+            for label in labels:
+                tally("tp", half, label, *pair)
+    for half, label, bases in case.instances():
+        tally("instances", half, label)
+        for pair in active_on_any(values, bases, cutoffs, features):
+            tally("hits", half, label, *pair)
     return found
 
 
 def as_found(counts, strand: str):
     """The counts of one read strand in the form of `walk`, zeros left out."""
+    counts.close()
     s = counts.read_strands.index(strand)
     label = list(zip(counts.concepts["concept"], counts.concepts["site_strand"]))
-    active = np.flip(np.flip(counts.active[s], 1).cumsum(1), 1)
-    tp = np.flip(np.flip(counts.tp[s], 2).cumsum(2), 2)
+
+    def from_bins(array, axis):
+        return np.flip(np.flip(array, axis).cumsum(axis), axis)
 
     def found(array, *names):
         return {
             tuple(n[i] if n else int(i) for n, i in zip(names, at)): int(array[tuple(at)]) for at in np.argwhere(array)
         }
 
-    feature = counts.features.tolist()
+    feature = [int(name.removeprefix("f")) for name in counts.features]
     return {
         "bases": found(counts.bases[s], None),
         "labelled": found(counts.labelled[s], None, label),
         "instances": found(counts.instances[s], None, label),
-        "active": found(active, None, None, feature),
-        "tp": found(tp, None, label, None, feature),
+        "active": found(from_bins(counts.active[s], 1), None, None, feature),
+        "tp": found(from_bins(counts.tp[s], 2), None, label, None, feature),
+        "hits": found(from_bins(counts.hits[s], 2), None, label, None, feature),
     }
 
 
@@ -191,22 +232,67 @@ def test_the_counter_equals_a_walk_along_the_bases(folder, case, thresholds, fea
 
 
 @SLOW
-@given(case=cases(), at=st.integers(0, 10))
-def test_counters_of_parts_add_up_and_survive_the_file(folder, case, at):
+@given(case=cases(), edges=st.lists(st.integers(0, 10), max_size=3).map(sorted), data=st.data())
+def test_counters_of_parts_add_up_and_survive_the_file(folder, case, edges, data):
     evaluation = case.evaluation(folder)
-    whole, left, right = (Counter(evaluation, THRESHOLDS, cutoffs_of(THRESHOLDS)) for _ in range(3))
+    whole = Counter(evaluation, THRESHOLDS, cutoffs_of(THRESHOLDS))
+    parts = [Counter(evaluation, THRESHOLDS, cutoffs_of(THRESHOLDS)) for _ in range(len(edges) + 1)]
     for i, block in enumerate(case.blocks("+")):
         whole.add(block)
-        (left if i < at else right).add(block)
-    left.merge(right)
-    left.save(folder / "counts.npz")
+        parts[sum(edge <= i for edge in edges)].add(block)
+    total, *others = data.draw(st.permutations(parts))
+    total.save(folder / "counts.npz")
+    merged = load_counts(folder / "counts.npz")
+    for other in others:
+        merged.merge(other.counts())
+    merged.save(folder / "counts.npz")
     stored = load_counts(folder / "counts.npz")
     assert as_found(stored, "+") == as_found(whole.counts(), "+")
     assert stored.concepts.to_numpy().tolist() == whole.counts().concepts.to_numpy().tolist()
     assert stored.thresholds.tolist() == list(THRESHOLDS)
+    assert stored.features.tolist() == ["f0", "f1", "f2", "f3"]
 
 
-def write_bed(case: Case, path: Path, cutoffs) -> int:
+BORDER = [("chr1", 2, 8), ("chr1", 2, 8), ("chr1", 3, 4), ("chr1", 5, 7), ("chr1", 0, 10), ("chr1", 9, 10)]
+
+
+@pytest.mark.parametrize("cut", range(1, 10))
+@pytest.mark.parametrize("first", [0, 3])
+def test_instances_across_the_border_of_two_counters(folder, cut, first):
+    """Nested, equal, over the border, at the first and last base; one feature is active on each base of two."""
+    sites = [(*place, "x", "+") for place in BORDER]
+    values = np.eye(10, D_SAE, k=-4, dtype=np.float32) + np.eye(10, D_SAE, dtype=np.float32)
+    regions = [GenomicRegion("chr1", first, 10)]
+    case = Case({"chr1": "ACGTNACGTA"}, sites, regions, [], Halves(), {("+", "chr1"): values}, {("+", "chr1"): [cut]})
+    evaluation, expected = case.evaluation(folder), walk(case, "+", cutoffs_of([0.5]), range(D_SAE))
+    for order in ([0, 1], [1, 0]):
+        sinks = [Counter(evaluation, [0.5], cutoffs_of([0.5])) for _ in range(2)]
+        for block in case.blocks("+"):
+            sinks[block.region.start >= cut].add(block)
+        total, other = (sinks[i].counts() for i in order)
+        total.merge(other)
+        assert as_found(total, "+") == expected
+
+
+@SLOW
+@given(case=cases(), held=st.sampled_from([1, 20, 1000]))
+def test_without_instances_all_else_is_the_same(folder, case, held):
+    sink = Counter(case.evaluation(folder), THRESHOLDS, cutoffs_of(THRESHOLDS), names="wxyz", instances=False)
+    with patch.object(counter, "BASES", held):
+        for block in case.blocks("+"):
+            sink.add(block)
+        sink.save(folder / "counts.npz")
+    counts = load_counts(folder / "counts.npz")
+    assert counts.hits is None and counts.features.tolist() == list("wxyz")
+    expected = walk(case, "+", cutoffs_of(THRESHOLDS), range(D_SAE))
+    label = dict(zip(zip(counts.concepts["concept"], counts.concepts["site_strand"]), range(len(counts.concepts))))
+    tp = np.zeros(counts.tp.shape[1:], int)
+    for (half, name, t, feature), n in expected["tp"].items():
+        tp[half, label[name], t, feature] = n
+    assert (np.flip(np.flip(counts.tp[0], 2).cumsum(2), 2) == tp).all()
+
+
+def write_bed(case: Case, path: Path, cutoffs) -> None:
     """Runs of active bases of every feature and read strand, as export-bed writes them; a run may cross a half."""
     lines = []
     for strand in "+-":
@@ -220,7 +306,6 @@ def write_bed(case: Case, path: Path, cutoffs) -> int:
                 edges = np.flatnonzero(np.diff([False, *on, False])).reshape(-1, 2) + region.start
                 lines += [f"{region.contig}\t{start}\t{end}\tf{feature}\t0\t{strand}\n" for start, end in edges]
     path.write_text("".join(lines))
-    return len(lines)
 
 
 @SLOW
@@ -228,16 +313,20 @@ def write_bed(case: Case, path: Path, cutoffs) -> int:
 def test_beds_of_active_runs_give_the_numbers_of_the_counter(folder, case, threshold):
     (cutoffs,) = cutoffs_of([threshold])
     evaluation = case.evaluation(folder)
-    if not write_bed(case, folder / "features.bed", cutoffs):
+    write_bed(case, folder / "features.bed", cutoffs)
+    expected = {strand: walk(case, strand, [cutoffs], range(D_SAE)) for strand in "+-"}
+    if not any(found["active"] for found in expected.values()):
+        with pytest.raises(SaeTracksError, match=r"has no row|no interval of|no readable base"):
+            score_bed(folder / "features.bed", evaluation)
         return
     counts = score_bed(folder / "features.bed", evaluation, threshold=threshold)
     assert counts.thresholds.tolist() == [threshold]
     for strand in counts.read_strands:
-        assert as_found(counts, strand) == walk(case, strand, [cutoffs], range(D_SAE))
+        assert as_found(counts, strand) == expected[strand]
 
 
 def test_counts_of_other_concepts_cannot_be_added(folder):
-    case = Case({"chr1": "ACGT"}, [], [GenomicRegion("chr1", 0, 4)], [], None, {}, {})
+    case = Case({"chr1": "ACGT"}, [], [GenomicRegion("chr1", 0, 4)], [], Halves(), {}, {})
     ours = Counter(case.evaluation(folder), [0.0], cutoffs_of([0]))
     theirs = Counter(case.evaluation(folder), [0.5], cutoffs_of([0.5]))
     with pytest.raises(SaeTracksError, match="these counts cannot be added: their thresholds differ"):
@@ -247,14 +336,13 @@ def test_counts_of_other_concepts_cannot_be_added(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("chr1\t0\t2\tcluster\t0\t+\n", "f.bed: name 'cluster' is not a feature; features are called f357"),
-        ("chr1\t0\t2\tf1\t0\t.\n", "f.bed: column 6 must be the read strand"),
+        ("chr1\t0\t2\tf1\t0\tx\n", "f.bed, line 1: strand 'x'"),
         ("chr1\t3\t4\tf1\t0\t+\n", "no interval of f.bed lies in the regions"),
         ("chr1\t0\t9\tf1\t0\t+\n", "f.bed, line 1: end 9 is past chr1, which has 4 bases"),
     ],
 )
 def test_a_bed_that_holds_no_features(folder, text, message):
-    case = Case({"chr1": "ACGT"}, [], [GenomicRegion("chr1", 0, 3)], [], None, {}, {})
+    case = Case({"chr1": "ACGT"}, [], [GenomicRegion("chr1", 0, 3)], [], Halves(), {}, {})
     (folder / "f.bed").write_text(text)
     with pytest.raises(SaeTracksError, match=message):
         score_bed(folder / "f.bed", case.evaluation(folder))
@@ -273,14 +361,60 @@ def test_a_concept_cannot_take_the_name_of_a_nucleotide():
     assert len(Labels(annotation([("chr1", 0, 2, "C", "-")])).concepts) == 5
 
 
+def region(start, end, contig="chr1"):
+    return GenomicRegion(contig, start, end)
+
+
 def test_halves_are_alternate_blocks_of_the_contig():
     small, large = [GenomicRegion("chr1", 150_000, 350_000)], [GenomicRegion("chr1", 0, 10_000_000)]
     assert halves_of(small) == Halves(100_000)
-    assert halves_of(large) == Halves(1_000_000)
-    assert Halves(100_000).of(np.array([0, 99_999, 100_000, 199_999, 200_000])).tolist() == [0, 0, 1, 1, 0]
-    assert [len(tile) for tile in Halves(100_000).tiles(small[0])] == [50_000, 100_000, 50_000]
-    assert [len(tile) for tile in Halves().tiles(GenomicRegion("chr1", 999_999, 2_000_000))] == [1, 1_000_000]
+    assert halves_of(large) == Halves(1_000_000, 32_000)
+    places = np.array([0, 99_999, 100_000, 199_999, 200_000])
+    assert Halves(100_000).of("chr1", places).tolist() == [0, 0, 1, 1, 0]
+    tiles = [(len(tile), half) for tile, half in Halves(100_000).tiles(small[0])]
+    assert tiles == [(50_000, 1), (100_000, 0), (50_000, 1)]
+    whole = Halves().tiles(GenomicRegion("chr1", 999_999, 2_000_000))
+    assert [(tile.start, tile.end, half) for tile, half in whole] == [
+        (999_999, 1_999_999, 0),
+        (1_999_999, 2_000_000, 0),
+    ]
     assert halves_of(small, split=False) == Halves(None)
+
+
+def test_32_kb_on_either_side_of_a_border_of_large_blocks_are_in_no_half():
+    halves = Halves(1_000_000, 32_000)
+    places = [0, 967_999, 968_000, 1_031_999, 1_032_000, 1_967_999, 1_968_000, 2_032_000]
+    assert halves.of("chr1", np.array(places)).tolist() == [0, 0, -1, -1, 1, 1, -1, 0]
+    tiles = list(halves.tiles(GenomicRegion("chr1", 900_000, 2_100_000)))
+    assert [(tile.start, tile.end, half) for tile, half in tiles] == [
+        (900_000, 968_000, 0), (1_032_000, 1_900_000, 1), (1_900_000, 1_968_000, 1), (2_032_000, 2_100_000, 0),
+    ]  # fmt: skip
+
+
+def test_halves_that_are_named():
+    regions = [region(0, 100), region(0, 50, "chr2")]
+    assert halves_of(regions, select=[region(0, 50, "chr2")]).named == ([region(0, 50, "chr2")], [region(0, 100)])
+    halves = halves_of(regions, report=[region(20, 30), region(40, 60)])
+    assert halves.named[0] == [region(0, 20), region(30, 40), region(60, 100), region(0, 50, "chr2")]
+    assert halves.of("chr1", np.array([19, 20, 29, 30, 59, 60, 99, 100])).tolist() == [0, 1, 1, 0, 1, 0, 0, -1]
+    assert halves_of(regions, select=[region(0, 10)], report=[region(10, 20)]).of("chr1", np.array([20])) == -1
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        (
+            {"select": [region(0, 60)], "report": [region(10, 20), region(59, 70)]},
+            "chr1:11-20 is in --select-on and in",
+        ),
+        ({"select": [region(0, 100)]}, "no base of the regions is left for --report-on"),
+        ({"report": [region(0, 9, "chr3")]}, "no base of the regions is left for --report-on"),
+        ({"select": [region(0, 9)], "split": False}, "--no-split has one half"),
+    ],
+)
+def test_halves_that_cannot_be(named, message):
+    with pytest.raises(SaeTracksError, match=message):
+        halves_of([region(0, 100)], **named)
 
 
 def test_a_half_without_bases_is_refused():

@@ -35,16 +35,22 @@ def drawn_counts(concepts=30, features=25, seed=0, halves=("select", "report"), 
     """Counts that could be: small numbers, many ties."""
     rng = np.random.default_rng(seed)
     names = pd.DataFrame({"concept": [f"c{i:02}" for i in range(concepts)], "site_strand": ".", "tf": ""}, dtype=object)
-    counts = Counts.zeros(read_strands, halves, names, THRESHOLDS, np.arange(features) * 3)
+    counts = Counts.zeros(read_strands, halves, names, THRESHOLDS, [f"f{i * 3}" for i in range(features)])
     counts.tp[...] = rng.integers(0, 4, counts.tp.shape) * (rng.random(counts.tp.shape) < 0.4)
     counts.active[...] = counts.tp.max(axis=2) + rng.integers(0, 3, counts.active.shape)
     counts.labelled[...] = counts.tp.sum(axis=3).max(axis=3) + rng.integers(0, 3, counts.labelled.shape)
     counts.instances[...] = rng.integers(0, 9, counts.instances.shape)
+    counts.hits[...] = np.minimum(counts.tp, rng.integers(0, 3, counts.tp.shape))
+    counts.hits[counts.instances == 0] = 0
+    counts.bases[...] = 2 * counts.labelled.max(axis=2)
     return counts
 
 
 def naive_scores(counts: Counts) -> dict:
-    """{(concept, feature, read strand): (rows, one a threshold, and the best select F1)}, one pair at a time."""
+    """{(concept, feature, read strand): (rows, one a threshold, and the best select F1)}, one pair at a time.
+
+    A row has by half TP, FP, FN and F1, and of the report half instances, instances hit and bases.
+    """
     found = {}
     for s, strand in enumerate(counts.read_strands):
         for c, concept in enumerate(counts.concepts["concept"]):
@@ -57,9 +63,11 @@ def naive_scores(counts: Counts) -> dict:
                         fp = sum(int(counts.active[s, h, b, k]) for b in range(t, len(counts.thresholds))) - tp
                         fn = int(counts.labelled[s, h, c]) - tp
                         row[half] = (tp, fp, fn, 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else float("nan"))
+                    hit = sum(int(counts.hits[s, -1, c, b, k]) for b in range(t, len(counts.thresholds)))
+                    row["instances"] = int(counts.instances[s, -1, c]), hit, int(counts.bases[s, -1])
                     rows.append(row)
                 best = max(0 if np.isnan(row["select"][3]) else row["select"][3] for row in rows)
-                found[concept, f"f{feature}", strand] = rows, best
+                found[concept, str(feature), strand] = rows, best
     return found
 
 
@@ -71,6 +79,21 @@ def expected_pairs(found: dict) -> set:
             mine = [pair for pair in found if (pair[axis], pair[2]) == key and found[pair][1] > 0]
             kept |= set(sorted(mine, key=lambda pair: -found[pair][1])[:10])
     return kept
+
+
+def check_domains(row, instances, hit, bases):
+    """Columns that tell of instances, and enrichment, from the definitions."""
+    assert (row.instances, row.instances_hit) == (instances, hit)
+    recall = hit / instances if instances else np.nan
+    assert row.domain_recall == pytest.approx(recall, nan_ok=True)
+    if instances and not hit:
+        assert row.domain_f1 == 0
+    else:
+        total = row.precision + recall
+        assert row.domain_f1 == pytest.approx(2 * row.precision * recall / total if total else np.nan, nan_ok=True)
+    labelled = row.tp + row.fn
+    expected = row.precision / (labelled / bases) if labelled else np.nan
+    assert row.enrichment == pytest.approx(expected, nan_ok=True)
 
 
 @pytest.mark.parametrize("halves", [("select", "report"), ("all",)])
@@ -89,6 +112,7 @@ def test_scores_equal_one_pair_at_a_time(halves, shape):
             ratios = [f1, tp / (tp + fp) if tp + fp else np.nan, tp / (tp + fn) if tp + fn else np.nan]
             assert [row.f1, row.precision, row.recall] == pytest.approx(ratios, nan_ok=True)
             assert row.select_f1 == pytest.approx(truth["select"][3], nan_ok=True)
+            check_domains(row, *truth["instances"])
         chosen = rows["select_f1"][rows["chosen"]]
         assert len(chosen) == 1
         assert chosen.iloc[0] == best
@@ -101,7 +125,7 @@ def test_all_pairs_are_those_with_a_true_positive():
     table = scores(counts, all_pairs=True)
     kept = set(table[["concept", "feature", "read_strand"]].itertuples(index=False, name=None))
     expected = {
-        (concept, f"f{feature}", strand)
+        (concept, str(feature), strand)
         for s, strand in enumerate(counts.read_strands)
         for c, concept in enumerate(counts.concepts["concept"])
         for k, feature in enumerate(counts.features)
@@ -138,8 +162,21 @@ def test_the_files_hold_the_tables(tmp_path, monkeypatch, all_pairs):
     pd.testing.assert_frame_equal(read_table(tmp_path / "metrics.parquet"), whole, check_dtype=False)
     pd.testing.assert_frame_equal(best, best_features(whole))
     pd.testing.assert_frame_equal(read_table(tmp_path / "metrics.tsv"), best, check_dtype=False, atol=1e-5)
-    assert (load_counts(tmp_path / "counts.npz").tp == counts.tp).all()
+    stored = load_counts(tmp_path / "counts.npz")
+    assert (stored.tp == counts.tp).all() and (stored.hits == counts.hits).all()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["counts.npz", "metrics.parquet", "metrics.tsv"]
+
+
+def test_where_instances_were_not_followed_their_scores_are_empty(tmp_path):
+    counts = drawn_counts()
+    followed = scores(counts)
+    counts.hits = None
+    write_tables(counts, tmp_path)
+    table = read_table(tmp_path / "metrics.parquet")
+    empty = ["instances_hit", "domain_recall", "domain_f1"]
+    assert table[empty].isna().all(axis=None)
+    others = [name for name in followed if name not in empty]
+    pd.testing.assert_frame_equal(table[others], followed[others], check_dtype=False)
 
 
 def test_tables_of_nothing_have_their_columns(tmp_path):

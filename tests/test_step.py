@@ -20,6 +20,7 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 D, F, N = 24, 700, 2 * ROWS + 37  # neither features nor rows fill their tiles
 SETTINGS = TrainSettings(l1=0.7, l0_coefficient=0.3, bandwidth=0.4, k=6, batch_size=N)
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
+AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"}
 STEPS = {"plain": PlainStep, "tiled": TiledStep}
 
 
@@ -313,7 +314,7 @@ def test_a_processor_without_wide_vectors():
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__, "-k", selected]
     done = subprocess.run(
         command,
-        env={"NUMBA_CPU_NAME": "haswell", "NUMBA_CACHE_DIR": "", "PATH": "/usr/bin:/bin"} | _path(),
+        env={**AVX2, "NUMBA_CACHE_DIR": "", "PATH": "/usr/bin:/bin"} | _path(),
         capture_output=True,
         text=True,
         check=False,

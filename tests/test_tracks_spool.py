@@ -1,5 +1,6 @@
 """The spool gives back what went in, whatever the cuts of the stream and the size of its buffers."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from track_oracle import FEATURES, activations, any_readable, genomes, recut, re
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock
 from sae_tracks.regions import GenomicRegion
+from sae_tracks.tracks.intervals import NO_INTERVALS, active_intervals
 from sae_tracks.tracks.runs import NO_RUNS, GenomeLine, make_runs
 from sae_tracks.tracks.spool import TrackSpool
+from sae_tracks.tracks.stored import StoredRuns
 
 
 def block(start, values, contig="a", strand="+", feature=3):
@@ -30,12 +33,26 @@ def block(start, values, contig="a", strand="+", feature=3):
     )
 
 
-def runs_of(blocks, lengths=None, held=10, chunk=2, kind="value_runs", strand="+", cutoffs=None):
-    with TrackSpool(lengths or {"a": 100, "b": 100}, cutoffs=cutoffs, held=held) as spool:
+@contextmanager
+def stored(blocks, lengths, features=(3,), **how):
+    """What a spool gives back of a stream of blocks."""
+    with TrackSpool(lengths, features, **how) as spool:
         for each in blocks:
             spool.add(each)
-        chunks = list(getattr(spool, kind)(3, strand, chunk))
-    return np.concatenate((NO_RUNS, *chunks)).tolist()
+        spool.seal()
+        with StoredRuns([spool.folder]) as runs:
+            yield runs
+
+
+def runs_of(blocks, lengths=None, held=10, chunk=2, strand="+", **how):
+    with stored(blocks, lengths or {"a": 100, "b": 100}, held=held, **how) as runs:
+        return np.concatenate((NO_RUNS, *runs.value_runs(3, strand, chunk))).tolist()
+
+
+def active_of(blocks, lengths=None, gap=0, held=10, chunk=2, cutoffs=None):
+    with stored(blocks, lengths or {"a": 100, "b": 100}, held=held, cutoffs=cutoffs) as runs:
+        chunks = active_intervals(runs.stored_runs(3, "+", chunk), gap, runs.line.offsets)
+        return np.concatenate((NO_INTERVALS, *chunks)).tolist()
 
 
 def test_value_runs_join_over_blocks_and_end_at_gaps_contigs_and_unreadable_bases():
@@ -53,15 +70,25 @@ def test_runs_at_the_touching_ends_of_two_contigs_stay_apart():
     ]
 
 
-def test_active_runs_are_strictly_above_the_cutoff_and_carry_their_maximum():
+@pytest.mark.parametrize("held, chunk", [(1, 1), (2, 2), (10, 10)])
+def test_active_intervals_are_strictly_above_the_cutoff_and_carry_their_maximum_and_its_first_base(held, chunk):
     cutoffs = np.full(8, 0.5, np.float32)
-    found = runs_of([block(0, [0.5, 1, 3]), block(3, [2, 0.25, 1])], kind="active_runs", cutoffs=cutoffs)
-    assert found == [(1, 4, 3), (5, 6, 1)]
+    blocks = [block(0, [0.5, 1, 3]), block(3, [3, 2, 0.25, 1])]
+    assert active_of(blocks, held=held, chunk=chunk, cutoffs=cutoffs) == [(1, 5, 3, 2), (6, 7, 1, 6)]
+
+
+@pytest.mark.parametrize("gap, expected", [(0, 3), (1, 3), (2, 2), (3, 1), (50, 1)])
+def test_intervals_closer_than_the_gap_are_joined_but_not_over_contigs(gap, expected):
+    ones = [block(0, [1, 0, 2, 0, 0, 1], contig="a"), block(0, [7], contig="b")]
+    found = active_of(ones, {"a": 6, "b": 9}, gap=gap)
+    assert len(found) == expected + 1
+    assert found[-1] == (7, 8, 7, 7)
+    assert gap < 3 or found[0] == (0, 6, 2, 2)
 
 
 def test_a_feature_that_never_fires_is_zero_on_every_readable_base():
     assert runs_of([block(5, [0, 0, 0])]) == [(5, 8, 0)]
-    assert runs_of([block(5, [0, 0, 0])], kind="active_runs") == []
+    assert active_of([block(5, [0, 0, 0])]) == []
 
 
 def test_nothing_readable_has_no_runs():
@@ -86,19 +113,25 @@ def test_runs_tile_the_activations_whatever_the_cuts_and_buffers(records, drawn,
     assume(any_readable(records, regions))
     with toy_source(records, regions, ["+", "-"]) as (source, _):
         truth, lengths = activations(source), source.genome.lengths
-        with TrackSpool(lengths) as whole, TrackSpool(lengths, held=held) as cut:
-            for each in source.blocks(FEATURES):
-                whole.add(each)
-            for each in recut(source.blocks(FEATURES), pieces):
-                cut.add(each)
+        with (
+            stored(source.blocks(FEATURES), lengths, FEATURES) as whole,
+            stored(recut(source.blocks(FEATURES), pieces), lengths, FEATURES, held=held) as cut,
+        ):
             for (feature, strand), expected in truth.items():
                 runs = np.concatenate((NO_RUNS, *whole.value_runs(feature, strand)))
                 assert runs.tolist() == np.concatenate((NO_RUNS, *cut.value_runs(feature, strand, chunk))).tolist()
-                assert len(runs) <= whole.most_value_runs(feature, strand)
-                active = np.concatenate((NO_RUNS, *cut.active_runs(feature, strand, chunk)))
                 check_painted(dict(whole.line.split(runs)), expected)
-                found = {contig: part.tolist() for contig, part in whole.line.split(active)}
+                check_sums(cut.bases(feature, strand), expected)
+                active = active_intervals(cut.stored_runs(feature, strand, chunk), 0, cut.line.offsets)
+                active = np.concatenate((NO_INTERVALS, *active))
+                found = {contig: part[["start", "end", "value"]].tolist() for contig, part in cut.line.split(active)}
                 assert found == {name: walk(values, 0) for name, values in expected.items() if walk(values, 0)}
+
+
+def check_sums(found, expected):
+    values = np.concatenate(list(expected.values()))
+    values = values[~np.isnan(values)]
+    assert found == (len(values), (values > 0).sum(), pytest.approx(values.sum()))
 
 
 def check_painted(runs, expected):
@@ -129,10 +162,8 @@ def test_many_features_need_few_file_handles():
     )
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 4, hard))
     try:
-        with TrackSpool({"a": 10}, held=1) as spool:
-            spool.add(dense)
-            spool.add(replace(dense, region=GenomicRegion("a", 1, 2)))
-            streams = [spool.active_runs(feature, "+", 1) for feature in range(500)]
-            assert [len(next(stream)) for stream in streams] == [1] * 500
+        with stored([dense, replace(dense, region=GenomicRegion("a", 1, 2))], {"a": 10}, range(500), held=1) as runs:
+            streams = [runs.stored_runs(feature, "+", 1) for feature in range(500)]
+            assert [next(stream).tolist() for stream in streams] == [[(0, 2, 1)]] * 500
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

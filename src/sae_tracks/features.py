@@ -6,8 +6,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numba import njit
 from numpy.typing import NDArray
 
+from sae_tracks.lm.kernels import HOW
 from sae_tracks.reading import Reading
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae.model import SAE
@@ -15,6 +17,7 @@ from sae_tracks.windows import ReadStrand
 
 ROWS = 1024  # bases encoded at once
 COLUMNS = 512  # features encoded at once: the tile and its weights stay in the second-level cache
+LANES = 8  # marks that are looked at together
 MOST_NONZEROS = 1 << 23  # a denser block is split
 
 
@@ -84,21 +87,23 @@ class TiledEncoder:
     """The encoder of an SAE, tile by tile; see `stream_features`."""
 
     def __init__(self, sae: SAE, features: Sequence[int] | None = None) -> None:
-        self.ids = sae.check_features(range(sae.d_sae) if features is None else features)
-        self.k, self.cutoff = sae.k, 0 if sae.threshold is None else sae.threshold[self.ids]
+        ids = sae.check_features(range(sae.d_sae) if features is None else features)
+        self.k = sae.k
         weight, bias = sae.folded_encoder()
-        encoded = self.ids if sae.k is None else torch.arange(sae.d_sae)  # which k are largest all features decide
+        encoded = ids if sae.k is None else torch.arange(sae.d_sae)  # which k are largest all features decide
         tiles = torch.unique(encoded // COLUMNS).tolist()
         columns = torch.cat([torch.arange(t * COLUMNS, min((t + 1) * COLUMNS, sae.d_sae)) for t in tiles])
         padding = -len(columns) % COLUMNS
         self.weight = torch.nn.functional.pad(weight[:, columns], (0, padding)).split(COLUMNS, dim=1)
         self.weight = [tile.contiguous() for tile in self.weight]
         self.bias = torch.nn.functional.pad(bias[columns], (0, padding)).split(COLUMNS)
-        self.wanted = torch.searchsorted(columns, self.ids)
-        self.all_wanted = len(self.wanted) == len(columns)
+        cutoff = torch.full((sae.d_sae,), torch.inf)
+        cutoff[ids] = 0 if sae.threshold is None else sae.threshold[ids]
+        cutoff = torch.nn.functional.pad(cutoff[columns], (0, padding), value=torch.inf)
+        self.sparse = Compaction(cutoff.numpy(), torch.nn.functional.pad(columns, (0, padding)).int().numpy())
         self.rows = torch.zeros(ROWS, sae.d_in)
         self.tile = torch.empty(ROWS, COLUMNS)
-        self.encoded = torch.empty(ROWS, len(columns) + padding)
+        self.encoded = torch.empty(ROWS if sae.k else 0, len(columns) + padding)
 
     @torch.inference_mode()
     def __call__(self, reading: Reading) -> Iterator[FeatureBlock]:
@@ -107,8 +112,7 @@ class TiledEncoder:
         edges = [0, *(np.flatnonzero(np.diff(place)) + 1).tolist(), len(place)]
         pending, first, nonzeros = [], 0, 0
         for start, end in zip(edges, edges[1:]):
-            at = torch.from_numpy(reading.context[start:end] % ROWS).long()
-            readable = torch.from_numpy(reading.readable[start:end])
+            at, readable = reading.context[start:end] % ROWS, reading.readable[start:end]
             counts, feature, value = self._encode(reading.activations[start:end], at, readable)
             if pending and nonzeros + len(feature) > MOST_NONZEROS:
                 yield _block(reading, first, start, pending)
@@ -117,20 +121,104 @@ class TiledEncoder:
             nonzeros += len(feature)
         yield _block(reading, first, edges[-1], pending)
 
-    def _encode(self, activations: torch.Tensor, at: torch.Tensor, readable: torch.Tensor):
+    def _encode(self, activations: torch.Tensor, at: NDArray[np.int32], readable: NDArray[np.bool_]):
         """Non-zeros of the rows of one tile, in forward order: counts a row, feature ids, values."""
         self.rows.zero_()
-        self.rows[at] = activations
+        self.rows[torch.from_numpy(at).long()] = activations
+        lowest = np.where(readable, np.float32(-np.inf), np.float32(np.inf))
         for i, (weight, bias) in enumerate(zip(self.weight, self.bias)):
             torch.addmm(bias, self.rows, weight, out=self.tile)
-            self.encoded[:, i * COLUMNS : (i + 1) * COLUMNS] = self.tile
-        encoded = self.encoded[at]
-        cutoff = self.cutoff if self.k is None else _cutoffs(encoded, self.k)
-        encoded = encoded[:, : len(self.wanted)] if self.all_wanted else encoded[:, self.wanted]
-        active = (encoded > cutoff) & readable[:, None]
-        row, column = active.nonzero(as_tuple=True)
-        counts = torch.bincount(row, minlength=len(at)).numpy()
-        return counts, self.ids[column].to(torch.int32).numpy(), encoded[row, column].numpy()
+            if self.k is None:
+                self.sparse.add(self.tile.numpy(), at, lowest)
+            else:
+                self.encoded[:, i * COLUMNS : (i + 1) * COLUMNS] = self.tile
+        if self.k is not None:
+            encoded = self.encoded[torch.from_numpy(at).long()]
+            lowest = np.maximum(lowest, _cutoffs(encoded, self.k)[:, 0].numpy())
+            self.sparse.add(encoded.numpy(), np.arange(len(at), dtype=np.int32), lowest)
+        return self.sparse.take()
+
+
+class Compaction:
+    """From dense values, which come as tiles of columns of the same rows, to their non-zeros row by row.
+
+    Parameters
+    ----------
+    cutoff : (columns,) float32
+        What a value must exceed; infinite for columns that are not wanted.
+    feature : (columns,) int32
+        Ids, ascending.
+    rows : int
+        The most rows at once.
+    """
+
+    def __init__(self, cutoff: NDArray[np.float32], feature: NDArray[np.int32], rows: int = ROWS) -> None:
+        self.cutoff, self.feature = cutoff, feature
+        self._kept = np.empty((rows * len(cutoff),), np.int32), np.empty((rows * len(cutoff),), np.float32)
+        self._counts: list[NDArray[np.int64]] = []  # kept of every row, a tile each
+        self._columns = self._used = 0
+
+    def add(self, values: NDArray[np.float32], at: NDArray[np.int32], lowest: NDArray[np.float32]) -> None:
+        """Take in the next tile.
+
+        Parameters
+        ----------
+        values : (m, width) float32
+            The next columns; the width is a multiple of 8.
+        at : (n,) int32
+            Which of the m rows are wanted, in their order in the result.
+        lowest : (n,) float32
+            What values of each must exceed too.
+        """
+        here = slice(self._columns, self._columns + values.shape[1])
+        counts = np.empty(len(at), np.int64)
+        kept = self._kept
+        self._used = _keep(values, at, lowest, self.cutoff[here], self.feature[here], *kept, self._used, counts)
+        self._counts.append(counts)
+        self._columns = here.stop
+
+    def take(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+        """Counts a row, features and values of all tiles; the next tile begins anew."""
+        counts, used = np.array(self._counts), self._used
+        self._counts, self._columns, self._used = [], 0, 0
+        feature, value = np.empty(used, np.int32), np.empty(used, np.float32)
+        _by_row(counts, *self._kept, feature, value)
+        return counts.sum(axis=0), feature, value
+
+
+@njit(**HOW)
+def _keep(values, at, lowest, cutoff, ids, features, kept, used, counts):
+    """Append what exceeds both its cut-offs, row by row; the numbers kept of every row, and how many there are now."""
+    width = values.shape[1]
+    marks = np.empty(width, np.uint8)
+    groups = marks.view(np.uint64)
+    for i in range(len(at)):
+        row, low, before = values[at[i]], lowest[i], used
+        for j in range(width):  # compared in vectors; then eight at a time are passed over where none is kept
+            marks[j] = row[j] > max(cutoff[j], low)
+        for g in range(len(groups)):
+            if groups[g]:
+                for j in range(LANES * g, LANES * (g + 1)):
+                    features[used], kept[used] = ids[j], row[j]
+                    used += marks[j]
+        counts[i] = used - before
+    return used
+
+
+@njit(**HOW)
+def _by_row(counts, features, kept, feature, value):
+    """Entries of one tile after the other, (tiles, n) counts, put together row by row."""
+    tiles, n = counts.shape
+    at = np.zeros(tiles, np.int64)
+    for t in range(1, tiles):
+        at[t] = at[t - 1] + counts[t - 1].sum()
+    put = 0
+    for i in range(n):
+        for t in range(tiles):
+            for j in range(at[t], at[t] + counts[t, i]):
+                feature[put], value[put] = features[j], kept[j]
+                put += 1
+            at[t] += counts[t, i]
 
 
 def _cutoffs(h: torch.Tensor, k: int) -> torch.Tensor:

@@ -27,6 +27,8 @@ STROKES = {"+": "-", "-": "--"}
 TICKS = (0, *(4**i for i in range(12)))  # contexts, in bases
 FORMATS = (".png", ".pdf", ".svg")
 MOST_BASES = 20_000  # more do not show on a page
+OFFSETS = "offsets.parquet"
+ANCHORS = {"start": "bases from the first base of the site", "end": "bases from the last base of the site"}
 
 
 def feature_values(blocks: Sequence[FeatureBlock], region: GenomicRegion, feature: int) -> NDArray[np.float32]:
@@ -127,6 +129,71 @@ def _bars(axes: Axes, labels: Sequence[str], rows: pd.DataFrame) -> None:
     axes.set_xticks(at, labels, rotation=45 if len(rows) > 4 else 0, ha="right" if len(rows) > 4 else "center")
     axes.set_ylim(0, 1.02)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def read_offsets(path: Path) -> pd.DataFrame:
+    """Read ``offsets.parquet`` of `metrics`.
+
+    Returns
+    -------
+    DataFrame
+        A row a (pair, anchor, offset): ``concept``, ``site_strand``, ``feature`` (``f357``), ``read_strand``,
+        ``anchor`` (start, end), ``offset`` (bases, in the orientation of the site), ``active_share``, ``sites``,
+        ``background`` (NaN: not known), ``reading`` (along, against, or "").
+    """
+    try:
+        table = pd.read_parquet(path)
+    except FileNotFoundError as error:
+        raise SaeTracksError(f"no file {path}: `sae-tracks metrics` writes it") from error
+    except (OSError, ValueError) as error:
+        raise SaeTracksError(f"cannot read {path} as profiles of offsets: {error}") from error
+    table = table.rename(columns={"active": "active_share", "n": "sites"})
+    needed = ("concept", "site_strand", "feature", "read_strand", "anchor", "offset", "active_share", "sites")
+    missing = [name for name in needed if name not in table]
+    if missing:
+        raise SaeTracksError(f"{path} holds no profiles of offsets: it has no column {missing[0]!r}")
+    feature = "f" + table["feature"].astype(str).str.removeprefix("f")
+    return table.reindex(columns=[*needed, "background", "reading"]).assign(
+        feature=feature, reading=table.get("reading", "")
+    )
+
+
+def plot_offsets(offsets: pd.DataFrame, concept: str, strand: str) -> Figure:
+    """How often a concept's feature is active at each distance from the start (A) and from the end (B) of its sites.
+
+    Parameters
+    ----------
+    offsets : DataFrame
+        From `read_offsets`.
+    concept, strand : str
+        Name of the annotation; site strand: +, - or ``.``.
+    """
+    rows = offsets[(offsets["concept"] == concept) & (offsets["site_strand"] == strand)]
+    if rows.empty:
+        known = sorted(offsets.loc[offsets["concept"] == concept, "site_strand"].unique())
+        there = (
+            f"it is there on strand {', '.join(known)}"
+            if known
+            else f"such as {', '.join(offsets['concept'].unique()[:3])}"
+        )
+        raise SaeTracksError(f"no profile of {concept} on strand {strand}: {there}")
+    figure = Figure(figsize=(9, 2.8), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for letter, axes, (anchor, label) in zip("AB", panels, ANCHORS.items()):
+        for (feature, read), of in rows[rows["anchor"] == anchor].groupby(["feature", "read_strand"], sort=False):
+            of = of.sort_values("offset")
+            name = f"f/{feature.removeprefix('f')} (read strand {read})"
+            axes.step(of["offset"], of["active_share"], where="mid", color=TRACK, linestyle=STROKES[read], label=name)
+            if np.isfinite(of["background"].iloc[0]):
+                axes.axhline(of["background"].iloc[0], color="black", linewidth=0.8, linestyle=":", label="all bases")
+        axes.axvline(0, color=UNREADABLE, zorder=0)
+        axes.set_xlabel(label)
+        axes.set_title(letter, loc="left", fontweight="bold")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("P(active)")
+    panels[0].set_ylim(bottom=0)
+    panels[1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return figure
 
 
 def plot_seams(table: pd.DataFrame) -> Figure:

@@ -21,6 +21,7 @@ CHUNK = 1 << 24  # bases fetched at once where a whole contig is walked
 OUTDATED = "it has changed since it was indexed; delete {0}.fai or run samtools faidx {0}"
 _COMPLEMENT = bytes.maketrans(b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv", b"TGCAANYRSWMKVHDBtgcaanyrswmkvhdb")
 _READABLE = np.isin(np.arange(256), np.frombuffer(b"ACGT", np.uint8))
+_LOWER = np.isin(np.arange(256), np.arange(ord("a"), ord("z") + 1))
 
 
 def reverse_complement(sequence: bytes) -> bytes:
@@ -57,9 +58,12 @@ class Genome:
         return self._letters(region).replace(b"U", b"T")
 
     def _letters(self, region: GenomicRegion) -> bytes:
+        return self._as_written(region).upper()
+
+    def _as_written(self, region: GenomicRegion) -> bytes:
         self.check(region)
         try:
-            letters = self._fasta.fetch(region.contig, region.start, region.end).encode("ascii").upper()
+            letters = self._fasta.fetch(region.contig, region.start, region.end).encode("ascii")
         except UnicodeError as error:
             raise SaeTracksError(f"{self.path.name} holds letters in {region} that are not ASCII") from error
         except (ValueError, OSError):
@@ -103,6 +107,11 @@ class Genome:
             self._stretches[contig] = [GenomicRegion(contig, start, end) for start, end in spans]
         return list(self._stretches[contig])
 
+    def soft_masked(self, contig: str) -> NDArray[np.int64]:
+        """(k, 2) int64: starts and ends of the maximal runs of lower-case letters, 0-based half-open, ascending."""
+        runs = _runs(_LOWER[np.frombuffer(self._as_written(part), np.uint8)] for part in self._parts(contig))
+        return np.array(runs, np.int64).reshape(-1, 2)
+
     def m5(self, contig: str) -> str:
         """MD5 of the upper-case sequence, SAM's ``M5`` tag: what identifies a contig whatever its name."""
         if contig not in self._m5:
@@ -117,23 +126,32 @@ class Genome:
         return {name: {"length": self.lengths[name], "M5": self.m5(name)} for name in contigs}
 
     def _chunks(self, contig: str) -> Iterator[bytes]:
+        return map(self._letters, self._parts(contig))
+
+    def _parts(self, contig: str) -> Iterator[GenomicRegion]:
         for start in range(0, self.lengths[contig], CHUNK):
-            yield self._letters(GenomicRegion(contig, start, min(start + CHUNK, self.lengths[contig])))
+            yield GenomicRegion(contig, start, min(start + CHUNK, self.lengths[contig]))
 
 
 def _long_runs(chunks: Iterable[bytes], letter: int, minimum: int) -> list[tuple[int, int]]:
     """Runs of one letter of at least `minimum` bases over chunks that follow one another."""
+    runs = _runs(np.frombuffer(chunk, np.uint8) == letter for chunk in chunks)
+    return [(start, end) for start, end in runs if end - start >= minimum]
+
+
+def _runs(chunks: Iterable[NDArray[np.bool_]]) -> list[list[int]]:
+    """Start and end of the maximal runs of True over chunks that follow one another."""
     runs: list[list[int]] = []
     offset = 0
     for chunk in chunks:
-        hit = np.concatenate(([False], np.frombuffer(chunk, np.uint8) == letter, [False]))
+        hit = np.concatenate(([False], chunk, [False]))
         for start, end in (np.flatnonzero(hit[1:] != hit[:-1]).reshape(-1, 2) + offset).tolist():
             if runs and runs[-1][1] == start:
                 runs[-1][1] = end
             else:
                 runs.append([start, end])
         offset += len(chunk)
-    return [(start, end) for start, end in runs if end - start >= minimum]
+    return runs
 
 
 def _open(path: Path) -> pysam.FastaFile:

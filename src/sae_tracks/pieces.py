@@ -5,14 +5,30 @@ than its load, which a team of threads with barriers does not manage.
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 Each = Callable[[Callable[[slice], None], int, int], None]
+
+
+class Scratch(threading.local):
+    """Memory of each thread, by name."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, NDArray] = {}
+
+    def __call__(self, name: str, make: Callable[..., NDArray], *size: Any) -> NDArray:
+        """This thread's, made when first asked for."""
+        if name not in self._made:
+            self._made[name] = make(*size)
+        return self._made[name]
 
 
 @contextmanager

@@ -62,6 +62,8 @@ def parse_region(text: str, lengths: Mapping[str, int]) -> GenomicRegion:
     if not colon:
         contig, span = text, "1-"
     if contig not in lengths:
+        if (colons := re.fullmatch(r"(.+):([\d,]+):([\d,]+)", text)) and colons[1] in lengths:
+            raise SaeTracksError(f"region {text!r} has deepTools' colons: write {colons[1]}:{colons[2]}-{colons[3]}")
         raise unknown_contig(contig, lengths, "the genome")
     match = re.fullmatch(r"(\d+)(?:-(\d*))?", span.replace(",", "").replace(" ", ""))
     if not match:
@@ -78,10 +80,17 @@ def parse_region(text: str, lengths: Mapping[str, int]) -> GenomicRegion:
 def unknown_contig(contig: str, known: Iterable[str], where: str) -> SaeTracksError:
     """The error for a contig that is not there, with the name that was probably meant."""
     known = list(known)
-    bare = contig.lower().removeprefix("chr")
-    near = [name for name in known if name.lower().removeprefix("chr") == bare]
+    near = [name for name in known if _bare(name) == _bare(contig)]
     hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known[:5])}{' ...' if len(known) > 5 else ''}"
     return SaeTracksError(f"no contig {contig!r} in {where}: {hint}")
+
+
+def _bare(name: str) -> str:
+    """A contig's name without what differs between UCSC, Ensembl and, of human chromosomes, RefSeq."""
+    name = name.lower().removeprefix("chr")
+    if accession := re.fullmatch(r"nc_0000(\d\d)\.\d+", name):
+        name = {"23": "x", "24": "y"}.get(accession[1], accession[1].lstrip("0"))
+    return {"mt": "m", "nc_012920.1": "m"}.get(name, name)
 
 
 def merge_regions(regions: Iterable[GenomicRegion], order: Iterable[str]) -> list[GenomicRegion]:

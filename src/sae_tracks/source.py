@@ -1,6 +1,6 @@
 """What every verb that reads a genome through a model and an SAE sets up in the same way."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sae_tracks.errors import SaeTracksError
@@ -8,7 +8,7 @@ from sae_tracks.features import FeatureBlock, stream_features
 from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, describe, load_lm
 from sae_tracks.progress import track
-from sae_tracks.reading import read_windows
+from sae_tracks.reading import Reading, read_windows
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import SAE
 from sae_tracks.sae.directory import check_match
@@ -53,12 +53,19 @@ class Source:
         check_min_context(self.layout, self.min_context)
         self.regions = self.genome.merged(self.regions)
 
-    def blocks(self, features: Iterable[int] | None = None) -> Iterator[FeatureBlock]:
-        """The stream of feature blocks, one read strand after the other, with a progress bar over windows."""
+    def blocks(
+        self, features: Iterable[int] | None = None, look: Callable[[Reading], None] | None = None
+    ) -> Iterator[FeatureBlock]:
+        """The stream of feature blocks, one read strand after the other, with a progress bar over windows.
+
+        `look` is shown every reading before its blocks come.
+        """
         wanted = None if features is None else list(features)
         for strand in self.read_strands:
             windows = self.windows(strand)
             readings = read_windows(self.lm, self.genome, windows, self.black_list, self.min_context)
+            if look is not None:
+                readings = _shown(readings, look)
             watched = track(readings, f"reading {strand}", len(windows))
             yield from stream_features(watched, self.sae, features=wanted)
 
@@ -84,6 +91,12 @@ class Source:
             "min_context": self.min_context,
             "low_context": sum(self.layout.low_context(self.windows(strand)) for strand in self.read_strands),
         }
+
+
+def _shown(readings: Iterable[Reading], look: Callable[[Reading], None]) -> Iterator[Reading]:
+    for reading in readings:
+        look(reading)
+        yield reading
 
 
 def sae_language_model(sae: SAE, model: str | None, device: str = "auto", trust_remote_code: bool = False) -> GeneLM:

@@ -1,116 +1,127 @@
-"""BED and its relatives as columns of text, and the line of the file that each row stood on."""
+"""BED and its relatives: peaks, JASPAR's motif sites, UCSC's tables."""
 
-import gzip
 import re
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
+import pandas as pd
 import pyarrow.compute as pc
-from numpy.typing import NDArray
-from pyarrow import csv
 
-from sae_tracks.errors import SaeTracksError
+from sae_tracks.annotations.alias import Contigs
+from sae_tracks.annotations.sites import STRANDS, constant, intervals, relabelled, strands
+from sae_tracks.annotations.text import Rows
 
-_NOT_A_ROW = re.compile(rb"\n(?:#[^\n]*|(?:track|browser)(?:[ \t][^\n]*)?|[ \t]*)(?=\n|\Z)")
+_MATRIX_ID = re.compile(r"(?:MA|UN)\d{4}\.\d+")
+_FIELDS = {
+    "contig": ("chrom", "chr", "chromosome", "genoname"),
+    "start": ("chromstart", "start", "start (1-based)", "genostart"),
+    "end": ("chromend", "end", "genoend"),
+    "name": ("name",),
+    "score": ("score",),
+    "strand": ("strand",),
+    "tf": ("tfname",),
+}
+_KNOWN = {word for words in _FIELDS.values() for word in words} | {
+    *("thickstart", "thickend", "itemrgb", "reserved", "blockcount", "blocksizes", "chromstarts", "blockstarts"),
+    *("signalvalue", "pvalue", "qvalue", "peak"),
+}
 
 
-@dataclass(frozen=True, slots=True)
-class BedText:
-    """The rows of a BED file, not yet interpreted.
+class Layout(NamedTuple):
+    """Which column holds what, counted from 0; None where the file has no such column."""
 
-    Attributes
+    contig: int = 0
+    start: int = 1
+    end: int = 2
+    name: int | None = None
+    score: int | None = None
+    strand: int | None = None
+    tf: int | None = None
+    one_based: bool = False
+
+
+def layout_of(first: Sequence[str], names: Sequence[str] = (), suffix: str = "") -> Layout:
+    """The layout of a BED file or a relative.
+
+    Names of columns are believed if there are as many as columns, and the one after contig, start and end, if they come
+    first, is not a name of the user's own. Else the first row tells: BED3 to BED12, with UCSC's
+    ``bin`` in front or not; narrowPeak and broadPeak; UCSC's JASPAR tracks (BED6, from 2022 on with the TF's name as a
+    seventh column); JASPAR's TSV of a motif (contig, start, end, TF, relative score x 1000, -log10(p) x 100, strand).
+
+    Parameters
     ----------
-    path : Path
-        Where it was read.
-    lines : bytes
-        The whole text, each line preceded (not followed) by a newline.
-    columns : list of pyarrow.ChunkedArray
-        Text columns, all of one length: the rows without comments, ``track`` and ``browser`` lines and blank lines.
+    first : sequence of str
+        Fields of the first row.
+    names : sequence of str
+        Names of the columns in lower case, where the file has them.
+    suffix : str
+        Of the file's name, such as ``.broadPeak``; it tells only where a peak's values could be a BED's.
     """
-
-    path: Path
-    lines: bytes
-    columns: list[pa.ChunkedArray]
-
-    def first(self) -> list[str]:
-        """The fields of the first row."""
-        return [column[0].as_py() for column in self.columns]
-
-    def refuse(self, row: int, reason: str) -> SaeTracksError:
-        """The error for a row, with its line number counted from 1."""
-        return _bad_line(self.path, _row_lines(self.lines)[row][0], reason)
-
-    def refuse_any(self, bad: NDArray[np.bool_] | pa.ChunkedArray, reason: Callable[[int], str]) -> None:
-        """Raise for the first row that is bad, if one is; `reason` is given its index."""
-        bad = np.asarray(bad, bool)
-        if bad.any():
-            row = int(bad.argmax())
-            raise self.refuse(row, reason(row))
-
-    def whole_numbers(self, column: int, name: str) -> NDArray[np.int64]:
-        """(n,) int64: a column of integers, 0 or more; anything else is an error with its line number."""
-        text = self.columns[column]
-        wrong = pc.invert(pc.match_substring_regex(text, r"^[0-9]{1,18}$"))
-        self.refuse_any(wrong, lambda row: f"{name} {text[row].as_py()!r} is not a whole number, 0 or more")
-        return pc.cast(text, pa.int64()).to_numpy()
+    one_based = any("1-based" in name for name in names)
+    if len(names) == len(first) and not _is_motif_table(first) and not _is_own(names):
+        where = {field: next((names.index(w) for w in words if w in names), None) for field, words in _FIELDS.items()}
+        if "signalvalue" in names:  # a peak's name is its own
+            where["name"] = None
+        return Layout(**{field: column for field, column in where.items() if column is not None}, one_based=one_based)
+    skip = int(_has_bin(first))
+    first = first[skip:]
+    named, scored, stranded = (column if column < len(first) else None for column in (3, 4, 5))
+    tf = 6 if len(first) == 7 and not first[6].isdecimal() else None
+    if _is_motif_table(first):
+        named, scored, stranded, tf = 3, 5, 6, 3
+    elif _is_peak(first, suffix):
+        named = None
+    shifted = [None if column is None else column + skip for column in (0, 1, 2, named, scored, stranded, tf)]
+    return Layout(*shifted, one_based=one_based)
 
 
-def read_text(path: Path) -> BedText:
-    """Read a tab-separated file of three columns or more, plain, gzip or bgzip; LF or CRLF ends a line.
-
-    Raises
-    ------
-    SaeTracksError
-        The file is missing, truncated, not text, without rows, or has a row with another number of columns.
-    """
-    lines = b"\n" + _decompressed(Path(path)).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    rows = _NOT_A_ROW.sub(b"", lines)[1:]
-    if not rows:
-        raise SaeTracksError(f"{path} has no row: it is empty or holds only comments")
-    width = rows.split(b"\n", 1)[0].count(b"\t") + 1
-    if width < 3:
-        number = _row_lines(lines)[0][0]
-        raise _bad_line(path, number, f"{width} column{'s' * (width > 1)}; BED has 3 or more, separated by tabs")
-    try:
-        table = csv.read_csv(
-            pa.BufferReader(rows),
-            read_options=csv.ReadOptions(column_names=[str(i) for i in range(width)]),
-            parse_options=csv.ParseOptions(delimiter="\t", quote_char=False),
-            convert_options=csv.ConvertOptions(column_types={str(i): pa.string() for i in range(width)}),
-        )
-    except pa.ArrowInvalid as error:
-        raise _ragged(Path(path), lines, width) from error
-    return BedText(Path(path), lines, table.columns)
+def bed_sites(rows: Rows, contigs: Contigs) -> pd.DataFrame:
+    """The sites of a BED file or a relative, in the order of the file."""
+    layout = layout_of(rows.text.first(), rows.text.names, rows.text.plain.suffix)
+    columns = layout.contig, layout.start, layout.end
+    sites = intervals(rows, columns, contigs, one_based=layout.one_based)
+    return sites.assign(
+        Name=_names(rows, layout),
+        Score=np.nan if layout.score is None else rows.numbers(layout.score),
+        Strand=constant(".", len(rows)) if layout.strand is None else strands(rows, layout.strand),
+        TF=constant("", len(rows)) if layout.tf is None else rows.categories(layout.tf),
+    )
 
 
-def _decompressed(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    except FileNotFoundError as error:
-        raise SaeTracksError(f"no file {path}") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise SaeTracksError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+def _names(rows: Rows, layout: Layout) -> pd.Categorical:
+    """The concept of every row; the file's name where the rows have none, or a matrix ID in it."""
+    stem = rows.text.plain.stem
+    matrix = _MATRIX_ID.match(stem) if layout.name == layout.tf else None
+    column = layout.name
+    if column is None or matrix:
+        return constant(matrix[0] if matrix else stem, len(rows))
+    rows.refuse_any(pc.equal(rows.columns[column], ""), lambda row: f"the name (column {column + 1}) is empty")
+    names = rows.categories(column)
+    return relabelled(names.codes, [stem if name == "." else name for name in names.categories])
 
 
-def _row_lines(lines: bytes) -> list[tuple[int, bytes]]:
-    """Line number and text of every row."""
-    numbered = enumerate(lines.split(b"\n")[1:], 1)
-    return [(number, line) for number, line in numbered if not _NOT_A_ROW.fullmatch(b"\n" + line)]
+def _is_own(names: Sequence[str]) -> bool:
+    """Whether what follows contig, start and end has a name that no table of UCSC has, such as ``gene``."""
+    names = names[names[0] == "bin" :]
+    return (
+        names[0] in _FIELDS["contig"] and names[1] in _FIELDS["start"] and names[3:4] != [] and names[3] not in _KNOWN
+    )
 
 
-def _ragged(path: Path, lines: bytes, width: int) -> SaeTracksError:
-    """The error for the first row that is not text of `width` columns."""
-    for number, line in _row_lines(lines):
-        columns = line.count(b"\t") + 1
-        if columns != width:
-            return _bad_line(path, number, f"{columns} column{'s' * (columns > 1)}; the first row has {width}")
-    return SaeTracksError(f"{path} is not a text file in UTF-8")
+def _has_bin(first: Sequence[str]) -> bool:
+    """Whether UCSC's ``bin`` stands before the contig: a number, a name, two numbers."""
+    return len(first) > 3 and [bool(re.fullmatch("[0-9]+", field)) for field in first[:4]] == [True, False, True, True]
 
 
-def _bad_line(path: Path, number: int, reason: str) -> SaeTracksError:
-    return SaeTracksError(f"{Path(path).name}, line {number:,}: {reason}")
+def _is_motif_table(first: Sequence[str]) -> bool:
+    return len(first) == 7 and first[5] not in STRANDS and first[6] in STRANDS
+
+
+def _is_peak(first: Sequence[str], suffix: str) -> bool:
+    """narrowPeak has ten columns, as no BED has; broadPeak nine, of which BED's 7 to 9 are no fractions."""
+    if suffix in (".narrowPeak", ".broadPeak"):
+        return True
+    values = first[6:]
+    numeric = all(re.fullmatch(r"-?[0-9.]+(?:[eE][-+]?[0-9]+)?", value) for value in values)
+    return numeric and (len(first) == 10 or (len(first) == 9 and any("." in v or v == "-1" for v in values)))

@@ -1,6 +1,7 @@
 """``sae-tracks export-bed``: the intervals in which features are active."""
 
 import logging
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -30,23 +31,42 @@ from sae_tracks.cli.options import (
     parse_features,
 )
 
+EPILOG = """With an index: sae-tracks export-bed sae/ hg38.fa -f 0-99 --format narrowpeak -o f0-99.narrowPeak.gz
+
+Example: sae-tracks export-bed sae/ hg38.fa -r chr14 -f 357 -t 0.15 -o f357.bed"""
 log = logging.getLogger(__name__)
+
+
+class Format(StrEnum):
+    """Of the file."""
+
+    bed6 = "bed6"
+    narrowpeak = "narrowpeak"
+    bedgraph = "bedgraph"
+    bigbed = "bigbed"
+
+
+FormatOption = Annotated[
+    Format,
+    typer.Option("--format", help="bed6; narrowpeak and bigbed have the largest activation and its place besides."),
+]
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
-    app.command("export-bed", epilog="Example: sae-tracks export-bed sae/ hg38.fa -r chr14 -f 357 -t 0.15 -o f357.bed")(
-        export_bed
-    )
+    app.command("export-bed", epilog=EPILOG)(export_bed)
 
 
 def export_bed(
     sae: SaePath,
     genome: GenomePath,
     features: FeaturesOption,
-    out: Annotated[str, typer.Option("--out", "-o", help="BED file; .bed.gz is bgzip, - is stdout.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="File; .gz is bgzip with its index, - is stdout.")],
     threshold: ThresholdOption = 0.15,
     scale: ScaleOption = Scale.max,
+    form: FormatOption = Format.bed6,
+    merge_gap: Annotated[int, typer.Option(min=0, help="Join intervals of a feature closer than this, in bases.")] = 0,
+    min_length: Annotated[int, typer.Option(min=1, help="Leave out shorter intervals, after joining.")] = 1,
     region: RegionOption = None,
     regions: RegionsOption = None,
     black_list: BlackListOption = None,
@@ -61,7 +81,7 @@ def export_bed(
     trust_remote_code: TrustRemoteCodeOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Intervals in which features are active, as sorted BED6: name f357, score 0 to 1000, strand the read strand."""
+    """Intervals in which features are active, sorted: name f357, score 0 to 1000, strand the read strand."""
     from sae_tracks.tracks import write_bed
     from sae_tracks.tracks.estimate import estimate
 
@@ -83,7 +103,8 @@ def export_bed(
         trust_remote_code=trust_remote_code,
     )
     if dry_run:
-        typer.echo(f"1 BED file, {out}: {estimate(source, ids)}")
+        typer.echo(f"1 file, {out}: {estimate(source, ids)}")
         return
-    count = write_bed(source, ids, out, threshold, scale)
+    how = {"form": form.value, "merge_gap": merge_gap, "min_length": min_length}
+    count = write_bed(source, ids, out, threshold, scale, **how)
     log.info("%d intervals of %d features in %s", count, len(set(ids)), "stdout" if out == "-" else out)

@@ -1,17 +1,19 @@
 """``sae-tracks export-bigwig``: features as bigWig."""
 
 import logging
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sae_tracks.cli.options import (
+    AllFeaturesOption,
     BlackListOption,
+    ChosenFeaturesOption,
     ContextOption,
     DeviceOption,
     DryRunOption,
-    FeaturesOption,
     GenomePath,
     MinContextOption,
     MismatchOption,
@@ -21,28 +23,49 @@ from sae_tracks.cli.options import (
     RegionOption,
     RegionsOption,
     SaePath,
+    Scale,
+    ScoresOption,
+    ShardOption,
     ThreadsOption,
+    TopOption,
     TrustRemoteCodeOption,
     WindowOption,
+    choose_features,
     open_source,
-    parse_features,
+    use_threads,
 )
 
+EPILOG = """The best matches: sae-tracks export-bigwig sae/ hg38.fa --top 50 --from scores/metrics.tsv -bs 10 -o tracks/
+
+Example: sae-tracks export-bigwig sae/ hg38.fa -r chr14 -f 357,12 -o tracks/"""
 log = logging.getLogger(__name__)
+
+
+class BinStat(StrEnum):
+    """What stands for the bases of a bin."""
+
+    max = "max"
+    mean = "mean"
+
+
+BinSizeOption = Annotated[int, typer.Option("--binSize", "-bs", min=1, help="Bases a bin; 1 is every base.")]
+BinStatOption = Annotated[BinStat, typer.Option(help="Of the readable bases of a bin.")]
+ValueScaleOption = Annotated[Scale, typer.Option(help="Activations (raw), or fractions of the feature's maximum.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
-    app.command("export-bigwig", epilog="Example: sae-tracks export-bigwig sae/ hg38.fa -r chr14 -f 357,12 -o tracks/")(
-        export_bigwig
-    )
+    app.command("export-bigwig", epilog=EPILOG)(export_bigwig)
 
 
 def export_bigwig(
     sae: SaePath,
     genome: GenomePath,
-    features: FeaturesOption,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bigWigs.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bigWigs; of the part with --shard.")],
+    features: ChosenFeaturesOption = None,
+    top: TopOption = None,
+    scores: ScoresOption = None,
+    everything: AllFeaturesOption = False,
     region: RegionOption = None,
     regions: RegionsOption = None,
     black_list: BlackListOption = None,
@@ -51,17 +74,23 @@ def export_bigwig(
     window_size: WindowOption = None,
     context: ContextOption = None,
     min_context: MinContextOption = 0,
+    bin_size: BinSizeOption = 1,
+    bin_stat: BinStatOption = BinStat.max,
+    scale: ValueScaleOption = Scale.raw,
+    shard: ShardOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     allow_mismatch: MismatchOption = False,
     trust_remote_code: TrustRemoteCodeOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Activations of features along the genome, one bigWig a feature and read strand."""
-    from sae_tracks.tracks import write_bigwigs
+    """Activations of features along the genome, one bigWig a feature and read strand. An interrupted run goes on."""
+    from sae_tracks.regions import parse_shard
+    from sae_tracks.tracks import Values, write_bigwigs, write_part
     from sae_tracks.tracks.estimate import estimate
 
-    ids = parse_features(features)
+    chosen = choose_features(features, top, scores, everything)
+    part, values = parse_shard(shard), Values(bin_size, bin_stat.value, scale.value)
     source = open_source(
         sae,
         genome,
@@ -78,9 +107,13 @@ def export_bigwig(
         allow_mismatch=allow_mismatch,
         trust_remote_code=trust_remote_code,
     )
+    ids = range(source.sae.d_sae) if chosen is None else chosen
     if dry_run:
         expected = estimate(source, ids)
         typer.echo(f"{expected.tracks:,} bigWigs in {out}: {expected}")
-        return
-    paths = write_bigwigs(source, ids, out)
-    log.info("%d bigWigs in %s", len(paths), out)
+    elif shard:
+        write_part(source, ids, out, part, values)
+        log.info("part %s in %s; sae-tracks merge-bigwig writes the bigWigs of all parts", shard, out)
+    else:
+        paths = write_bigwigs(source, ids, out, values, threads=use_threads(threads))
+        log.info("%d bigWigs in %s", len(paths), out)

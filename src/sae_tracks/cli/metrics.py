@@ -2,16 +2,28 @@
 
 import logging
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sae_tracks.cli.controlled import (
+    Asked,
+    Controls,
+    ControlsOption,
+    DecoysOption,
+    MotifsOption,
+    RepeatsOption,
+    SeedsOption,
+    TrainedOnOption,
+    holder,
+)
 from sae_tracks.cli.options import (
+    AliasOption,
     BlackListOption,
     ContextOption,
     DeviceOption,
     DryRunOption,
+    MaxCoverageOption,
     MinContextOption,
     MismatchOption,
     ModelOption,
@@ -21,37 +33,42 @@ from sae_tracks.cli.options import (
     RegionsOption,
     Scale,
     ScaleOption,
+    ShardOption,
     SomeFeaturesOption,
     ThreadsOption,
     TrustRemoteCodeOption,
     WindowOption,
     open_source,
     parse_black_list,
-    parse_features,
     parse_regions,
 )
+from sae_tracks.cli.scored import write_scores
+from sae_tracks.cli.streaming import score_stream, size_of
 from sae_tracks.errors import SaeTracksError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable
 
-    import pandas as pd
+    from sae_tracks.genome import Genome
+    from sae_tracks.metrics import Counts, Evaluation
+    from sae_tracks.regions import GenomicRegion
 
-    from sae_tracks.features import FeatureBlock
-    from sae_tracks.metrics import Counter, Counts, Evaluation
-    from sae_tracks.source import Source
+    Evaluate = Callable[[Genome, list[GenomicRegion] | None, list[GenomicRegion]], Evaluation]
 
-SHOWN = 15  # concepts on the screen
 EPILOG = "Example: sae-tracks metrics sae/ hg38.fa jaspar2024.chr14.bed.gz -r chr14 --min-score 500 -o scores/"
 log = logging.getLogger(__name__)
 
 Paths = Annotated[
     list[str],
-    typer.Argument(metavar="SAE GENOME ANNOTATION", help="SAE (left out with --bed), FASTA, and BED files."),
+    typer.Argument(metavar="SAE GENOME [ANNOTATION]", help="SAE (left out with --bed), FASTA, and annotations."),
+]
+AnnotationOption = Annotated[
+    list[str] | None,
+    typer.Option("--annotation", help="Annotation, like those behind the genome: GENOME --bed A --annotation B."),
 ]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder of metrics.parquet, metrics.tsv, counts.npz.")]
 BedOption = Annotated[
-    Path | None, typer.Option("--bed", help="Score intervals that export-bed wrote; no SAE and no model is read.")
+    Path | None, typer.Option("--bed", help="Score intervals, those of export-bed or any; no SAE and no model is read.")
 ]
 ThresholdsOption = Annotated[
     list[float] | None,
@@ -67,6 +84,14 @@ MinScoreOption = Annotated[
 NoSplitOption = Annotated[
     bool, typer.Option("--no-split", help="Choose and report on all bases, not on alternate blocks.")
 ]
+SelectOption = Annotated[
+    list[str] | None,
+    typer.Option("--select-on", metavar="REGION|BED", help="Choose on these contigs or regions; repeatable."),
+]
+ReportOption = Annotated[
+    list[str] | None,
+    typer.Option("--report-on", metavar="REGION|BED", help="Report on these; one of the two alone leaves the rest."),
+]
 AllPairsOption = Annotated[
     bool, typer.Option("--all-pairs", help="Every pair with a true positive, not the ten best of each.")
 ]
@@ -81,6 +106,7 @@ def metrics(
     paths: Paths,
     out: OutOption,
     bed: BedOption = None,
+    annotation: AnnotationOption = None,
     region: RegionOption = None,
     regions: RegionsOption = None,
     black_list: BlackListOption = None,
@@ -94,66 +120,115 @@ def metrics(
     scale: ScaleOption = Scale.max,
     min_instances: MinInstancesOption = 10,
     min_score: MinScoreOption = None,
+    max_coverage: MaxCoverageOption = None,
+    alias: AliasOption = None,
+    select_on: SelectOption = None,
+    report_on: ReportOption = None,
     no_split: NoSplitOption = False,
     all_pairs: AllPairsOption = False,
+    controls: ControlsOption = Controls.standard,
+    motifs: MotifsOption = None,
+    decoys: DecoysOption = 5,
+    repeats: RepeatsOption = None,
+    seeds: SeedsOption = None,
+    trained_on: TrainedOnOption = None,
+    shard: ShardOption = None,
     device: DeviceOption = "auto",
     processors: ThreadsOption = None,
     allow_mismatch: MismatchOption = False,
     trust_remote_code: TrustRemoteCodeOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Precision, recall and F1 of features against annotations and A, C, G, T, base by base."""
-    from sae_tracks.files import write_provenance
-    from sae_tracks.genome import Genome
-    from sae_tracks.metrics import THRESHOLDS, annotation_checksums, evaluate_on, score_bed, write_tables
+    """Precision, recall and F1 of features against annotations and A, C, G, T, and whether a match is real."""
+    from sae_tracks.metrics import annotation_checksums, evaluate_on
 
-    sae, genome_path, annotations = _split(paths, bed)
+    sae, genome, annotations = _split(paths, annotation, bed)
     if out.exists() and not out.is_dir():
         raise SaeTracksError(f"cannot write {out}: it is a file; name a folder")
-    filters = {"min_score": min_score, "min_instances": min_instances, "split": not no_split}
+    filters = {"min_score": min_score, "min_instances": min_instances, "max_coverage": max_coverage, "alias": alias}
+    filters |= {"split": not no_split}
+    halves = {"select": select_on, "report": report_on}
+
+    def evaluate(fasta: "Genome", where: "list[GenomicRegion] | None", black: "list[GenomicRegion]") -> "Evaluation":
+        return evaluate_on(fasta, annotations, where, black_list=black, **_parsed(fasta, halves), **filters)
+
     if bed:
-        if (
-            model
-            or features
-            or window_size
-            or context is not None
-            or read_strand is not ReadStrands.forward
-            or min_context
-        ):
-            raise SaeTracksError("--bed reads no model: leave out -m, -f, --read-strand, --window-size and contexts")
-        genome, exported_at = Genome(genome_path), _only(threshold)
-        where, black = parse_regions(genome, region, regions), parse_black_list(genome, black_list)
-        evaluation = evaluate_on(genome, annotations, where, black_list=black, **filters)
-        if dry_run:
-            return typer.echo(_size(evaluation))
-        counts = score_bed(bed, evaluation, threshold=exported_at)
-        facts = _bed_facts(bed, evaluation) | {"thresholds": None if exported_at is None else [exported_at]}
+        alone = read_strand is ReadStrands.forward and context is None
+        if not alone or model or features or window_size or min_context or shard:
+            raise SaeTracksError("--bed reads no model: leave out -m, -f, --read-strand, --shard, windows and contexts")
+        hold = None
+        done = _score_bed(bed, genome, evaluate, region, regions, black_list, threshold, dry_run)
     else:
         source = open_source(
-            sae, genome_path, region=region, regions=regions, black_list=black_list, read_strand=read_strand,
-            model=model, window_size=window_size, context=context, min_context=min_context, device=device,
-            threads=processors,
+            sae, genome, region=region, regions=regions, black_list=black_list, read_strand=read_strand, model=model,
+            window_size=window_size, context=context, min_context=min_context, device=device, threads=processors,
             allow_mismatch=allow_mismatch, trust_remote_code=trust_remote_code,
         )  # fmt: skip
-        evaluation = evaluate_on(source.genome, annotations, source.regions, black_list=source.black_list, **filters)
-        counter, blocks = _stream(evaluation, source, features, threshold or THRESHOLDS, scale)
-        if dry_run:
-            return typer.echo(f"{_size(evaluation)}; {_cost(evaluation, counter, blocks)}")
-        counts = _count(counter, blocks)
-        facts = source.provenance() | {"scale": scale.value, "thresholds": counts.thresholds.tolist()}
-    best = write_tables(counts, out, all_pairs=all_pairs)
-    facts |= {"annotations": annotation_checksums(annotations), **filters}
-    write_provenance(out, **facts)
-    _show(best)
-    log.info("scores of %d concepts in %s", len(best), out)
+        asked = Asked(controls, motifs, decoys, repeats, seeds, trained_on, sae, alias, min_score)
+        hold = None if no_split or shard or dry_run else holder(source, asked, scale.value, out)
+        done = score_stream(source, evaluate, features, threshold, scale, shard, dry_run, hold)
+    if done:
+        counts, facts = done
+        named = {f"{half}_on": texts for half, texts in halves.items()}
+        facts |= {"annotations": annotation_checksums(annotations), **filters, **named}
+        _write_part(counts, out, facts, shard) if shard else write_scores(
+            counts, out, facts, all_pairs=all_pairs, hold=hold
+        )
 
 
-def _split(paths: list[str], bed: Path | None) -> tuple[str, Path, list[str]]:
+def _score_bed(
+    bed: Path,
+    genome: Path,
+    evaluate: "Evaluate",
+    region: list[str] | None,
+    regions: Path | None,
+    black_list: Path | None,
+    threshold: list[float] | None,
+    dry_run: bool,
+) -> "tuple[Counts, dict] | None":
+    """Counts of intervals, and the facts of their provenance; None where they are only estimated."""
+    from sae_tracks.genome import Genome
+    from sae_tracks.metrics import score_bed
+
+    fasta, exported_at = Genome(genome), _only(threshold)
+    evaluation = evaluate(fasta, parse_regions(fasta, region, regions), parse_black_list(fasta, black_list))
+    if dry_run:
+        return typer.echo(size_of(evaluation))
+    counts = score_bed(bed, evaluation, threshold=exported_at)
+    return counts, _bed_facts(bed, evaluation) | {"thresholds": None if exported_at is None else [exported_at]}
+
+
+def _write_part(counts: "Counts", out: Path, facts: dict, shard: str) -> None:
+    """The counts of a shard; their tables wait for the others."""
+    from sae_tracks.files import write_provenance
+    from sae_tracks.metrics import COUNTS
+
+    counts.save(out / COUNTS)
+    write_provenance(out, **facts, shard=shard)
+    log.info("counts of part %s in %s; sae-tracks merge-metrics adds all parts and scores them", shard, out)
+
+
+def _parsed(genome: "Genome", halves: dict[str, list[str] | None]) -> "dict[str, list[GenomicRegion]]":
+    """The regions of --select-on and --report-on, each a region's text or a BED file."""
+    from sae_tracks.annotations import read_regions
+
+    return {
+        half: [
+            region
+            for text in texts or []
+            for region in (read_regions(text, genome) if Path(text).is_file() else [genome.region(text)])
+        ]
+        for half, texts in halves.items()
+    }
+
+
+def _split(paths: list[str], named: list[str] | None, bed: Path | None) -> tuple[str, Path, list[str]]:
     """SAE, genome and annotations; with --bed the SAE is not there."""
     sae, *rest = ["", *paths] if bed else paths
-    if len(rest) < 2:
+    genome, *annotations = [*rest, *(named or [])] if rest else [""]
+    if not annotations:
         raise SaeTracksError(f"name {'' if bed else 'the SAE, '}the genome and at least one annotation, in this order")
-    return sae, Path(rest[0]), rest[1:]
+    return sae, Path(genome), annotations
 
 
 def _only(thresholds: list[float] | None) -> float | None:
@@ -174,58 +249,3 @@ def _bed_facts(bed: Path, evaluation: "Evaluation") -> dict:
         "genome": {"path": str(genome.path), "contigs": genome.identity(contigs)},
         "regions": [str(region) for region in evaluation.regions],
     }
-
-
-def _stream(
-    evaluation: "Evaluation", source: "Source", features: str | None, thresholds: "Iterable[float]", scale: Scale
-) -> "tuple[Counter, Iterator[FeatureBlock]]":
-    """The counter of the features asked for, and the blocks that it is to take in."""
-    from sae_tracks.metrics import Counter
-
-    ids = source.sae.check_features(parse_features(features)).tolist() if features else None
-    thresholds = sorted(set(thresholds))
-    cutoffs = [source.sae.cutoffs(threshold, scale.value) for threshold in thresholds]
-    counter = Counter(evaluation, thresholds, cutoffs, features=ids, read_strands=source.read_strands)
-    return counter, source.blocks(ids)
-
-
-def _count(counter: "Counter", blocks: "Iterator[FeatureBlock]") -> "Counts":
-    from sae_tracks.features import run
-
-    run(blocks, counter)
-    return counter.counts()
-
-
-def _size(evaluation: "Evaluation") -> str:
-    return f"{evaluation.bases:,} bases, {len(evaluation.labels.concepts):,} concepts"
-
-
-def _cost(evaluation: "Evaluation", counter: "Counter", blocks: "Iterator[FeatureBlock]") -> str:
-    """Memory of the counts, and the time that all bases take if they go as fast as the second window."""
-    counts = counter.counts()
-    next(blocks)  # lays out the windows and warms up
-    started = perf_counter()
-    block = next(blocks, None)
-    if block is None:
-        return f"{counts.tp.nbytes / 1e9:.2f} GB of counts; one window, seconds"
-    counter.add(block)
-    counter.counts()
-    seconds = (perf_counter() - started) * evaluation.bases * len(counts.read_strands) / len(block.region)
-    return f"{counts.tp.nbytes / 1e9:.2f} GB of counts; about {seconds / 60:,.1f} min"
-
-
-def _show(best: "pd.DataFrame") -> None:
-    """The head of the best features as a table on the screen."""
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    title = f"Best feature of {min(SHOWN, len(best))} of {len(best)} concepts, on the report half"
-    table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))  # fits a terminal of 80 columns
-    for name in ("concept", "TF", "site", "feature", "read", "cut", "instances", "precision", "recall", "F1"):
-        table.add_column(name, justify="left" if name in ("concept", "TF", "feature") else "right", no_wrap=True)
-    for row in best.head(SHOWN).itertuples():
-        scores = (f"{score:.3f}" for score in (row.precision, row.recall, row.f1))
-        names = (row.concept, row.tf, row.site_strand, row.feature, row.read_strand)
-        table.add_row(*names, f"{row.threshold:g}", f"{row.instances:,}", *scores)
-    Console().print(table)

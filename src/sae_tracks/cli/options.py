@@ -62,6 +62,20 @@ RegionsOption = Annotated[Path | None, typer.Option("--regions", help="BED file 
 BlackListOption = Annotated[
     Path | None, typer.Option("--blackListFileName", "-bl", "--blackList", help="BED file of regions to leave out.")
 ]
+AliasOption = Annotated[
+    str | None,
+    typer.Option(
+        "--alias",
+        metavar="ucsc|FILE",
+        help="Other names of contigs in annotations: ucsc (chr14, 14, NC_000014.9) or a file like chromAlias.txt.",
+    ),
+]
+MaxCoverageOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-coverage", min=0, max=1, help="Leave out concepts that cover a larger share of the regions' bases."
+    ),
+]
 ReadStrandsOption = Annotated[
     ReadStrands, typer.Option("--read-strand", help="+ reads the genome as given, - its reverse complement.")
 ]
@@ -76,6 +90,16 @@ MinContextOption = Annotated[
     int, typer.Option(min=0, help="Leave out bases with less context: near the ends of contigs and runs of N.")
 ]
 FeaturesOption = Annotated[str, typer.Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @file.")]
+ChosenFeaturesOption = Annotated[
+    str | None, typer.Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @file with one a line.")
+]
+TopOption = Annotated[
+    int | None, typer.Option("--top", min=1, help="The features of the N best matches by F1 of the table of --from.")
+]
+ScoresOption = Annotated[
+    Path | None, typer.Option("--from", metavar="TABLE", help="metrics.parquet or metrics.tsv, for --top.")
+]
+AllFeaturesOption = Annotated[bool, typer.Option("--all", help="Every feature of the SAE.")]
 SomeFeaturesOption = Annotated[
     str | None, typer.Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @file (default: all).")
 ]
@@ -107,6 +131,17 @@ def parse_features(text: str) -> list[int]:
     if not ids:
         raise SaeTracksError("no feature asked for: write ids as 357,12 or 0-9")
     return ids
+
+
+def choose_features(features: str | None, top: int | None, scores: Path | None, everything: bool) -> list[int] | None:
+    """The features of ``-f`` or of ``--top N --from TABLE``; None, all of them, with ``--all``."""
+    from sae_tracks.tracks.choose import top_features
+
+    if sum((features is not None, top is not None, everything)) != 1 or (top is None) != (scores is None):
+        raise SaeTracksError("name features with one of -f 357,12, --top 50 --from metrics.parquet, --all")
+    if features is not None:
+        return parse_features(features)
+    return top_features(scores, top) if scores is not None and top is not None else None
 
 
 def parse_regions(genome: "Genome", texts: list[str] | None, bed: Path | None) -> "list[GenomicRegion] | None":

@@ -1,6 +1,7 @@
-"""``sae-tracks plot``: the paper's figures."""
+"""``sae-tracks plot``: single figures, the paper's among them."""
 
 import logging
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -22,17 +23,31 @@ from sae_tracks.cli.options import (
 from sae_tracks.errors import SaeTracksError
 
 log = logging.getLogger(__name__)
+
+
+class SiteStrand(StrEnum):
+    """The strand that an annotation names."""
+
+    forward = "+"
+    reverse = "-"
+    none = "."
+
+
 FigurePath = Annotated[Path, typer.Option("--out", "-o", help="Figure to write: .png, .pdf or .svg.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the verb and its two figures."""
-    plots = typer.Typer(no_args_is_help=True, help="The paper's figures as PNG, PDF or SVG.")
+    """Register the verb and its figures."""
+    plots = typer.Typer(no_args_is_help=True, help="Single figures as PNG, PDF or SVG.")
     plots.command(
         "activation",
         epilog="Example: sae-tracks plot activation sae/ hg38.fa -r chr14:87049332-87049831 -f 357 -o a.png",
     )(activation)
     plots.command("scores", epilog="Example: sae-tracks plot scores metrics/metrics.tsv -o scores.pdf")(scores)
+    plots.command("logo", epilog="Example: sae-tracks plot logo MA0139.1 --motifs JASPAR2024.pfm -o ctcf.svg")(logo)
+    plots.command(
+        "offsets", epilog="Example: sae-tracks plot offsets scores/ --concept MA0139.1 --strand + -o lag.png"
+    )(offsets)
     app.add_typer(plots, name="plot")
 
 
@@ -81,3 +96,33 @@ def scores(
 
     save_figure(plot_scores(read_table(table), most), out)
     log.info("scores in %s", out)
+
+
+def logo(
+    matrix: Annotated[str, typer.Argument(metavar="MATRIX", help="Matrix ID, such as MA0139.1.")],
+    motifs: Annotated[Path, typer.Option("--motifs", help="File of matrices: JASPAR, PFM or MEME.")],
+    out: FigurePath,
+) -> None:
+    """The logo of a motif: letters as high as the bits that they carry."""
+    from sae_tracks.figures import save_figure
+    from sae_tracks.logos import plot_logo
+    from sae_tracks.motifs import read_motifs
+
+    known = {motif.matrix_id: motif for motif in read_motifs(motifs)}
+    if matrix not in known:
+        raise SaeTracksError(f"{motifs} has no matrix {matrix}: it has {len(known):,}, such as {next(iter(known))}")
+    save_figure(plot_logo(known[matrix]), out)
+    log.info("logo of %s in %s", matrix, out)
+
+
+def offsets(
+    folder: Annotated[Path, typer.Argument(metavar="SCORES", help="Folder that `sae-tracks metrics` wrote.")],
+    concept: Annotated[str, typer.Option(help="Name of the annotation, such as a matrix ID.")],
+    out: FigurePath,
+    strand: Annotated[SiteStrand, typer.Option(help="Strand of the sites.")] = SiteStrand.forward,
+) -> None:
+    """How often a concept's best feature is active at each distance from the start and the end of its sites."""
+    from sae_tracks.figures import OFFSETS, plot_offsets, read_offsets, save_figure
+
+    save_figure(plot_offsets(read_offsets(folder / OFFSETS), concept, strand.value), out)
+    log.info("profile of %s on strand %s in %s", concept, strand.value, out)

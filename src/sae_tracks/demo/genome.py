@@ -12,15 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sae_tracks.controls.alu import ALU
 from sae_tracks.files import atomic, bundled
 from sae_tracks.genome import reverse_complement
+from sae_tracks.motifs import read_motifs as read_matrices
 
-# the widely published 7SL-derived consensus, without its poly-A tail
-ALU = (
-    b"GGCCGGGCGCGGTGGCTCACGCCTGTAATCCCAGCACTTTGGGAGGCCGAGGCGGGCGGATCACCTGAGGTCAGGAGTTCGAGACCAGCCTGGCCAACATGGTGAAACC"
-    b"CCGTCTCTACTAAAAATACAAAAATTAGCCGGGCGTGGTGGCGCGCGCCTGTAATCCCAGCTACTCGGGAGGCTGAGGCAGGAGAATCGCTTGAACCCGGGAGGCGGAG"
-    b"GTTGCAGTGAGCCGAGATCGCGCCACTGCACTCCAGCCTGGGCGACAGAGCGAGACTCCGTCTC"
-)
 BASES = np.frombuffer(b"ACGT", np.uint8)
 ORDER = 5
 GAP = 250  # N at the start of the second contig, so that the demo shows what N does
@@ -131,11 +127,5 @@ def draw_site(probabilities: NDArray[np.float64], rng: np.random.Generator) -> b
 
 
 def read_motifs(path: Path) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """JASPAR-format count matrices as (matrix ID, TF name) -> (w, 4) probabilities, columns A, C, G, T."""
-    motifs = {}
-    for record in path.read_text().split(">")[1:]:
-        header, *lines = record.strip().splitlines()
-        counts = np.array([[float(x) for x in line.strip("ACGT []").split()] for line in lines]).T
-        matrix, name = header.split()
-        motifs[matrix, name] = counts / counts.sum(axis=1, keepdims=True)
-    return motifs
+    """Count matrices of a file as (matrix ID, TF name) -> (w, 4) probabilities, columns A, C, G, T."""
+    return {(m.matrix_id, m.tf): m.counts / m.counts.sum(axis=1, keepdims=True) for m in read_matrices(path)}

@@ -1,4 +1,4 @@
-"""How well features match annotations: exact counts a base, precision, recall and F1."""
+"""How well features match annotations: exact counts of bases and instances, precision, recall and F1."""
 
 from sae_tracks.metrics.beds import score_bed
 from sae_tracks.metrics.counter import THRESHOLDS, Counter
@@ -6,10 +6,12 @@ from sae_tracks.metrics.counts import Counts, load_counts
 from sae_tracks.metrics.evaluation import Evaluation, annotation_checksums, evaluate_on
 from sae_tracks.metrics.halves import Halves, halves_of
 from sae_tracks.metrics.labels import Labels
+from sae_tracks.metrics.parts import merge_parts, part_of
 from sae_tracks.metrics.scores import best_features, score_tables, scores
-from sae_tracks.metrics.tables import read_table, write_tables
+from sae_tracks.metrics.tables import COUNTS, read_table, write_tables
 
 __all__ = [
+    "COUNTS",
     "THRESHOLDS",
     "Counter",
     "Counts",
@@ -21,6 +23,8 @@ __all__ = [
     "evaluate_on",
     "halves_of",
     "load_counts",
+    "merge_parts",
+    "part_of",
     "read_table",
     "score_bed",
     "score_tables",

@@ -20,15 +20,16 @@ INTERVAL = ["Chromosome", "Start", "End"]
 
 
 def score_bed(path: str | Path, evaluation: Evaluation, *, threshold: float | None = None) -> Counts:
-    """Count intervals of active bases, exported before, against annotations.
+    """Count intervals against annotations: those of active bases, exported before, or any.
 
     The numbers are those of a `Counter` at the threshold of the export. All pairs of features and annotated concepts
-    come from one join; A, C, G and T are looked up in the sequence.
+    come from two joins, of bases and of instances; A, C, G and T are looked up in the sequence.
 
     Parameters
     ----------
     path : path
-        BED of six columns or more: the name is the feature (``f357``), the strand the read strand.
+        See `read_annotation`. The name is the feature (``f357``, or any other), the strand the read strand (``.``
+        where the file has none); intervals that overlap within both count a base once.
     evaluation : Evaluation
         Bases, concepts and halves.
     threshold : float, optional
@@ -37,43 +38,57 @@ def score_bed(path: str | Path, evaluation: Evaluation, *, threshold: float | No
     Raises
     ------
     SaeTracksError
-        A name is not a feature, a strand is ``.``, or no interval lies in the regions.
+        A row is malformed, or no interval lies in the regions.
     """
     labels, halves = evaluation.labels, evaluation.halves
     intervals = _feature_intervals(path, evaluation.genome)
     runs = _readable_runs(evaluation)
-    features, strands = np.unique(intervals["feature"]), sorted(set(intervals["strand"]))
+    features = sorted(set(intervals["Name"]), key=_order)
+    strands = sorted(set(intervals["Strand"]))
     thresholds = [np.nan if threshold is None else threshold]
     counts = Counts.zeros(strands, halves.names, labels.concepts, thresholds, features)
-    keys = {"k": np.searchsorted(features, intervals["feature"]), "s": np.searchsorted(strands, intervals["strand"])}
+    keys = {
+        "k": intervals["Name"].map({name: k for k, name in enumerate(features)}).astype(np.int64),
+        "s": intervals["Strand"].map({strand: s for s, strand in enumerate(strands)}).astype(np.int64),
+    }
     active = _shared(intervals[INTERVAL].assign(**keys), runs)
     if active.empty:
         raise SaeTracksError(f"no interval of {Path(path).name} lies in the regions: is it of this genome?")
     sites = _shared(labels.sites, runs)
-    firsts = _shared(labels.first_bases.assign(End=labels.first_bases["Start"] + 1), runs)
     pairs = _shared(sites[[*INTERVAL, "concept"]], active)
     np.add.at(counts.bases, (slice(None), runs["half"]), _lengths(runs))
     np.add.at(counts.labelled, (slice(None), sites["half"], sites["concept"]), _lengths(sites))
-    np.add.at(counts.instances, (slice(None), firsts["half"], firsts["concept"]), 1)
     np.add.at(counts.active, (active["s"], active["half"], 0, active["k"]), _lengths(active))
     where = (pairs["s"], pairs["half"], pairs["concept"], 0, pairs["k"])
     np.add.at(counts.tp, where, _lengths(pairs).astype(np.uint32))
+    _count_instances(counts, labels.instances, runs, active)
     _count_nucleotides(counts, evaluation.genome, runs, active)
     return counts
 
 
+def _order(name: str) -> tuple[int, str]:
+    """Features by their number, other names behind them."""
+    return (int(name[1:]), "") if re.fullmatch(r"f\d{1,18}", name) else (1 << 60, name)
+
+
+def _count_instances(counts: Counts, instances: pd.DataFrame, runs: pd.DataFrame, active: pd.DataFrame) -> None:
+    """Add the instances whose first base is in a run, and the features that are active on each in the same half."""
+    rows = instances.assign(instance=np.arange(len(instances)))
+    firsts = _shared(rows.assign(End=rows["Start"] + 1), runs).rename(columns={"half": "home"})
+    np.add.at(counts.instances, (slice(None), firsts["home"], firsts["concept"]), firsts["copies"])
+    counted = rows.merge(firsts[["instance", "home"]], on="instance")
+    hit = _shared(counted, active)
+    hit = hit[hit["half"] == hit["home"]].drop_duplicates(["instance", "s", "k"])
+    where = (hit["s"], hit["half"], hit["concept"], 0, hit["k"])
+    np.add.at(counts.hits, where, hit["copies"].to_numpy(np.uint32))
+
+
 def _feature_intervals(path: str | Path, genome: Genome) -> pd.DataFrame:
-    """Chromosome, Start, End, feature (id) and strand (read strand), disjoint within a feature and strand."""
+    """Chromosome, Start, End, Name (the feature) and Strand (the read strand), disjoint within both."""
     rows = read_annotation(path, genome).sites
-    for name in rows["Name"].cat.categories:
-        if not re.fullmatch(r"f\d+", name):
-            raise SaeTracksError(f"{Path(path).name}: name {name!r} is not a feature; features are called f357")
-    if (rows["Strand"] == ".").any():
-        raise SaeTracksError(f"{Path(path).name}: column 6 must be the read strand, + or -")
-    feature = np.array([int(name[1:]) for name in rows["Name"].cat.categories])[rows["Name"].cat.codes]
-    reverse = (rows["Strand"] == "-").to_numpy(np.int64)
-    disjoint = join_overlaps(rows[INTERVAL].assign(key=2 * feature + reverse), "key")
-    return disjoint.assign(feature=disjoint["key"] // 2, strand=np.where(disjoint["key"] % 2, "-", "+"))
+    key = rows.groupby(["Name", "Strand"], observed=True).ngroup()
+    names = rows.assign(key=key).drop_duplicates("key").set_index("key")[["Name", "Strand"]].astype(object)
+    return join_overlaps(rows[INTERVAL].assign(key=key), "key").join(names, on="key")
 
 
 def _readable_runs(evaluation: Evaluation) -> pd.DataFrame:
@@ -81,14 +96,13 @@ def _readable_runs(evaluation: Evaluation) -> pd.DataFrame:
     import pyranges
 
     tiles = [tile for region in evaluation.regions for tile in evaluation.halves.tiles(region)]
-    readable = [run for tile in tiles for run in _runs(evaluation.genome, tile)]
-    runs = pyranges.PyRanges(pd.DataFrame(readable, columns=INTERVAL))
+    readable = [(*run, half) for tile, half in tiles for run in _runs(evaluation.genome, tile)]
+    runs = pyranges.PyRanges(pd.DataFrame(readable, columns=[*INTERVAL, "half"]))
     black = pd.DataFrame([(r.contig, r.start, r.end) for r in evaluation.black_list], columns=INTERVAL)
     runs = runs.subtract(pyranges.PyRanges(black)) if len(black) else runs
     if not len(runs):
         raise SaeTracksError("the regions hold no readable base")
-    frame = runs.df[INTERVAL].reset_index(drop=True)
-    return frame.assign(half=evaluation.halves.of(frame["Start"].to_numpy(np.int64)), run=np.arange(len(frame)))
+    return runs.df[[*INTERVAL, "half"]].assign(run=np.arange(len(runs)))
 
 
 def _runs(genome: Genome, tile: GenomicRegion) -> Iterator[tuple[str, int, int]]:
@@ -126,3 +140,4 @@ def _count_nucleotides(counts: Counts, genome: Genome, runs: pd.DataFrame, activ
             hits = upto[:, here["End"] - start] - upto[:, here["Start"] - start]
             np.add.at(counts.tp, (here["s"].to_numpy(), half, letters, 0, here["k"].to_numpy()), hits)
     counts.instances[..., : len(NUCLEOTIDES)] = counts.labelled[..., : len(NUCLEOTIDES)]
+    np.add.at(counts.hits, np.s_[:, :, : len(NUCLEOTIDES)], counts.tp[:, :, : len(NUCLEOTIDES)])

@@ -6,38 +6,52 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
 
+from sae_tracks.metrics.buffer import Buffer
 from sae_tracks.metrics.counts import Counts
 from sae_tracks.metrics.evaluation import Evaluation
+from sae_tracks.metrics.kernels import count_instances, count_letter, encode
 from sae_tracks.metrics.labels import NUCLEOTIDES
+from sae_tracks.metrics.rows import Rows
+from sae_tracks.pieces import Each, pieces
+from sae_tracks.sae.model import feature_name
 
 if TYPE_CHECKING:
     from sae_tracks.features import FeatureBlock
 
-BASES = 1 << 18  # counted at once
-NONZEROS = 1 << 24  # counted at once, where features are dense
+BASES = 1 << 18  # counted at once: the more, the more sites of a concept meet its counts in the cache
+NONZEROS = 1 << 26  # counted at once, where features are dense
+CONCEPTS = 8  # a piece of work for one thread
 THRESHOLDS = (0.0, 0.15, 0.5, 0.6, 0.8)  # InterPLM's, of each feature's maximum
 
 
 class Counter:
-    """Counts, over readable bases, how often each feature is active on each concept.
+    """Counts, over readable bases, how often each feature is active on each concept, and on how many instances.
 
-    Blocks wait until there are 256 kb of them; then one sparse product, labels^T x active, counts every pair at every
-    threshold. Read strands are counted apart.
+    Blocks wait until there are 256 kb of them; then every instance is walked along, concept by concept, and each
+    activation is counted in the bin of the highest threshold that it exceeds. Blocks of a read strand must come as the
+    stream gives them, ascending. Read strands are counted apart. The number of threads changes no count.
+
+    An instance is counted where its first base is readable and in a half, in that half, and it is hit at a threshold
+    where the feature is active on at least one of its readable bases in the same half; overlapping instances count each
+    for themselves. One that begins elsewhere (outside of the regions, on N) is no instance, but its bases count.
 
     Parameters
     ----------
     evaluation : Evaluation
         Concepts and halves; which bases are counted, the blocks say.
     thresholds : (T,) float
-        Ascending; how the rows of `cutoffs` are called in the tables.
+        Ascending; how the rows of `cutoffs` are called in the tables; at most 255.
     cutoffs : (T, d_sae) float32
         From `SAE.cutoffs`, ascending along T: a feature is active where its value is strictly greater.
     features : sequence of int, optional
         Feature ids to count; default all.
+    names : sequence of str, optional
+        What all d_sae features are called, where they are not an SAE's.
     read_strands : sequence of "+" and "-"
         Those that the blocks will have.
+    instances : bool
+        False: leave `Counts.hits` out, half of the memory.
     """
 
     def __init__(
@@ -47,15 +61,22 @@ class Counter:
         cutoffs: ArrayLike,
         *,
         features: Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
         read_strands: Sequence[str] = ("+",),
+        instances: bool = True,
     ) -> None:
-        self._cutoffs = np.asarray(cutoffs, np.float32)
-        d_sae = self._cutoffs.shape[1]
+        self._cutoffs = np.array(np.asarray(cutoffs, np.float32).T, order="C")
+        d_sae, levels = self._cutoffs.shape
         ids = np.arange(d_sae) if features is None else np.unique(np.asarray(features, np.int64))
-        self._evaluation, self._labels, self._halves = evaluation, evaluation.labels, evaluation.halves
-        self._column = np.full(d_sae, -1, np.int32)
+        self._cutoffs[~np.isin(np.arange(d_sae), ids)] = np.inf
+        self._column = np.zeros(d_sae, np.int32)
         self._column[ids] = np.arange(len(ids))
-        self._counts = Counts.zeros(read_strands, self._halves.names, self._labels.concepts, thresholds, ids)
+        self._shift = int(levels - 1).bit_length()
+        self._evaluation = evaluation
+        called = [feature_name(i) if names is None else names[i] for i in ids]
+        axes = (read_strands, evaluation.halves.names, evaluation.labels.concepts, thresholds, called)
+        self._counts = Counts.zeros(*axes, hits=instances)
+        self._begun: dict[int, tuple[str, int]] = {}  # the first base seen in each read strand
         self._pending: list[FeatureBlock] = []
         self._waiting = np.zeros(2, np.int64)  # bases and non-zeros
 
@@ -69,7 +90,7 @@ class Counter:
             self._flush()
 
     def counts(self) -> Counts:
-        """The counts of all blocks so far."""
+        """The counts of all blocks so far; instances that reach past them are open."""
         self._flush()
         return self._counts
 
@@ -86,54 +107,66 @@ class Counter:
         if not self._pending:
             return
         blocks, self._pending, self._waiting = self._pending, [], np.zeros(2, np.int64)
-        counts, strand = self._counts, self._counts.read_strands.index(blocks[0].read_strand)
-        half = np.concatenate([self._halves.of(np.arange(b.region.start, b.region.end)) for b in blocks])
-        readable = np.concatenate([b.readable for b in blocks])
-        row, base = self._rows(half, [self._labels.bases(b.region, b.readable, self._bases(b)) for b in blocks], blocks)
-        first, _ = self._rows(half, [self._labels.instances(b.region, b.readable) for b in blocks], blocks)
-        active = self._active(blocks)
-        bins = np.repeat(half, np.diff(active.indptr)) * counts.active[strand, 0].size + active.indices
-        for total, index in (
-            (counts.bases[strand], half[readable]),
-            (counts.labelled[strand], row),
-            (counts.instances[strand], first),
-            (counts.active[strand], bins),
-        ):
-            total += np.bincount(index, minlength=total.size).reshape(total.shape)
-        counts.instances[strand, :, : len(NUCLEOTIDES)] = counts.labelled[strand, :, : len(NUCLEOTIDES)]
-        shape = (counts.labelled[strand].size, len(half))
-        labels = csr_array((np.ones(len(row), np.uint32), (row, base)), shape=shape)
-        _add_product(labels, active, counts.tp[strand].reshape(shape[0], -1))
+        strand = self._counts.read_strands.index(blocks[0].read_strand)
+        self._begun.setdefault(strand, (blocks[0].region.contig, blocks[0].region.start))
+        buffer = Buffer.of(blocks, self._evaluation)
+        with pieces() as each:
+            coded = self._encode(blocks, buffer, each)
+            self._count_letters(strand, buffer, coded, each)
+            self._count_instances(strand, buffer, coded, each)
 
-    def _bases(self, block: "FeatureBlock") -> bytes:
-        return self._evaluation.genome.sequence(block.region)
+    def _encode(self, blocks: "list[FeatureBlock]", buffer: Buffer, each: Each) -> tuple[NDArray, NDArray, NDArray]:
+        """Of every base the first of its codes and the last + 1, and the codes; see `kernels.encode`."""
+        first, last = np.empty((2, len(buffer.half)), np.int64)
+        at = np.cumsum([0, *(len(block.feature) for block in blocks)])
+        codes = np.empty(at[-1], np.uint32)
 
-    def _rows(self, half: NDArray[np.int64], parts: list, blocks: "list[FeatureBlock]"):
-        """Rows in (H, C) flattened, and bases in the buffer, of the concepts and bases of each block."""
-        offsets = np.cumsum([0, *(len(b.region) for b in blocks)])
-        concept = np.concatenate([concept for concept, _ in parts])
-        base = np.concatenate([base + offset for (_, base), offset in zip(parts, offsets)])
-        return half[base] * len(self._labels.concepts) + concept, base
+        def stage(part: slice) -> None:
+            for i in range(part.start, part.stop):
+                block, here = blocks[i], buffer.bases_of(i)
+                entries = block.indptr, block.feature, block.value
+                cuts = self._cutoffs, self._column, self._shift
+                encode(*entries, *cuts, codes, at[i], first[here], last[here])
 
-    def _active(self, blocks: "list[FeatureBlock]") -> csr_array:
-        """(n, T x K) uint32, 1 in the bin of every activation that exceeds the lowest cutoff."""
-        feature = np.concatenate([b.feature for b in blocks])
-        value = np.concatenate([b.value for b in blocks])
-        width = np.concatenate([np.diff(b.indptr) for b in blocks])
-        column = self._column[feature]
-        exceeded = np.zeros(len(feature), np.int8)
-        for cutoffs in self._cutoffs:
-            exceeded += value > cutoffs[feature]
-        counted = (exceeded > 0) & (column >= 0)
-        indptr = np.concatenate(([0], np.cumsum(counted)))[np.concatenate(([0], np.cumsum(width)))]
-        indices = (exceeded[counted] - np.int32(1)) * np.int32(len(self._counts.features)) + column[counted]
-        shape = (len(width), self._counts.active[0, 0].size)
-        return csr_array((np.ones(len(indices), np.uint32), indices, indptr), shape=shape)
+        each(stage, len(blocks), 1)
+        return first, last, codes
 
+    def _count_letters(self, strand: int, buffer: Buffer, coded: tuple, each: Each) -> None:
+        """Add A, C, G and T, and from them what is counted on all readable bases."""
+        counts, letters = self._counts, len(NUCLEOTIDES)
+        tp, labelled = counts.tp[strand], counts.labelled[strand]
 
-def _add_product(labels: csr_array, active: csr_array, total: NDArray[np.uint32]) -> None:
-    """Add labels x active, which is sparse, to a dense total."""
-    product = csr_array(labels @ active)
-    for row in np.flatnonzero(np.diff(product.indptr)):
-        where = slice(product.indptr[row], product.indptr[row + 1])
-        total[row, product.indices[where]] += product.data[where]
+        def stage(part: slice) -> None:
+            for i in range(part.start, part.stop):
+                half, letter = divmod(i, letters)
+                count_letter(letter, half, buffer.letter, buffer.half, *coded, self._shift, tp[half, letter])
+
+        each(stage, len(tp) * letters, 1)
+        labelled[:, :letters] += buffer.letters_by_half(len(tp))
+        counts.bases[strand] = labelled[:, :letters].sum(axis=1)
+        counts.instances[strand, :, :letters] = labelled[:, :letters]
+        counts.active[strand] = tp[:, :letters].sum(axis=1)
+        if counts.hits is not None:
+            counts.hits[strand, :, :letters] = tp[:, :letters]
+
+    def _count_instances(self, strand: int, buffer: Buffer, coded: tuple, each: Each) -> None:
+        """Add the annotated concepts."""
+        counts, rows = self._counts, Rows.of(buffer, self._evaluation)
+        begin = rows.found[rows.found["half"] >= 0]
+        np.add.at(counts.instances[strand], (begin["half"], begin["concept"]), begin["copies"])
+        tp, labelled = counts.tp[strand], counts.labelled[strand]
+        hits = np.zeros((0, 0, *tp.shape[2:]), np.uint32)
+        if counts.hits is not None:
+            hits = counts.hits[strand]
+            rows = rows.followed(strand, counts.open, len(counts.features), self._begun[strand], self._evaluation)
+        levels = rows.opened.levels(len(counts.features))
+        table, groups = rows.table(), rows.groups()
+
+        def stage(part: slice) -> None:
+            count_instances(groups[part], table, buffer.half, *coded, self._shift, labelled, tp, hits, levels)
+
+        each(stage, len(groups), CONCEPTS)
+        if counts.hits is not None:
+            rows.opened.set_levels(levels)
+            counts.open.update(rows.opened)
+            counts.open.close(counts.hits, buffer.passed(strand, counts.open))

@@ -1,7 +1,7 @@
 """Exact counts of bases, from which every score is made; they add up over shards."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 from zipfile import BadZipFile
@@ -12,9 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic
+from sae_tracks.metrics.open_instances import OpenInstances
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ROWS = 1024  # searched for non-zeros at once
+DENSE = ("bases", "instances", "labelled", "active")
 
 
 @dataclass(slots=True)
@@ -34,30 +36,37 @@ class Counts:
         C rows: ``concept``, ``site_strand``, ``tf``.
     thresholds : (T,) float64
         Ascending; NaN where a BED file does not tell.
-    features : (K,) int64
-        Feature ids, ascending.
+    features : (K,) str
+        What the columns are called: ``f357``.
     bases : (S, H) int64
         Readable bases.
     instances : (S, H, C) int64
-        Instances whose first base is readable; of a nucleotide, its bases.
+        Instances whose first base is readable, in the half of that base; of a nucleotide, its bases.
     labelled : (S, H, C) int64
         Readable bases of the concept: TP + FN.
     active : (S, H, T, K) int64
         Readable bases where the feature is active, by bin: TP + FP.
     tp : (S, H, C, T, K) uint32
         Readable bases of the concept where the feature is active, by bin.
+    hits : (S, H, C, T, K) uint32, optional
+        Instances by the highest bin of the feature on their readable bases of that half; those that are not active
+        anywhere are in none. None where instances were not followed.
+    open : OpenInstances
+        Instances that reach past what was seen and are not yet in `hits`; see `close`.
     """
 
     read_strands: tuple[str, ...]
     halves: tuple[str, ...]
     concepts: pd.DataFrame
     thresholds: NDArray[np.float64]
-    features: NDArray[np.int64]
+    features: NDArray[np.str_]
     bases: NDArray[np.int64]
     instances: NDArray[np.int64]
     labelled: NDArray[np.int64]
     active: NDArray[np.int64]
     tp: NDArray[np.uint32]
+    hits: NDArray[np.uint32] | None
+    open: OpenInstances = field(default_factory=OpenInstances)
 
     @classmethod
     def zeros(
@@ -66,46 +75,68 @@ class Counts:
         halves: Sequence[str],
         concepts: pd.DataFrame,
         thresholds: ArrayLike,
-        features: ArrayLike,
+        features: Sequence[str],
+        *,
+        hits: bool = True,
     ) -> Self:
-        """Counts of nothing along the axes given."""
+        """Counts of nothing along the axes given; memory is taken as it is counted into."""
         s, h, c, t, k = len(read_strands), len(halves), len(concepts), np.size(thresholds), np.size(features)
         return cls(
             read_strands=tuple(read_strands),
             halves=tuple(halves),
             concepts=concepts,
             thresholds=np.asarray(thresholds, np.float64),
-            features=np.asarray(features, np.int64),
+            features=np.asarray(features, str),
             bases=np.zeros((s, h), np.int64),
             instances=np.zeros((s, h, c), np.int64),
             labelled=np.zeros((s, h, c), np.int64),
             active=np.zeros((s, h, t, k), np.int64),
             tp=np.zeros((s, h, c, t, k), np.uint32),
+            hits=np.zeros((s, h, c, t, k), np.uint32) if hits else None,
         )
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory, at most: they grow with strands, halves, concepts, thresholds and features alone."""
+        return self.tp.nbytes + (0 if self.hits is None else self.hits.nbytes)
+
     def merge(self, other: "Counts") -> None:
-        """Add the counts of other bases."""
+        """Add the counts of other bases, which may hold the rest of open instances."""
         for name, mine in self._axes().items():
             if not np.array_equal(mine, other._axes()[name], equal_nan=mine.dtype.kind == "f"):
                 raise SaeTracksError(f"these counts cannot be added: their {name.replace('_', ' ')}s differ")
-        for name in ("bases", "instances", "labelled", "active", "tp"):
+        if (self.hits is None) != (other.hits is None):
+            raise SaeTracksError("these counts cannot be added: only one of them followed instances")
+        for name in (*DENSE, "tp"):
             getattr(self, name)[...] += getattr(other, name)
+        if self.hits is not None and other.hits is not None:
+            self.hits += other.hits
+            self.open.join(other.open)
+
+    def close(self) -> None:
+        """Nothing more will be seen: count open instances as they stand."""
+        if self.hits is not None:
+            self.open.close(self.hits, self.open)
 
     def save(self, path: Path) -> None:
-        """Write ``counts.npz``: the axes and counts under their names here, `tp` sparse.
+        """Write ``counts.npz``: the axes and counts under their names here, `tp` and `hits` sparse.
 
-        ``tp_row`` (nnz,) int32 is the row of the non-zero in (S, H, C, T) flattened in C order, ``tp_column`` (nnz,)
-        int32 its place among the features, ``tp_count`` (nnz,) uint32 its value; ``format_version`` is 1.
+        They are rows of a CSR matrix, (S, H, C, T) flattened in C order by K: ``tp_indptr`` (rows + 1,) int64,
+        ``tp_column`` (nnz,) int32, ``tp_count`` (nnz,) uint32, and, where instances were followed, ``hit_count`` (nnz,)
+        uint32 at the same places: where an instance is hit, a base is. ``open_*`` is what `OpenInstances.arrays` gives;
+        ``format_version`` is 2.
         """
-        flat = self.tp.reshape(-1, len(self.features))
-        parts = []
-        for start in range(0, len(flat), ROWS):
-            row, column = np.nonzero(flat[start : start + ROWS])
-            parts.append(((row + start).astype(np.int32), column.astype(np.int32), flat[row + start, column]))
-        row, column, count = (np.concatenate(arrays) for arrays in zip(*parts))
-        dense = {name: getattr(self, name) for name in ("bases", "instances", "labelled", "active")}
+        flat = [array.reshape(-1, len(self.features)) for array in (self.tp, self.hits) if array is not None]
+        widths, parts = [np.zeros(1, np.int64)], []
+        for start in range(0, len(flat[0]), ROWS):
+            row, column = np.nonzero(flat[0][start : start + ROWS])
+            widths.append(np.bincount(row, minlength=min(ROWS, len(flat[0]) - start)))
+            parts.append((column.astype(np.int32), *(array[row + start, column] for array in flat)))
+        column, *counted = (np.concatenate(arrays) for arrays in zip(*parts))
+        sparse = {"tp_indptr": np.cumsum(np.concatenate(widths)), "tp_column": column}
+        sparse |= dict(zip(("tp_count", "hit_count"), counted)) | self.open.arrays()
+        dense = {name: getattr(self, name) for name in DENSE}
         with atomic(path) as temporary, temporary.open("wb") as file:
-            sparse = {"tp_row": row, "tp_column": column, "tp_count": count}
             np.savez(file, format_version=FORMAT_VERSION, **self._axes(), **dense, **sparse)
 
     def _axes(self) -> dict[str, NDArray]:
@@ -128,14 +159,25 @@ def load_counts(path: Path) -> Counts:
             raise ValueError(f"its format version is {stored['format_version']}, this release reads {FORMAT_VERSION}")
         concepts = pd.DataFrame({name: stored[name].astype(object) for name in ("concept", "site_strand", "tf")})
         axes = (stored["read_strand"].tolist(), stored["half"].tolist(), concepts)
-        counts = Counts.zeros(*axes, stored["threshold"], stored["feature"])
-        for name in ("bases", "instances", "labelled", "active"):
+        counts = Counts.zeros(*axes, stored["threshold"], stored["feature"], hits="hit_count" in stored)
+        for name in DENSE:
             getattr(counts, name)[...] = stored[name]
-        flat = counts.tp.reshape(-1, len(counts.features))
-        flat[stored["tp_row"], stored["tp_column"]] = stored["tp_count"]
+        for array, name in ((counts.tp, "tp_count"), (counts.hits, "hit_count")):
+            if array is not None:
+                _fill(array.reshape(-1, len(counts.features)), stored, name)
+        counts.open = OpenInstances.of_arrays(stored)
     except (OSError, KeyError, ValueError, BadZipFile, EOFError) as error:
         raise SaeTracksError(f"cannot read {path} as counts: {error}") from error
     return counts
+
+
+def _fill(flat: NDArray[np.uint32], stored: dict[str, NDArray], name: str) -> None:
+    """Put stored counts at their places, some rows at a time."""
+    indptr, column, count = stored["tp_indptr"], stored["tp_column"], stored[name]
+    for start in range(0, len(flat), ROWS):
+        edges = indptr[start : start + ROWS + 1]
+        row, here = np.repeat(np.arange(len(edges) - 1), np.diff(edges)), slice(edges[0], edges[-1])
+        flat[start + row, column[here]] = count[here]
 
 
 def at_thresholds(bins: NDArray, axis: int) -> NDArray[np.int64]:

@@ -25,7 +25,7 @@ class Evaluation:
     black_list : list of GenomicRegion
         Bases left out of every count.
     labels : Labels
-        The concepts.
+        The concepts, and the annotation that they come from.
     halves : Halves
         Which bases choose and which report.
     """
@@ -50,7 +50,11 @@ def evaluate_on(
     black_list: Iterable[GenomicRegion] = (),
     min_score: float | None = None,
     min_instances: int = 10,
+    max_coverage: float | None = None,
+    alias: str | Path | None = None,
     split: bool = True,
+    select: Iterable[GenomicRegion] = (),
+    report: Iterable[GenomicRegion] = (),
 ) -> Evaluation:
     """Read annotations and lay out an evaluation.
 
@@ -64,17 +68,25 @@ def evaluate_on(
         Default: the whole genome.
     black_list : iterable of GenomicRegion
         Bases left out.
-    min_score, min_instances
+    min_score, min_instances, max_coverage
         See `filter_sites`.
+    alias
+        See `read_annotation`.
     split : bool
         Choose features and thresholds on other bases than those reported on; see `halves_of`.
+    select, report : iterable of GenomicRegion
+        The bases to choose and to report on; see `halves_of`.
     """
     regions = genome.merged(regions)
-    halves = halves_of(regions, split=split)
-    sites = filter_sites(
-        read_annotations(annotations, genome), regions, min_score=min_score, min_instances=min_instances
+    halves = halves_of(regions, split=split, select=genome.merged(select), report=genome.merged(report))
+    annotation = filter_sites(
+        read_annotations(annotations, genome, regions, alias=alias),
+        regions,
+        min_score=min_score,
+        min_instances=min_instances,
+        max_coverage=max_coverage,
     )
-    return Evaluation(genome, regions, list(black_list), Labels(sites), halves)
+    return Evaluation(genome, regions, list(black_list), Labels(annotation), halves)
 
 
 def annotation_checksums(annotations: Sequence[str | Path]) -> dict[str, str | None]:

@@ -1,7 +1,8 @@
 """Two halves of the genome: one to choose a feature and a threshold on, one to report on."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,54 +11,136 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.regions import GenomicRegion
 
 LARGE = 10_000_000  # bases of the regions from which on blocks are 1 Mb
-TILE = 1_000_000  # bases handled at once where nothing is split
+MARGIN = 32_000  # bases on either side of a border between such blocks that are in no half
+TILE = 1_000_000  # bases handled at once
 
 
 @dataclass(frozen=True, slots=True)
 class Halves:
-    """Alternate blocks of every contig, counted from its first base.
+    """Which bases choose and which report: alternate blocks of every contig, or regions that were named.
 
     Attributes
     ----------
     size : int or None
-        Bases of a block: even blocks are the ``select`` half, odd ones the ``report`` half. None: no split, all
-        bases serve for both.
+        Bases of a block, counted from the first base of the contig: even blocks are the ``select`` half, odd ones the
+        ``report`` half. None, without `named`: no split, all bases serve for both.
+    margin : int
+        Bases on either side of a border between blocks that belong to no half; at most half a block.
+    named : tuple of two lists of GenomicRegion, optional
+        The ``select`` and the ``report`` half themselves, each disjoint and ascending, instead of blocks.
     """
 
     size: int | None = None
+    margin: int = 0
+    named: tuple[list[GenomicRegion], list[GenomicRegion]] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        return ("select", "report") if self.size else ("all",)
+        return ("select", "report") if self.size or self.named else ("all",)
 
-    def of(self, position: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Index into `names` of positions on a contig, 0-based, any shape."""
-        return position // self.size % 2 if self.size else np.zeros_like(position)
+    def of(self, contig: str, position: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Index into `names` of positions on a contig, 0-based, any shape; -1 in no half."""
+        if self.named:
+            first, second = (_inside(regions, contig, position) for regions in self.named)
+            return np.where(first, 0, np.where(second, 1, -1))
+        if not self.size:
+            return np.zeros_like(position)
+        before, after = np.maximum(position - self.margin, 0) // self.size, (position + self.margin) // self.size
+        return np.where(before == after, position // self.size % 2, -1)
 
-    def tiles(self, region: GenomicRegion) -> Iterator[GenomicRegion]:
-        """A region cut at the borders of the halves, ascending; no tile is longer than 1 Mb."""
-        size = self.size or TILE
-        edges = [region.start, *range((region.start // size + 1) * size, region.end, size), region.end]
-        for start, end in zip(edges, edges[1:]):
-            yield GenomicRegion(region.contig, start, end)
+    def tiles(self, region: GenomicRegion) -> Iterator[tuple[GenomicRegion, int]]:
+        """A region cut at the borders of the halves, and the half of each tile, ascending.
+
+        No tile is longer than 1 Mb; bases in no half have none.
+        """
+        edges = {region.start, region.end, *self._borders(region)}
+        edges |= set(range(region.start, region.end, TILE))
+        inside = sorted(edge for edge in edges if region.start <= edge <= region.end)
+        for start, end in zip(inside, inside[1:]):
+            half = int(self.of(region.contig, np.array(start)))
+            if half >= 0:
+                yield GenomicRegion(region.contig, start, end), half
+
+    def _borders(self, region: GenomicRegion) -> Iterator[int]:
+        """Positions at which the half may change."""
+        if self.named:
+            here = [part for half in self.named for part in half if part.contig == region.contig]
+            yield from (edge for part in here for edge in (part.start, part.end))
+        elif self.size:
+            nearest = max(region.start // self.size, 1) * self.size
+            for border in range(nearest, region.end + self.size, self.size):
+                yield from (border - self.margin, border + self.margin)
 
 
-def halves_of(regions: Iterable[GenomicRegion], *, split: bool = True) -> Halves:
-    """The halves of disjoint regions: blocks of 1 Mb where they hold 10 Mb or more, else of 100 kb.
+def halves_of(
+    regions: Iterable[GenomicRegion],
+    *,
+    split: bool = True,
+    select: Sequence[GenomicRegion] = (),
+    report: Sequence[GenomicRegion] = (),
+) -> Halves:
+    """The halves of disjoint regions.
+
+    By default blocks of 1 Mb with 64 kb in no half around every border, where the regions hold 10 Mb or more; else
+    blocks of 100 kb without gaps.
+
+    Parameters
+    ----------
+    regions : iterable of GenomicRegion
+        The bases evaluated, disjoint.
+    split : bool
+        False: one half, all bases.
+    select, report : sequence of GenomicRegion
+        The halves themselves, each disjoint and ascending; where only one is given, the other is the rest of the
+        regions.
 
     Raises
     ------
     SaeTracksError
-        A half would be empty.
+        A half would be empty, or a base is in both.
     """
     regions = list(regions)
     if not split:
+        if select or report:
+            raise SaeTracksError("--no-split has one half: leave out --select-on and --report-on")
         return Halves()
+    if select or report:
+        return _named_halves(regions, list(select), list(report))
     total = sum(len(region) for region in regions)
-    halves = Halves(1_000_000 if total >= LARGE else 100_000)
-    if len({int(halves.of(np.array(tile.start))) for region in regions for tile in halves.tiles(region)}) < 2:
+    halves = Halves(1_000_000, MARGIN) if total >= LARGE else Halves(100_000)
+    if len({half for region in regions for _, half in halves.tiles(region)}) < 2:
         raise SaeTracksError(
             f"the regions, {total:,} bases, lie in one half (alternate blocks of {halves.size:,} bases), so nothing "
-            "is left to report on: give longer regions, or --no-split"
+            "is left to choose or to report on: give longer regions, --select-on, or --no-split"
         )
     return halves
+
+
+def _named_halves(regions: list[GenomicRegion], select: list[GenomicRegion], report: list[GenomicRegion]) -> Halves:
+    for one, next_one in pairwise(sorted([*select, *report])):
+        if both := one.overlap(next_one):
+            raise SaeTracksError(f"{both} is in --select-on and in --report-on: no base can choose and report")
+    halves = Halves(named=(select or _without(regions, report), report or _without(regions, select)))
+    found = {half for region in regions for _, half in halves.tiles(region)}
+    for half, name in enumerate(("--select-on", "--report-on")):
+        if half not in found:
+            raise SaeTracksError(f"no base of the regions is left for {name}: are its regions inside of those of -r?")
+    return halves
+
+
+def _without(regions: list[GenomicRegion], taken: list[GenomicRegion]) -> list[GenomicRegion]:
+    """What `taken`, ascending within a contig, leaves of regions."""
+    left = []
+    for region in regions:
+        start = region.start
+        for hole in (shared for part in taken if (shared := region.overlap(part))):
+            left += [GenomicRegion(region.contig, start, hole.start)] if start < hole.start else []
+            start = hole.end
+        left += [GenomicRegion(region.contig, start, region.end)] if start < region.end else []
+    return left
+
+
+def _inside(regions: list[GenomicRegion], contig: str, position: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which positions lie in disjoint, ascending regions."""
+    edges = np.array([edge for region in regions if region.contig == contig for edge in (region.start, region.end)])
+    return np.searchsorted(edges, position, side="right") % 2 == 1

@@ -1,5 +1,8 @@
 """From annotated intervals to concepts a base."""
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -9,6 +12,30 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.regions import GenomicRegion
 
 NUCLEOTIDES = "ACGT"
+COLUMNS = ("start", "end", "concept", "copies")
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """Instances of concepts that overlap a region, by start: m of them, equal ones as one row.
+
+    Attributes
+    ----------
+    start, end : (m,) int64
+        0-based half-open, on the contig; they may reach over the edges of the region.
+    concept : (m,) int64
+        Row in `Labels.concepts`.
+    copies : (m,) int64
+        How many instances lie exactly there.
+    """
+
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    concept: NDArray[np.int64]
+    copies: NDArray[np.int64]
+
+    def __getitem__(self, which: slice | NDArray) -> "Instances":
+        return Instances(*(getattr(self, name)[which] for name in COLUMNS))
 
 
 class Labels:
@@ -18,84 +45,54 @@ class Labels:
 
     Attributes
     ----------
+    annotation : Annotation
+        What the concepts come from.
     concepts : DataFrame
         ``concept``, ``site_strand`` and ``tf``: A, C, G, T on +, then the annotation's, sorted.
-    sites : DataFrame
-        ``Chromosome``, ``Start``, ``End`` and ``concept``, its row in `concepts`; disjoint within a concept.
-    first_bases : DataFrame
-        ``Chromosome``, ``Start`` and ``concept`` of every instance, before overlapping ones are joined.
     """
 
     def __init__(self, annotation: Annotation) -> None:
-        annotated, concept = _concepts(annotation.sites)
+        self.annotation = annotation
+        sites = annotation.sites
+        annotated, concept = _concepts(sites)
         _refuse_nucleotides(annotated, annotation.source)
         bases = pd.DataFrame({"concept": list(NUCLEOTIDES), "site_strand": "+", "tf": ""}, dtype=object)
         self.concepts = pd.concat([bases, annotated], ignore_index=True)
-        instances = annotation.sites[["Chromosome", "Start", "End"]].assign(concept=len(NUCLEOTIDES) + concept)
-        self.first_bases = instances[["Chromosome", "Start", "concept"]]
-        self.sites = join_overlaps(instances, "concept")
-        self._sites = {contig: _Sorted(part) for contig, part in self.sites.groupby("Chromosome", observed=True)}
-        self._firsts = {contig: _Sorted(part) for contig, part in self.first_bases.groupby("Chromosome", observed=True)}
+        contig = sites["Chromosome"].astype("category").cat
+        place = [sites["Start"].to_numpy(np.int64), len(NUCLEOTIDES) + concept, sites["End"].to_numpy(np.int64)]
+        rows = np.stack([contig.codes.to_numpy(np.int64), *place])
+        rows = rows[:, np.lexsort(rows[::-1])]
+        first = np.flatnonzero(np.append(True, (rows[:, 1:] != rows[:, :-1]).any(axis=0))[: rows.shape[1]])
+        number, start, concept, end = rows[:, first]
+        found = Instances(start, end, concept, np.diff(np.append(first, rows.shape[1])))
+        edges = np.searchsorted(number, np.arange(len(contig.categories) + 1))
+        parts = zip(contig.categories, edges, edges[1:])
+        self._by_contig = {name: found[slice(*part)] for name, *part in parts if part[0] < part[1]}
+        self._longest = {name: int((part.end - part.start).max()) for name, part in self._by_contig.items()}
 
-    def bases(
-        self, region: GenomicRegion, readable: NDArray[np.bool_], sequence: bytes
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The labels of consecutive bases.
+    @cached_property
+    def instances(self) -> pd.DataFrame:
+        """``Chromosome``, ``Start``, ``End``, ``concept``, its row in `concepts`, and ``copies``, as in `Instances`."""
+        names = {"Start": "start", "End": "end", "concept": "concept", "copies": "copies"}
+        parts = [
+            pd.DataFrame({"Chromosome": contig} | {name: getattr(part, field) for name, field in names.items()})
+            for contig, part in self._by_contig.items()
+        ]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["Chromosome", *names])
 
-        Parameters
-        ----------
-        region : GenomicRegion
-            n bases.
-        readable : (n,) bool
-            Only such bases are labelled.
-        sequence : n bytes
-            Upper case, forward.
+    @cached_property
+    def sites(self) -> pd.DataFrame:
+        """``Chromosome``, ``Start``, ``End`` and ``concept`` of labelled bases: intervals disjoint within a concept."""
+        return join_overlaps(self.instances[["Chromosome", "Start", "End", "concept"]], "concept")
 
-        Returns
-        -------
-        concept, base : (m,) int64 each
-            Every pair once; a base counts from the first of the region.
-        """
-        concept, start, end = self._sites.get(region.contig, _Sorted.none()).overlapping(region)
-        start, end = np.maximum(start - region.start, 0), np.minimum(end, region.end) - region.start
-        length = end - start
-        base = np.arange(length.sum()) + np.repeat(start - (np.cumsum(length) - length), length)
-        nucleotide = nucleotide_of(sequence)
-        known = np.flatnonzero(nucleotide >= 0)
-        concept = np.concatenate((nucleotide[known], np.repeat(concept, length)))
-        base = np.concatenate((known, base))
-        return concept[readable[base]], base[readable[base]]
-
-    def instances(
-        self, region: GenomicRegion, readable: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Concepts and first bases, (m,) int64 each, of the instances whose first base is readable and in `region`."""
-        concept, start = self._firsts.get(region.contig, _Sorted.none()).starting(region)
-        first = start - region.start
-        return concept[readable[first]], first[readable[first]]
-
-
-class _Sorted:
-    """Intervals of one contig by start."""
-
-    def __init__(self, sites: pd.DataFrame) -> None:
-        sites = sites.sort_values(["Start", "concept"])
-        self.start, self.concept = sites["Start"].to_numpy(np.int64), sites["concept"].to_numpy(np.int64)
-        self.end = sites["End"].to_numpy(np.int64) if "End" in sites else self.start + 1
-        self.longest = int((self.end - self.start).max(initial=0))
-
-    @classmethod
-    def none(cls) -> "_Sorted":
-        return cls(pd.DataFrame({"Start": [], "concept": []}))
-
-    def overlapping(self, region: GenomicRegion):
-        near = slice(*np.searchsorted(self.start, (region.start - self.longest, region.end)))
-        hit = self.end[near] > region.start
-        return self.concept[near][hit], self.start[near][hit], self.end[near][hit]
-
-    def starting(self, region: GenomicRegion):
-        inside = slice(*np.searchsorted(self.start, (region.start, region.end)))
-        return self.concept[inside], self.start[inside]
+    def overlapping(self, region: GenomicRegion) -> Instances:
+        """The instances with at least one base in a region."""
+        there = self._by_contig.get(region.contig)
+        if there is None:
+            return Instances(*np.zeros((len(COLUMNS), 0), np.int64))
+        first = region.start - self._longest[region.contig]
+        near = there[slice(*np.searchsorted(there.start, (first, region.end)))]
+        return near[near.end > region.start]
 
 
 def nucleotide_of(sequence: bytes) -> NDArray[np.int64]:

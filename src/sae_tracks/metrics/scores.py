@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from sae_tracks.metrics.counts import Counts, at_thresholds
 from sae_tracks.metrics.labels import NUCLEOTIDES
-from sae_tracks.sae.model import feature_name
 
 BEST = 10  # features a concept, and concepts a feature
 PAIRS = 1 << 17  # scored at once
@@ -28,18 +27,21 @@ def scores(counts: Counts, *, all_pairs: bool = False) -> pd.DataFrame:
     -------
     DataFrame
         One row a (concept, site_strand, feature, read_strand, threshold): ``concept``, ``tf``, ``site_strand``,
-        ``feature`` (``f357``), ``read_strand``, ``threshold``, ``instances``, ``tp``, ``fp``, ``fn``, ``precision``,
-        ``recall``, ``f1``, all on the report half, NaN where there is nothing to divide by; ``select_f1``, on the
-        other half; ``chosen``, True on the pair's best threshold by select_f1, the lowest where several are; and
-        ``verdict``. The pairs kept are the best 10 features of a concept and the best 10 concepts of a feature by
-        select_f1, each read strand on its own; where pairs tie, the first concept or feature comes first. A pair
-        without a true positive in the select half is never among the best.
+        ``feature`` (``f357``), ``read_strand``, ``threshold``, ``instances``, ``instances_hit``, ``tp``, ``fp``,
+        ``fn``, ``precision``, ``recall``, ``f1``, ``domain_recall`` (instances hit of all), ``domain_f1`` (InterPLM's:
+        the harmonic mean of precision and domain recall) and ``enrichment`` (precision over the labelled share of all
+        bases), all on the report half, NaN where there is nothing to divide by or instances were not followed;
+        ``select_f1``, on the other half; ``chosen``, True on the pair's best threshold by select_f1, the lowest where
+        several are; and ``verdict``. The pairs kept are the best 10 features of a concept and the best 10 concepts of
+        a feature by select_f1, each read strand on its own; where pairs tie, the first concept or feature comes first.
+        A pair without a true positive in the select half is never among the best. Open instances are closed.
     """
     return pd.concat(score_tables(counts, all_pairs=all_pairs), ignore_index=True)
 
 
 def score_tables(counts: Counts, *, all_pairs: bool = False) -> Iterator[pd.DataFrame]:
     """The rows of `scores` in parts that fit in memory; at least one, which may be empty."""
+    counts.close()
     for strand in range(len(counts.read_strands)):
         concept, column = _pairs_with_tp(counts, strand) if all_pairs else _best_pairs(counts, strand)
         for start in range(0, max(len(concept), 1), PAIRS):
@@ -101,20 +103,51 @@ def _rows(counts: Counts, strand: int, concept: NDArray[np.int64], column: NDArr
     chosen = np.nan_to_num(f1[0]).argmax(axis=1)
     each = np.repeat(np.arange(len(concept)), thresholds)
     names = counts.concepts.iloc[concept[each]]
-    report = {"tp": tp[-1], "fp": (active - tp)[-1], "fn": (labelled - tp)[-1]}
-    ratios = {"precision": _ratio(tp, active)[-1], "recall": _ratio(tp, labelled)[-1], "f1": f1[-1], "select_f1": f1[0]}
+    report = _report_half(counts, strand, concept, column, tp[-1], active[-1])
     return pd.DataFrame(
         {
             **{name: names[name].to_numpy() for name in ("concept", "tf", "site_strand")},
-            "feature": np.array([feature_name(f) for f in counts.features], object)[column[each]],
+            "feature": counts.features.astype(object)[column[each]],
             "read_strand": counts.read_strands[strand],
             "threshold": np.tile(counts.thresholds, len(concept)),
-            "instances": counts.instances[strand, -1, concept[each]],
-            **{name: values.ravel() for name, values in (report | ratios).items()},
+            **{name: values.ravel() for name, values in report.items()},
+            "select_f1": f1[0].ravel(),
             "chosen": (chosen[:, None] == np.arange(thresholds)).ravel(),
             "verdict": "not-tested",
         }
     )
+
+
+def _report_half(
+    counts: Counts,
+    strand: int,
+    concept: NDArray[np.int64],
+    column: NDArray[np.int64],
+    tp: NDArray[np.int64],
+    active: NDArray[np.int64],
+) -> dict[str, NDArray]:
+    """Columns from ``instances`` to ``enrichment``, (m, T) each, from bases labelled and active, and active, (m, T)."""
+    instances = np.broadcast_to(counts.instances[strand, -1, concept][:, None], tp.shape)
+    labelled = np.broadcast_to(counts.labelled[strand, -1, concept][:, None], tp.shape)
+    hit = np.full(tp.shape, np.nan)
+    if counts.hits is not None:
+        hit = at_thresholds(counts.hits[strand, -1][concept, :, column], 1)
+    precision = _ratio(tp, active)
+    # 2 P R / (P + R) with P = tp / active and R = hit / instances; 0, as F1 is, where nothing is hit
+    domain_f1 = np.where((hit == 0) & (instances > 0), 0, _ratio(2 * tp * hit, tp * instances + hit * active))
+    return {
+        "instances": instances,
+        "instances_hit": hit,
+        "tp": tp,
+        "fp": active - tp,
+        "fn": labelled - tp,
+        "precision": precision,
+        "recall": _ratio(tp, labelled),
+        "f1": _ratio(2 * tp, active + labelled),
+        "domain_recall": _ratio(hit, instances),
+        "domain_f1": domain_f1,
+        "enrichment": _ratio(precision, labelled / max(int(counts.bases[strand, -1]), 1)),
+    }
 
 
 def _ratio(numerator: NDArray, denominator: NDArray) -> NDArray[np.float64]:

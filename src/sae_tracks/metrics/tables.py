@@ -16,12 +16,24 @@ SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("concept", "tf", "site_strand", "feature", "read_strand")),
         ("threshold", pa.float64()),
-        *((name, pa.int64()) for name in ("instances", "tp", "fp", "fn")),
-        *((name, pa.float64()) for name in ("precision", "recall", "f1", "select_f1")),
+        *((name, pa.int64()) for name in ("instances", "instances_hit", "tp", "fp", "fn")),
+        *((name, pa.float64()) for name in ("precision", "recall", "f1", "domain_recall", "domain_f1", "enrichment")),
+        ("select_f1", pa.float64()),
         ("chosen", pa.bool_()),
         ("verdict", pa.string()),
     ]
 )
+TEXTS = [field.name for field in SCHEMA if field.type == pa.string()]
+TEXTS += [
+    "tf_class",
+    "tf_family",
+    "untested",
+    "kmer",
+    "neuron",
+    "repeat_class",
+    "next_concept",
+    "memorised",
+]  # controls
 
 
 def write_tables(counts: Counts, folder: Path, *, all_pairs: bool = False) -> pd.DataFrame:
@@ -56,12 +68,12 @@ def write_tables(counts: Counts, folder: Path, *, all_pairs: bool = False) -> pd
 def read_table(path: Path) -> pd.DataFrame:
     """Read ``metrics.tsv`` or ``metrics.parquet``; an empty number is NaN, an empty or "NA" text stays text."""
     path = Path(path)
-    texts = {field.name: str for field in SCHEMA if field.type == pa.string()}
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        numbers = {field.name: [""] for field in SCHEMA if field.name not in texts}
-        return pd.read_csv(path, sep="\t", dtype=texts, na_values=numbers, keep_default_na=False)
+        names = pd.read_csv(path, sep="\t", nrows=0).columns
+        numbers = {name: [""] for name in names if name not in TEXTS}
+        return pd.read_csv(path, sep="\t", dtype=dict.fromkeys(TEXTS, str), na_values=numbers, keep_default_na=False)
     except FileNotFoundError as error:
         raise SaeTracksError(f"no table {path}") from error
     except (OSError, ValueError) as error:

@@ -1,14 +1,13 @@
 """bigWig: a value on every readable base, nothing elsewhere.
 
-What pyBigWig does not do is done here: it hangs or aborts on a full disk, so the space is reserved first; its header's
-maximum leaves out the first value of a file, so the summary is written again; it does not report a cut file, so every
-file is opened again before it takes its name.
+Written here, read back with pyBigWig before it takes its name. docs/performance.md says how other writers compare.
 """
 
-import errno
-import math
-import os
-from collections.abc import Iterable, Iterator, Mapping
+import struct
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,19 +17,62 @@ from numpy.typing import NDArray
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, make_folder, write_provenance
 from sae_tracks.progress import track
-from sae_tracks.tracks.folder import BIGWIG, SUMMARY, SUMMARY_OFFSET, Summary, read_summary, track_name
-from sae_tracks.tracks.spool import TrackSpool
+from sae_tracks.tracks.bbi import FINEST_ZOOM, MOST_ZOOMS, ZOOM_STEP, BigFile
+from sae_tracks.tracks.bins import STATS, binned
+from sae_tracks.tracks.check import Tally, check_bigwig
+from sae_tracks.tracks.export import nonempty, spooled
+from sae_tracks.tracks.folder import BIGWIG, track_name
+from sae_tracks.tracks.runs import batches
+from sae_tracks.tracks.stored import StoredRuns
 
 if TYPE_CHECKING:
     from sae_tracks.source import Source
 
-ZOOMS = 10  # levels at most; IGV needs them
-ENTRY_BYTES = 24  # at most, with its share of the zoom levels and of the index
-CONTIG_BYTES = 64  # at most, beside its name
 MOST_BASES = 2**32 - 1  # coordinates are 32 bit
+ITEMS = 1024  # runs a block
+BATCH = 128 * ITEMS
+BEDGRAPH, FIXED = 1, 3  # types of blocks
+BLOCK = struct.Struct("<IIIIIBBH")  # contig, start, end, step, span, type, reserved, items
+ITEM = np.dtype([("start", "<u4"), ("end", "<u4"), ("value", "<f4")])
+SCALES = ("raw", "max")
 
 
-def write_bigwigs(source: "Source", features: Iterable[int], folder: str | Path) -> list[Path]:
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What the values of a bigWig are.
+
+    Attributes
+    ----------
+    bin_size : int
+        Bases a bin; 1 is the activation of every base.
+    bin_stat : "max" or "mean"
+        Of the readable bases of a bin.
+    scale : "raw" or "max"
+        ``max``: as fractions of the feature's maximum.
+    """
+
+    bin_size: int = 1
+    bin_stat: str = "max"
+    scale: str = "raw"
+
+    def __post_init__(self) -> None:
+        if self.bin_size < 1:
+            raise SaeTracksError(f"--binSize {self.bin_size}: a bin has at least 1 base")
+        if self.bin_stat not in STATS or self.scale not in SCALES:
+            raise SaeTracksError(f"bin_stat is one of {STATS} and scale one of {SCALES}")
+
+
+PLAIN = Values()
+
+
+def write_bigwigs(
+    source: "Source",
+    features: Iterable[int],
+    folder: str | Path,
+    values: Values = PLAIN,
+    *,
+    threads: int = 1,
+) -> list[Path]:
     """Write one bigWig a feature and read strand, in one pass over the genome.
 
     Parameters
@@ -41,6 +83,12 @@ def write_bigwigs(source: "Source", features: Iterable[int], folder: str | Path)
         Feature ids.
     folder : path
         Gets ``f357.bw`` (``f357.plus.bw`` and ``f357.minus.bw`` where both strands are read) and ``provenance.json``.
+        While the genome is read, runs of values lie in a hidden folder there; a run that was killed or interrupted goes
+        on from it when it is started again with the same settings.
+    values : Values
+        Bins and scale.
+    threads : int
+        bigWigs written at once.
 
     Returns
     -------
@@ -62,22 +110,95 @@ def write_bigwigs(source: "Source", features: Iterable[int], folder: str | Path)
     [PosixPath('tracks/f357.bw')]
     """
     ids = source.sae.check_features(features).tolist()
-    lengths = {name: length for name, length in source.genome.lengths.items() if length}
     folder = make_folder(Path(folder))
-    with TrackSpool(lengths, folder) as spool:
-        for block in source.blocks(ids):
-            spool.add(block)
-        wanted = [(feature, strand) for strand in source.read_strands for feature in ids]
-        paths = []
-        for feature, strand in track(wanted, "writing", len(wanted)):
-            paths.append(folder / f"{track_name(feature, strand, source.read_strands)}.bw")
-            pieces = (piece for runs in spool.value_runs(feature, strand) for piece in spool.line.split(runs))
-            write_bigwig(paths[-1], lengths, pieces, spool.most_value_runs(feature, strand))
-    write_provenance(folder, **source.provenance(), features=ids)
+    facts = bigwig_facts(source, ids, values)
+    with spooled(source, ids, folder, facts) as runs:
+        paths = write_stored(runs, facts, folder, threads)
+    write_provenance(folder, **recorded(facts))
     return paths
 
 
-def write_bigwig(path: Path, lengths: Mapping[str, int], pieces: Iterable[tuple[str, NDArray]], most: int) -> None:
+def bigwig_facts(source: "Source", ids: list[int], values: Values) -> dict:
+    """All that the bytes of bigWigs depend on, for JSON."""
+    check_lengths(nonempty(source.genome.lengths))
+    facts = {**source.provenance(), "features": ids, **asdict(values)}
+    if values.scale == "max":
+        facts["maxima"] = source.sae.maxima()[ids].tolist()
+    return facts
+
+
+def recorded(facts: dict) -> dict:
+    """The facts that provenance keeps."""
+    return {key: value for key, value in facts.items() if key != "maxima"}
+
+
+def write_stored(runs: StoredRuns, facts: dict, folder: Path, threads: int = 1) -> list[Path]:
+    """Write the bigWigs of what was spooled; see `write_bigwigs` and `bigwig_facts`."""
+    values, strands = Values(*(facts[name] for name in Values.__slots__)), facts["read_strands"]
+    maxima = dict(zip(facts["features"], facts.get("maxima", ())))
+    wanted = [(feature, strand) for strand in strands for feature in facts["features"]]
+
+    def write(what: tuple[int, str]) -> Path:
+        feature, strand = what
+        path = folder / f"{track_name(feature, strand, strands)}.bw"
+        _write_track(path, runs, feature, strand, values, maxima.get(feature))
+        return path
+
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            return list(track(pool.map(write, wanted), "writing", len(wanted)))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _write_track(
+    path: Path, runs: StoredRuns, feature: int, strand: str, values: Values, maximum: float | None
+) -> None:
+    """The bigWig of one feature and read strand."""
+    lengths = dict(zip(runs.line.names, (np.diff(runs.line.offsets) - 1).tolist()))
+    readable, active, total = runs.bases(feature, strand)
+    if maximum == 0 and active:
+        raise SaeTracksError(f"{path.stem} has values, but was dead where its maximum was measured: use --scale raw")
+    divisor = np.float32(maximum) if maximum else None
+    stored = runs.value_runs(feature, strand, divisor=divisor)
+    pieces = (piece for chunk in stored for piece in runs.line.split(chunk))
+    if values.bin_size > 1:
+        pieces = binned(pieces, values.bin_size, values.bin_stat, lengths)
+    expected = (readable, total / float(divisor or 1)) if values.bin_size == 1 else None
+    write_bigwig(path, lengths, pieces, finest_zoom(active / max(readable, 1), values.bin_size), expected)
+
+
+def finest_zoom(density: float, bin_size: int = 1) -> int:
+    """Bases a record of the first zoom level: some ten runs go into one.
+
+    Parameters
+    ----------
+    density : float
+        Share of the bases that have a value of their own, from which the number of runs follows.
+    """
+    size = FINEST_ZOOM * -(-bin_size // 8)
+    for _ in range(MOST_ZOOMS - 1):
+        if size * density >= 8:
+            break
+        size *= ZOOM_STEP
+    return size
+
+
+def check_lengths(lengths: Mapping[str, int]) -> None:
+    """Refuse contigs that are too long for a bigWig."""
+    too_long = [name for name, length in lengths.items() if length > MOST_BASES]
+    if too_long:
+        raise SaeTracksError(f"contig {too_long[0]!r} has more than {MOST_BASES:,} bases, which a bigWig cannot hold")
+
+
+def write_bigwig(
+    path: Path,
+    lengths: Mapping[str, int],
+    pieces: Iterable[tuple[str, NDArray]],
+    finest: int = FINEST_ZOOM,
+    expected: tuple[int, float] | None = None,
+) -> None:
     """Write one bigWig; it is there and right, or not there.
 
     Parameters
@@ -86,100 +207,39 @@ def write_bigwig(path: Path, lengths: Mapping[str, int], pieces: Iterable[tuple[
     lengths : mapping of str to int
         Contig lengths, > 0, in the order wanted.
     pieces : iterable of (str, (k,) RUN)
-        Contig and runs on it, ascending, contigs in order; values finite.
-    most : int
-        The number of runs, or an upper bound.
+        Contig and runs on it, ascending, contigs in order; values finite. How they are cut changes no byte.
+    finest : int
+        Bases a record of the first zoom level.
+    expected : (int, float), optional
+        Bases and the sum of their values, which are compared with what was written.
     """
-    too_long = [name for name, length in lengths.items() if length > MOST_BASES]
-    if too_long:
-        raise SaeTracksError(f"contig {too_long[0]!r} has more than {MOST_BASES:,} bases, which a bigWig cannot hold")
+    check_lengths(lengths)
+    tally = Tally()
     with atomic(path) as temporary:
-        contigs = sum(len(name) + CONTIG_BYTES for name in lengths)
-        reserve(temporary, most * ENTRY_BYTES + contigs + (1 << 16))
-        tally = Tally()
-        try:
-            _write(temporary, lengths, tally.watch(pieces))
-        except RuntimeError as error:
-            raise SaeTracksError(f"cannot write {path}: {error}") from error
-        if not tally.bases:  # readers refuse a bigWig without values
-            raise SaeTracksError(f"nothing to write into {path.name}: the regions hold no readable base")
-        _check(temporary, lengths, tally)
-        _write_summary(temporary, tally.summary())
+        with BigFile(temporary, BIGWIG, lengths, finest) as file:
+            for contig, runs in tally.watch(batches(pieces, BATCH)):
+                _add(file, file.ids[contig], runs)
+            if not tally.bases:  # readers refuse a bigWig without values
+                raise SaeTracksError(f"nothing to write into {path.name}: the regions hold no readable base")
+            file.finish(tally.summary(), file.data.blocks, ITEMS)
+        if expected and (tally.bases != expected[0] or not isclose(tally.total, expected[1], rel_tol=1e-5)):
+            raise SaeTracksError(f"{path.name} is not what was read: is the disk of {path.parent} failing?")
+        check_bigwig(temporary, lengths, tally, path.name)
 
 
-class Tally:
-    """Counts what goes into a file."""
-
-    def __init__(self) -> None:
-        self.bases, self.total, self.squares = 0, 0.0, 0.0
-        self.minimum, self.maximum = math.inf, -math.inf
-        self.first: tuple[str, NDArray] | None = None
-        self.last: tuple[str, NDArray] | None = None
-
-    def watch(self, pieces: Iterable[tuple[str, NDArray]]) -> Iterator[tuple[str, NDArray]]:
-        """Hand the pieces on."""
-        for contig, runs in pieces:
-            values, widths = runs["value"].astype(np.float64), runs["end"] - runs["start"]
-            self.bases += int(widths.sum())
-            self.total += float(values @ widths)
-            self.squares += float(values**2 @ widths)
-            self.minimum = min(self.minimum, float(values.min()))
-            self.maximum = max(self.maximum, float(values.max()))
-            self.first = self.first or (contig, runs[0])
-            self.last = (contig, runs[-1])
-            yield contig, runs
-
-    def summary(self) -> Summary:
-        return Summary(self.bases, self.minimum, self.maximum, self.total, self.squares)
-
-
-def reserve(path: Path, size: int) -> None:
-    """Raise OSError where `size` bytes do not fit on the disk or into the quota; the file is as empty as before."""
-    if not hasattr(os, "posix_fallocate"):  # macOS
-        return
-    with path.open("wb") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # the file system cannot tell
-                raise
-        file.truncate(0)
-
-
-def _write(path: Path, lengths: Mapping[str, int], pieces: Iterable[tuple[str, NDArray]]) -> None:
-    import pyBigWig
-
-    bigwig = pyBigWig.open(str(path), "w")
-    bigwig.addHeader(list(lengths.items()), maxZooms=ZOOMS)
-    for contig, runs in pieces:
-        starts, ends = (np.ascontiguousarray(runs[column], np.uint32) for column in ("start", "end"))
-        values = np.ascontiguousarray(runs["value"], np.float64)
-        bigwig.addEntries([contig] * len(runs), starts, ends=ends, values=values, validate=False)
-    bigwig.close()
-
-
-def _check(path: Path, lengths: Mapping[str, int], tally: Tally) -> None:
-    """Read back what tells a whole file from a damaged one."""
-    import pyBigWig
-
-    with path.open("rb") as file:
-        file.seek(-4, os.SEEK_END)
-        whole = file.read(4) == BIGWIG.to_bytes(4, "little")
-    found = read_summary(path)
-    whole &= found.bases == tally.bases and math.isclose(found.total, tally.total, rel_tol=1e-6)
-    if whole:
-        with pyBigWig.open(str(path)) as bigwig:
-            whole = bigwig.chroms() == dict(lengths)
-            for contig, run in filter(None, (tally.first, tally.last)):
-                start, end, value = run.tolist()
-                whole &= bigwig.intervals(contig, start, end) == ((start, end, value),)
-    if not whole:
-        raise SaeTracksError(f"{path.name} is not what was written: is the disk full or failing?")
-
-
-def _write_summary(path: Path, summary: Summary) -> None:
-    """Write the exact summary over pyBigWig's, whose maximum leaves out the first value."""
-    with path.open("r+b") as file:
-        file.seek(SUMMARY_OFFSET)
-        file.seek(int.from_bytes(file.read(8), "little"))
-        file.write(SUMMARY.pack(summary.bases, summary.minimum, summary.maximum, summary.total, summary.squares))
+def _add(file: BigFile, contig: int, runs: NDArray) -> None:
+    """Write runs in blocks: values alone where every run follows the one before and is as wide."""
+    items = np.empty(len(runs), ITEM)
+    for name in ITEM.names or ():
+        items[name] = runs[name]
+    width = runs["end"] - runs["start"]
+    breaks = (runs["start"][1:] != runs["end"][:-1]) | (width[1:] != width[:-1])
+    for first in range(0, len(runs), ITEMS):
+        part = items[first : first + ITEMS]
+        start, end, span = int(part["start"][0]), int(part["end"][-1]), int(width[first])
+        if breaks[first : first + len(part) - 1].any():
+            content = BLOCK.pack(contig, start, end, 0, 0, BEDGRAPH, 0, len(part)) + part.tobytes()
+        else:
+            content = BLOCK.pack(contig, start, end, span, span, FIXED, 0, len(part)) + part["value"].tobytes()
+        file.data.add(contig, start, end, content, len(part))
+    file.zooms.add(contig, runs)

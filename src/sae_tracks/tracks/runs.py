@@ -5,15 +5,14 @@ contigs, so runs of two contigs never touch, and everything here works without k
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.regions import GenomicRegion
-
-if TYPE_CHECKING:
-    from sae_tracks.features import FeatureBlock
+from sae_tracks.tracks import kernels
 
 RUN = np.dtype([("start", np.int64), ("end", np.int64), ("value", np.float32)])  # 0-based half-open, on the line
 NO_RUNS = np.empty(0, RUN)
@@ -54,47 +53,6 @@ def make_runs(start: NDArray, end: NDArray, value: NDArray | float = 0) -> NDArr
     runs = np.empty(len(start), RUN)
     runs["start"], runs["end"], runs["value"] = start, end, value
     return runs
-
-
-def block_runs(
-    block: "FeatureBlock", offset: int, cutoffs: NDArray[np.float32] | None
-) -> tuple[NDArray[np.int32], NDArray]:
-    """Runs of bases with the same value above the cutoff, of every feature of a block.
-
-    Parameters
-    ----------
-    block : FeatureBlock
-        n bases.
-    offset : int
-        Position of its first base on the line.
-    cutoffs : (d_sae,) float32, optional
-        Values at or below the feature's cutoff are left out; default 0.
-
-    Returns
-    -------
-    feature : (k,) int32
-        Ascending.
-    runs : (k,) `RUN`
-        Ascending within a feature.
-    """
-    feature, value = block.feature, block.value
-    row = np.repeat(np.arange(offset, offset + len(block.region)), np.diff(block.indptr))
-    if cutoffs is not None:
-        kept = value > cutoffs[feature]
-        feature, value, row = feature[kept], value[kept], row[kept]
-    order = np.argsort(feature, kind="stable")
-    feature, value, row = feature[order], value[order], row[order]
-    new = (np.diff(feature) != 0) | (np.diff(row) != 1) | (value[1:] != value[:-1])
-    first = np.concatenate(([0], np.flatnonzero(new) + 1)) if len(row) else np.empty(0, np.int64)
-    last = np.append(first[1:], len(row))[: len(first)] - 1
-    return feature[first], make_runs(row[first], row[last] + 1, value[first])
-
-
-def readable_runs(readable: NDArray[np.bool_], offset: int) -> NDArray:
-    """(k,) `RUN`: the maximal runs of readable bases, value 0, the first base at `offset`."""
-    padded = np.concatenate(([False], readable, [False]))
-    edges = np.flatnonzero(padded[1:] != padded[:-1]).reshape(-1, 2) + offset
-    return make_runs(edges[:, 0], edges[:, 1])
 
 
 def join(runs: NDArray, *, same_value: bool) -> NDArray:
@@ -138,13 +96,26 @@ def clip(runs: NDArray, start: int, end: int) -> NDArray:
 
 
 def fill_with_zeros(runs: NDArray, stretches: NDArray) -> NDArray:
-    """Tile stretches: the runs that lie in them, and runs of value 0 between.
+    """Tile stretches: the runs that lie in them, and runs of value 0 between; both ascend."""
+    most = 2 * len(runs) + len(stretches)
+    start, end, value = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.float32)
+    columns = (np.ascontiguousarray(runs[name]) for name in RUN.names or ())
+    fill = (np.ascontiguousarray(stretches[name]) for name in ("start", "end"))
+    n = kernels.tile(*columns, *fill, start, end, value)
+    return make_runs(start[:n], end[:n], value[:n])
 
-    Both ascend, and every run lies in one stretch. The i-th gap then opens at the i-th position where a stretch opens
-    or a run closes, and closes at the i-th position where a run opens or a stretch closes.
-    """
-    opens = np.sort(np.concatenate((stretches["start"], runs["end"])))
-    closes = np.sort(np.concatenate((runs["start"], stretches["end"])))
-    gap = opens < closes
-    tiles = np.concatenate((make_runs(opens[gap], closes[gap]), runs))
-    return tiles[np.argsort(tiles["start"], kind="stable")]
+
+def batches(pieces: Iterable[tuple[str, NDArray]], size: int) -> Iterator[tuple[str, NDArray]]:
+    """The same runs, `size` at a time but for the last of a contig, however they came."""
+    for contig, group in groupby(pieces, key=itemgetter(0)):
+        held, count = [], 0
+        for _, runs in group:
+            held.append(runs)
+            count += len(runs)
+            if count >= size:
+                joined = np.concatenate(held)
+                whole = count // size * size
+                yield from ((contig, joined[first : first + size]) for first in range(0, whole, size))
+                held, count = [joined[whole:]], count - whole
+        if count:
+            yield contig, np.concatenate(held)

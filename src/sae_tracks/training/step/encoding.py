@@ -4,21 +4,21 @@ The pre-activations of a tile of features are compared with their bounds where t
 to memory. Where that is more than a share of a block of rows, the batch is dense, and its pre-activations are stored.
 """
 
-import threading
-
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from sae_tracks.pieces import Each
+from sae_tracks.pieces import Each, Scratch
 from sae_tracks.training.parallel import Processes
 from sae_tracks.training.presets import TrainSettings
 from sae_tracks.training.step import kernels
 from sae_tracks.training.step.entries import Entries
+from sae_tracks.training.step.product import multiply, pack, panels
 from sae_tracks.training.step.select import SLACK, kth_largest
 from sae_tracks.training.step.weights import Weights
 
 ROWS = 256  # of a block: with fewer the products slow down, with more the caches overflow
-TILE = 256  # features encoded at once: their pre-activations have to stay in the second-level cache
+TILE = 252  # features encoded at once, whole strips of `product.HELD`: the second-level cache holds what comes of them
 
 
 class Encoding:
@@ -47,7 +47,7 @@ class Encoding:
         self.stored = weights.b_enc.new_empty(0)
         self.margin = 0.501 * settings.bandwidth * (settings.arch == "jumprelu")  # a little over half
         self._fits = np.empty(self.blocks, np.bool_)
-        self._mine = threading.local()
+        self._scratch = Scratch()
 
     def __call__(self, y: torch.Tensor, each: Each) -> None:
         """Encode a batch.
@@ -86,14 +86,16 @@ class Encoding:
 
     def _find(self, rows: slice) -> None:
         """The entries of a block, without a trace of the rest."""
-        b, y, bias, k = rows.start // ROWS, self.y[rows].T, self.weights.b_enc.numpy(), self.settings.k
+        b, bias, k = rows.start // ROWS, self.weights.b_enc.numpy(), self.settings.k
         entries, topk = self.entries, self.settings.arch == "topk"
-        low = np.full(y.shape[1], self.guess, self.dtype)
+        low = np.full(rows.stop - rows.start, self.guess, self.dtype)
         heaps = np.zeros((len(low), k), self.dtype) if topk else None
-        at = 0
+        at, encoder, y = 0, self.weights.encoder.numpy(), self._packed(rows)
+        memory = self._scratch("h", np.empty, TILE * ROWS, self.dtype)
         for tile in self._tiles():
-            h = torch.mm(self.weights.encoder[tile], y, out=self._scratch(tile, len(low)))
-            before, at = at, entries.append(b, tile.start, h.numpy(), bias[tile], self.cut[tile], low)
+            h = memory[: (tile.stop - tile.start) * len(low)].reshape(-1, len(low))
+            multiply(encoder[tile], y, h, False)
+            before, at = at, entries.append(b, tile.start, h, bias[tile], self.cut[tile], low)
             self._fits[b] = at >= 0
             if at < 0:
                 return
@@ -116,8 +118,9 @@ class Encoding:
             self.each(self._select_of_rows, len(self.y), ROWS)
 
     def _store(self, rows: slice) -> None:
+        encoder, y = self.weights.encoder.numpy(), self._packed(rows)
         for tile in self._tiles():
-            torch.mm(self.weights.encoder[tile], self.y[rows].T, out=self.block(rows, tile))
+            multiply(encoder[tile], y, self.block(rows, tile).numpy(), False)
 
     def _compact(self, rows: slice) -> None:
         """Turn the stored pre-activations of a block into entries, if these are few enough."""
@@ -153,8 +156,8 @@ class Encoding:
     def _with_bias(self, rows: slice) -> torch.Tensor:
         return self.block(rows, slice(None)) + self.weights.b_enc[:, None]
 
-    def _scratch(self, tile: slice, rows: int) -> torch.Tensor:
-        """This thread's memory for the pre-activations of a tile."""
-        if not hasattr(self._mine, "h"):
-            self._mine.h = self.y.new_empty(TILE * ROWS)
-        return self._mine.h[: (tile.stop - tile.start) * rows].view(-1, rows)
+    def _packed(self, rows: slice) -> NDArray:
+        """A block of y as the right matrix of the encoder's products, in this thread's memory."""
+        y = self._scratch("y", panels, self.weights.d_in, ROWS, self.dtype)
+        pack(self.y[rows].numpy().T, y)
+        return y

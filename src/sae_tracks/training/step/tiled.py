@@ -1,13 +1,12 @@
 """A training step on the CPU: matrix products in tiles that stay in the cache, and a backward pass over non-zeros."""
 
-import threading
 from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sae_tracks.pieces import Each, pieces
+from sae_tracks.pieces import Each, Scratch, pieces
 from sae_tracks.training.parallel import Processes
 from sae_tracks.training.presets import TrainSettings
 from sae_tracks.training.step import kernels
@@ -15,11 +14,12 @@ from sae_tracks.training.step.adam import adam_terms
 from sae_tracks.training.step.auxiliary import Auxiliary
 from sae_tracks.training.step.encoding import ROWS, TILE, Encoding
 from sae_tracks.training.step.losses import LOSSES
+from sae_tracks.training.step.product import multiply, pack, panels
 from sae_tracks.training.step.result import StepResult, share
 from sae_tracks.training.step.weights import Weights
 
 DECODED = 2 * ROWS  # rows that are decoded at once
-FEATURES = 512  # features whose gradients are computed at once
+FEATURES = 2 * TILE  # features whose gradients are computed at once
 Parts = tuple[NDArray, NDArray, NDArray, NDArray]  # of a tile of features: encoder, decoder, b_enc, threshold
 
 
@@ -52,8 +52,10 @@ class TiledStep:
         self.sums = np.empty((parts, 4))  # of features, reconstruction loss, squared error, squared input
         self.factors: list[torch.Tensor | float] = [0.0] * parts  # from errors to gradients
         self.active = np.empty(weights.d_sae, np.int64)
+        shapes = (ROWS, weights.d_in), (weights.d_in, ROWS), (ROWS, weights.d_in)
+        self.packed = [[panels(*shape, self.dtype) for shape in shapes] for _ in range(self.encoding.blocks)]
         self.auxiliary: Auxiliary | None = None
-        self._mine = threading.local()
+        self._scratch = Scratch()
 
     @torch.no_grad()
     def __call__(self, x: torch.Tensor, lr: float, number: int, dead: torch.Tensor | None = None) -> StepResult:
@@ -91,6 +93,8 @@ class TiledStep:
         self.auxiliary = self._auxiliary(dead, each) if self.unscaled else None
         if self.unscaled:
             each(self._scale, len(x), DECODED)
+        if not self.encoding.sparse:
+            each(self._pack, len(x), ROWS)
 
     def _centre(self, x: torch.Tensor, rows: slice) -> None:
         torch.sub(x[rows], self.weights.b_dec, out=self.y[rows])
@@ -110,9 +114,8 @@ class TiledStep:
         if self.encoding.sparse:
             sums[0] = self._decode_sparse(slice(rows.start // ROWS, -(-rows.stop // ROWS)), error)
         else:
-            parts = [slice(i, min(i + ROWS, rows.stop)) for i in range(rows.start, rows.stop, ROWS)]
             tiles = [slice(i, i + TILE) for i in range(0, self.weights.d_sae, TILE)]
-            sums[0] = sum(self._decode_dense(part, tile) for part in parts for tile in tiles)
+            sums[0] = sum(self._decode_dense(rows, tile) for tile in tiles)
         sums[1], self.factors[rows.start // DECODED] = self.loss(error, self.settings.batch_size, self.total)
         sums[2] = error.square().sum()
         if not self.unscaled:
@@ -121,21 +124,35 @@ class TiledStep:
     def _scale(self, rows: slice) -> None:
         self.error[rows].mul_(self.factors[rows.start // DECODED])
 
+    def _pack(self, rows: slice) -> None:
+        """Lay out what the dense gradients of all tiles are products with."""
+        out, y = self.error[rows].numpy(), self.y[rows].numpy()
+        for matrix, room in zip((out, out.T, y), self.packed[rows.start // ROWS]):
+            pack(matrix, room)
+
     def _decode_sparse(self, blocks: slice, error: torch.Tensor) -> float:
         w, entries = self.weights, self.encoding.entries
         arrays = entries.indptr[blocks], entries.rows[blocks], entries.values[blocks]
         return kernels.decode(*arrays, ROWS, w.threshold.numpy(), w.decoder.numpy(), error.numpy())
 
     def _decode_dense(self, rows: slice, tile: slice) -> float:
-        """Add what a tile of features reconstructs of a block of rows; the sum of the features."""
-        h, w = self.encoding.block(rows, tile), self.weights
-        if self.learns:
-            f = self._above_threshold(h.add_(w.b_enc[tile, None]), tile)
-            total = f.sum().item()
-        else:
-            f, total = h, kernels.activate(h.numpy(), w.b_enc[tile].numpy(), self.encoding.least[rows])
-        self.error[rows].addmm_(f.T, w.decoder[tile])
+        """Add what a tile of features reconstructs of some blocks of rows; the sum of the features."""
+        decoder, total = self._scratch("decoder", panels, TILE, self.weights.d_in, self.dtype), 0.0
+        pack(self.weights.decoder[tile].numpy(), decoder)
+        for start in range(rows.start, rows.stop, ROWS):
+            block = slice(start, min(start + ROWS, rows.stop))
+            f, part = self._features(block, tile)
+            multiply(f.T, decoder, self.error[block].numpy(), True)
+            total += part
         return total
+
+    def _features(self, rows: slice, tile: slice) -> tuple[NDArray, float]:
+        """The features of a tile on a block, in place of its pre-activations unless these are needed, and their sum."""
+        h, bias = self.encoding.block(rows, tile), self.weights.b_enc[tile]
+        if self.learns:
+            f = self._above_threshold(h.add_(bias[:, None]), tile)
+            return f.numpy(), f.sum().item()
+        return h.numpy(), kernels.activate(h.numpy(), bias.numpy(), self.encoding.least[rows])
 
     def _above_threshold(self, h: torch.Tensor, tile: slice) -> torch.Tensor:
         """Features of a jumprelu from its pre-activations, which its threshold learns from and which therefore stay."""
@@ -144,9 +161,9 @@ class TiledStep:
     def _learn(self, how: NDArray, tile: slice) -> None:
         """Gradients and update of a tile, whose gradients never leave the cache."""
         d, n = self.weights.d_in, tile.stop - tile.start
-        memory = self._scratch("g", FEATURES * (2 * d + 2))[: n * (2 * d + 2)]
-        encoder, decoder, b_enc, threshold = memory.split([n * d, n * d, n, n])
-        g = (encoder.view(n, d).numpy(), decoder.view(n, d).numpy(), b_enc.numpy(), threshold.numpy())
+        memory = self._scratch("g", np.empty, FEATURES * (2 * d + 2), self.dtype)[: n * (2 * d + 2)]
+        encoder, decoder, b_enc, threshold = np.split(memory, [n * d, 2 * n * d, 2 * n * d + n])
+        g = (encoder.reshape(n, d), decoder.reshape(n, d), b_enc, threshold)
         self._tile_gradients(tile, g)
         self._update(tile, g, how)
 
@@ -182,12 +199,13 @@ class TiledStep:
 
     def _dense_gradients(self, rows: slice, tile: slice, w: Parts, g: Parts, active: NDArray) -> None:
         """Add what a block of rows gives to the gradients of a tile of features."""
-        out, h = self.error[rows], self.encoding.block(rows, tile)
-        torch.from_numpy(g[1]).addmm_(self._above_threshold(h, tile) if self.learns else h, out)
-        slope = self._scratch("slope", FEATURES * ROWS)[: h.numel()].view(h.shape)
-        torch.mm(self.weights.decoder[tile], out.T, out=slope)
-        kernels.dense_slopes(h.numpy(), w[3], self.l1, self.l0, self.band, slope.numpy(), g[2], g[3], active)
-        torch.from_numpy(g[0]).addmm_(slope, self.y[rows])
+        h = self.encoding.block(rows, tile)
+        out, out_t, y = self.packed[rows.start // ROWS]
+        multiply((self._above_threshold(h, tile) if self.learns else h).numpy(), out, g[1], True)
+        slope = self._scratch("slope", np.empty, FEATURES * ROWS, self.dtype)[: h.numel()].reshape(h.shape)
+        multiply(w[1], out_t, slope, False)
+        kernels.dense_slopes(h.numpy(), w[3], self.l1, self.l0, self.band, slope, g[2], g[3], active)
+        multiply(slope, y, g[0], True)
 
     def _result(self) -> StepResult:
         """Sums over the processes."""
@@ -197,12 +215,6 @@ class TiledStep:
         l0 = active.sum().item() / self.settings.batch_size
         penalty = float(self.l1) * values + float(self.l0) * self.settings.batch_size * l0
         return StepResult(reconstruction, penalty, l0, share(squares, self.total), active)
-
-    def _scratch(self, name: str, size: int) -> torch.Tensor:
-        """This thread's memory of a name."""
-        if not hasattr(self._mine, name):
-            setattr(self._mine, name, self.y.new_empty(size))
-        return getattr(self._mine, name)
 
 
 def _parts(weights: Weights, tile: slice) -> Parts:

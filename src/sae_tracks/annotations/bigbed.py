@@ -1,0 +1,79 @@
+"""bigBed, by region."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyBigWig
+
+from sae_tracks.annotations.alias import Contigs
+from sae_tracks.annotations.text import Text
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.regions import GenomicRegion
+
+_MAGIC = (bytes.fromhex("ebf28987"), bytes.fromhex("8789f2eb"))  # either order of bytes
+_FIELD = re.compile(rb"^[ \t]*\w+(?:\[\w+\]|\([^)]*\))?[ \t]+(\w+)[ \t]*;", re.MULTILINE)
+TILE = 1 << 20  # bases read at once
+
+
+def is_bigbed(path: Path) -> bool:
+    """Whether a file begins as a bigBed does; a pipe is not looked into."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) in _MAGIC
+
+
+def read_bigbed(path: Path, contigs: Contigs, regions: Sequence[GenomicRegion] | None) -> Text:
+    """The rows that overlap the regions, or all on the genome's contigs, as lines of BED under the field names.
+
+    Parameters
+    ----------
+    regions : sequence of GenomicRegion, optional
+        Disjoint and ascending within a contig.
+
+    Raises
+    ------
+    SaeTracksError
+        The file is cut short or damaged, or has other contigs, or contigs of other lengths, than the genome.
+    """
+    with path.open("rb") as file:
+        head = file.read(4)
+        file.seek(-4, 2)
+        if file.read() != head:
+            raise SaeTracksError(f"cannot read {path}: it is a bigBed cut short (its last 4 bytes are not its first)")
+    try:
+        with pyBigWig.open(str(path)) as file:
+            fields = [name.decode() for name in _FIELD.findall(file.SQL() or b"")]
+            lines = ["#" + "\t".join(fields), *_lines(file, path.name, contigs, regions)]
+    except (RuntimeError, OverflowError, UnicodeDecodeError) as error:
+        raise SaeTracksError(f"cannot read {path} as bigBed: it is damaged ({error})") from error
+    return Text(path, "\n".join(["", *lines]).encode(), place=_place)
+
+
+def _lines(file: Any, name: str, contigs: Contigs, regions: Sequence[GenomicRegion] | None) -> Iterator[str]:
+    sizes = file.chroms()
+    contigs.check_common(list(sizes), name)
+    for theirs, ours in zip(sizes, contigs.translate(list(sizes), name), strict=True):
+        whole = [GenomicRegion(ours, 0, sizes[theirs])] if ours in contigs.lengths else []
+        here = whole if regions is None else [region for region in regions if region.contig == ours]
+        if here:
+            contigs.check_length(ours, sizes[theirs], name)
+        last = 0
+        for start, end in _tiles(here):
+            for first, stop, *rest in file.entries(theirs, start, end) or ():
+                if first >= last:  # the tile before has given the others already
+                    yield "\t".join([theirs, str(first), str(stop), *filter(None, rest)])
+            last = end
+
+
+def _tiles(regions: Sequence[GenomicRegion]) -> Iterator[tuple[int, int]]:
+    for region in regions:
+        for start in range(region.start, region.end, TILE):
+            yield start, min(start + TILE, region.end)
+
+
+def _place(line: bytes) -> str:
+    contig, start, end = line.decode().split("\t")[:3]
+    return f"{contig}:{int(start) + 1}-{end}"

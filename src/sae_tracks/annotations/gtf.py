@@ -1,0 +1,131 @@
+"""GTF and GFF3: exons, coding sequence, untranslated regions, splice sites, transcription start sites."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sae_tracks.annotations.alias import Contigs
+from sae_tracks.annotations.sites import constant, intervals, joined, strands
+from sae_tracks.annotations.text import Rows, Text
+from sae_tracks.errors import SaeTracksError
+
+_UTR = {
+    "UTR": "UTR",
+    "five_prime_UTR": "five_prime_UTR",
+    "five_prime_utr": "five_prime_UTR",
+    "5UTR": "five_prime_UTR",
+    "three_prime_UTR": "three_prime_UTR",
+    "three_prime_utr": "three_prime_UTR",
+    "3UTR": "three_prime_UTR",
+}
+_CODING = ("CDS", "start_codon", "stop_codon")  # a GTF's CDS ends before the stop codon, a GFF3's after it
+SPLICE = 2  # bases at each end of an intron
+_GTF_ID = r'(?:^|;)\s*transcript_id "(?P<id>[^"]*)"'
+_GFF3_ID = r"(?:^|;)\s*Parent=(?P<id>[^;]*)"
+_SEQUENCE = re.compile(rb"\n##sequence-region[ \t]+(\S+)[ \t]+1[ \t]+([0-9]+)[ \t]*(?=\n|\Z)")
+
+
+def is_gff(text: Text) -> bool:
+    """Whether a file is GTF or GFF3: by its name, or by the strand (column 7) and phase (column 8) of its first row."""
+    first = text.first()
+    named = text.plain.suffix in (".gtf", ".gff", ".gff3")
+    return named or (len(first) == 9 and first[6] in ("+", "-", ".", "?") and first[7] in (".", "0", "1", "2"))
+
+
+def gff_sites(rows: Rows, contigs: Contigs) -> pd.DataFrame:
+    """The concepts of a GTF or GFF3; an interval that transcripts share is one site.
+
+    ``exon``, ``CDS``, ``five_prime_UTR`` and ``three_prime_UTR`` are the file's rows of these types. ``UTR`` is all its
+    UTR rows or, where it has none, the exons of coding transcripts less what lies from the first to the last coding
+    base. ``splice_donor`` and ``splice_acceptor`` are the 2 first and last bases of the introns, which lie between the
+    exons of a transcript and have 4 bases or more; ``TSS`` is the first base of a transcript's exons. Strands count.
+
+    Raises
+    ------
+    SaeTracksError
+        A row is malformed (the line is named), the file is of another assembly, or it has none of these concepts.
+    """
+    if len(rows.columns) != 9:
+        raise rows.text.refuse(0, f"{len(rows.columns)} columns; GTF and GFF3 have 9")
+    _check_lengths(rows.text, contigs)
+    frame = intervals(rows, (0, 3, 4), contigs, one_based=True)
+    frame = frame.assign(kind=rows.categories(2), Strand=strands(rows, 6, {"?": "."}))
+    kept = frame["kind"].isin(["exon", *_CODING, *_UTR]).to_numpy()
+    if not kept.any():
+        types = ", ".join(list(frame["kind"].cat.categories)[:5])
+        raise SaeTracksError(f"{rows.text.path.name} has no exon, CDS or UTR: its rows are of type {types}")
+    frame, by_transcript = _by_transcript(frame[kept], rows.columns[8].filter(pa.array(kept)))
+    exons = by_transcript[by_transcript["kind"] == "exon"].sort_values(["transcript", "Start"])
+    stated = frame[frame["kind"].isin(_UTR)]
+    utr = stated if len(stated) else _untranslated(exons, by_transcript[by_transcript["kind"].isin(_CODING)])
+    parts = {
+        "exon": frame[frame["kind"] == "exon"],
+        "CDS": frame[frame["kind"] == "CDS"],
+        "UTR": utr,
+        "five_prime_UTR": stated[stated["kind"].map(_UTR) == "five_prime_UTR"],
+        "three_prime_UTR": stated[stated["kind"].map(_UTR) == "three_prime_UTR"],
+        **_splice_sites(exons),
+        "TSS": _starts(exons),
+    }
+    columns = ["Chromosome", "Start", "End", "Strand"]
+    unique = {name: part[columns].drop_duplicates() for name, part in parts.items()}
+    sites = joined([part.assign(Name=constant(name, len(part))) for name, part in unique.items()])
+    return sites.assign(Score=np.nan, TF=constant("", len(sites)))
+
+
+def _by_transcript(frame: pd.DataFrame, attributes: pa.ChunkedArray) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows, and those of transcripts: once for each, with the number of the transcript (on a contig and strand)."""
+    frame = frame.reset_index(drop=True)
+    gff3 = re.match(r"\s*\w+=", attributes[0].as_py()) is not None
+    ids = pc.struct_field(pc.extract_regex(attributes, _GFF3_ID if gff3 else _GTF_ID), "id").combine_chunks()
+    lists = pc.split_pattern(pc.fill_null(ids, ""), "," if gff3 else "\t")
+    row, names = pc.list_parent_indices(lists).to_numpy(), pc.list_flatten(lists)
+    known = pc.not_equal(names, "").to_numpy(zero_copy_only=False)
+    row, code = row[known], pc.dictionary_encode(names.filter(known)).indices.to_numpy().astype(np.int64)
+    of = frame.iloc[row].reset_index(drop=True)
+    for column in ("Chromosome", "Strand"):
+        code = code * len(of[column].cat.categories) + of[column].cat.codes.to_numpy(np.int64)
+    return frame, of.assign(transcript=code)
+
+
+def _untranslated(exons: pd.DataFrame, coding: pd.DataFrame) -> pd.DataFrame:
+    """Exons of coding transcripts less what lies from the first to the last coding base."""
+    spans = coding.groupby("transcript").agg(first=("Start", "min"), last=("End", "max"))
+    exons = exons.join(spans, on="transcript", how="inner")
+    before = exons.assign(End=np.minimum(exons["End"], exons["first"]))
+    after = exons.assign(Start=np.maximum(exons["Start"], exons["last"]))
+    parts = pd.concat([before, after])
+    return parts[parts["Start"] < parts["End"]]
+
+
+def _splice_sites(exons: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Donors and acceptors between exons that follow one another, sorted by transcript and start."""
+    end, start = exons["End"].to_numpy()[:-1], exons["Start"].to_numpy()[1:]
+    transcript, strand = exons["transcript"].to_numpy(), exons["Strand"].to_numpy(object)[:-1]
+    intron = (transcript[1:] == transcript[:-1]) & (start - end >= 2 * SPLICE) & (strand != ".")
+    left = exons[:-1].assign(Start=end, End=end + SPLICE)[intron]
+    right = exons[:-1].assign(Start=start - SPLICE, End=start)[intron]
+    forward = (strand == "+")[intron]
+    return {
+        "splice_donor": pd.concat([left[forward], right[~forward]]),
+        "splice_acceptor": pd.concat([right[forward], left[~forward]]),
+    }
+
+
+def _starts(exons: pd.DataFrame) -> pd.DataFrame:
+    """The first transcribed base of every transcript whose strand is known."""
+    whole = exons.groupby("transcript").agg(left=("Start", "min"), right=("End", "max"))
+    first = exons.drop_duplicates("transcript").join(whole, on="transcript")
+    start = np.where(first["Strand"] == "+", first["left"], first["right"] - 1)
+    return first.assign(Start=start, End=start + 1)[first["Strand"] != "."]
+
+
+def _check_lengths(text: Text, contigs: Contigs) -> None:
+    """Compare the lengths that a GFF3 states (``##sequence-region chr1 1 248956422``) with the genome's."""
+    for match in _SEQUENCE.finditer(text.lines):
+        name, length = match[1].decode(errors="replace"), int(match[2])
+        ours = contigs.translate([name], text.path.name)[0]
+        contigs.check_length(ours, length, text.path.name)

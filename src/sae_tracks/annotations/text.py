@@ -1,0 +1,216 @@
+"""Tab-separated annotation files as columns of text, and the line of the file that each row stood on."""
+
+import gzip
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyarrow import csv
+
+from sae_tracks.errors import SaeTracksError
+
+_NOT_A_ROW = re.compile(rb"\n(?:#[^\n]*|(?:track|browser)(?:[ \t][^\n]*)?|[ \t]*)(?=\n|\Z)")
+_CONTIG = {"chrom", "chr", "chromosome", "genoname"}
+_START = {"chromstart", "start", "start (1-based)", "genostart"}
+_END = {"chromend", "end", "genoend"}
+_GZIP, _LAST_BLOCK = b"\x1f\x8b", bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+
+
+@dataclass(frozen=True)
+class Text:
+    """The lines of a file, or those that its index gave for some regions.
+
+    Attributes
+    ----------
+    path : Path
+        Where they were read.
+    lines : bytes
+        The text, each line preceded (not followed) by a newline.
+    place : callable, optional
+        Where in the file a line stands, for messages, if `lines` are not all of the file.
+    """
+
+    path: Path
+    lines: bytes
+    place: Callable[[bytes], str] | None = None
+
+    @property
+    def plain(self) -> Path:
+        """The file's name as it was before compression."""
+        return Path(self.path.name.removesuffix(".gz").removesuffix(".bgz"))
+
+    @cached_property
+    def rows(self) -> bytes:
+        """The text without comments, ``track`` and ``browser`` lines, blank lines, names of columns, FASTA."""
+        end = self.lines.find(b"\n##FASTA")
+        rows = _NOT_A_ROW.sub(b"", self.lines if end < 0 else self.lines[:end])[1:]
+        head = _first_line(rows)
+        return rows[len(head) + 1 :] if _is_header(_words(head)) else rows
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names of the columns in lower case, from the last header line before the rows; empty where there is none."""
+        before = self.lines[: self.lines.find(b"\n" + _first_line(self.rows))]
+        headers = [words for line in before.split(b"\n") if _is_header(words := _words(line))]
+        return headers[-1] if headers else []
+
+    def first(self) -> list[str]:
+        """The fields of the first row."""
+        return _first_line(self.rows).decode(errors="replace").split("\t")
+
+    def refuse(self, row: int, reason: str) -> SaeTracksError:
+        """The error for a row, counted from 0; it says where in the file the row stands."""
+        number, line = self._numbered()[row]
+        place = self.place(line) if self.place else f"line {number:,}"
+        return SaeTracksError(f"{self.path.name}, {place}: {reason}")
+
+    def columns(self) -> "Rows":
+        """The rows as columns.
+
+        Raises
+        ------
+        SaeTracksError
+            There is no row, fewer than three columns, a row with another number of columns, or it is not text.
+        """
+        if not self.rows:
+            raise SaeTracksError(f"{self.path} has no row: it is empty or holds only comments")
+        width = len(self.first())
+        if width < 3:
+            raise self.refuse(0, f"{width} column{'s' * (width > 1)}; BED has 3 or more, separated by tabs")
+        names = [str(i) for i in range(width)]
+        try:
+            table = csv.read_csv(
+                pa.BufferReader(self.rows),
+                read_options=csv.ReadOptions(column_names=names),
+                parse_options=csv.ParseOptions(delimiter="\t", quote_char=False),
+                convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+            )
+        except pa.ArrowInvalid as error:
+            raise self._ragged(width) from error
+        return Rows(self, table.columns)
+
+    def _numbered(self) -> list[tuple[int, bytes]]:
+        """Line number and text of every row."""
+        lines = [
+            (number, line)
+            for number, line in enumerate(self.lines.split(b"\n")[1:], 1)
+            if not _NOT_A_ROW.fullmatch(b"\n" + line)
+        ]
+        return lines[1:] if lines and _is_header(_words(lines[0][1])) else lines
+
+    def _ragged(self, width: int) -> SaeTracksError:
+        """The error for the first row that is not text of `width` columns."""
+        for row, (_, line) in enumerate(self._numbered()):
+            columns = line.count(b"\t") + 1
+            if columns != width:
+                return self.refuse(row, f"{columns} column{'s' * (columns > 1)}; the first row has {width}")
+        return SaeTracksError(f"{self.path} is not a text file in UTF-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a file as columns, not yet interpreted.
+
+    Attributes
+    ----------
+    text : Text
+        The file.
+    columns : list of pyarrow.ChunkedArray
+        Text columns, all of one length.
+    """
+
+    text: Text
+    columns: list[pa.ChunkedArray]
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def refuse_any(self, bad: NDArray[np.bool_] | pa.ChunkedArray, reason: Callable[[int], str]) -> None:
+        """Raise for the first row that is bad, if one is; `reason` is given its index."""
+        bad = np.asarray(bad, bool)
+        if bad.any():
+            row = int(bad.argmax())
+            raise self.text.refuse(row, reason(row))
+
+    def whole_numbers(self, column: int, name: str) -> NDArray[np.int64]:
+        """(n,) int64: a column of integers, 0 or more; anything else is an error with its line number."""
+        text = self.columns[column]
+        wrong = pc.invert(pc.match_substring_regex(text, r"^[0-9]{1,18}$"))
+        self.refuse_any(wrong, lambda row: f"{name} {text[row].as_py()!r} is not a whole number, 0 or more")
+        return pc.cast(text, pa.int64()).to_numpy()
+
+    def numbers(self, column: int) -> NDArray[np.float64]:
+        """(n,) float64: a column of finite numbers, NaN where it has ``.``"""
+        text = pd.Series(self.columns[column].to_numpy(zero_copy_only=False), dtype=object)
+        numbers = pd.to_numeric(text, errors="coerce").to_numpy(np.float64)
+        wrong = ~np.isfinite(numbers) & (text != ".").to_numpy()
+        self.refuse_any(wrong, lambda row: f"score {text[row]!r} (column {column + 1}) is not a number")
+        return numbers
+
+    def categories(self, column: int) -> pd.Categorical:
+        """A column as a categorical, whose categories are the values that occur, in that order."""
+        encoded = pc.dictionary_encode(self.columns[column]).combine_chunks()
+        names = np.array(encoded.dictionary.to_pylist(), object)
+        return pd.Categorical.from_codes(encoded.indices.to_numpy(), names)
+
+
+def read_text(path: Path) -> Text:
+    """Read a whole file, plain, gzip or bgzip; LF or CRLF ends a line.
+
+    Raises
+    ------
+    SaeTracksError
+        The file is missing or cut short.
+    """
+    data = _decompressed(path)
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return Text(path, b"\n" + data)
+
+
+def is_bgzip(head: bytes) -> bool:
+    """Whether a file that begins so was compressed in blocks, as bgzip does it."""
+    return head[:2] == _GZIP and head[12:14] == b"BC"
+
+
+def check_last_block(path: Path, end: bytes) -> None:
+    """Refuse a bgzip file without its last, empty block: htslib would read it as if it were whole."""
+    if not end.endswith(_LAST_BLOCK):
+        raise SaeTracksError(f"cannot read {path}: it is cut short, bgzip's last block is not there: fetch it anew")
+
+
+def _decompressed(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+        if data[:2] != _GZIP:
+            return data
+        text = gzip.decompress(data)
+    except FileNotFoundError as error:
+        raise SaeTracksError(f"no file {path}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise SaeTracksError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    if is_bgzip(data):
+        check_last_block(path, data)
+    return text
+
+
+def _first_line(text: bytes) -> bytes:
+    end = text.find(b"\n")
+    return text if end < 0 else text[:end]
+
+
+def _words(line: bytes) -> list[str]:
+    """Column names as UCSC writes them (``#bin``, ``hg19.rmsk.genoName``), bare and in lower case."""
+    return [word.rpartition(".")[2] for word in line.decode(errors="replace").lstrip("#").lower().split("\t")]
+
+
+def _is_header(words: list[str]) -> bool:
+    return bool(_CONTIG.intersection(words) and _START.intersection(words) and _END.intersection(words))

@@ -1,0 +1,1 @@
+"""Is a match real? What the reported pairs of features and concepts are held against."""

@@ -1,0 +1,224 @@
+"""The bases that controls look at again: a sample of both halves, in memory, of one read strand.
+
+Controls compare a feature with many other explanations of the same labels. All of them are measured on the same bases,
+so these are kept: the letters, the activations of the language model, and every feature.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sae_tracks.metrics.labels import NUCLEOTIDES
+from sae_tracks.regions import GenomicRegion
+from sae_tracks.windows import ReadStrand
+
+SELECT, REPORT = 0, 1
+BIN = 32_768  # bases at least of a bin, the unit that the bootstrap draws
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A sparse matrix (bases x columns) by column.
+
+    Attributes
+    ----------
+    indptr : (k + 1,) int64
+        Column c owns the entries ``indptr[c]:indptr[c + 1]``.
+    base : (nnz,) int32
+        Ascending within a column.
+    value : (nnz,) float32
+    """
+
+    indptr: NDArray[np.int64]
+    base: NDArray[np.int32]
+    value: NDArray[np.float32]
+
+    def __getitem__(self, column: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Bases and values of one column."""
+        inside = slice(self.indptr[column], self.indptr[column + 1])
+        return self.base[inside], self.value[inside]
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def dense(self, column: int, n: int) -> NDArray[np.float32]:
+        """(n,) float32: one column at every base, 0 where it has no entry."""
+        values = np.zeros(n, np.float32)
+        base, value = self[column]
+        values[base] = value
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Bases, numbered from 0, ascending along the genome.
+
+    Attributes
+    ----------
+    read_strand : "+" or "-"
+        The direction in which the model read them.
+    bins : list of GenomicRegion
+        What was kept, disjoint and ascending; each lies in one half. All bases of a bin are there; those that no window
+        covers, in long runs of N, are not readable.
+    half : (bins,) int8
+        0: the bin chooses (`SELECT`), 1: it reports (`REPORT`).
+    offset : (bins + 1,) int64
+        The first base of each bin, and the number of bases.
+    readable : (n,) bool
+        Only such bases count.
+    letters : (n,) uint8
+        The sequence, forward, upper case, as ASCII.
+    activations : (n, d_model) float16
+        Of the language model; 0 where nothing was read.
+    features : Columns
+        (n x d_sae), values > 0.
+    """
+
+    read_strand: ReadStrand
+    bins: list[GenomicRegion]
+    half: NDArray[np.int8]
+    offset: NDArray[np.int64]
+    readable: NDArray[np.bool_]
+    letters: NDArray[np.uint8]
+    activations: NDArray[np.float16]
+    features: Columns
+
+    def __len__(self) -> int:
+        return len(self.readable)
+
+    def bin_of_base(self) -> NDArray[np.int32]:
+        """(n,) int32: the bin of every base."""
+        return np.repeat(np.arange(len(self.bins), dtype=np.int32), np.diff(self.offset))
+
+    def in_half(self, half: int) -> NDArray[np.bool_]:
+        """(n,) bool: the readable bases of one half."""
+        return np.repeat(self.half == half, np.diff(self.offset)) & self.readable
+
+
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """Annotated instances as bases of a sample, those that lie whole inside one of its bins.
+
+    Attributes
+    ----------
+    indptr : (concepts + 1,) int64
+        Concept c owns the instances ``indptr[c]:indptr[c + 1]``, ascending by start.
+    start, end : (m,) int64
+        Numbers of bases in the sample, half-open.
+    score : (m,) float64
+        In the units of the annotation, NaN where it has none.
+    labels : Columns
+        (n x concepts), value 1: the readable bases that instances cover, those that only reach into a bin included.
+    """
+
+    indptr: NDArray[np.int64]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    score: NDArray[np.float64]
+    labels: Columns
+
+    def of(self, concept: int) -> slice:
+        """The instances of one concept."""
+        return slice(int(self.indptr[concept]), int(self.indptr[concept + 1]))
+
+
+def sites_in(sample: Sample, sites: pd.DataFrame, concept: NDArray[np.int64], concepts: int) -> Sites:
+    """Lay an annotation over a sample.
+
+    Parameters
+    ----------
+    sample : Sample
+    sites : DataFrame
+        ``Chromosome``, ``Start``, ``End``, ``Score`` of every instance.
+    concept : (m,) int64
+        The concept of every instance.
+    concepts : int
+        How many there are.
+    """
+    row, start, end, number = _overlaps(sample, sites)
+    first, last = sample.offset[number], sample.offset[number + 1]
+    whole = np.flatnonzero((start >= first) & (end <= last))
+    which = concept[row]
+    order = whole[np.lexsort((start[whole], which[whole]))]
+    indptr = np.searchsorted(which[order], np.arange(concepts + 1))
+    labels = _covered(sample, start, end, number, which, concepts)
+    score = sites["Score"].to_numpy(np.float64)
+    return Sites(indptr, start[order], end[order], score[row[order]], labels)
+
+
+def cover(sample: Sample, sites: pd.DataFrame, concept: NDArray[np.int64], concepts: int) -> Columns:
+    """The labels alone of `sites_in`; ``Score`` is not needed."""
+    row, *where = _overlaps(sample, sites)
+    return _covered(sample, *where, concept[row], concepts)
+
+
+def _overlaps(sample: Sample, sites: pd.DataFrame):
+    """Of every instance and bin that overlap: row, start and end in bases of the sample, and number of the bin.
+
+    An instance that reaches out of its bin has a start or end outside of the bin's bases.
+    """
+    contig = sites["Chromosome"].to_numpy(object)
+    begin, stop = sites["Start"].to_numpy(np.int64), sites["End"].to_numpy(np.int64)
+    longest = int((stop - begin).max(initial=0))
+    rows_of = {name: np.flatnonzero(contig == name) for name in {region.contig for region in sample.bins}}
+    rows_of = {name: rows[np.argsort(begin[rows], kind="stable")] for name, rows in rows_of.items()}
+    parts = []
+    for number, region in enumerate(sample.bins):
+        rows = rows_of[region.contig]
+        rows = rows[slice(*np.searchsorted(begin[rows], (region.start - longest, region.end)))]
+        rows = rows[stop[rows] > region.start]
+        shift = sample.offset[number] - region.start
+        parts.append((rows, begin[rows] + shift, stop[rows] + shift, np.full(len(rows), number)))
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+
+def _covered(sample: Sample, start, end, number, concept, concepts: int) -> Columns:
+    """The readable bases of intervals within their bins, each once a concept."""
+    start, end = np.maximum(start, sample.offset[number]), np.minimum(end, sample.offset[number + 1])
+    length = end - start
+    base = np.arange(length.sum()) + np.repeat(start - (np.cumsum(length) - length), length)
+    column, base = np.divmod(np.unique(np.repeat(concept, length) * len(sample) + base), len(sample))
+    counted = sample.readable[base]
+    indptr = np.searchsorted(column[counted], np.arange(concepts + 1))
+    return Columns(indptr, base[counted].astype(np.int32), np.ones(int(counted.sum()), np.float32))
+
+
+def label_sites(sample: Sample, sites: pd.DataFrame, concepts: pd.DataFrame) -> Sites:
+    """The sites of an annotation by the concepts of `Labels`, with A, C, G and T from the letters.
+
+    Parameters
+    ----------
+    sites : DataFrame
+        Of an `Annotation`.
+    concepts : DataFrame
+        ``concept`` and ``site_strand``: A, C, G, T on +, then the annotation's.
+    """
+    index = pd.MultiIndex.from_frame(concepts[["concept", "site_strand"]])
+    keys = pd.MultiIndex.from_arrays([sites["Name"].astype(str), sites["Strand"].astype(str)])
+    found = sites_in(sample, sites, index.get_indexer(keys), len(concepts))
+    bases = [np.flatnonzero((sample.letters == letter) & sample.readable) for letter in NUCLEOTIDES.encode()]
+    base = np.concatenate([*bases, found.labels.base]).astype(np.int32)
+    indptr = found.labels.indptr + sum(map(len, bases))
+    indptr[: len(bases) + 1] = np.cumsum([0, *map(len, bases)])
+    return replace(found, labels=Columns(indptr, base, np.ones(len(base), np.float32)))
+
+
+def bins_of(tiles: Iterable[GenomicRegion]) -> list[GenomicRegion]:
+    """Tiles cut into bins of equal length, `BIN` bases or a little more (a shorter tile is one bin)."""
+    bins = []
+    for tile in tiles:
+        edges = np.linspace(tile.start, tile.end, max(1, len(tile) // BIN) + 1).astype(int).tolist()
+        bins += [GenomicRegion(tile.contig, start, end) for start, end in zip(edges, edges[1:])]
+    return bins
+
+
+def spread(bins: Sequence[GenomicRegion], most: int) -> list[GenomicRegion]:
+    """So many bins as hold at most `most` bases, one at least, evenly spread over all of them."""
+    total = sum(map(len, bins))
+    if total <= most:
+        return list(bins)
+    n = max(1, int(len(bins) * most / total))
+    return [bins[i] for i in np.linspace(0, len(bins) - 1, n).round().astype(int)]

@@ -1,0 +1,27 @@
+"""Motifs: their matrices, their sites in a genome, decoys, and what a left-to-right reader can know of a site."""
+
+from sae_tracks.motifs.causal import causal_scores, markov2
+from sae_tracks.motifs.decoys import decoy_annotation, decoys
+from sae_tracks.motifs.jaspar import jaspar_motifs
+from sae_tracks.motifs.matrix import Motif
+from sae_tracks.motifs.pvalue import loss_limit
+from sae_tracks.motifs.read import read_motifs
+from sae_tracks.motifs.scanner import Hits, Scanner, scan
+from sae_tracks.motifs.sites import scan_genome, site_annotation, write_sites
+
+__all__ = [
+    "Hits",
+    "Motif",
+    "Scanner",
+    "causal_scores",
+    "decoy_annotation",
+    "decoys",
+    "jaspar_motifs",
+    "loss_limit",
+    "markov2",
+    "read_motifs",
+    "scan",
+    "scan_genome",
+    "site_annotation",
+    "write_sites",
+]

@@ -1,0 +1,188 @@
+"""Every site of many motifs in a sequence, on both strands."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.motifs.kernels import NO_BASE, find, words
+from sae_tracks.motifs.matrix import LETTERS, Motif
+from sae_tracks.motifs.pvalue import Cutoff, cutoff
+
+WORD = 6  # bases looked up at once: a table of 16 kB, which stays in the nearest cache
+SHOWN = 20  # names in a warning
+_CODE = np.full(256, NO_BASE, np.uint8)
+_CODE[list(LETTERS)] = _CODE[list(LETTERS.lower())] = range(4)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hits:
+    """Matches of motifs, all arrays of one length: by motif, + before -, then by start.
+
+    Attributes
+    ----------
+    motif : (n,) int32
+        Index in the list of motifs given.
+    start : (n,) int64
+        First base of the site on the forward strand, 0-based.
+    strand : (n,) int8
+        1 or -1.
+    relative : (n,) float64
+        Relative score, 0 to 1.
+    minus_log10_p : (n,) float64
+    """
+
+    motif: NDArray[np.int32]
+    start: NDArray[np.int64]
+    strand: NDArray[np.int8]
+    relative: NDArray[np.float64]
+    minus_log10_p: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def take(self, which: NDArray) -> "Hits":
+        """Some of them, by index or mask."""
+        columns = self.motif, self.start, self.strand, self.relative, self.minus_log10_p
+        return Hits(*(column[which] for column in columns))
+
+    def shift(self, bases: int) -> "Hits":
+        """The same further along."""
+        return replace(self, start=self.start + bases)
+
+
+def join_hits(parts: Sequence[Hits]) -> Hits:
+    """Several one after the other."""
+    columns = ((h.motif, h.start, h.strand, h.relative, h.minus_log10_p) for h in parts)
+    return Hits(*map(np.concatenate, zip(*columns)))
+
+
+def encode(sequence: bytes) -> NDArray[np.uint8]:
+    """(n,) uint8: 0 to 3 for A, C, G, T in either case, 4 for any other letter."""
+    return _CODE[np.frombuffer(sequence, np.uint8)]
+
+
+class Scanner:
+    """Motifs made ready to be found.
+
+    Parameters
+    ----------
+    motifs : sequence of Motif
+    p : float
+        The highest p-value of a site (random words, each base 1/4).
+    relative : float
+        The lowest relative score of a site.
+    threads : int, optional
+        Default: the CPUs granted.
+
+    Attributes
+    ----------
+    motifs : list of Motif
+        All that were given; those that cannot reach the p-value (too narrow or too vague) are named in a warning and
+        have no hits.
+
+    Raises
+    ------
+    SaeTracksError
+        No motif can reach the p-value; p or relative is out of range.
+    """
+
+    def __init__(
+        self, motifs: Sequence[Motif], *, p: float = 1e-4, relative: float = 0.8, threads: int | None = None
+    ) -> None:
+        if not 0 < p <= 1 or not 0 <= relative <= 1:
+            raise SaeTracksError(f"p-value {p:g} and relative score {relative:g}: both lie between 0 and 1")
+        self.motifs = list(motifs)
+        self.threads = threads or _granted()
+        with ThreadPoolExecutor(self.threads) as pool:
+            self._cutoffs = list(pool.map(cutoff, self.motifs, repeat(p), repeat(relative)))
+        self._able = [i for i, found in enumerate(self._cutoffs) if found.limit >= 0]
+        unable = [motif.matrix_id for motif, found in zip(self.motifs, self._cutoffs) if found.limit < 0]
+        if not self._able:
+            raise SaeTracksError(f"no word reaches p <= {p:g} with {_names(unable)}: raise --p-value")
+        if unable:
+            log.warning("%d motifs cannot reach p <= %g and have no sites: %s", len(unable), p, _names(unable))
+
+    @property
+    def widest(self) -> int:
+        """Positions of the widest motif."""
+        return max(motif.width for motif in self.motifs)
+
+    def scan(self, sequence: bytes, starts: int | None = None) -> Hits:
+        """All sites of all motifs in a sequence.
+
+        Parameters
+        ----------
+        sequence : bytes
+            Forward strand, either case; a site holds A, C, G and T alone.
+        starts : int, optional
+            Only sites that start before this offset; default all.
+        """
+        return join_hits([no_hits(), *self.scan_each(sequence, starts)])
+
+    def scan_each(self, sequence: bytes, starts: int | None = None) -> Iterator[Hits]:
+        """The same, motif by motif in their order, as soon as each is done."""
+        codes = encode(sequence)
+        texts = {k: words(codes, k) for k in {min(WORD, self.motifs[i].width) for i in self._able}}
+
+        def job(i: int) -> Hits:
+            return _sites_of(i, self._cutoffs[i], self.motifs[i], codes, texts, starts)
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            yield from pool.map(job, self._able)
+
+
+def scan(motifs: Sequence[Motif], sequence: bytes, *, p: float = 1e-4, relative: float = 0.8) -> Hits:
+    """All sites of many motifs on both strands of a sequence; see `Scanner`."""
+    return Scanner(motifs, p=p, relative=relative).scan(sequence)
+
+
+def _sites_of(
+    index: int, found: Cutoff, motif: Motif, codes: NDArray, texts: dict[int, NDArray], starts: int | None
+) -> Hits:
+    """Hits of one motif on both strands."""
+    n = max(len(codes) - motif.width + 1, 0)
+    n = n if starts is None else min(n, starts)
+    k, costs, span = min(WORD, motif.width), motif.costs(), motif.span()
+    start, lost, cost = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n)
+    parts = []
+    for strand, turn in ((1, 1), (-1, -1)):
+        oriented = (np.ascontiguousarray(x[::turn, ::turn]) for x in (found.losses, costs))
+        hits = find(codes, texts[k], k, *oriented, found.limit, found.most, n, start, lost, cost)
+        relative = 1 - cost[:hits] / span if span else np.ones(hits)
+        score = -np.log10(found.tail[lost[:hits]])
+        parts.append(
+            Hits(
+                np.full(hits, index, np.int32),
+                start[:hits].astype(np.int64),
+                np.full(hits, strand, np.int8),
+                relative,
+                score,
+            )
+        )
+    return join_hits(parts)
+
+
+def no_hits() -> Hits:
+    """None."""
+    return Hits(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0), np.empty(0))
+
+
+def _granted() -> int:
+    """CPUs that the scheduler grants, else those of the affinity mask, or of the machine where it has none (macOS)."""
+    said = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("NSLOTS") or ""
+    if said.isdecimal():
+        return int(said)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _names(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+    return ", ".join(ids[:SHOWN]) + more

@@ -1,0 +1,199 @@
+"""Motif sites of a genome: chunk by chunk, as an annotation, as a BED file."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pysam
+from numpy.typing import NDArray
+
+from sae_tracks.annotations import Annotation
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import PROVENANCE, atomic, write_provenance
+from sae_tracks.genome import Genome
+from sae_tracks.motifs.matrix import Motif
+from sae_tracks.motifs.scanner import Hits, Scanner
+from sae_tracks.progress import track
+from sae_tracks.regions import GenomicRegion
+
+CHUNK = 1 << 20  # bases scanned at once
+TOP_SCORE = 1000
+STDOUT = "-"
+TBI_LONGEST = 1 << 29  # bases that a .tbi index can address
+
+
+def scan_genome(
+    genome: Genome, scanner: Scanner, regions: Iterable[GenomicRegion] | None = None, *, chunk: int = CHUNK
+) -> Iterator[pd.DataFrame]:
+    """Motif sites in genome order, a table a chunk.
+
+    Parameters
+    ----------
+    genome : Genome
+    scanner : Scanner
+        Motifs and cut-offs; no two motifs have one matrix ID.
+    regions : iterable of GenomicRegion, optional
+        Merged where they overlap or touch; a site lies within one of them. Default: all contigs.
+    chunk : int
+        Bases scanned at once; the tables together do not depend on it.
+
+    Yields
+    ------
+    DataFrame
+        `Annotation`'s columns: ``Chromosome``, ``Start``, ``End``, ``Name`` (matrix ID), ``Score`` (-log10 p x 100,
+        rounded down as in the JASPAR tracks, at most 1000), ``Strand``, ``TF``; ascending by start, end, name, strand.
+        Within all tables, categories are the same.
+    """
+    pieces = list(genome_pieces(genome, regions, scanner.widest, chunk))
+    columns = SiteColumns(genome, scanner.motifs)
+    for piece, starts in track(pieces, "scanning", len(pieces)):
+        yield columns.table(scanner.scan(genome.sequence(piece), starts).shift(columns.line(piece)))
+
+
+def genome_pieces(
+    genome: Genome, regions: Iterable[GenomicRegion] | None, widest: int, chunk: int = CHUNK
+) -> Iterator[tuple[GenomicRegion, int]]:
+    """What is read at once, and how many of its bases may start a site: each start of the regions comes once."""
+    for region in genome.merged(regions):
+        for start in range(region.start, region.end, chunk):
+            end = min(start + chunk, region.end)
+            yield GenomicRegion(region.contig, start, min(end + widest - 1, region.end)), end - start
+
+
+def site_annotation(
+    genome: Genome, scanner: Scanner, regions: Iterable[GenomicRegion] | None = None, *, source: str = "motif sites"
+) -> Annotation:
+    """The same as one annotation in memory: some 230,000 sites a megabase with all of JASPAR's vertebrate matrices.
+
+    Raises
+    ------
+    SaeTracksError
+        There is no site.
+    """
+    sites = pd.concat(scan_genome(genome, scanner, regions), ignore_index=True)
+    if sites.empty:
+        raise SaeTracksError("the motifs have no site in the regions: raise --p-value or lower --min-relative")
+    return annotation_of(sites, source)
+
+
+def annotation_of(sites: pd.DataFrame, source: str) -> Annotation:
+    """Tables of sites as an annotation, whose categories are the values that occur, as those of files are."""
+    text = {name: sites[name].cat.remove_unused_categories() for name in ("Chromosome", "Name", "Strand", "TF")}
+    return Annotation(sites.assign(**text), source)
+
+
+def write_sites(
+    genome: Genome,
+    scanner: Scanner,
+    out: str | Path,
+    regions: Iterable[GenomicRegion] | None = None,
+    facts: Mapping[str, object] | None = None,
+) -> int:
+    """Write motif sites as sorted BED6+1, laid out as JASPAR's tracks at UCSC.
+
+    Columns: contig, start, end (0-based half-open), matrix ID, score, strand, TF name. Rows ascend by contig (in the
+    order of the FASTA), start, end, matrix ID, strand.
+
+    Parameters
+    ----------
+    out : path
+        ``.gz`` is bgzip with a tabix index beside it; ``-`` is stdout. A file gets ``NAME.provenance.json`` beside it.
+    facts : mapping, optional
+        What the provenance says besides the genome, motifs and regions.
+
+    Returns
+    -------
+    int
+        The number of sites.
+    """
+    regions = genome.merged(regions)
+    count = 0
+    with _opened(out) as write:
+        for table in scan_genome(genome, scanner, regions):
+            write(table.astype({"Score": np.int64}).to_csv(sep="\t", header=False, index=False))
+            count += len(table)
+    if str(out) == STDOUT:
+        return count
+    out = Path(out)
+    if out.suffix == ".gz":
+        _index(out, long=max(genome.lengths.values()) >= TBI_LONGEST)
+    record = {
+        "genome": genome.identity(dict.fromkeys(region.contig for region in regions)),
+        "regions": [str(region) for region in regions],
+        "motifs": [motif.matrix_id for motif in scanner.motifs],
+        "sites": count,
+    }
+    write_provenance(out.parent, file_name=f"{out.name}.{PROVENANCE}", **(facts or {}), **record)
+    return count
+
+
+def bed_scores(minus_log10_p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) float64, whole numbers: -log10 p x 100, rounded down, at most 1000: 400 or more is p <= 1e-4."""
+    return np.minimum(np.floor(100 * minus_log10_p + 1e-9), TOP_SCORE)
+
+
+class SiteColumns:
+    """Hits as rows of an annotation, whose categories are those of the genome and the motifs.
+
+    Starts of hits are given on one line on which the contigs follow one another, see `line`.
+    """
+
+    def __init__(self, genome: Genome, motifs: Sequence[Motif]) -> None:
+        self._contigs = list(genome.lengths)
+        self._offsets = np.cumsum([0, *genome.lengths.values()])[:-1]
+        self._names, self._tfs = _encoded(motif.matrix_id for motif in motifs), _encoded(motif.tf for motif in motifs)
+        self._widths = np.array([motif.width for motif in motifs])
+        if len(self._names.categories) < len(motifs):
+            raise SaeTracksError("two motifs have one matrix ID: give each of them once")
+
+    def line(self, piece: GenomicRegion) -> int:
+        """Where on the line a region begins."""
+        return int(self._offsets[self._contigs.index(piece.contig)]) + piece.start
+
+    def table(self, hits: Hits) -> pd.DataFrame:
+        """The rows, sorted by contig (in the order of the genome), start, end, name and strand."""
+        end = hits.start + self._widths[hits.motif]
+        order = np.lexsort((-hits.strand, self._names.codes[hits.motif], end, hits.start))
+        hits, end = hits.take(order), end[order]
+        contig = np.searchsorted(self._offsets, hits.start, side="right") - 1
+        return pd.DataFrame(
+            {
+                "Chromosome": pd.Categorical.from_codes(contig, self._contigs),
+                "Start": hits.start - self._offsets[contig],
+                "End": end - self._offsets[contig],
+                "Name": self._names[hits.motif],
+                "Score": bed_scores(hits.minus_log10_p),
+                "Strand": pd.Categorical.from_codes((hits.strand < 0).astype(np.int8), ["+", "-"]),
+                "TF": self._tfs[hits.motif],
+            }
+        )
+
+
+def _encoded(names: Iterable[str]) -> pd.Categorical:
+    return pd.Categorical(np.array(list(names), object))
+
+
+@contextmanager
+def _opened(out: str | Path) -> Iterator[Callable[[str], object]]:
+    """What writes text to a file, plain or bgzip, or to stdout."""
+    if str(out) == STDOUT:
+        yield sys.stdout.write
+        sys.stdout.flush()
+        return
+    with atomic(Path(out)) as temporary:
+        if Path(out).suffix == ".gz":
+            with pysam.BGZFile(str(temporary), "wb") as file:
+                yield lambda text: file.write(text.encode())
+        else:
+            with temporary.open("w") as file:
+                yield file.write
+
+
+def _index(path: Path, *, long: bool) -> None:
+    """A tabix index: .tbi, or .csi where a contig is too long for it."""
+    index = Path(f"{path}.{'csi' if long else 'tbi'}")
+    with atomic(index) as temporary:
+        pysam.tabix_index(str(path), preset="bed", force=True, keep_original=True, csi=long, index=str(temporary))

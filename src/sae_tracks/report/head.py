@@ -1,0 +1,99 @@
+"""What was scored, in plain words, from the provenance of the scores."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.regions import parse_region
+
+MOST_REGIONS = 3  # named one by one
+WITHOUT_LIMIT = 1 << 62
+HALVES = {
+    True: "Feature and threshold were chosen on alternate blocks of the sequence; the numbers are of the other blocks.",
+    False: "Feature and threshold were chosen on the same bases that the numbers are of, which flatters them.",
+}
+
+
+def sentences(facts: Mapping[str, Any], concepts: int, pairs: int) -> list[str]:
+    """The head of the page; what the provenance does not say is left out.
+
+    Parameters
+    ----------
+    facts : mapping
+        ``provenance.json`` of `metrics`, or of tracks that were not scored.
+    concepts, pairs : int
+        Names of annotations, and scored rows of the table.
+    """
+    if not pairs:
+        said = (_what(facts), _where(facts, "Their tracks lie on"), "They were not scored here.")
+        return [sentence for sentence in said if sentence]
+    noun = "concept" if concepts == 1 else "concepts"
+    return [
+        sentence
+        for sentence in (
+            _what(facts),
+            _where(facts, "They were scored on"),
+            f"For each of {concepts:,} {noun}, on each site strand, the table has the feature that matches best: "
+            f"{pairs:,} {'match' if pairs == 1 else 'matches'}, each beside its controls.",
+            _halves(facts),
+        )
+        if sentence
+    ]
+
+
+def _what(facts: Mapping[str, Any]) -> str:
+    lm = facts.get("lm")
+    if not lm:
+        return (
+            "Intervals of features, read from a BED file, were compared with annotations." if facts.get("bed") else ""
+        )
+    sae = f" (weights {facts['sae_sha256'][:8]})" if facts.get("sae_sha256") else ""
+    layer = (
+        f" after block {lm['layer']}" if lm.get("layer") else f" at {lm['hook_name']}" if lm.get("hook_name") else ""
+    )
+    return f"The features are those of a sparse autoencoder{sae} on the language model {lm.get('model', '')}{layer}."
+
+
+def _where(facts: Mapping[str, Any], they: str) -> str:
+    genome, texts = facts.get("genome"), facts.get("regions") or []
+    if not genome:
+        return ""
+    named = [str(text) for text in texts[:MOST_REGIONS]]
+    more = f" and {len(texts) - len(named):,} regions more" if len(texts) > len(named) else ""
+    bases = _bases(texts)
+    size = f" ({bases:,} bases)" if bases else ""
+    strands = " and ".join(facts.get("read_strands") or [])
+    read = f", read on strand {strands}" if strands else ""
+    files = [Path(name).name for name in facts.get("annotations") or {}]
+    against = f" They were compared with {', '.join(files)} and with the letters A, C, G and T." if files else ""
+    where = ", ".join(named) or "all contigs"
+    return f"{they} {Path(genome['path']).name}, {where}{more}{size}{read}.{against}"
+
+
+def _bases(texts: Sequence[str]) -> int:
+    """Bases of regions written as samtools does; 0 where one cannot be read."""
+    try:
+        regions = [parse_region(text, {text.rpartition(":")[0]: WITHOUT_LIMIT}) for text in texts]
+    except SaeTracksError:
+        return 0
+    return sum(map(len, regions))
+
+
+def _halves(facts: Mapping[str, Any]) -> str:
+    if facts.get("select_on") or facts.get("report_on"):
+        return "Feature and threshold were chosen on some regions; the numbers are of others, named below."
+    return HALVES.get(facts.get("split"), "")
+
+
+def settings(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values for the end of the page, nested ones in one line each."""
+    return [(name.replace("_", " "), _plain(value)) for name, value in facts.items() if value not in (None, {}, [])]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name} {_plain(inner)}" for name, inner in value.items() if inner not in (None, {}, []))
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_plain(inner) for inner in value)
+    return str(value)

@@ -1,0 +1,217 @@
+"""The page: what it consists of, and how it is written as a folder."""
+
+import base64
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.figures import plot_scores, save_figure
+from sae_tracks.files import PROVENANCE, make_folder, read_json, sha256, write_provenance
+from sae_tracks.logos import COLORS, LETTERS, glyphs, letter_heights
+from sae_tracks.metrics.tables import BEST_SCORES
+from sae_tracks.motifs import Motif, read_motifs
+from sae_tracks.report import head, markup
+from sae_tracks.report.scores import columns_of, embedded, load_scores, profiles_of, with_unscored
+from sae_tracks.report.site import Content, write_site
+from sae_tracks.report.tracks import LIBRARY, TrackSet, browser_settings, track_files
+from sae_tracks.report.words import CONTROLS, OUTCOMES
+
+PAGE = "index.html"
+SCRIPTS = ("table.js", "charts.js", "browser.js", "detail.js")
+TITLE = "Features and what they match"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page that was made.
+
+    Attributes
+    ----------
+    files : dict
+        What it consists of, by address; ``index.html`` is the page itself.
+    matches, supported : int
+        Rows of the table with a score, and those with the verdict ``supported``.
+    logos : int
+        Motifs with a logo.
+    facts : dict
+        The provenance of what was scored, or of the tracks.
+    """
+
+    files: dict[str, Content]
+    matches: int
+    supported: int
+    logos: int
+    facts: dict[str, Any]
+
+
+def make_page(
+    scores: Path | None,
+    tracks: TrackSet | None = None,
+    *,
+    motifs: Path | None = None,
+    figures: Sequence[Path] = (),
+    title: str = TITLE,
+) -> Page:
+    """Make the page of a folder of scores, of tracks, or of both.
+
+    Without tracks it is one file that needs nothing else. With tracks it has a genome browser and needs a web server.
+
+    Parameters
+    ----------
+    scores : Path, optional
+        Written by `metrics`: metrics.tsv and, where they are there, provenance.json and offsets.parquet.
+    tracks : TrackSet, optional
+        See `open_tracks`; a track that no score is about has a row of its own.
+    motifs : Path, optional
+        Matrices, for the logos of concepts that bear their IDs; see `read_motifs`.
+    figures : sequence of Path
+        Pictures to show, such as activations along a region: PNG, JPEG or SVG.
+    title : str
+
+    Raises
+    ------
+    SaeTracksError
+        An input cannot be read, or there are neither scores nor tracks.
+    """
+    folder = scores or (tracks.tracks[0].path.parent if tracks else None)
+    if folder is None:
+        raise SaeTracksError("a page needs scores or tracks, and neither was given")
+    scored = load_scores(scores) if scores else None
+    count = 0 if scored is None else len(scored)
+    table = with_unscored(scored, tracks.by_feature() if tracks else {})
+    matrices = _used(read_motifs(motifs), table) if motifs else []
+    facts = _facts(folder)
+    data = _data(scores, table, matrices) | ({"browser": browser_settings(tracks)} if tracks else {})
+    parts = _parts(table[:count], facts, tracks) | {
+        "title": markup.escape(title),
+        "rows": markup.table_rows(table.to_dict("records"), tracks is not None),
+        "figures": "".join([_scores_figure(table[:count]), *(markup.picture_of(path) for path in figures)]),
+        "data": embedded(data),
+    }
+    site: dict[str, Content] = {PAGE: _fill(parts, tracks is not None).encode()}
+    if scores:
+        site[BEST_SCORES] = (scores / BEST_SCORES).read_bytes()
+    return Page(
+        files=site | (track_files(tracks) if tracks else {}),
+        matches=count,
+        supported=int((table["verdict"] == "supported").sum()),
+        logos=len(matrices),
+        facts=facts,
+    )
+
+
+def write_report(
+    scores: Path,
+    out: Path,
+    tracks: TrackSet | None = None,
+    *,
+    motifs: Path | None = None,
+    figures: Sequence[Path] = (),
+    title: str = TITLE,
+) -> Page:
+    """Write the page into a folder.
+
+    Parameters
+    ----------
+    scores : Path
+        Written by `metrics`.
+    out : Path
+        Folder to write ``index.html``, ``metrics.tsv``, ``provenance.json`` and, with tracks, what the browser opens
+        into; not `scores` itself.
+    tracks, motifs, figures, title
+        See `make_page`.
+
+    Raises
+    ------
+    SaeTracksError
+        `scores` or another input cannot be read, or `out` is `scores` or the folder of the tracks.
+    """
+    taken = [scores, *(track.path.parent for track in (tracks.tracks if tracks else ())[:1])]
+    if out.resolve() in [path.resolve() for path in taken]:
+        raise SaeTracksError(f"{out} holds the scores or the tracks: name another folder for the page")
+    page = make_page(scores, tracks, motifs=motifs, figures=figures, title=title)
+    make_folder(out)
+    write_site(page.files, out)
+    write_provenance(out, scores=str(scores), scores_sha256=sha256(scores / BEST_SCORES), scored=page.facts)
+    return page
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    return read_json(folder / PROVENANCE) if (folder / PROVENANCE).exists() else {}
+
+
+def _parts(scored: pd.DataFrame, facts: Mapping[str, Any], tracks: TrackSet | None) -> dict[str, str]:
+    """The parts of the template that say what was scored, and those that are there with tracks alone."""
+    counts = scored["verdict"].value_counts().to_dict()
+    heads = {"heads": "", "genome": "", "kind": "", "library": ""}
+    if tracks:
+        heads = {"heads": markup.track_heads(), "genome": markup.GENOME, "kind": ' class="tracked"'}
+        heads["library"] = markup.library(LIBRARY, _digest(_asset(f"vendor/{LIBRARY}")))
+    return heads | {
+        "lead": markup.paragraphs(head.sentences(facts, scored["concept"].nunique(), len(scored))),
+        "verdicts": markup.verdict_list(counts) if len(scored) else "",
+        "scores": f'<a href="{BEST_SCORES}" download>{BEST_SCORES}</a>' if len(scored) else "",
+        "outcomes": markup.pairs_of(OUTCOMES.items()),
+        "made": markup.pairs_of(head.settings(facts)),
+    }
+
+
+def _used(motifs: Sequence[Motif], table: pd.DataFrame) -> list[Motif]:
+    """The motifs that the table names."""
+    concepts = set(table["concept"])
+    return [motif for motif in motifs if motif.matrix_id in concepts]
+
+
+def _data(scores: Path | None, table: pd.DataFrame, matrices: Sequence[Motif]) -> dict[str, Any]:
+    """What the scripts draw from; logos are heights in bits, so that the page draws one when its row is opened."""
+    return {
+        "columns": columns_of(table),
+        "profiles": profiles_of(scores, table),
+        "controls": [control._asdict() for control in CONTROLS],
+        "verdicts": list(OUTCOMES),
+        "logos": {motif.matrix_id: np.round(letter_heights(motif), 3).tolist() for motif in matrices},
+        "letters": [{"letter": letter, "color": COLORS[letter], "path": glyphs()[letter]} for letter in LETTERS],
+    }
+
+
+def _scores_figure(table: pd.DataFrame) -> str:
+    """The paper's Fig. 3; nothing where there is nothing to draw."""
+    if table.empty:
+        return ""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "scores.svg"
+        save_figure(plot_scores(table.dropna(subset=["f1"])), path)
+        caption = "Precision, recall and F1 of the best feature of each letter (A) and of the best annotations (B)."
+        return markup.figure(path.read_bytes(), path.suffix, caption)
+
+
+def _fill(parts: dict[str, str], tracked: bool) -> str:
+    """The template with styles, scripts and parts.
+
+    The policy lets no script run but the page's own and, with tracks, a file beside it; nothing is fetched from
+    elsewhere.
+    """
+    script = "\n".join(_asset(name).decode() for name in SCRIPTS)
+    sources = f"'sha256-{_digest(script.encode())}'"
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {sources}"
+    if tracked:
+        policy += " 'self'; connect-src 'self'"
+    template = Template(_asset("page.html").decode())
+    return template.substitute(parts, policy=policy, style=_asset("report.css").decode(), script=script)
+
+
+def _asset(name: str) -> bytes:
+    return (files("sae_tracks.report") / "assets" / name).read_bytes()
+
+
+def _digest(content: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(content).digest()).decode()

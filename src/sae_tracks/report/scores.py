@@ -1,0 +1,168 @@
+"""The folder that `metrics` wrote, as the page wants it: every column there, empty where a control was not run."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.figures import OFFSETS, read_offsets
+from sae_tracks.metrics import read_table
+from sae_tracks.metrics.labels import NUCLEOTIDES
+from sae_tracks.metrics.tables import BEST_SCORES
+from sae_tracks.report.words import CONTROLS, OUTCOMES, meaning
+
+NEEDED = ("concept", "site_strand", "feature", "f1", "verdict")
+TEXTS = (
+    *("concept", "tf", "tf_class", "tf_family", "site_strand", "feature", "read_strand", "verdict", "untested"),
+    *("kmer", "neuron", "repeat_class", "next_concept"),
+)
+NUMBERS = (
+    *("threshold", "instances", "instances_hit", "tp", "fp", "fn", "precision", "recall", "f1", "select_f1"),
+    *("domain_recall", "domain_f1", "enrichment", "sample_f1", "f1_low", "f1_high", "bins", "average_precision"),
+    *("site_average_precision", "spearman", "lag", "shift_p", "decoy_q", "memorised", "repeat_share"),
+    *("f1_outside_repeats", "instances_outside_repeats", "margin", "seeds_f1_min", "seeds_f1_max"),
+    *(control.column for control in CONTROLS),
+)
+OWN = (*NUMBERS, "other_f1", "lead")
+UNSCORED = "f/{} has a track but no score in this table: what it matches best, if anything, is not known here."
+DIGITS = 4
+SHARES = 1000  # P(active) is written as whole thousandths
+
+
+def load_scores(folder: Path) -> pd.DataFrame:
+    """``metrics.tsv`` with all the columns of `TEXTS` and `NUMBERS`, and four of the page's own.
+
+    Parameters
+    ----------
+    folder : Path
+        Written by `metrics`.
+
+    Returns
+    -------
+    DataFrame
+        In the order of the file. A missing text is "", a missing number NaN; ``memorised`` is 1 or 0. Added are
+        ``nucleotide`` (bool), ``other_f1`` (the best F1 of the controls that decide a verdict, NaN without one),
+        ``lead`` (F1 minus that) and ``meaning`` (a few sentences).
+
+    Raises
+    ------
+    SaeTracksError
+        There is no such table, it has not the columns that every table has, no row, or a verdict that is none.
+    """
+    table = read_table(folder / BEST_SCORES)
+    missing = [name for name in NEEDED if name not in table]
+    if missing:
+        raise SaeTracksError(
+            f"{folder / BEST_SCORES} is no table of `sae-tracks metrics`: it has no column {missing[0]!r}"
+        )
+    if table.empty:
+        raise SaeTracksError(f"{folder / BEST_SCORES} has no row: nothing was scored, so there is nothing to report")
+    unknown = sorted(set(table["verdict"]) - set(OUTCOMES))
+    if unknown:
+        raise SaeTracksError(f"{folder / BEST_SCORES}: {unknown[0]!r} is no verdict; expected {', '.join(OUTCOMES)}")
+    table = pd.DataFrame({**{name: _text(table, name) for name in TEXTS}, **{n: _number(table, n) for n in NUMBERS}})
+    other = table[[control.column for control in CONTROLS if control.verdict]].max(axis=1)
+    nucleotide = table["concept"].isin(list(NUCLEOTIDES)) & (table["tf"] == "")
+    table = table.assign(nucleotide=nucleotide, other_f1=other, lead=table["f1"] - other)
+    return table.assign(meaning=[meaning(row) for row in table.to_dict("records")])
+
+
+def with_unscored(table: pd.DataFrame | None, features: Mapping[str, Iterable[str]]) -> pd.DataFrame:
+    """The table and, below it, a row for each track that no row is about.
+
+    Parameters
+    ----------
+    table : DataFrame, optional
+        Of `load_scores`.
+    features : mapping
+        Read strands of each feature that has a track.
+
+    Returns
+    -------
+    DataFrame
+        The added rows have no concept, no verdict and no number.
+    """
+    scored = set() if table is None else set(zip(table["feature"], table["read_strand"].replace("", "+")))
+    pairs = [(f, strand) for f, strands in features.items() for strand in strands if (f, strand) not in scored]
+    blank = pd.DataFrame({**dict.fromkeys(TEXTS, ""), **dict.fromkeys(OWN, np.nan)}, index=range(len(pairs)))
+    blank = blank.assign(feature=[f for f, _ in pairs], read_strand=[s for _, s in pairs], nucleotide=False)
+    blank = blank.assign(meaning=[UNSCORED.format(f.removeprefix("f")) for f, _ in pairs])
+    return blank if table is None else pd.concat([table, blank], ignore_index=True) if pairs else table
+
+
+def _text(table: pd.DataFrame, name: str) -> pd.Series:
+    return table[name].fillna("").astype(str) if name in table else pd.Series("", table.index)
+
+
+def _number(table: pd.DataFrame, name: str) -> pd.Series:
+    if name not in table:
+        return pd.Series(np.nan, table.index)
+    values = table[name].replace({"True": 1, "False": 0}) if table[name].dtype != bool else table[name]
+    return pd.to_numeric(values, errors="coerce").astype(float)
+
+
+def columns_of(table: pd.DataFrame) -> dict[str, list]:
+    """A list a column, ready for JSON: four digits of a number, None where there is none, no column without a value."""
+    found = {}
+    for name in table:
+        values = table[name].tolist()
+        if table[name].dtype == float:
+            values = [None if np.isnan(value) else _short(value) for value in values]
+        if any(value not in (None, "") for value in values):
+            found[str(name)] = values
+    return found
+
+
+def _short(value: float) -> float:
+    """Four digits; whole numbers as they are."""
+    return int(value) if value == int(value) else float(f"{value:.{DIGITS}g}")
+
+
+def profiles_of(folder: Path | None, table: pd.DataFrame) -> list[dict[str, Any] | None]:
+    """The lag profile of every row of a table, None where there is none.
+
+    Returns
+    -------
+    list of dict or None
+        ``start`` and ``end``: P(active) in thousandths at each offset from the site's first and last base, None
+        without a site there; ``first``: the first offset; ``sites``: the most counted; ``background``: P(active) on
+        all bases, in thousandths, or None; ``reading``: ``along``, ``against`` or "".
+    """
+    if folder is None or not (folder / OFFSETS).exists():
+        return [None] * len(table)
+    offsets = read_offsets(folder / OFFSETS)
+    key = ["concept", "site_strand", "feature", "read_strand"]
+    groups = offsets.groupby(key, sort=False).indices
+    first, last = int(offsets["offset"].min()), int(offsets["offset"].max())
+    at = (offsets["anchor"] == "end") * (last - first + 1) + offsets["offset"] - first
+    columns = {name: offsets[name].to_numpy() for name in ("active_share", "sites", "background", "reading")}
+
+    def profile(rows: NDArray[np.int64]) -> dict[str, Any]:
+        shares = np.full((2, last - first + 1), np.nan)
+        shares.flat[at.to_numpy()[rows]] = columns["active_share"][rows]
+        start, end = ([_thousandths(share) for share in anchor] for anchor in shares)
+        of = {"sites": int(columns["sites"][rows].max()), "reading": columns["reading"][rows[0]]}
+        return {
+            "start": start,
+            "end": end,
+            "first": first,
+            "background": _thousandths(columns["background"][rows[0]]),
+            **of,
+        }
+
+    return [profile(groups[pair]) if pair in groups else None for pair in table[key].itertuples(index=False, name=None)]
+
+
+def _thousandths(share: float) -> int | None:
+    return None if np.isnan(share) else round(SHARES * share)
+
+
+def embedded(value: Any) -> str:
+    """JSON that may stand inside a script element of HTML: nothing in it can end the element or begin another."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

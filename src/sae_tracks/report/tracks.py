@@ -1,0 +1,226 @@
+"""The tracks beside the page: which files the genome browser opens, and what is told of each."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.genome import Genome, readable_bases
+from sae_tracks.loci import Locus, top_loci
+from sae_tracks.logos import LETTERS, letter_heights
+from sae_tracks.motifs import Motif
+from sae_tracks.regions import GenomicRegion
+from sae_tracks.report.site import Content
+from sae_tracks.tracks.folder import TrackFile, contig_lengths, list_tracks
+
+log = logging.getLogger(__name__)
+LIBRARY, LICENSE = "igv.min.js", "igv.LICENSE.txt"
+FORMATS = {
+    ".bed": "bed",
+    ".narrowpeak": "narrowPeak",
+    ".broadpeak": "broadPeak",
+    ".gtf": "gtf",
+    ".gff3": "gff3",
+    ".gff": "gff3",
+    ".bb": "bigbed",
+    ".bigbed": "bigbed",
+}
+LISTED = 10  # loci told of a track
+WINDOWS, FLANK = 100, 15  # the logo is of the 31 bases around each of the 100 highest places
+VIEW = 160  # bases shown around a locus: letters can still be told apart
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSet:
+    """Tracks, annotations and the FASTA that they lie on.
+
+    Attributes
+    ----------
+    genome : Path
+    tracks : list of TrackFile
+    annotations : list of Path
+    """
+
+    genome: Path
+    tracks: list[TrackFile]
+    annotations: list[Path]
+
+    def by_feature(self) -> dict[str, dict[str, TrackFile]]:
+        """Read strand and track of each feature."""
+        found: dict[str, dict[str, TrackFile]] = {}
+        for track in self.tracks:
+            feature, _, strand = track.label.partition(" read ")
+            found.setdefault(feature, {})[strand or "+"] = track
+        return found
+
+
+def open_tracks(folder: Path, genome: Path, annotations: Sequence[Path] = ()) -> TrackSet:
+    """The bigWigs and annotations of a folder, and annotations that lie elsewhere.
+
+    A link that leads out of the folder is left out: what is served is what was named.
+
+    Parameters
+    ----------
+    folder : Path
+        Of `export-bigwig`; the BED, GTF, GFF3, bigBed and peak files in it are annotations.
+    genome : Path
+        FASTA, plain or bgzip; it is indexed where it is not.
+    annotations : sequence of Path
+
+    Raises
+    ------
+    SaeTracksError
+        There is no bigWig, a file cannot be read, or tracks and FASTA are of different genomes.
+    """
+    names = Genome(genome).lengths
+    if not Path(f"{genome}.fai").is_file():
+        raise SaeTracksError(f"{genome} has no index, and its folder cannot be written: `samtools faidx` a copy of it")
+    tracks = [track for track in list_tracks(folder) if _lies_in(track.path, folder)]
+    if not tracks:
+        raise SaeTracksError(f"every bigWig of {folder} is a link out of it: name the folder in which they lie")
+    for track in tracks:
+        _check_lengths(track.path, names, genome)
+    own = [path for path in sorted(folder.iterdir()) if _format(path) and _lies_in(path, folder)]
+    for path in annotations:
+        if not path.is_file() or not _format(path):
+            raise SaeTracksError(
+                f"{path} is no file that the browser shows: expected {', '.join(FORMATS)}, or with .gz"
+            )
+    chosen = {path.name: path for path in (*own, *annotations)}
+    return TrackSet(genome, tracks, list(chosen.values()))
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    inside = path.resolve().is_relative_to(folder.resolve())
+    if not inside:
+        log.warning("left out: %s is a link out of its folder", path)
+    return inside
+
+
+def _format(path: Path) -> str:
+    """igv.js's name of an annotation's format; empty where it is none."""
+    name = path.name.lower().removesuffix(".gz")
+    return FORMATS.get(Path(name).suffix, "")
+
+
+def _check_lengths(path: Path, names: dict[str, int], genome: Path) -> None:
+    for contig, length in contig_lengths(path).items():
+        if names.get(contig) != length:
+            has = f"{names[contig]:,} bases" if contig in names else "no such contig"
+            raise SaeTracksError(
+                f"{path.name} is not a track of {genome.name}: it has {contig} with {length:,} bases, the FASTA {has}"
+            )
+
+
+def track_files(chosen: TrackSet) -> dict[str, Content]:
+    """Addresses of the browser's library, the FASTA, the tracks, the annotations, and what is told of each track."""
+    vendor = files("sae_tracks.report") / "assets" / "vendor"
+    site: dict[str, Content] = {name: (vendor / name).read_bytes() for name in (LIBRARY, LICENSE)}
+    for ending in ("", ".fai", ".gzi"):
+        if Path(f"{chosen.genome}{ending}").is_file():
+            site[f"genome/{chosen.genome.name}{ending}"] = Path(f"{chosen.genome}{ending}").resolve()
+    for track in chosen.tracks:
+        site[f"tracks/{track.path.name}"] = track.path.resolve()
+        site[f"loci/{track.name}.json"] = partial(told, track.path, chosen.genome)
+    for path in chosen.annotations:
+        for each in filter(None, (path, _index_of(path))):
+            site[f"annotations/{each.name}"] = each.resolve()
+    return site
+
+
+def _index_of(path: Path) -> Path | None:
+    """A tabix index beside an annotation, where there is one that is no link out of the folder."""
+    indexes = (path.with_name(path.name + ending) for ending in (".tbi", ".csi"))
+    return next((index for index in indexes if index.is_file() and _lies_in(index, path.parent)), None)
+
+
+def browser_settings(chosen: TrackSet) -> dict[str, Any]:
+    """What the page gives to igv.js; addresses are relative to the page and percent-encoded."""
+    name = chosen.genome.name
+    reference = {"id": name, "name": name, "fastaURL": _address("genome", name)}
+    reference["indexURL"] = _address("genome", f"{name}.fai")
+    if Path(f"{chosen.genome}.gzi").is_file():
+        reference["compressedIndexURL"] = _address("genome", f"{name}.gzi")
+    features = {
+        feature: [_track(strand, track, max(t.maximum for t in strands.values())) for strand, track in strands.items()]
+        for feature, strands in chosen.by_feature().items()
+    }
+    annotations = [_annotation(path) for path in chosen.annotations]
+    return {"reference": reference, "features": features, "annotations": annotations}
+
+
+def _track(strand: str, track: TrackFile, maximum: float) -> dict[str, Any]:
+    """Both read strands of a feature share colour and scale."""
+    return {
+        "strand": strand,
+        "name": track.label,
+        "url": _address("tracks", track.path.name),
+        "loci": _address("loci", f"{track.name}.json"),
+        "color": f"rgb({track.colour})",
+        "max": maximum or 1.0,
+    }
+
+
+def _annotation(path: Path) -> dict[str, Any]:
+    settings = {"name": path.name, "url": _address("annotations", path.name), "format": _format(path)}
+    index = _index_of(path)
+    return settings | ({"indexURL": _address("annotations", index.name)} if index else {"indexed": False})
+
+
+def _address(folder: str, name: str) -> str:
+    return f"{folder}/{quote(name, safe='')}"
+
+
+def told(track: Path, genome: Path) -> bytes:
+    """What the page shows of a track: its top loci, its histogram and the letters around its highest places.
+
+    Returns
+    -------
+    bytes
+        JSON: ``loci`` (``at`` 1-based text, ``view`` the region to show, ``value``), ``bases``, ``active``, ``max``,
+        ``counts`` (bases above 0 in equal bins from 0 to ``max``), ``windows``, ``flank`` and ``logo`` (bits of A, C,
+        G, T at each of the 2 x flank + 1 positions, forward strand; null without a window).
+    """
+    found, fasta = top_loci(track, WINDOWS), Genome(genome)
+    letters = [window for window in (_window(fasta, locus) for locus in found.loci) if window is not None]
+    facts = {
+        "loci": [_shown(locus, fasta) for locus in found.loci[:LISTED]],
+        "bases": found.bases,
+        "active": found.active,
+        "max": float(found.edges[-1]),
+        "counts": found.counts.tolist(),
+        "windows": len(letters),
+        "flank": FLANK,
+        "logo": _logo(letters) if letters else None,
+    }
+    return json.dumps(facts, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _shown(locus: Locus, genome: Genome) -> dict[str, Any]:
+    length = genome.lengths[locus.contig]
+    start = max(min(locus.position - VIEW // 2, length - VIEW), 0)
+    view = GenomicRegion(locus.contig, start, min(start + VIEW, length))
+    return {"at": f"{locus.contig}:{locus.position + 1:,}", "view": str(view), "value": float(f"{locus.value:.4g}")}
+
+
+def _window(genome: Genome, locus: Locus) -> bytes | None:
+    """The letters around a locus; None where the contig ends, or where one is not A, C, G or T."""
+    start, end = locus.position - FLANK, locus.position + FLANK + 1
+    if start < 0 or end > genome.lengths[locus.contig]:
+        return None
+    letters = genome.sequence(GenomicRegion(locus.contig, start, end))
+    return letters if readable_bases(letters).all() else None
+
+
+def _logo(windows: Sequence[bytes]) -> list[list[float]]:
+    letters = np.frombuffer(b"".join(windows), np.uint8).reshape(len(windows), -1)
+    counts = np.stack([(letters == ord(letter)).sum(axis=0) for letter in LETTERS], axis=1).astype(float)
+    return np.round(letter_heights(Motif("", "", counts)), 3).tolist()

@@ -1,0 +1,176 @@
+"""Planted truth: what is true is supported, and what is not is called by its name."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import planted
+import pytest
+import torch
+from toy import unit_stats
+
+from sae_tracks.annotations import read_annotation
+from sae_tracks.controls.control import Against, Seen, control
+from sae_tracks.controls.sampler import samplers_of
+from sae_tracks.features import run
+from sae_tracks.metrics import THRESHOLDS, Counter, best_features, evaluate_on, scores
+from sae_tracks.sae import SAE
+from sae_tracks.source import Source
+
+
+def scored(lm, sae, genome, truth):
+    """Best features, evaluation, samples and cutoffs of a model."""
+    source = Source(lm, sae, genome, window=4096, context=512, allow_mismatch=True)
+    evaluation = evaluate_on(genome, [truth])
+    cutoffs = np.array([sae.cutoffs(t, "max") for t in THRESHOLDS])
+    counter, samplers = Counter(evaluation, THRESHOLDS, cutoffs), samplers_of(source, evaluation)
+    run(source.blocks(look=lambda reading: [s.look(reading) for s in samplers]), counter, *samplers)
+    return best_features(scores(counter.counts())), evaluation, [s.sample() for s in samplers], cutoffs
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    genome, truth, repeats = planted.planted_genome(tmp_path_factory.mktemp("planted"))
+    lm = planted.PlantedLM()
+    return genome, truth, repeats, *scored(lm, planted.planted_sae(lm), genome, truth)
+
+
+@pytest.fixture(scope="module")
+def blank(known):
+    """The same bases through a model that knows letters alone, and an SAE that knows all of it."""
+    genome, truth, *_ = known
+    lm = planted.PlantedLM(seed=1, blank=True)
+    _, _, (sample,), cutoffs = scored(lm, planted.planted_sae(lm), genome, truth)
+    return Seen(sample.features, cutoffs)
+
+
+def motif_rows(table):
+    return table[table["concept"].isin([*planted.WORDS])]
+
+
+def test_the_known_answer_is_found_base_by_base(known):
+    table = motif_rows(known[3])
+    assert len(table) == 2 * len(planted.WORDS)
+    assert table["f1"].min() >= 0.99
+    expected = [f"f{planted.NAMES.index((row.concept, row.site_strand))}" for row in table.itertuples()]
+    assert table["feature"].tolist() == expected
+
+
+def test_a_random_sae_finds_nothing(known):
+    genome, truth, _, table, *_ = known
+    lm = planted.PlantedLM()
+    draw = torch.Generator().manual_seed(3)
+    encoder = torch.randn(lm.d_model, lm.d_model, generator=draw)
+    encoder /= encoder.norm(dim=0)
+    d = lm.d_model
+    random = SAE(encoder, torch.full((d,), -1.0), encoder.T.clone(), torch.zeros(d), metadata={}, stats=unit_stats(d))
+    found = motif_rows(scored(lm, random, genome, truth)[0]).set_index(["concept", "site_strand"])["f1"]
+    true = motif_rows(table).set_index(["concept", "site_strand"])["f1"]
+    assert found.max() <= 0.3
+    assert (true - found).min() >= 0.5
+
+
+def test_labels_shifted_by_one_base_are_noticed(known, tmp_path):
+    """A shift costs every site one base at either end: of w bases w - 1 are still right."""
+    genome, truth, _, table, *_ = known
+    rows = [line.split("\t") for line in truth.read_text().splitlines()]
+    moved = [[c, int(start) + 1, int(end) + 1, *rest] for c, start, end, *rest in rows]
+    lm = planted.PlantedLM()
+    shifted = motif_rows(scored(lm, planted.planted_sae(lm), genome, planted.write_bed(tmp_path / "m.bed", moved))[0])
+    for row in shifted.itertuples():
+        width = len(planted.WORDS[row.concept])
+        assert row.f1 == pytest.approx((width - 1) / width, abs=0.01)
+        assert row.f1 < motif_rows(table)["f1"].min() - 0.05
+
+
+@pytest.fixture(scope="module")
+def controlled(known, blank):
+    genome, _, repeats, table, evaluation, samples, cutoffs = known
+    kinds = [("random", blank), ("permuted", blank)]
+    against = Against(planted.motifs(), repeats=read_annotation(repeats, genome), blanks=lambda sample: kinds)
+    return control(table, evaluation, samples, THRESHOLDS, cutoffs, against)
+
+
+def test_planted_motifs_are_supported(controlled):
+    table, _ = controlled
+    rows = motif_rows(table)
+    assert rows["verdict"].tolist() == ["supported"] * len(rows), rows.T.to_string()
+    assert (rows["untested"] == "").all()
+    assert (rows["decoy_q"] <= 0.05).all()
+
+
+def test_a_motif_in_a_repeat_is_called_repeat(controlled):
+    table, _ = controlled
+    rows = table[table["concept"] == planted.IN_REPEAT]
+    assert rows["f1"].min() > 0.9
+    assert rows["verdict"].tolist() == ["repeat", "repeat"]
+    assert (rows["repeat_class"] == "SINE/Alu").all()
+
+
+def test_letters_are_called_sequence(controlled):
+    table, _ = controlled
+    rows = table[table["concept"].isin(list("ACGT"))]
+    assert rows["f1"].min() > 0.99
+    assert rows["verdict"].tolist() == ["sequence"] * 4
+    assert rows["kmer"].tolist() == rows["concept"].tolist()
+    assert rows["kmer_f1"].tolist() == [1] * 4
+
+
+def test_what_an_untrained_model_has_too_is_called_untrained(known):
+    genome, _, repeats, table, evaluation, (sample,), cutoffs = known
+    trained = Seen(sample.features, cutoffs)
+    against = Against(
+        planted.motifs(), repeats=read_annotation(repeats, genome), blanks=lambda sample: [("random", trained)]
+    )
+    rows = motif_rows(control(table, evaluation, [sample], THRESHOLDS, cutoffs, against)[0])
+    assert rows["verdict"].tolist() == ["untrained"] * len(rows)
+
+
+def test_nothing_is_supported_without_every_control(known):
+    _, _, _, table, evaluation, samples, cutoffs = known
+    rows = motif_rows(control(table, evaluation, samples, THRESHOLDS, cutoffs, Against())[0])
+    assert rows["verdict"].tolist() == ["not-tested"] * len(rows)
+    assert (rows["untested"] == "repeat,untrained").all()  # by shifts, in place of decoys
+
+
+def test_the_offset_profile_is_one_inside_the_site_and_the_background_outside(controlled):
+    _, offsets = controlled
+    word = planted.WORDS["MA9002.1"]
+    mine = offsets[(offsets["concept"] == "MA9002.1") & (offsets["anchor"] == "start")]
+    inside = mine[(mine["offset"] >= 0) & (mine["offset"] < len(word))]
+    assert (inside["active_share"] == 1).all()
+    assert mine[mine["offset"] < 0]["active_share"].max() < 0.05
+
+
+def test_decoys_are_seldom_called_supported(known):
+    """Every decoy stands for a motif that is not there: over 20 seeds their q is seldom at most .05.
+
+    Labels are sites of random words, as many as the motifs have, so that no feature can know them.
+    """
+    genome, *_, (sample,), cutoffs = known
+    from sae_tracks.controls.best import best, cells_of, halves_of
+    from sae_tracks.controls.fdr import q_values
+    from sae_tracks.controls.sample import cover
+
+    cells, half = cells_of(sample.features, cutoffs, len(sample)), halves_of(sample)
+    called = tested = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        groups = []
+        for number in range(12 * 6):  # twelve false motifs, each with five decoys
+            start = rng.integers(0, genome.lengths["p1"] - 12, 150)
+            frame = pd.DataFrame({"Chromosome": "p1", "Start": start, "End": start + 12})
+            groups.append(frame.assign(concept=number))
+        sites = pd.concat(groups, ignore_index=True)
+        labels = cover(sample, sites, sites["concept"].to_numpy(), 72)
+        f1 = best(cells, labels, half).f1.reshape(12, 6)
+        called += int((q_values(f1[:, 0], f1[:, 1:]) <= 0.05).sum())
+        tested += 12
+    assert called <= np.quantile(np.random.default_rng(0).binomial(tested, 0.05, 10_000), 0.99)
+
+
+def test_a_read_strand_without_rows_is_left_out(known):
+    _, _, _, table, evaluation, (sample,), cutoffs = known
+    reverse = replace(sample, read_strand="-")
+    both, _ = control(table, evaluation, [sample, reverse], THRESHOLDS, cutoffs, Against())
+    assert len(both) == len(table)

@@ -1,0 +1,116 @@
+"""Shards of an export, merged, against the export in one part."""
+
+import json
+
+import pandas as pd
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from toy import random_dna
+from track_oracle import FEATURES, any_readable, genomes, regions_of, spans, toy_source
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import read_json
+from sae_tracks.regions import Shard
+from sae_tracks.tracks import Values, merge_bigwigs, write_bigwigs, write_part
+from sae_tracks.tracks.choose import top_features
+
+RECORDS = {"a": "N" * 110 + random_dna(200), "b": random_dna(60, seed=1)}
+
+
+MEANS = Values(7, "mean", "max")
+
+
+def parts_of(source, folder, count, features=FEATURES, values=MEANS):
+    folders = [folder / f"part{i}" for i in range(1, count + 1)]
+    for i, part in enumerate(folders, start=1):
+        write_part(source, features, part, Shard(i, count), values)
+    return folders
+
+
+@given(genomes(), spans(), st.integers(1, 9), st.sampled_from([Values(), MEANS, Values(40)]))
+@settings(max_examples=15, deadline=None)
+def test_merged_shards_have_the_bytes_of_the_whole(records, drawn, count, values):
+    regions = regions_of(records, drawn)
+    assume(any_readable(records, regions))
+    with toy_source(records, regions, ["+", "-"]) as (source, folder):
+        whole = write_bigwigs(source, FEATURES, folder / "whole", values)
+        parts = parts_of(source, folder, count, values=values)
+        merged = merge_bigwigs(parts[::-1], folder / "merged", threads=2)
+        assert [path.name for path in merged] == [path.name for path in whole]
+        assert [path.read_bytes() for path in merged] == [path.read_bytes() for path in whole]
+        record, facts = (read_json(folder / name / "provenance.json") for name in ("whole", "merged"))
+        assert facts.pop("parts") == count and facts == record
+        assert not list((folder / "whole").glob(".spool-*"))
+
+
+def test_parts_are_spooled_again_without_reading():
+    with toy_source(RECORDS) as (source, folder):
+        parts = parts_of(source, folder, 2)
+        source.lm.reads.clear()
+        assert parts_of(source, folder, 2) == parts
+        assert not source.lm.reads
+
+
+def test_parts_that_do_not_make_one_run_are_refused():
+    with toy_source(RECORDS) as (source, folder):
+        parts = parts_of(source, folder, 3)
+        others = parts_of(source, folder / "others", 3, [0])
+        (coarse,) = parts_of(source, folder / "coarse", 1)
+        for wrong, message in [
+            (parts[:2], r"part 3/3 is missing: run export-bigwig --shard 3/3"),
+            ([*parts, parts[0]], "there twice"),
+            ([*parts[:2], others[2]], "is of another run than .*: its features differs"),
+            ([*parts, coarse], "different divisions"),
+            ([folder], "is not of export-bigwig --shard"),
+        ]:
+            with pytest.raises(SaeTracksError, match=message):
+                merge_bigwigs(wrong, folder / "merged")
+        assert not (folder / "merged").exists()
+        with pytest.raises(SaeTracksError, match="holds a part of an export with other settings"):
+            write_part(source, [0], parts[0], Shard(1, 3))
+
+
+def test_a_part_that_is_not_finished_or_of_another_version_is_refused():
+    with toy_source(RECORDS) as (source, folder):
+        parts = parts_of(source, folder, 2)
+        index = parts[1] / "index.bin"
+        index.write_bytes(index.read_bytes()[:-1])
+        with pytest.raises(SaeTracksError, match=r"part2 is not finished: run its part again"):
+            merge_bigwigs(parts, folder / "merged")
+        record = read_json(parts[0] / "spool.json")
+        (parts[0] / "spool.json").write_text(json.dumps({**record, "format_version": 99}))
+        with pytest.raises(SaeTracksError, match="another version"):
+            merge_bigwigs(parts, folder / "merged")
+
+
+ROWS = pd.DataFrame(
+    {
+        "concept": ["x", "x", "y", "z", "w", "x"],
+        "tf": ["", "NA", "", "", "", ""],
+        "site_strand": ["+", "+", "+", "-", "+", "+"],
+        "feature": ["f3", "f3", "f12", "f3", "f5", "f7"],
+        "read_strand": ["+", "+", "+", "+", "+", "-"],
+        "threshold": [0, 0.5, 0, 0, 0, 0],
+        "f1": [0.7, 0.8, 0.75, 0.9, None, 0.1],
+    }
+)
+
+
+@pytest.mark.parametrize("name", ["metrics.parquet", "metrics.tsv"])
+@pytest.mark.parametrize("count, expected", [(1, [3]), (2, [3]), (3, [3, 12]), (99, [3, 12, 7])])
+def test_the_features_of_the_best_matches_each_once(tmp_path, name, count, expected):
+    """z f3, x f3 (at its better threshold), y f12, x f7; w has no F1."""
+    if name.endswith("tsv"):
+        ROWS.to_csv(tmp_path / name, sep="\t", index=False)
+    else:
+        ROWS.to_parquet(tmp_path / name)
+    assert top_features(tmp_path / name, count) == expected
+
+
+def test_a_table_of_something_else_is_an_error(tmp_path):
+    (tmp_path / "x.tsv").write_text("a\tb\n1\t2\n")
+    with pytest.raises(SaeTracksError, match="no column 'concept'"):
+        top_features(tmp_path / "x.tsv", 1)
+    with pytest.raises(SaeTracksError, match="no table"):
+        top_features(tmp_path / "y.tsv", 1)

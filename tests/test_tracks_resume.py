@@ -1,0 +1,106 @@
+"""Exports that are killed, interrupted or run twice at once."""
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from toy import random_dna
+from track_oracle import FEATURES, toy_source
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.tracks import TrackSpool, spool, write_bed, write_bigwigs
+from sae_tracks.tracks.stored import StoredRuns
+
+HERE = Path(__file__).parent
+RECORDS = {"a": random_dna(300), "b": random_dna(100, seed=1)}
+
+
+def test_a_kill_at_any_moment_leaves_no_file_that_opens_as_if_whole_and_the_next_run_goes_on(tmp_path):
+    command = [sys.executable, HERE / "killed_export.py", tmp_path, "9"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["status"] == 0 and len(found["whole"]) == 12
+    assert len(found["killed"]) > 10
+    reads = set()
+    for moment, status, wrong, half, again, read, sums, names in found["killed"]:
+        assert status == -9, moment
+        assert not wrong and not half, moment
+        assert again == 0 and sums == found["whole"], moment
+        assert names == sorted([*found["whole"], "provenance.json"]), moment
+        reads.add(read)
+    assert max(reads) == found["reads"] and min(reads) == 0  # from the first window on, and none again
+    assert len(reads) > 3  # and from between
+
+
+def interrupted(blocks, count):
+    """The stream, until Ctrl-C."""
+    for i, block in enumerate(blocks):
+        if i == count:
+            raise KeyboardInterrupt
+        yield block
+
+
+@pytest.mark.parametrize(
+    "write", [write_bigwigs, lambda source, ids, out: write_bed(source, ids, out / "f.bed", 0, "raw")]
+)
+def test_an_interrupted_export_goes_on_and_gives_the_same(monkeypatch, caplog, write):
+    monkeypatch.setattr(spool, "HELD", 100)
+    caplog.set_level(logging.INFO)
+    with toy_source(RECORDS, strands=["+", "-"]) as (source, folder):
+        write(source, FEATURES, folder / "whole")
+        all_reads = len(source.lm.reads)
+        uncut = source.blocks
+        source.blocks = lambda ids: interrupted(uncut(ids), 20)
+        with pytest.raises(KeyboardInterrupt):
+            write(source, FEATURES, folder / "cut")
+        assert [path.name[:7] for path in (folder / "cut").iterdir()] == [".spool-"]
+        del source.blocks, source.lm.reads[:]
+        write(source, FEATURES, folder / "cut")
+        assert 0 < len(source.lm.reads) < all_reads
+        assert "going on where an interrupted run left off: " in caplog.text
+        for path in (folder / "whole").iterdir():
+            if "provenance" not in path.name:
+                assert (folder / "cut" / path.name).read_bytes() == path.read_bytes()
+        assert {path.name for path in (folder / "cut").iterdir()} == {
+            path.name for path in (folder / "whole").iterdir()
+        }
+
+
+def test_what_other_settings_left_is_not_touched_but_named(monkeypatch, caplog):
+    with toy_source(RECORDS) as (source, folder):
+        source_blocks = source.blocks
+        source.blocks = lambda ids: interrupted(source_blocks(ids), 3)
+        with pytest.raises(KeyboardInterrupt):
+            write_bigwigs(source, [0, 1], folder / "t")
+        del source.blocks
+        (left,) = (folder / "t").iterdir()
+        write_bigwigs(source, [0], folder / "t")
+        assert f"{left} is of an export with other settings" in caplog.text
+        assert left.is_dir()
+
+
+def test_an_error_leaves_nothing_but_a_full_disk_leaves_what_was_read(tmp_path):
+    def failing(error):
+        with TrackSpool({"c": 9}, [1], tmp_path / "spool"):
+            raise error
+
+    with pytest.raises(ValueError):
+        failing(ValueError())
+    assert not (tmp_path / "spool").exists()
+    full = SaeTracksError("cannot write x: No space left on device")
+    full.__cause__ = OSError(28, "No space left on device")
+    with pytest.raises(SaeTracksError):
+        failing(full)
+    assert (tmp_path / "spool").exists()
+
+
+def test_two_writers_of_one_spool_are_refused(tmp_path):
+    with TrackSpool({"c": 9}, [1], tmp_path / "spool"):
+        with pytest.raises(SaeTracksError, match="another process is writing"):
+            TrackSpool({"c": 9}, [1], tmp_path / "spool")
+        with pytest.raises(SaeTracksError, match="is not finished"):
+            StoredRuns([tmp_path / "spool"])
