@@ -71,7 +71,7 @@ def test_tables_provenance_and_a_table_on_the_screen(work, metrics):
         0.15,
     )
     assert not status
-    assert sorted(p.name for p in (work / "out").iterdir()) == FILES
+    assert sorted(p.name for p in (work / "out").iterdir()) == sorted([*FILES, "offsets.parquet"])
     assert "CG" in out
     assert "1.000" in out
     best = read_table(work / "out" / "metrics.tsv")
@@ -94,7 +94,8 @@ def test_intervals_exported_before_give_the_same_scores(work, metrics):
     (work / "black.bed").write_text("chr1\t90000\t101000\n")
     where = ("-r", "chr1:80,500-120,000", "-bl", "black.bed", "-t", 0.5, "--min-score", 3)
     assert not metrics("toy.fa", "--bed", "f.bed", "--annotation", "cg.bed", "-o", "bed", *where)[0]
-    assert not metrics("sae", "toy.fa", "cg.bed", "-o", "stream", "-f", "0-3", "--context", 0, *where)[0]
+    scores = ("-f", "0-3", "--context", 0, "--controls", "none")
+    assert not metrics("sae", "toy.fa", "cg.bed", "-o", "stream", *scores, *where)[0]
     for name in ("metrics.tsv", "metrics.parquet"):
         assert read_table(work / "bed" / name).equals(read_table(work / "stream" / name))
     ours, theirs = (load_counts(work / name / "counts.npz") for name in ("bed", "stream"))
@@ -110,7 +111,7 @@ def test_shards_add_up_to_the_bytes_of_the_single_run(work, metrics, merge):
             file.write(f"chr1\t{start}\t{start + length}\tlong\t0\t-\n")
     words = ("sae", "toy.fa", "cg.bed", "long.bed", "--read-strand", "both", "-bl", "black.bed", "--all-pairs")
     (work / "black.bed").write_text("chr1\t90000\t101000\n")
-    assert not metrics(*words, "-o", "whole")[0]
+    assert not metrics(*words, "-o", "whole", "--controls", "none")[0]
     for i in (1, 2, 3, 4):
         assert not metrics(*words, "-o", f"counts/{i}", "--shard", f"{i}/4")[0]
         assert sorted(p.name for p in (work / "counts" / str(i)).iterdir()) == ["counts.npz", "provenance.json"]
@@ -133,7 +134,7 @@ def test_a_shard_without_windows_adds_nothing(work, metrics, merge):
     where = ("-r", "chr1:98,001-102,000", "--min-instances", 1)
     for i in (1, 2, 3, 4):
         assert not metrics("sae", "toy.fa", "cg.bed", "-o", f"counts/{i}", "--shard", f"{i}/4", *where)[0]
-    assert not metrics("sae", "toy.fa", "cg.bed", "-o", "whole", *where)[0]
+    assert not metrics("sae", "toy.fa", "cg.bed", "-o", "whole", "--controls", "none", *where)[0]
     assert not merge(*(f"counts/{i}" for i in (1, 2, 3, 4)), "-o", "merged")[0]
     assert (work / "merged" / "metrics.parquet").read_bytes() == (work / "whole" / "metrics.parquet").read_bytes()
 
@@ -215,3 +216,24 @@ def test_errors_are_one_line_and_leave_nothing(work, metrics, words, message):
     assert str(status).startswith(message)
     assert "\n" not in str(status)
     assert not (work / "out").exists()
+
+
+def test_controls_on_the_command_line(work, metrics):
+    """Columns of the controls, the same verdicts in both tables, and what is not measured is said."""
+    where = ("sae", "toy.fa", "cg.bed", "-t", 0.5)
+    (work / "repeats.bed").write_text("chr1\t1000\t90000\tLINE/L1\n")
+    assert not metrics(*where, "-o", "out", "--repeats", "repeats.bed", "--seeds", "sae")[0]
+    best = read_table(work / "out" / "metrics.tsv").set_index("concept")
+    assert best.loc["C", "verdict"] == "sequence"
+    assert best.loc["C", "kmer_f1"] == 1
+    assert (best["seeds_f1_max"] >= 0.99 * best["sample_f1"]).all()
+    assert best.loc["CG", "untested"] == "untrained"
+    assert best["repeat_share"].between(0, 1).all()
+    scores = read_table(work / "out" / "metrics.parquet")
+    pair = scores[(scores["concept"] == "C") & (scores["feature"] == best.loc["C", "feature"])]
+    assert set(pair["verdict"]) == {"sequence"}
+
+
+def test_no_controls_with_settings_of_controls_is_an_error(work, metrics):
+    error, _ = metrics("sae", "toy.fa", "cg.bed", "-o", "o", "--controls", "none", "--repeats", "softmask")
+    assert error == "error: --controls none: leave out --motifs, --repeats, --seeds and --trained-on"

@@ -87,6 +87,46 @@ def test_export_hub_and_session(project, verb):
     assert json.loads((project / "session.json").read_text())["tracks"][0]["url"] == "tracks/f3.plus.bw"
 
 
+def tracks(project, folder):
+    return {path.name: path.read_bytes() for path in sorted((project / folder).glob("*.bw"))}
+
+
+def test_features_are_named_by_number_by_list_by_score_or_all(project, verb):
+    (project / "list.txt").write_text("f12\n3\n")
+    (project / "scores.tsv").write_text(
+        "concept\tsite_strand\tfeature\tread_strand\tf1\nx\t+\tf3\t+\t0.4\ny\t+\tf12\t+\t0.5\nz\t+\tf9\t+\t0.3\n"
+    )
+    for folder, words in {
+        "named": ["-f", "3,12"],
+        "listed": ["-f", "@list.txt"],
+        "scored": ["--top", "2", "--from", "scores.tsv"],
+    }.items():
+        assert verb(*BIGWIG, *words, "-o", folder) == ""
+        assert tracks(project, folder) == tracks(project, "named") and len(tracks(project, folder)) == 2
+    assert verb(*BIGWIG, "--all", "-bs", "20", "--scale", "max", "-o", "all") == ""
+    assert len(tracks(project, "all")) == 32
+    for words in ([], ["-f", "3", "--all"], ["--top", "2"], ["--from", "scores.tsv", "-f", "3"]):
+        assert "name features with one of -f" in verb(*BIGWIG, *words, "-o", "failed")
+    assert not (project / "failed").exists()
+
+
+def test_shards_merge_to_the_bytes_of_one_run(project, verb):
+    words = ["-f", "0-5", "--read-strand", "both", "-bs", "7", "--bin-stat", "mean"]
+    verb(*BIGWIG, *words, "-o", "single")
+    for i in (1, 2, 3):
+        assert verb(*BIGWIG, *words, "--shard", f"{i}/3", "-o", f"parts/{i}") == ""
+    assert verb("merge-bigwig", "parts/2", "parts/3", "parts/1", "-o", "joined", "-p", "2") == ""
+    assert len(tracks(project, "joined")) == 12
+    assert tracks(project, "joined") == tracks(project, "single")
+
+
+def test_narrowpeak_goes_into_a_pipe_without_comments(project, verb):
+    words = [*BED, "-f", "0-9", "-t", "0.05", "--scale", "raw", "--merge-gap", "3", "--min-length", "2"]
+    found = [line.split("\t") for line in verb(*words, "--format", "narrowpeak", "-o", "-").splitlines()]
+    assert found and {len(row) for row in found} == {10}
+    assert all(int(row[2]) - int(row[1]) >= 2 and 0 <= int(row[9]) < int(row[2]) - int(row[1]) for row in found)
+
+
 @pytest.mark.parametrize("command, out", [(BIGWIG, "planned"), (BED, "planned.bed")])
 def test_a_dry_run_writes_nothing(project, verb, command, out):
     said = verb(*command, "-f", "3,12", "-o", out, "--dry-run")
@@ -100,11 +140,19 @@ def test_a_dry_run_writes_nothing(project, verb, command, out):
         (["-f", "32"], "no feature 32: this SAE has features 0 to 31"),
         (["-f", "3", "-r", "14"], "no contig '14' in the genome: did you mean 'chr14'?"),
         (["-f", "3", "-r", "chr14:1-201"], "region 'chr14:1-201' ends past chr14, which has 200 bases"),
+        (["-f", "3", "-r", "NC_000014.9"], "no contig 'NC_000014.9' in the genome: did you mean 'chr14'?"),
+        (["-f", "3", "-r", "chr14:1:100"], "region 'chr14:1:100' has deepTools' colons: write chr14:1-100"),
+        (["-f", "3", "--regions", "ensembl.bed"], "did you mean 'chr14'?"),
+        (["-f", "3", "--regions", "hg19.bed"], "chr14, which has 200 bases"),
+        (["-f", "3", "-bl", "hg19.bed"], "chr14, which has 200 bases"),
         (["-f", "3", "-r", "chr15:1-120"], "nothing to read: the regions hold no base outside runs of N"),
     ],
 )
 def test_a_wrong_request_leaves_nothing(project, verb, arguments, message):
-    assert verb(*BIGWIG, *arguments, "-o", "failed") == f"error: {message}"
+    (project / "ensembl.bed").write_text("chr15\t0\t9\n14\t0\t9\n")
+    (project / "hg19.bed").write_text("chr14\t0\t201\n")
+    said = verb(*BIGWIG, *arguments, "-o", "failed")
+    assert said.startswith("error: ") and message in said and "\n" not in said
     assert not list(project.glob("failed/*"))
 
 

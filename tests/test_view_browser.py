@@ -167,6 +167,16 @@ def test_it_is_all_within_reach_of_the_keyboard(opened):
     assert complaints == []
 
 
+def test_the_toolbar_fits_into_its_half_of_the_page(opened):
+    page, _, _, _ = opened
+    page.set_viewport_size({"width": 1280, "height": 800})
+    wait_for_locus(page, "chr1:1121-1280")
+    right = "(selector) => { const root = document.querySelector('#genome > div').shadowRoot;"
+    right += " return root.querySelector(selector).getBoundingClientRect().right; }"
+    zoom, pane = (page.evaluate(right, selector) for selector in (".igv-zoom-widget-900", ".igv-navbar"))
+    assert zoom <= pane
+
+
 def test_a_row_without_a_track_says_so_and_names_stay_text(opened):
     page, _, complaints, _ = opened
     wait_for_locus(page, "chr1:1121-1280")

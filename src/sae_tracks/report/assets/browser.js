@@ -9,7 +9,7 @@ const OPTIONS = {
 };
 
 // igv.js's toolbar is made for wider places than half a page: the genome is named in the page's head.
-const NARROW = ".igv-current-genome, .igv-navbar-toggle-button-container { display: none } .igv-windowsize-panel-container { white-space: nowrap }";
+const NARROW = ".igv-current-genome, .igv-navbar-toggle-button-container { display: none !important } .igv-windowsize-panel-container { white-space: nowrap }";
 const LABELS = { ".igv-search-input": "Locus", select: "Contig" }; // for screen readers
 
 function startBrowser(settings, letters) {
