@@ -26,7 +26,6 @@ MOST_ZOOMS, ZOOM_STEP, FINEST_ZOOM = 10, 4, 64  # levels; each this much coarser
 FAN = 256  # entries a node of the trees
 LEVEL = 1  # of zlib: floats do not shrink further, and it takes a quarter of the time of level 6
 IN_MEMORY = 1 << 23  # bytes of a zoom level before it goes to a temporary file
-MOST_BLOCK = 1 << 15  # bytes of a block before compression
 RECORDS = 512  # of a zoom block
 BOUNDS = [(name, "<u4") for name in ("first_contig", "start", "last_contig", "end")]
 LEAF = np.dtype([*BOUNDS, ("offset", "<u8"), ("size", "<u8")])
@@ -44,11 +43,13 @@ class Blocks:
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.items = self.blocks = 0
+        self.largest = 0  # bytes of a block before compression
         self._places: list[tuple[int, int, int, int, int, int]] = []
         self._packed: list[NDArray] = []
 
     def add(self, contig: int, start: int, end: int, content: bytes, items: int) -> None:
         """Append a block of some items on one contig, ``start:end``."""
+        self.largest = max(self.largest, len(content))
         content = zlib.compress(content, LEVEL)
         self._places.append((contig, start, contig, end, self.file.tell(), len(content)))
         self.file.write(content)
@@ -184,10 +185,11 @@ class BigFile:
         self._at(HEADER.size, b"".join(headers).ljust(MOST_ZOOMS * ZOOM_HEADER.size, b"\0") + self._sql + packed)
         sql_at = self._summary_at - len(self._sql) if self._sql else 0
         places = self._contigs_at, self._data_at, index_at
+        largest = max(blocks.largest for blocks in (self.data, *self.zooms.levels))
         self._file.flush()
         self._at(
             0,
-            HEADER.pack(self._magic, VERSION, len(headers), *places, *fields, sql_at, self._summary_at, MOST_BLOCK, 0),
+            HEADER.pack(self._magic, VERSION, len(headers), *places, *fields, sql_at, self._summary_at, largest, 0),
         )
 
     def _zoom(self, size: int, level: Blocks) -> bytes:

@@ -26,13 +26,14 @@ def write_part(
     source, features, values
         As of `write_bigwigs`.
     folder : path
-        Gets ``spool.json``, ``runs.bin`` and ``index.bin``. A part that was interrupted is gone on with.
+        Gets ``spool.json``, ``runs.bin``, ``index.bin`` and ``provenance.json``. A part that was interrupted is gone on with.
     shard : Shard
     """
     ids = source.sae.check_features(features).tolist()
     facts = bigwig_facts(source, ids, values) | {"shard": f"{shard.index}/{shard.count}"}
     with TrackSpool(nonempty(source.genome.lengths), ids, Path(folder), facts=facts, keep=True) as spool:
         fill(spool, source, ids, shard)
+    write_provenance(Path(folder), **recorded(facts))
 
 
 def merge_bigwigs(parts: Iterable[str | Path], folder: str | Path, *, threads: int = 1) -> list[Path]:
