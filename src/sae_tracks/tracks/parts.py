@@ -26,7 +26,8 @@ def write_part(
     source, features, values
         As of `write_bigwigs`.
     folder : path
-        Gets ``spool.json``, ``runs.bin``, ``index.bin`` and ``provenance.json``. A part that was interrupted is gone on with.
+        Gets ``spool.json``, ``runs.bin``, ``index.bin`` and ``provenance.json``. A part that was
+        interrupted is gone on with.
     shard : Shard
     """
     ids = source.sae.check_features(features).tolist()
