@@ -4,7 +4,7 @@ import torch
 
 from sae_tracks.training.step.weights import Weights
 
-WEIGHT = 1 / 16
+WEIGHT = 1 / 32
 
 
 class Auxiliary:
