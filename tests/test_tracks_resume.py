@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from toy import random_dna
 from track_oracle import FEATURES, toy_source
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.features import FeatureBlock
+from sae_tracks.regions import GenomicRegion
 from sae_tracks.tracks import TrackSpool, spool, write_bed, write_bigwigs
 from sae_tracks.tracks.stored import StoredRuns
 
@@ -104,3 +107,26 @@ def test_two_writers_of_one_spool_are_refused(tmp_path):
             TrackSpool({"c": 9}, [1], tmp_path / "spool")
         with pytest.raises(SaeTracksError, match="is not finished"):
             StoredRuns([tmp_path / "spool"])
+
+
+def test_a_spool_whose_runs_are_cut_goes_back_to_the_rows_that_are_whole(tmp_path):
+    """After a loss of power the index may be ahead of the runs."""
+
+    def block(start, strand="+"):
+        region = GenomicRegion("c", start, start + 1)
+        one = np.ones(1, np.int32)
+        return FeatureBlock(region, strand, np.ones(1, bool), np.array([0, 1]), one, one.astype(np.float32))
+
+    with TrackSpool({"c": 9}, [1], tmp_path / "s", keep=True, held=2) as spool:
+        for start in (0, 4, 7):  # a row each, but for the last, which is written with the seal
+            spool.add(block(start))
+        spool.seal()
+    runs = tmp_path / "s" / "runs.bin"
+    runs.write_bytes(runs.read_bytes()[:-1])
+    with TrackSpool({"c": 9}, [1], tmp_path / "s", keep=True, held=2) as spool:
+        assert not spool.sealed and spool.position == ("+", 7)
+        spool.add(block(7))
+        spool.seal()
+    with StoredRuns([tmp_path / "s"]) as stored:
+        found = np.concatenate(list(stored.stored_runs(1, "+")))
+    assert found.tolist() == [(0, 1, 1), (4, 5, 1), (7, 8, 1)]
