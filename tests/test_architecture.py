@@ -11,7 +11,7 @@ import sae_tracks
 
 ROOT = Path(sae_tracks.__file__).parent
 FLOORS = [
-    {"errors", "regions", "files", "progress", "pieces"},
+    {"errors", "regions", "files", "output", "progress", "pieces", "cpus", "jit"},
     {"genome", "shards", "lm", "sae"},
     {"annotations", "motifs", "reading", "windows", "golden"},
     {"features", "source", "extract", "shuffle", "training"},
@@ -25,7 +25,10 @@ NO_TORCH = {
     "errors",
     "regions",
     "files",
+    "output",
     "progress",
+    "cpus",
+    "jit",
     "genome",
     "annotations",
     "motifs",

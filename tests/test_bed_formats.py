@@ -14,8 +14,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from track_oracle import FEATURES, any_readable, genomes, read_back, regions_of, spans, toy_source
 
+from sae_tracks import output as output_module
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.tracks import output as output_module
 from sae_tracks.tracks import write_bed, write_bigwigs
 from sae_tracks.tracks.bigbed import write_bigbed
 from sae_tracks.tracks.folder import track_name

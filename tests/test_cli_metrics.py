@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -29,11 +30,11 @@ def work(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def metrics(monkeypatch, capsys):
-    """Run the verb; exit status (a text is the message of status 1) and what was printed on stdout."""
+def verb(monkeypatch, capsys):
+    """Run a verb; exit status (a text is the message of status 1) and what was printed on stdout."""
 
     def call(*words):
-        monkeypatch.setattr(sys, "argv", ["sae-tracks", "metrics", *map(str, words)])
+        monkeypatch.setattr(sys, "argv", ["sae-tracks", *map(str, words)])
         with pytest.raises(SystemExit) as done:
             main()
         return done.value.code, capsys.readouterr().out
@@ -42,16 +43,13 @@ def metrics(monkeypatch, capsys):
 
 
 @pytest.fixture
-def merge(monkeypatch, capsys):
-    """The same of merge-metrics."""
+def metrics(verb):
+    return partial(verb, "metrics")
 
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["sae-tracks", "merge-metrics", *map(str, words)])
-        with pytest.raises(SystemExit) as done:
-            main()
-        return done.value.code, capsys.readouterr().out
 
-    return call
+@pytest.fixture
+def merge(verb):
+    return partial(verb, "merge-metrics")
 
 
 def test_tables_provenance_and_a_table_on_the_screen(work, metrics):

@@ -178,7 +178,7 @@ def test_the_verb_writes_sorted_bed_with_index_and_provenance(job, tmp_path):
 
 
 def test_contigs_too_long_for_tbi_get_csi(job, tmp_path, monkeypatch):
-    monkeypatch.setattr("sae_tracks.motifs.sites.TBI_LONGEST", 300)
+    monkeypatch.setattr("sae_tracks.output.LONGEST_TBI", 300)
     genome, pfm = job
     assert run(genome, "--motifs", pfm, "-o", tmp_path / "s.bed.gz").exit_code == 0
     assert (tmp_path / "s.bed.gz.csi").exists() and not (tmp_path / "s.bed.gz.tbi").exists()

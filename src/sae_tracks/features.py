@@ -9,7 +9,7 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from sae_tracks.lm.kernels import HOW
+from sae_tracks.jit import HOW
 from sae_tracks.reading import Reading
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae.model import SAE

@@ -132,3 +132,17 @@ def parse_shard(text: str | None) -> Shard:
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise SaeTracksError(f"--shard {text!r}: write i/n with 1 <= i <= n, such as 3/16")
     return Shard(int(match[1]), int(match[2]))
+
+
+def check_complete(shards: Iterable[Shard], verb: str) -> None:
+    """Refuse what is not every shard of one division once; the error says how `verb` makes one that is missing."""
+    shards = list(shards)
+    count = shards[0].count
+    found = sorted(shard.index for shard in shards)
+    if any(shard.count != count for shard in shards):
+        raise SaeTracksError("the parts are of different divisions, such as 1/4 and 2/8: name those of one run")
+    if twice := [i for i, j in zip(found, found[1:]) if i == j]:
+        raise SaeTracksError(f"part {twice[0]}/{count} is there twice: name each folder once")
+    if missing := sorted(set(range(1, count + 1)) - set(found)):
+        again = f"{missing[0]}/{count}"
+        raise SaeTracksError(f"part {again} is missing: run {verb} --shard {again}, or name its folder")

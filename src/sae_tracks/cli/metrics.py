@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sae_tracks.cli.controlled import (
-    Asked,
     Controls,
     ControlsOption,
     DecoysOption,
@@ -140,7 +139,7 @@ def metrics(
     dry_run: DryRunOption = False,
 ) -> None:
     """Precision, recall and F1 of features against annotations and A, C, G, T, and whether a match is real."""
-    from sae_tracks.metrics import annotation_checksums, evaluate_on
+    from sae_tracks.metrics import THRESHOLDS, annotation_checksums, evaluate_on
 
     sae, genome, annotations = _split(paths, annotation, bed)
     if out.exists() and not out.is_dir():
@@ -164,9 +163,12 @@ def metrics(
             window_size=window_size, context=context, min_context=min_context, device=device, threads=processors,
             allow_mismatch=allow_mismatch, trust_remote_code=trust_remote_code,
         )  # fmt: skip
-        asked = Asked(controls, motifs, decoys, repeats, seeds, trained_on, sae, alias, min_score)
-        hold = None if no_split or shard or dry_run else holder(source, asked, scale.value, out)
-        done = score_stream(source, evaluate, features, threshold, scale, shard, dry_run, hold)
+        thresholds = sorted(set(threshold or THRESHOLDS))
+        hold = None if no_split or shard or dry_run else holder(
+            source, sae, thresholds, scale.value, out, controls=controls, motifs=motifs, decoys=decoys, repeats=repeats,
+            alias=alias, seeds=seeds, trained_on=trained_on, min_score=min_score,
+        )  # fmt: skip
+        done = score_stream(source, evaluate, features, thresholds, scale, shard, dry_run, hold)
     if done:
         counts, facts = done
         named = {f"{half}_on": texts for half, texts in halves.items()}

@@ -160,21 +160,13 @@ def parse_black_list(genome: "Genome", bed: Path | None) -> "list[GenomicRegion]
     return read_regions(bed, genome, skip_unknown=True) if bed else []
 
 
-def _granted() -> int:
-    """CPUs of the affinity mask, or of the machine where there is none (macOS)."""
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def use_threads(threads: int | None) -> int:
     """Give torch `threads` threads; by default those the scheduler or the affinity mask grants."""
-    import os
-
     import torch
 
-    granted = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("NSLOTS") or ""
-    threads = threads or (int(granted) if granted.isdecimal() else _granted())
+    from sae_tracks.cpus import granted_cpus
+
+    threads = threads or granted_cpus()
     torch.set_num_threads(threads)
     return threads
 

@@ -8,10 +8,10 @@ import typer
 from sae_tracks.cli.options import Scale, parse_features
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from sae_tracks.cli.controlled import Holder
     from sae_tracks.cli.metrics import Evaluate
+    from sae_tracks.controls.holder import Holder
     from sae_tracks.features import FeatureBlock
     from sae_tracks.metrics import Counter, Counts, Evaluation
     from sae_tracks.source import Source
@@ -21,7 +21,7 @@ def score_stream(
     source: "Source",
     evaluate: "Evaluate",
     features: str | None,
-    threshold: list[float] | None,
+    thresholds: list[float],
     scale: Scale,
     shard: str | None,
     dry_run: bool,
@@ -31,11 +31,10 @@ def score_stream(
     from dataclasses import asdict
 
     from sae_tracks.features import run
-    from sae_tracks.metrics import THRESHOLDS
 
     evaluation = evaluate(source.genome, source.regions, source.black_list)
-    sinks = hold.watch(evaluation, threshold or THRESHOLDS) if hold else []
-    counter, blocks = _stream(evaluation, source, features, threshold or THRESHOLDS, scale, shard, hold)
+    sinks = hold.watch(evaluation) if hold else []
+    counter, blocks = _stream(evaluation, source, features, thresholds, scale, shard, hold)
     if dry_run:
         return typer.echo(f"{size_of(evaluation)}; {_cost(evaluation, counter, blocks)}")
     run(blocks, counter, *sinks)
@@ -51,7 +50,7 @@ def _stream(
     evaluation: "Evaluation",
     source: "Source",
     features: str | None,
-    thresholds: "Iterable[float]",
+    thresholds: list[float],
     scale: Scale,
     shard: str | None,
     hold: "Holder | None",
@@ -61,7 +60,6 @@ def _stream(
     from sae_tracks.regions import parse_shard
 
     ids = source.sae.check_features(parse_features(features)).tolist() if features else None
-    thresholds = sorted(set(thresholds))
     cutoffs = [source.sae.cutoffs(threshold, scale.value) for threshold in thresholds]
     counter = Counter(evaluation, thresholds, cutoffs, features=ids, read_strands=source.read_strands)
     return counter, part_of(source, parse_shard(shard), ids) if shard else source.blocks(ids, hold and hold.look)

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sae_tracks.lm.kernels import HOW
+from sae_tracks.jit import HOW
 
 OPEN, EXTEND = np.float32(-3), np.float32(-1)
 LANES = 16  # parts of the sequence aligned at once, which fill the vector units

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sae_tracks.controls.best import Best, Cells, best
+from sae_tracks.controls.best import Cells, best
 from sae_tracks.controls.fdr import q_values
-from sae_tracks.controls.sample import Sample, Sites, cover
+from sae_tracks.controls.sample import Sample, Sites, cover, numbers_of
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.motifs import Motif, decoy_annotation, decoys
@@ -58,15 +58,14 @@ def decoy_scores(
     if usable:
         found = decoy_annotation(genome, usable, targets, sample.bins, n=n, seed=seed)
         name, number = _targets(found.annotation.sites["Name"].astype(str))
-        concept = _number_of(concepts, name, found.annotation.sites["Strand"].astype(str))
+        concept = numbers_of(concepts, name, found.annotation.sites["Strand"].astype(str))
         labels = cover(sample, found.annotation.sites, concept * n + number, len(concepts) * n)
         score = best(cells, labels, half).f1.reshape(-1, n)
         short = sum(found.missing.values())
         if short:
             log.info("decoys: %d sites fewer than the motifs have, of %d decoys", short, len(found.missing))
     has = np.isin(concepts["concept"], [motif.matrix_id for motif in usable]) & (counts > 0)
-    target: Best = best(cells, sites.labels, half)
-    f1 = np.where(has, np.nan_to_num(target.f1), np.nan)
+    f1 = np.where(has, np.nan_to_num(best(cells, sites.labels, half).f1), np.nan)
     highest = np.where(has, np.nan_to_num(score).max(axis=1, initial=0), np.nan)
     return pd.DataFrame({"decoy_f1": highest, "decoy_q": q_values(f1, score)})
 
@@ -86,8 +85,3 @@ def _targets(decoy: pd.Series) -> tuple[pd.Series, NDArray[np.int64]]:
     """The motif of a decoy, and which of its decoys it is, from 0."""
     parts = decoy.str.rsplit("#", n=1, expand=True)
     return parts[0], parts[1].to_numpy(np.int64) - 1
-
-
-def _number_of(concepts: pd.DataFrame, name: pd.Series, strand: pd.Series) -> NDArray[np.int64]:
-    index = pd.MultiIndex.from_frame(concepts[["concept", "site_strand"]])
-    return index.get_indexer(pd.MultiIndex.from_arrays([name, strand]))

@@ -17,7 +17,7 @@ from sae_tracks.controls.chance import decoy_scores
 from sae_tracks.controls.evidence import examine
 from sae_tracks.controls.offsets import offset_profiles
 from sae_tracks.controls.pairs import Pairs
-from sae_tracks.controls.sample import Columns, Sample, Sites, cover, label_sites
+from sae_tracks.controls.sample import Columns, Sample, Sites, cover, label_sites, numbers_of
 from sae_tracks.controls.verdict import verdicts
 from sae_tracks.lm.blank import Kind
 from sae_tracks.metrics import Evaluation
@@ -115,7 +115,7 @@ def control(
         if len(rows):
             columns, profile = _of_strand(rows, evaluation, sample, thresholds, cutoffs, against)
             parts.append(columns.set_index(rows.index))
-            profiles.append(profile.assign(read_strand=sample.read_strand))
+            profiles.append(profile)
     controlled = table.drop(columns="verdict").join(pd.concat(parts))
     controlled = controlled.join(verdicts(controlled)).join(_classes(controlled["concept"], against.motifs))
     return controlled, pd.concat(profiles, ignore_index=True)
@@ -157,8 +157,8 @@ def _others(
         return best(seen.cells(len(sample)), sites.labels, half)
 
     parts = []
-    cells = Seen(sample.features, cutoffs).cells(len(sample))
     if against.motifs:
+        cells = Seen(sample.features, cutoffs).cells(len(sample))
         how = (cells, half, against.motifs, against.decoys, against.seed)
         parts.append(decoy_scores(sample, sites, evaluation.labels.concepts, evaluation.genome, *how))
     if against.blanks:
@@ -176,8 +176,7 @@ def pairs_of(
     rows: pd.DataFrame, concepts: pd.DataFrame, cutoffs: NDArray[np.float32], thresholds: NDArray[np.float64]
 ) -> Pairs:
     """Rows of a table as pairs."""
-    key = ["concept", "site_strand"]
-    concept = pd.MultiIndex.from_frame(concepts[key]).get_indexer(pd.MultiIndex.from_frame(rows[key]))
+    concept = numbers_of(concepts, rows["concept"], rows["site_strand"])
     feature = rows["feature"].str[1:].to_numpy(np.int64)
     step = np.searchsorted(thresholds, rows["threshold"])
     return Pairs(concept, feature, cutoffs[step, feature])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_array
 
 from sae_tracks.controls.sample import REPORT, SELECT, Columns
-from sae_tracks.lm.kernels import HOW
+from sae_tracks.jit import HOW
 from sae_tracks.pieces import Each, pieces
 
 Design = Callable[[slice], NDArray[np.float32]]  # the inputs, (b, d), of some consecutive bases

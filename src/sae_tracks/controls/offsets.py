@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sae_tracks.controls.pairs import Pairs, Reported
 from sae_tracks.controls.sample import Sample, Sites
-from sae_tracks.lm.kernels import HOW
+from sae_tracks.jit import HOW
 
 REACH = 50  # bases on either side of an anchor
 ANCHORS = ("start", "end")

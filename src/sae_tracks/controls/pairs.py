@@ -11,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sae_tracks.controls.sample import REPORT, Columns, Sample, Sites
-from sae_tracks.lm.kernels import HOW
+from sae_tracks.jit import HOW
 
 
 @dataclass(frozen=True, slots=True)

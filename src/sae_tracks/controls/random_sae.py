@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 
 from sae_tracks.controls.best import Best, Cells, best, cells_above, halves_of
 from sae_tracks.controls.sample import SELECT, Columns, Sample, Sites
-from sae_tracks.lm.kernels import HOW
+from sae_tracks.jit import HOW
 from sae_tracks.metrics.counter import THRESHOLDS
 from sae_tracks.pieces import pieces
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from sae_tracks.controls.pairs import Reported
-from sae_tracks.lm.kernels import HOW
+from sae_tracks.jit import HOW
 
 MIN_SITES = 10  # with a score, for a correlation
 

@@ -196,14 +196,19 @@ def label_sites(sample: Sample, sites: pd.DataFrame, concepts: pd.DataFrame) -> 
     concepts : DataFrame
         ``concept`` and ``site_strand``: A, C, G, T on +, then the annotation's.
     """
-    index = pd.MultiIndex.from_frame(concepts[["concept", "site_strand"]])
-    keys = pd.MultiIndex.from_arrays([sites["Name"].astype(str), sites["Strand"].astype(str)])
-    found = sites_in(sample, sites, index.get_indexer(keys), len(concepts))
+    numbers = numbers_of(concepts, sites["Name"].astype(str), sites["Strand"].astype(str))
+    found = sites_in(sample, sites, numbers, len(concepts))
     bases = [np.flatnonzero((sample.letters == letter) & sample.readable) for letter in NUCLEOTIDES.encode()]
     base = np.concatenate([*bases, found.labels.base]).astype(np.int32)
     indptr = found.labels.indptr + sum(map(len, bases))
     indptr[: len(bases) + 1] = np.cumsum([0, *map(len, bases)])
     return replace(found, labels=Columns(indptr, base, np.ones(len(base), np.float32)))
+
+
+def numbers_of(concepts: pd.DataFrame, name: pd.Series, strand: pd.Series) -> NDArray[np.int64]:
+    """(m,) int64: the numbers of concepts by name and site strand, -1 for those that are not there."""
+    index = pd.MultiIndex.from_frame(concepts[["concept", "site_strand"]])
+    return index.get_indexer(pd.MultiIndex.from_arrays([name, strand]))
 
 
 def bins_of(tiles: Iterable[GenomicRegion]) -> list[GenomicRegion]:

@@ -8,7 +8,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sae_tracks.controls.pairs import Reported
-from sae_tracks.lm.kernels import HOW
+from sae_tracks.jit import HOW
 
 SHIFTS = 200
 LEAST = 1000  # bases that labels are shifted by, in either direction

@@ -9,19 +9,10 @@ import math
 import numpy as np
 from numba import njit
 
+from sae_tracks.jit import HOW
+
 F = np.float32
 
-
-def _can_cache() -> bool:
-    """Whether numba finds a folder to keep compiled kernels in: not where neither package nor home can be written."""
-    try:
-        njit(cache=True)(_can_cache)
-    except RuntimeError:
-        return False
-    return True
-
-
-HOW = {"nogil": True, "cache": _can_cache(), "error_model": "numpy", "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
 
 # tanh(x) = x P(x^2) / Q(x^2), coefficients from the highest power down; Eigen's, exact to a few units in the last place
 TANH_P = tuple(

@@ -7,7 +7,7 @@ runs in the thread that calls it, without the interpreter's lock, and no two thr
 import numpy as np
 from numba import njit
 
-from sae_tracks.lm.kernels import HOW
+from sae_tracks.jit import HOW
 
 ONE = np.uint32(1)
 

@@ -9,7 +9,7 @@ from sae_tracks.features import FeatureBlock
 from sae_tracks.files import PROVENANCE, read_json
 from sae_tracks.metrics.counts import Counts, load_counts
 from sae_tracks.metrics.tables import COUNTS
-from sae_tracks.regions import Shard, parse_shard
+from sae_tracks.regions import Shard, check_complete, parse_shard
 from sae_tracks.source import Source
 
 OWN = ("shard", "command")  # facts that differ between the parts of one run
@@ -50,7 +50,7 @@ def merge_parts(folders: Iterable[Path]) -> tuple[Counts, dict]:
         for key in (fact.keys() | facts[0].keys()) - set(OWN):
             if fact.get(key) != facts[0].get(key):
                 raise SaeTracksError(f"{folder} is of another run than {folders[0]}: its {key} differs")
-    _check_complete(shards)
+    check_complete(shards, "metrics")
     total = None
     for folder in folders:
         counts = load_counts(folder / COUNTS)
@@ -66,17 +66,3 @@ def _facts(folder: Path) -> dict:
     if "shard" not in facts:
         raise SaeTracksError(f"{folder} is not of metrics --shard i/n: there is nothing to add")
     return facts
-
-
-def _check_complete(shards: list[Shard]) -> None:
-    """Every shard once, all of one division."""
-    count = shards[0].count
-    found = sorted(shard.index for shard in shards)
-    if any(shard.count != count for shard in shards):
-        raise SaeTracksError("the parts are of different divisions, such as 1/4 and 2/8: name those of one run")
-    if twice := [i for i, j in zip(found, found[1:]) if i == j]:
-        raise SaeTracksError(f"part {twice[0]}/{count} is there twice: name each folder once")
-    if missing := sorted(set(range(1, count + 1)) - set(found)):
-        raise SaeTracksError(
-            f"part {missing[0]}/{count} is missing: run metrics --shard {missing[0]}/{count}, or name its folder"
-        )

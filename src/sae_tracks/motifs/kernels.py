@@ -7,23 +7,13 @@ A word is the letters of a few neighbouring bases read as a number to base 4.
 import numpy as np
 from numba import njit
 
+from sae_tracks.jit import EXACT
+
 TOO_MUCH = np.int32(1 << 28)  # a loss above every limit; adding it to one stays within int32
 NO_BASE = 4
 
 
-def _can_cache() -> bool:
-    """Whether numba finds a folder to keep compiled kernels in: not where neither package nor home can be written."""
-    try:
-        njit(cache=True)(_can_cache)
-    except RuntimeError:
-        return False
-    return True
-
-
-HOW = {"nogil": True, "cache": _can_cache(), "error_model": "numpy"}
-
-
-@njit(**HOW)
+@njit(**EXACT)
 def loss_tail(losses, most):
     """(most + 1,) float64: the probability that a random word (each base 1/4) loses l or less in all.
 
@@ -48,7 +38,7 @@ def loss_tail(losses, most):
     return np.cumsum(now)
 
 
-@njit(**HOW)
+@njit(**EXACT)
 def words(codes, k):
     """(n - k + 1,) uint16: the word of k bases that starts at each base; 4**k where one is not A, C, G or T."""
     found = np.empty(max(len(codes) - k + 1, 0), np.uint16)
@@ -61,7 +51,7 @@ def words(codes, k):
     return found
 
 
-@njit(**HOW)
+@njit(**EXACT)
 def _word_losses(losses, start, k, free, into):
     """Fill (4**k + 1,) with the loss of every word at a position; only columns that are free count."""
     into[0] = 0
@@ -75,7 +65,7 @@ def _word_losses(losses, start, k, free, into):
     into[size] = TOO_MUCH
 
 
-@njit(**HOW)
+@njit(**EXACT)
 def _most_telling(losses, k, limit, table):
     """Where in the motif k bases rule out most words by themselves."""
     free = np.ones(len(losses), np.bool_)
@@ -88,7 +78,7 @@ def _most_telling(losses, k, limit, table):
     return best
 
 
-@njit(**HOW)
+@njit(**EXACT)
 def _tables(losses, k, limit):
     """Offsets in the motif and losses of words there, the most telling first; every column counts in one of them."""
     w = len(losses)
@@ -105,7 +95,7 @@ def _tables(losses, k, limit):
     return offsets[:at], tables[:at]
 
 
-@njit(**HOW)
+@njit(**EXACT)
 def find(codes, texts, k, losses, costs, limit, most, n, starts, lost, cost):
     """Where a motif matches, looking up words, the most telling first, and dropping starts that have lost too much.
 
@@ -152,7 +142,7 @@ def find(codes, texts, k, losses, costs, limit, most, n, starts, lost, cost):
     return found
 
 
-@njit(**HOW)
+@njit(**EXACT)
 def completion(losses, background, limit):
     """(w, 16, limit + 1) float64: the probability that a begun site becomes a whole one.
 
@@ -171,7 +161,7 @@ def completion(losses, background, limit):
     return chance
 
 
-@njit(**HOW)
+@njit(**EXACT)
 def expect_sites(codes, losses, chance):
     """(n,) float64: the probability of a site at each base, from `completion`; see `causal_scores`."""
     w, limit = len(losses), chance.shape[2] - 1

@@ -1,7 +1,6 @@
 """Every site of many motifs in a sequence, on both strands."""
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_tracks.cpus import granted_cpus
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.motifs.kernels import NO_BASE, find, words
 from sae_tracks.motifs.matrix import LETTERS, Motif
@@ -100,7 +100,7 @@ class Scanner:
         if not 0 < p <= 1 or not 0 <= relative <= 1:
             raise SaeTracksError(f"p-value {p:g} and relative score {relative:g}: both lie between 0 and 1")
         self.motifs = list(motifs)
-        self.threads = threads or _granted()
+        self.threads = threads or granted_cpus()
         with ThreadPoolExecutor(self.threads) as pool:
             self._cutoffs = list(pool.map(cutoff, self.motifs, repeat(p), repeat(relative)))
         self._able = [i for i, found in enumerate(self._cutoffs) if found.limit >= 0]
@@ -173,14 +173,6 @@ def _sites_of(
 def no_hits() -> Hits:
     """None."""
     return Hits(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0), np.empty(0))
-
-
-def _granted() -> int:
-    """CPUs that the scheduler grants, else those of the affinity mask, or of the machine where it has none (macOS)."""
-    said = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("NSLOTS") or ""
-    if said.isdecimal():
-        return int(said)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _names(ids: Sequence[str]) -> str:

@@ -1,28 +1,24 @@
 """Motif sites of a genome: chunk by chunk, as an annotation, as a BED file."""
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pysam
 from numpy.typing import NDArray
 
 from sae_tracks.annotations import Annotation
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, write_provenance
+from sae_tracks.files import PROVENANCE, write_provenance
 from sae_tracks.genome import Genome
 from sae_tracks.motifs.matrix import Motif
 from sae_tracks.motifs.scanner import Hits, Scanner
+from sae_tracks.output import STDOUT, opened
 from sae_tracks.progress import track
 from sae_tracks.regions import GenomicRegion
 
 CHUNK = 1 << 20  # bases scanned at once
 TOP_SCORE = 1000
-STDOUT = "-"
-TBI_LONGEST = 1 << 29  # bases that a .tbi index can address
 
 
 def scan_genome(
@@ -111,15 +107,13 @@ def write_sites(
     """
     regions = genome.merged(regions)
     count = 0
-    with _opened(out) as write:
+    with opened(out, max(genome.lengths.values())) as write:
         for table in scan_genome(genome, scanner, regions):
             write(table.astype({"Score": np.int64}).to_csv(sep="\t", header=False, index=False))
             count += len(table)
     if str(out) == STDOUT:
         return count
     out = Path(out)
-    if out.suffix == ".gz":
-        _index(out, long=max(genome.lengths.values()) >= TBI_LONGEST)
     record = {
         "genome": genome.identity(dict.fromkeys(region.contig for region in regions)),
         "regions": [str(region) for region in regions],
@@ -174,26 +168,3 @@ class SiteColumns:
 
 def _encoded(names: Iterable[str]) -> pd.Categorical:
     return pd.Categorical(np.array(list(names), object))
-
-
-@contextmanager
-def _opened(out: str | Path) -> Iterator[Callable[[str], object]]:
-    """What writes text to a file, plain or bgzip, or to stdout."""
-    if str(out) == STDOUT:
-        yield sys.stdout.write
-        sys.stdout.flush()
-        return
-    with atomic(Path(out)) as temporary:
-        if Path(out).suffix == ".gz":
-            with pysam.BGZFile(str(temporary), "wb") as file:
-                yield lambda text: file.write(text.encode())
-        else:
-            with temporary.open("w") as file:
-                yield file.write
-
-
-def _index(path: Path, *, long: bool) -> None:
-    """A tabix index: .tbi, or .csi where a contig is too long for it."""
-    index = Path(f"{path}.{'csi' if long else 'tbi'}")
-    with atomic(index) as temporary:
-        pysam.tabix_index(str(path), preset="bed", force=True, keep_original=True, csi=long, index=str(temporary))

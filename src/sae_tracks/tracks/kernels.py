@@ -7,7 +7,7 @@ that calls it, without the interpreter's lock.
 import numpy as np
 from numba import njit
 
-from sae_tracks.lm.kernels import HOW
+from sae_tracks.jit import HOW
 
 EXACT = HOW | {"fastmath": False}
 START, END, VALID, LOW, HIGH, TOTAL, SQUARES = range(7)  # columns of a bin

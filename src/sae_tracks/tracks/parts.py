@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import make_folder, write_provenance
-from sae_tracks.regions import Shard, parse_shard
+from sae_tracks.regions import Shard, check_complete, parse_shard
 from sae_tracks.tracks.bigwig import PLAIN, Values, bigwig_facts, recorded, write_stored
 from sae_tracks.tracks.export import fill, nonempty
 from sae_tracks.tracks.spool import TrackSpool, spool_record
@@ -60,7 +60,9 @@ def merge_bigwigs(parts: Iterable[str | Path], folder: str | Path, *, threads: i
         differing = [key for key in keys if record.get(key) != first.get(key)]
         if differing:
             raise SaeTracksError(f"{part} is of another run than {parts[0]}: its {differing[0]} differs")
-    order = _in_order([(parse_shard(records[part]["shard"]), part) for part in parts])
+    shards = [parse_shard(records[part]["shard"]) for part in parts]
+    check_complete(shards, "export-bigwig")
+    order = [part for _, part in sorted(zip((shard.index for shard in shards), parts))]
     folder = make_folder(Path(folder))
     with StoredRuns(order) as runs:
         paths = write_stored(runs, first, folder, threads)
@@ -68,18 +70,3 @@ def merge_bigwigs(parts: Iterable[str | Path], folder: str | Path, *, threads: i
     facts = {key: value for key, value in recorded(first).items() if key not in own}
     write_provenance(folder, **facts, parts=len(parts))
     return paths
-
-
-def _in_order(parts: list[tuple[Shard, Path]]) -> list[Path]:
-    """Every shard of one division once, ascending."""
-    count = parts[0][0].count
-    if any(shard.count != count for shard, _ in parts):
-        raise SaeTracksError("the parts are of different divisions, such as 1/4 and 2/8: name those of one run")
-    by_index = {shard.index: part for shard, part in parts}
-    if len(by_index) < len(parts):
-        raise SaeTracksError("a part is there twice: name each folder once")
-    missing = [index for index in range(1, count + 1) if index not in by_index]
-    if missing:
-        again = f"{missing[0]}/{count}"
-        raise SaeTracksError(f"part {again} is missing: run export-bigwig --shard {again}, or name its folder")
-    return [by_index[index] for index in sorted(by_index)]

@@ -7,7 +7,7 @@ calls it, without the interpreter's lock. Pre-activations lie a row a feature, a
 import numpy as np
 from numba import njit
 
-from sae_tracks.lm.kernels import HOW
+from sae_tracks.jit import HOW
 from sae_tracks.training.step.compress import LANES, keep
 
 

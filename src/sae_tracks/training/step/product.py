@@ -12,7 +12,7 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numpy.typing import DTypeLike, NDArray
 
-from sae_tracks.lm.kernels import HOW
+from sae_tracks.jit import HOW
 from sae_tracks.training.step.vectors import declared, load, splat
 
 PLACE = ir.IntType(64)

@@ -42,7 +42,7 @@ def _indexed(out: Path, *, csi: bool) -> Iterator[Write]:
     index, other = (Path(f"{out}.{ending}") for ending in (("csi", "tbi") if csi else ("tbi", "csi")))
     with atomic(index) as temporary_index, atomic(out) as temporary:
         with pysam.BGZFile(str(temporary), "wb") as file:
-            yield lambda text: file.write(text.encode("ascii"))
+            yield lambda text: file.write(text.encode())
         pysam.tabix_index(str(temporary), preset="bed", index=str(temporary_index), force=True, csi=csi)
         for old in (index, other):  # no index is better than that of another file
             old.unlink(missing_ok=True)
