@@ -22,7 +22,7 @@ NAMES = {
     "saelens-standard": ("SAELens, Standard", "#E69F00", "--"),
 }  # Okabe and Ito: safe for the colour-blind
 PRESETS = ("#0072B2", "#000000", "#E69F00", "#D55E00", "#CC79A7")
-L0S = (8, 16, 32, 64)
+L0S = (4, 8, 16, 32)
 
 
 def read(paths: Iterable[Path]) -> list[Record]:

@@ -36,16 +36,18 @@ from sae_tracks.training.presets import PAPER, TrainSettings
 from sae_tracks.training.sae import initial_weights, learning_rate
 
 STEPS, KNOWN_STEPS = 500, 256  # of 2,048 rows
+SHAPE = "warmup=0.05,decay=0.2"  # of the learning rate, as ours
 FRONTIER = (
-    *(f"pca:k={k}" for k in (8, 16, 32, 64)),
-    *(f"ours-{arch}:k={k}" for arch in ("topk", "batchtopk") for k in (8, 16, 32)),
+    *(f"pca:k={k}" for k in (4, 8, 16, 32)),
+    *(f"ours-{arch}:k={k}" for arch in ("topk", "batchtopk") for k in (4, 8, 16, 32)),
     *(f"ours-jumprelu:l0_coefficient={c}" for c in (1.2, 0.5, 0.2)),
-    *(f"ours-standard:l1={l1}" for l1 in (6, 3, 1.5)),
-    *(f"saelens-topk:k=16,lr={lr}" for lr in (1e-3, 3e-3, 6e-3, 1e-2)),
-    *(f"saelens-topk:k=16,lr={lr},warmup=0.05,decay=0.2" for lr in (1e-3, 3e-3, 6e-3, 1e-2)),
-    *(f"saelens-topk:k={k},lr=6e-3,warmup=0.05,decay=0.2" for k in (8, 32)),
-    *(f"saelens-standard:l1_coefficient={l1},lr=3e-3,warmup=0.05,decay=0.2" for l1 in (3, 6)),
-    "saelens-standard:l1_coefficient=3,lr=3e-3,warmup=0.05,decay=0.2,steps=1500",
+    *(f"ours-standard:l1={l1}" for l1 in (12, 6, 3, 1.5)),
+    *(f"saelens-topk:k=16,lr={lr},{SHAPE},window=15" for lr in (3e-3, 6e-3, 1e-2)),
+    *(f"saelens-topk:k={k},lr=6e-3,{SHAPE},window=15" for k in (4, 8, 32)),
+    *(f"saelens-topk:k={k},lr=6e-3,{SHAPE}" for k in (4, 8, 16, 32)),
+    "saelens-topk:k=16,lr=6e-3",
+    *(f"saelens-standard:l1_coefficient={l1},lr=6e-3,{SHAPE}" for l1 in (10, 5, 2.5)),
+    f"saelens-standard:l1_coefficient=5,lr=6e-3,{SHAPE},steps=1500",
 )
 DENSITIES = (0.0, 1e-4, 1e-3, 1e-2, 1.0)
 

@@ -201,7 +201,7 @@ def auxiliary_by_autograd(weights, x, settings, dead):
             unexplained = left.norm(dim=1).mean() * x.square().sum() / left.square().sum()
     chosen = h[:, dead].topk(min(D // 2, len(dead)), dim=1)
     z = torch.zeros(len(x), len(dead), dtype=x.dtype).scatter(1, chosen.indices, torch.relu(chosen.values))
-    loss = (z @ decoder[dead] - left).square().sum() / left.square().sum() * unexplained / 32
+    loss = (z @ decoder[dead] - left).square().sum() / left.square().sum() * unexplained / 16
     (loss * min(1.0, len(dead) / (D // 2))).backward()
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in (encoder, decoder, b_enc, threshold, b_dec)]
     return torch.cat([part.flatten() for part in parts])

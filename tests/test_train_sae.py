@@ -128,12 +128,12 @@ def test_the_start_is_the_mean_of_the_data(data, tmp_path):
 
 def test_a_start_at_bias_0_is_about_the_identity_and_one_below_is_sparse(data, tmp_path):
     settings = replace(SETTINGS, lr=0.0, expansion=500)
-    near = trained(data, tmp_path / "near", replace(settings, first_bias=0.0, near_identity=True))
-    sparse = trained(data, tmp_path / "sparse", replace(settings, first_bias=-2.0))
+    near = trained(data, tmp_path / "near", replace(settings, first_bias=0.0, first_encoder=0.0))
+    sparse = trained(data, tmp_path / "sparse", replace(settings, first_bias=-2.0, first_encoder=0.5))
     assert near.metadata["maxima"]["fvu"] < 0.05
     assert near.metadata["maxima"]["l0"] == pytest.approx(250 * D, rel=0.05)
     assert sparse.metadata["maxima"]["l0"] < 50 * D
-    assert torch.allclose(near.W_enc, 2 / 500 * near.W_dec.T) and torch.allclose(sparse.W_enc, sparse.W_dec.T)
+    assert torch.allclose(near.W_enc, 2 / 500 * near.W_dec.T) and torch.allclose(sparse.W_enc, 0.5 * sparse.W_dec.T)
     assert torch.allclose(near.W_dec.norm(dim=1), torch.ones(500 * D))
 
 

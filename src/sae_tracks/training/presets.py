@@ -40,20 +40,22 @@ class TrainSettings:
     """b_enc at the start; below 0, fewer features fire."""
     first_threshold: float = 0.0
     """Thresholds at the start, of ``jumprelu``."""
-    near_identity: bool = False
-    """Start with an encoder of ``2 d_model / d_sae`` times the transposed decoder, so that x^ is about x where half of
-    the features fire; otherwise with the transposed decoder."""
+    first_encoder: float = 0.7
+    """The encoder at the start is this times the transposed decoder; 0 stands for ``2 d_model / d_sae``, with which x^
+    is about x where half of the features fire."""
     sparse_below: float = 0.08
     """Share of non-zeros up to which the backward pass goes over them alone: ``benchmarks/sae_step.py --sweep``."""
 
 
 RECIPES = {  # a default for each architecture
-    "standard": TrainSettings(arch="standard", lr=3e-3, first_bias=-2.0),
+    "standard": TrainSettings(arch="standard", lr=3e-3, first_bias=-2.0, first_encoder=1.0),
     "topk": TrainSettings(),
     "batchtopk": TrainSettings(arch="batchtopk", lr=1e-2),
-    "jumprelu": TrainSettings(arch="jumprelu", l0_coefficient=0.5, first_bias=-2.0, first_threshold=0.5),
+    "jumprelu": TrainSettings(
+        arch="jumprelu", l0_coefficient=0.5, first_bias=-2.0, first_threshold=0.5, first_encoder=1.0
+    ),
 }
 ARCHS = tuple(RECIPES)
 PAPER = TrainSettings(  # arXiv 2507.07486
-    arch="standard", loss="l2norm", l1=0.1, lr=1e-6, lr_decay=0.0, scale_input=False, near_identity=True
+    arch="standard", loss="l2norm", l1=0.1, lr=1e-6, lr_decay=0.0, scale_input=False, first_encoder=0.0
 )

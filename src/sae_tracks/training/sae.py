@@ -109,7 +109,7 @@ def initial_weights(plan: TrainPlan, device: torch.device) -> Weights:
     weights = Weights.zeros(d_in, d_sae, DTYPES[plan.dtype])
     decoder = torch.randn(d_sae, d_in, generator=torch.Generator().manual_seed(plan.seed))
     weights.decoder.copy_(decoder / decoder.norm(dim=1, keepdim=True))
-    weights.encoder.copy_(weights.decoder).mul_(2 * d_in / d_sae if settings.near_identity else 1.0)
+    weights.encoder.copy_(weights.decoder).mul_(settings.first_encoder or 2 * d_in / d_sae)
     weights.b_enc.fill_(settings.first_bias)
     weights.threshold.fill_(settings.first_threshold if settings.arch == "jumprelu" else 0.0)
     return Weights(weights.flat.to(device), d_in, d_sae)

@@ -4,7 +4,7 @@ import torch
 
 from sae_tracks.training.step.weights import Weights
 
-WEIGHT = 1 / 32
+WEIGHT = 1 / 16
 
 
 class Auxiliary:
