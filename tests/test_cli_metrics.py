@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from toy import OneHotLM, identity_sae, random_dna, write_fasta
 
-from sae_tracks.cli import main
+from sae_tracks.cli import main, merge_metrics
+from sae_tracks.files import sha256
 from sae_tracks.metrics import load_counts, read_table
 from sae_tracks.sae import save_sae
 
@@ -101,7 +102,8 @@ def test_intervals_exported_before_give_the_same_scores(work, metrics):
         assert (getattr(ours, name) == getattr(theirs, name)).all()
 
 
-def test_shards_add_up_to_the_bytes_of_the_single_run(work, metrics, merge):
+def test_shards_add_up_to_the_bytes_of_the_single_run(work, metrics, merge, caplog):
+    caplog.set_level("INFO")
     rng = np.random.default_rng(3)
     for start in rng.integers(0, 170_000, 40):
         length = int(rng.integers(1, 30_000))  # longer than a window, so that some cross two borders of shards
@@ -125,6 +127,10 @@ def test_shards_add_up_to_the_bytes_of_the_single_run(work, metrics, merge):
     assert all(part.open for part in parts)  # else nothing crossed a border
     whole, merged = (json.loads((work / name / "provenance.json").read_text()) for name in ("whole", "merged"))
     assert merged.pop("parts") == 4
+    assert merged.pop("controls") == {"not_run": merge_metrics.UNTESTED}
+    assert whole.pop("controls") == {"not_run": "--controls none"}
+    assert set(read_table(work / "merged" / "metrics.parquet")["verdict"]) == {"not-tested"}
+    assert f"{merge_metrics.UNTESTED}: every verdict is not-tested" in caplog.text
     assert merged | {"command": ""} == whole | {"command": ""}
 
 
@@ -232,6 +238,57 @@ def test_controls_on_the_command_line(work, metrics):
     assert set(pair["verdict"]) == {"sequence"}
 
 
-def test_no_controls_with_settings_of_controls_is_an_error(work, metrics):
-    error, _ = metrics("sae", "toy.fa", "cg.bed", "-o", "o", "--controls", "none", "--repeats", "softmask")
-    assert error == "error: --controls none: leave out --motifs, --repeats, --seeds and --trained-on"
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--controls", "none", "--repeats", "alu"], "--controls none, so no controls are run: leave out --repeats"),
+        (["--controls", "none", "--trained-on", "act"], "--controls none, so no controls are run: leave out --trained"),
+        (["--no-split", "--motifs", "m.pfm", "--seeds", "sae"], "--no-split leaves no half that reports on what the"),
+        (
+            ["--no-split", "--controls", "untrained"],
+            "--no-split leaves no half that reports on what the other chose",
+        ),
+        (["--shard", "1/2", "--repeats", "softmask"], "--shard counts a part, and merge-metrics adds counts alone"),
+        (
+            ["--shard", "1/2", "--motifs", "JASPAR2024"],
+            "--shard counts a part, and merge-metrics adds counts alone",
+        ),
+        (
+            ["--bed", "f.bed", "--motifs", "m", "--seeds", "s"],
+            "--bed reads no model, so no controls are run: leave out",
+        ),
+        (["--trained-on", "act"], "--trained-on is for models without training: add --controls untrained, or leave it"),
+    ],
+)
+def test_settings_of_controls_that_are_not_run_are_errors_of_usage(work, monkeypatch, capsys, words, message):
+    paths = ["toy.fa", "cg.bed"] if "--bed" in words else ["sae", "toy.fa", "cg.bed"]
+    monkeypatch.setattr(sys, "argv", ["sae-tracks", "metrics", *paths, *words, "-o", "o"])
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {message}") and printed.count("\n") == 1
+    assert not (work / "o").exists()
+
+
+def test_a_feature_that_is_never_active_has_tables_without_rows(work, metrics):
+    assert not metrics("sae", "toy.fa", "cg.bed", "-o", "out", "-f", "0", "-t", 2, "-r", "chr1:80,001-120,000")[0]
+    assert read_table(work / "out" / "metrics.tsv").empty
+
+
+def test_motifs_without_matrices_are_told_and_not_tested_against_chance(work, metrics, caplog):
+    caplog.set_level("INFO")
+    (work / "ma.bed").write_text((work / "cg.bed").read_text().replace("CG", "MA0001.1"))
+    rows = ("9 0 0 0 0 9 0 0 9 9 0 9", "0 9 0 0 0 0 9 0 0 0 9 0", "0 0 9 0 9 0 0 0 0 0 0 0", "0 0 0 9 0 0 0 9 0 0 0 0")
+    (work / "m.pfm").write_text("\n".join([">MA0002.1 x", *rows, ""]))
+    where = ("sae", "toy.fa", "ma.bed", "-t", 0.5)
+    assert not metrics(*where, "-o", "none")[0]
+    assert "1 motifs have no matrix: --motifs names some, so chance is not tested: MA0001.1" in caplog.text
+    assert not metrics(*where, "-o", "other", "--motifs", "m.pfm")[0]
+    assert "1 motifs have no matrix in m.pfm, so chance is not tested: MA0001.1" in caplog.text
+    for folder in ("none", "other"):
+        rows = read_table(work / folder / "metrics.tsv").set_index("concept")
+        assert rows.loc["MA0001.1", "untested"].split(",")[0] == "chance"
+        assert "chance" not in rows.loc["A", "untested"]
+    controls = json.loads((work / "other" / "provenance.json").read_text())["controls"]
+    assert controls["motifs"] == {"file": "m.pfm", "sha256": sha256(work / "m.pfm")}

@@ -337,6 +337,17 @@ def test_a_feature_that_fires_everywhere_and_one_that_never_does():
     assert np.isnan(best_random_features(silent, labelled(labels), 0)).all()
 
 
+def test_random_features_of_activations_that_tie_fire_on_all_of_a_tie():
+    """Four activations in all: what fires, fires wherever a letter is."""
+    n, rng = 4000, np.random.default_rng(0)
+    sample = make_sample(rng.random((n, 3)) < 0.1, bins=[2000, 2000], half=[0, 1])
+    letters = np.eye(4, dtype=np.float16)[rng.integers(0, 4, n)]
+    sample = dataclasses.replace(sample, activations=letters)
+    found = best_random_features(sample, labelled(letters > 0), 0)
+    highest = {direction.argmax() for direction in random_directions(3, 4, 0)}  # the letter that each fires on
+    assert [value == 1 for value in found] == [letter in highest for letter in range(4)]
+
+
 # a reader from left to right
 
 

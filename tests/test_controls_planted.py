@@ -7,10 +7,15 @@ import pandas as pd
 import planted
 import pytest
 import torch
+from control_samples import columns
 from toy import unit_stats
 
 from sae_tracks.annotations import read_annotation
+from sae_tracks.controls.best import best, cells_of, halves_of
+from sae_tracks.controls.chance import decoy_scores
 from sae_tracks.controls.control import Against, Seen, control
+from sae_tracks.controls.fdr import q_values
+from sae_tracks.controls.sample import cover, label_sites
 from sae_tracks.controls.sampler import samplers_of
 from sae_tracks.features import run
 from sae_tracks.metrics import THRESHOLDS, Counter, best_features, evaluate_on, scores
@@ -70,7 +75,7 @@ def test_a_random_sae_finds_nothing(known):
     assert (true - found).min() >= 0.5
 
 
-def test_labels_shifted_by_one_base_are_noticed(known, tmp_path):
+def test_whole_sites_shifted_by_one_base_are_noticed(known, tmp_path):
     """A shift costs every site one base at either end: of w bases w - 1 are still right."""
     genome, truth, _, table, *_ = known
     rows = [line.split("\t") for line in truth.read_text().splitlines()]
@@ -130,7 +135,51 @@ def test_nothing_is_supported_without_every_control(known):
     _, _, _, table, evaluation, samples, cutoffs = known
     rows = motif_rows(control(table, evaluation, samples, THRESHOLDS, cutoffs, Against())[0])
     assert rows["verdict"].tolist() == ["not-tested"] * len(rows)
-    assert (rows["untested"] == "repeat,untrained").all()  # by shifts, in place of decoys
+    assert (rows["untested"] == "chance,repeat,untrained").all()
+    assert (rows["shift_p"] <= 0.05).all()  # which all motifs are, and so it is no test of chance
+
+
+def test_the_sample_of_a_small_genome_holds_every_instance(controlled):
+    table, _ = controlled
+    assert table["sample_instances"].tolist() == table["instances"].tolist()
+
+
+def test_where_no_feature_is_active_neither_motif_nor_decoy_wins(known):
+    genome, _, _, _, evaluation, (sample,), cutoffs = known
+    silent = replace(sample, features=columns(np.zeros((len(sample), 1))))
+    concepts = evaluation.labels.concepts
+    sites = label_sites(silent, evaluation.labels.annotation.sites, concepts)
+    cells = cells_of(silent.features, cutoffs[:, :1], len(silent))
+    found = decoy_scores(silent, sites, concepts, genome, cells, halves_of(silent), planted.motifs(), 2, 0)
+    assert found["decoy_q"].dropna().tolist() == [1] * 18
+    assert found["decoy_f1"].dropna().tolist() == [0] * 18
+
+
+class EdgeLM(planted.PlantedLM):
+    """Knows the last base of every site alone."""
+
+    def known(self, sequence):
+        out = super().known(sequence)
+        sites = out[:, : len(planted.NAMES)]
+        sites[:-1] *= sites[1:] == 0
+        return out
+
+
+def test_labels_shifted_by_one_base_collapse_it(known, tmp_path):
+    """A feature of one base of every site: right where the label is, and worth nothing one base before or behind."""
+    genome, truth, *_ = known
+    rows = [line.split("\t") for line in truth.read_text().splitlines()]
+    moved = [
+        (contig, int(end) - 1 + shift, int(end) + shift, f"{name}{sign}", 0, strand)
+        for contig, _, end, name, _, strand in rows
+        for sign, shift in (("", 0), ("<", -1), (">", 1))
+    ]
+    lm = EdgeLM()
+    found = scored(lm, planted.planted_sae(lm), genome, planted.write_bed(tmp_path / "edges.bed", moved))[0]
+    exact, shifted = motif_rows(found), found[found["concept"].str[-1].isin(["<", ">"])]
+    assert exact["f1"].min() >= 0.99
+    assert len(shifted) >= 2 * len(exact)
+    assert shifted["f1"].max() <= 0.1
 
 
 def test_the_offset_profile_is_one_inside_the_site_and_the_background_outside(controlled):
@@ -148,10 +197,6 @@ def test_decoys_are_seldom_called_supported(known):
     Labels are sites of random words, as many as the motifs have, so that no feature can know them.
     """
     genome, *_, (sample,), cutoffs = known
-    from sae_tracks.controls.best import best, cells_of, halves_of
-    from sae_tracks.controls.fdr import q_values
-    from sae_tracks.controls.sample import cover
-
     cells, half = cells_of(sample.features, cutoffs, len(sample)), halves_of(sample)
     called = tested = 0
     for seed in range(20):

@@ -141,6 +141,19 @@ def test_bins_are_spread_from_the_first_to_the_last():
     assert spread(bins, 10) == [bins[0]]
 
 
+def test_no_bin_lies_in_a_run_of_n(tmp_path):
+    sequence = "N" * 300_000 + random_dna(100_000) + "N" * 99 + random_dna(99_901, 1) + "N" * 200_000
+    genome = Genome(write_fasta(tmp_path / "n.fa", chr1=sequence))
+    bins, half = choose_bins(genome, genome.whole, Halves(100_000), most=70_000)
+    assert [(b.start, b.end) for b in bins] == [
+        (300_000, 333_333),
+        (366_666, 400_000),
+        (400_000, 433_333),
+        (466_666, 500_000),
+    ]
+    assert half == [1, 1, 0, 0]
+
+
 def test_bins_of_both_halves_are_chosen_in_genome_order(genome):
     bins, half = choose_bins(genome, genome.whole, Halves(50), most=200)
     assert [b.contig for b in bins] == sorted(b.contig for b in bins)

@@ -10,10 +10,11 @@ from sae_tracks.controls.fdr import q_values
 from sae_tracks.controls.verdict import verdicts
 
 PASSES = {
-    "instances": 200, "decoy_q": 0.01, "shift_p": np.nan, "repeat_share": 0.1, "sample_f1": 0.6, "f1_low": 0.5,
-    "f1_outside_repeats": 0.55, "kmer_f1": 0.2, "probe_f1": 0.3, "untrained_f1": 0.1, "permuted_f1": 0.1,
-    "neuron_f1": 0.2,
+    "concept": "MA0139.1", "tf": "CTCF", "instances": 200, "sample_instances": 120, "decoy_q": 0.01, "shift_p": np.nan,
+    "repeat_share": 0.1, "sample_f1": 0.6, "f1_low": 0.5, "f1_outside_repeats": 0.55, "kmer_f1": 0.2, "probe_f1": 0.3,
+    "untrained_f1": 0.1, "permuted_f1": 0.1, "neuron_f1": 0.2,
 }  # fmt: skip
+EXON = {"concept": "exon", "tf": "", "decoy_q": np.nan}  # an annotation without a matrix
 
 
 def verdict(**changes):
@@ -29,10 +30,15 @@ def test_a_match_that_passes_every_test_is_supported():
     [
         ({"instances": 49}, "low-power"),
         ({"instances": 50}, "supported"),
+        ({"sample_instances": 49}, "low-power"),  # what the other tests look at
+        ({"sample_instances": 50}, "supported"),
         ({"decoy_q": 0.051}, "chance"),
         ({"decoy_q": 0.05}, "supported"),
-        ({"decoy_q": np.nan, "shift_p": 0.2}, "chance"),
-        ({"decoy_q": np.nan, "shift_p": 0.01}, "supported"),
+        (EXON | {"shift_p": 0.051}, "chance"),
+        (EXON | {"shift_p": 0.05}, "supported"),
+        ({"decoy_q": np.nan, "shift_p": 0.01}, "not-tested"),  # every motif survives a shift
+        ({"decoy_q": np.nan, "shift_p": 0.01, "concept": "CTCF"}, "not-tested"),
+        ({"decoy_q": np.nan, "shift_p": 0.01, "tf": ""}, "not-tested"),
         ({"decoy_q": 0.01, "shift_p": 0.9}, "supported"),
         ({"f1_outside_repeats": 0.29}, "repeat"),
         ({"f1_outside_repeats": 0.30}, "supported"),
@@ -70,7 +76,7 @@ def test_nothing_is_supported_before_every_test_has_run(columns, name):
 
 
 def test_a_table_without_controls_is_not_tested():
-    table = pd.DataFrame({"instances": [100, 10]}, index=[7, 3])
+    table = pd.DataFrame({"concept": ["x", "y"], "tf": "", "instances": [100, 10]}, index=[7, 3])
     found = verdicts(table)
     assert found["verdict"].tolist() == ["not-tested", "low-power"]
     assert found["untested"].iloc[0] == "chance,repeat,sequence,untrained,neuron"

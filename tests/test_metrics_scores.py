@@ -19,6 +19,7 @@ from sae_tracks.metrics import (
     Labels,
     best_features,
     evaluate_on,
+    kept_pairs,
     load_counts,
     read_table,
     score_tables,
@@ -156,7 +157,7 @@ def test_the_best_feature_is_chosen_on_one_half_and_sorted_by_the_other():
 def test_the_files_hold_the_tables(tmp_path, monkeypatch, all_pairs):
     counts = drawn_counts()
     monkeypatch.setattr(sys.modules["sae_tracks.metrics.scores"], "PAIRS", 7)  # the package has a function `scores`
-    assert len(list(score_tables(counts, all_pairs=all_pairs))) > 2
+    assert len(list(score_tables(counts, kept_pairs(counts, all_pairs=all_pairs)))) > 2
     best = write_tables(counts, tmp_path, all_pairs=all_pairs)
     whole = scores(counts, all_pairs=all_pairs)
     pd.testing.assert_frame_equal(read_table(tmp_path / "metrics.parquet"), whole, check_dtype=False)

@@ -88,7 +88,7 @@ def test_decoys_have_as_many_sites_as_their_motif_on_either_strand(genome):
     regions = [GenomicRegion("b", 10_000, 80_000), GenomicRegion("a", 0, 60_000)]
     motifs = [NARROW, WIDE, UNABLE]
     target = site_annotation(genome, Scanner(motifs), regions).sites
-    made = decoy_annotation(genome, motifs, target, regions, n=3, seed=1)
+    made = decoy_annotation(genome, {m.matrix_id: decoys(m, 3, 1) for m in (NARROW, WIDE)}, target, regions)
     sites = made.annotation.sites
     wanted = Counter(zip(target["Name"], target["Strand"]))
     found = Counter(zip(sites["Name"], sites["Strand"]))
@@ -106,7 +106,7 @@ def test_decoys_have_as_many_sites_as_their_motif_on_either_strand(genome):
 def test_they_are_the_best_scoring_sites_of_the_decoy(genome):
     region = GenomicRegion("a", 0, 60_000)
     target = site_annotation(genome, Scanner([NARROW]), [region]).sites
-    made = decoy_annotation(genome, [NARROW], target, [region], n=1).annotation.sites
+    made = decoy_annotation(genome, {NARROW.matrix_id: decoys(NARROW, 1)}, target, [region]).annotation.sites
     all_sites = scan(decoys(NARROW, 1), genome.sequence(region), p=1e-2, relative=0)
     for strand, sign in (("+", 1), ("-", -1)):
         mine = made[made["Strand"] == strand]
@@ -117,7 +117,7 @@ def test_they_are_the_best_scoring_sites_of_the_decoy(genome):
 def test_what_a_decoy_lacks_is_told(genome):
     region = GenomicRegion("a", 0, 2000)
     target = site_annotation(genome, Scanner([NARROW], p=0.05, relative=0), [region]).sites
-    made = decoy_annotation(genome, [NARROW], target, [region], n=2)
+    made = decoy_annotation(genome, {NARROW.matrix_id: decoys(NARROW, 2)}, target, [region])
     assert made.missing
     for (name, strand), lacking in made.missing.items():
         there = ((made.annotation.sites["Name"] == name) & (made.annotation.sites["Strand"] == strand)).sum()
@@ -127,4 +127,4 @@ def test_what_a_decoy_lacks_is_told(genome):
 def test_sites_of_other_names_have_no_decoys(genome):
     target = site_annotation(genome, Scanner([NARROW])).sites
     with pytest.raises(SaeTracksError, match="none of the motifs has a site"):
-        decoy_annotation(genome, [WIDE], target)
+        decoy_annotation(genome, {WIDE.matrix_id: decoys(WIDE)}, target)

@@ -163,6 +163,12 @@ def test_embedded_json_cannot_end_its_element():
     assert json.loads(text) == value
 
 
+def test_few_sites_among_those_that_the_tests_look_at_are_said(tmp_path):
+    row = {**PLAIN, **TESTED, "concept": "MA0001.1", "tf": "TF0", "verdict": "low-power", "sample_instances": 12}
+    said = load_scores(write_scores(tmp_path / "s", [row]))["meaning"].item()
+    assert said.startswith("Only 12 of 200 sites lie on the bases that the tests look at; below 50 they cannot tell")
+
+
 @pytest.mark.parametrize(
     ("verdict", "numbers"),
     [

@@ -203,5 +203,3 @@ def test_the_verb_takes_regions_and_matrices(job):
     assert row not in run(*words, "--matrix", "MA9999.1", "-r", "chr2:308-319").stdout
     done = run(*words, "--matrix", "MA9999.2")
     assert "no matrix 'MA9999.2' in m.pfm: it has MA9999.1" in str(done.exception)
-    done = run(*words, "--release", "JASPAR2024")
-    assert "give one of them" in str(done.exception)

@@ -1,5 +1,9 @@
-"""The one exception that users see: a line that says what is wrong and what to do."""
+"""The exceptions that users see: a line that says what is wrong and what to do."""
 
 
 class SaeTracksError(ValueError):
     """Bad input or an impossible request; its message is one line, printed as ``error: ...`` with exit status 1."""
+
+
+class UsageError(SaeTracksError):
+    """Options that do not go together; exit status 2, as of options that do not exist."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sae_tracks.jit import HOW
 from sae_tracks.reading import Reading
 from sae_tracks.regions import GenomicRegion
+from sae_tracks.sae.largest import cut_to_largest
 from sae_tracks.sae.model import SAE
 from sae_tracks.windows import ReadStrand
 
@@ -133,9 +134,8 @@ class TiledEncoder:
             else:
                 self.encoded[:, i * COLUMNS : (i + 1) * COLUMNS] = self.tile
         if self.k is not None:
-            encoded = self.encoded[torch.from_numpy(at).long()]
-            lowest = np.maximum(lowest, _cutoffs(encoded, self.k)[:, 0].numpy())
-            self.sparse.add(encoded.numpy(), np.arange(len(at), dtype=np.int32), lowest)
+            encoded = self.encoded.numpy()
+            self.sparse.add(encoded, at, np.maximum(lowest, cut_to_largest(encoded, at, self.k)))
         return self.sparse.take()
 
 
@@ -219,22 +219,6 @@ def _by_row(counts, features, kept, feature, value):
                 feature[put], value[put] = features[j], kept[j]
                 put += 1
             at[t] += counts[t, i]
-
-
-def _cutoffs(h: torch.Tensor, k: int) -> torch.Tensor:
-    """(n, 1) cutoffs above which lie the k largest positive values of each row of h.
-
-    Where more values tie for the last places than there are places, those of the higher columns are set to 0 in h.
-    """
-    last = h.topk(k, sorted=False).values.amin(1, keepdim=True)
-    cutoffs = last.nextafter(last.new_tensor(-torch.inf)).clamp_(min=0)
-    crowded = np.count_nonzero((h > cutoffs).numpy(), axis=1) > k  # torch counts along rows ten times slower
-    if crowded.any():
-        rows, last = h[crowded], last[crowded]
-        places = k - (rows > last).sum(1, keepdim=True)
-        tied = rows == last
-        h[crowded] = rows.masked_fill_(tied & (tied.cumsum(1) > places), 0)
-    return cutoffs
 
 
 def _block(reading: Reading, start: int, end: int, parts: list) -> FeatureBlock:

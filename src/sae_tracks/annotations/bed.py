@@ -12,7 +12,7 @@ from sae_tracks.annotations.alias import Contigs
 from sae_tracks.annotations.sites import STRANDS, constant, intervals, relabelled, strands
 from sae_tracks.annotations.text import Rows
 
-_MATRIX_ID = re.compile(r"(?:MA|UN)\d{4}\.\d+")
+MATRIX_ID = re.compile(r"(?:MA|UN)\d{4}\.\d+")  # JASPAR's
 _FIELDS = {
     "contig": ("chrom", "chr", "chromosome", "genoname"),
     "start": ("chromstart", "start", "start (1-based)", "genostart"),
@@ -92,7 +92,7 @@ def bed_sites(rows: Rows, contigs: Contigs) -> pd.DataFrame:
 def _names(rows: Rows, layout: Layout) -> pd.Categorical:
     """The concept of every row; the file's name where the rows have none, or a matrix ID in it."""
     stem = rows.text.plain.stem
-    matrix = _MATRIX_ID.match(stem) if layout.name == layout.tf else None
+    matrix = MATRIX_ID.match(stem) if layout.name == layout.tf else None
     column = layout.name
     if column is None or matrix:
         return constant(matrix[0] if matrix else stem, len(rows))

@@ -4,11 +4,11 @@ import logging
 import os
 import sys
 
-from sae_tracks.errors import SaeTracksError
+from sae_tracks.errors import SaeTracksError, UsageError
 
 
 def main() -> None:
-    """Run ``sae-tracks``; errors are one line on stderr and exit status 1 unless ``--debug`` is given."""
+    """Run ``sae-tracks``; errors are one line on stderr and exit status 1 (of usage: 2) unless ``--debug`` is given."""
     from sae_tracks.cli.app import app
 
     debug = "--debug" in sys.argv
@@ -26,4 +26,7 @@ def main() -> None:
         if debug:
             raise
         message = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, UsageError):
+            sys.stderr.write(f"error: {message}\n")
+            sys.exit(2)
         sys.exit(f"error: {message}")

@@ -1,12 +1,13 @@
 """The options of the controls, and what they stand for."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sae_tracks.errors import SaeTracksError
+from sae_tracks.errors import UsageError
 
 if TYPE_CHECKING:
     from sae_tracks.controls.holder import Holder
@@ -25,12 +26,6 @@ ControlsOption = Annotated[
     Controls,
     typer.Option("--controls", help="standard; untrained: models without training too (long); none: scores alone."),
 ]
-MotifsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--motifs", metavar="FILE|RELEASE", help="Matrices of the motifs scored, for decoys: a file, or JASPAR2024."
-    ),
-]
 DecoysOption = Annotated[int, typer.Option(min=1, help="Column-shuffled decoys a motif.")]
 RepeatsOption = Annotated[
     str | None,
@@ -45,30 +40,50 @@ SeedsOption = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The options of these names."""
+
+    controls: Controls
+    motifs: str | None
+    decoys: int
+    repeats: str | None
+    seeds: list[str] | None
+    trained_on: Path | None
+
+    def refuse(self, why: str) -> None:
+        """Nothing is held against anything: what asks for it is an error, not passed over."""
+        asked = {
+            "--controls untrained": self.controls is Controls.untrained,
+            "--motifs": self.motifs,
+            "--repeats": self.repeats,
+            "--seeds": self.seeds,
+            "--trained-on": self.trained_on,
+        }
+        given = [name for name, value in asked.items() if value]
+        if given:
+            raise UsageError(f"{why}, so no controls are run: leave out {', '.join(given)}")
+
+
 def holder(
+    wanted: Wanted,
     source: "Source",
     sae: str,
     thresholds: list[float],
     scale: str,
     out: Path,
     *,
-    controls: Controls,
-    motifs: str | None,
-    decoys: int,
-    repeats: str | None,
     alias: str | None,
-    seeds: list[str] | None,
-    trained_on: Path | None,
     min_score: float | None,
-) -> "Holder | None":
-    """What holds the matches against all else, from the options of these names; None with --controls none."""
+) -> "Holder":
+    """What holds the matches against all else, from the options of these names."""
     from sae_tracks.controls.holder import Holder, Settings, activations_of
 
-    if controls is Controls.none:
-        if motifs or repeats or seeds or trained_on:
-            raise SaeTracksError("--controls none: leave out --motifs, --repeats, --seeds and --trained-on")
-        return None
-    untrained = (trained_on or activations_of(sae)) if controls is Controls.untrained else None
+    untrained = None
+    if wanted.controls is Controls.untrained:
+        untrained = wanted.trained_on or activations_of(sae)
+    elif wanted.trained_on:
+        raise UsageError("--trained-on is for models without training: add --controls untrained, or leave it out")
     p = 1e-4 if min_score is None else 10 ** (-min_score / 100)  # UCSC's unit
-    settings = Settings(motifs, decoys, repeats, alias, seeds or (), untrained, p)
+    settings = Settings(wanted.motifs, wanted.decoys, wanted.repeats, alias, wanted.seeds or (), untrained, p)
     return Holder(source, settings, thresholds, scale, out)

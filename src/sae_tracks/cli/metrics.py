@@ -10,10 +10,10 @@ from sae_tracks.cli.controlled import (
     Controls,
     ControlsOption,
     DecoysOption,
-    MotifsOption,
     RepeatsOption,
     SeedsOption,
     TrainedOnOption,
+    Wanted,
     holder,
 )
 from sae_tracks.cli.options import (
@@ -26,6 +26,7 @@ from sae_tracks.cli.options import (
     MinContextOption,
     MismatchOption,
     ModelOption,
+    MotifsOption,
     ReadStrands,
     ReadStrandsOption,
     RegionOption,
@@ -147,6 +148,10 @@ def metrics(
     filters = {"min_score": min_score, "min_instances": min_instances, "max_coverage": max_coverage, "alias": alias}
     filters |= {"split": not no_split}
     halves = {"select": select_on, "report": report_on}
+    wanted = Wanted(controls, motifs, decoys, repeats, seeds, trained_on)
+    untested = _no_controls(bed, shard, no_split, controls)
+    if untested:
+        wanted.refuse(untested)
 
     def evaluate(fasta: "Genome", where: "list[GenomicRegion] | None", black: "list[GenomicRegion]") -> "Evaluation":
         return evaluate_on(fasta, annotations, where, black_list=black, **_parsed(fasta, halves), **filters)
@@ -164,9 +169,8 @@ def metrics(
             allow_mismatch=allow_mismatch, trust_remote_code=trust_remote_code,
         )  # fmt: skip
         thresholds = sorted(set(threshold or THRESHOLDS))
-        hold = None if no_split or shard or dry_run else holder(
-            source, sae, thresholds, scale.value, out, controls=controls, motifs=motifs, decoys=decoys, repeats=repeats,
-            alias=alias, seeds=seeds, trained_on=trained_on, min_score=min_score,
+        hold = None if untested or dry_run else holder(
+            wanted, source, sae, thresholds, scale.value, out, alias=alias, min_score=min_score
         )  # fmt: skip
         done = score_stream(source, evaluate, features, thresholds, scale, shard, dry_run, hold)
     if done:
@@ -174,8 +178,19 @@ def metrics(
         named = {f"{half}_on": texts for half, texts in halves.items()}
         facts |= {"annotations": annotation_checksums(annotations), **filters, **named}
         _write_part(counts, out, facts, shard) if shard else write_scores(
-            counts, out, facts, all_pairs=all_pairs, hold=hold
+            counts, out, facts, all_pairs=all_pairs, hold=hold, untested=untested or ""
         )
+
+
+def _no_controls(bed: Path | None, shard: str | None, no_split: bool, controls: Controls) -> str | None:
+    """Why nothing can, or is to, be held against the matches; None where it is."""
+    reasons = {
+        "--bed reads no model": bed,
+        "--shard counts a part, and merge-metrics adds counts alone": shard,
+        "--no-split leaves no half that reports on what the other chose": no_split,
+        "--controls none": controls is Controls.none,
+    }
+    return next((reason for reason, given in reasons.items() if given), None)
 
 
 def _score_bed(

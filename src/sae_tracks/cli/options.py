@@ -70,6 +70,14 @@ AliasOption = Annotated[
         help="Other names of contigs in annotations: ucsc (chr14, 14, NC_000014.9) or a file like chromAlias.txt.",
     ),
 ]
+MotifsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--motifs",
+        metavar="FILE|RELEASE",
+        help="Matrices: a file (JASPAR, PFM, MEME), or a release, vertebrate CORE, such as JASPAR2024 from pyjaspar.",
+    ),
+]
 MaxCoverageOption = Annotated[
     float | None,
     typer.Option(

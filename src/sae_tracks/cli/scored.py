@@ -5,29 +5,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pandas as pd
 
+    from sae_tracks.controls.holder import Holder
     from sae_tracks.metrics import Counts
-
-    Hold = Callable[[pd.DataFrame], pd.DataFrame]
 
 SHOWN = 15  # concepts on the screen
 log = logging.getLogger(__name__)
 
 
-def write_scores(counts: "Counts", out: Path, facts: dict, *, all_pairs: bool, hold: "Hold | None" = None) -> None:
-    """The tables, how they were made, and the best of them on the screen; `hold` adds controls and verdicts."""
+def write_scores(
+    counts: "Counts", out: Path, facts: dict, *, all_pairs: bool, hold: "Holder | None" = None, untested: str = ""
+) -> None:
+    """The tables, how they were made, and the best of them on the screen.
+
+    `hold` adds controls and verdicts; without it `untested` says why there are none.
+    """
     from sae_tracks.files import write_provenance
     from sae_tracks.metrics import write_tables
 
-    best = write_tables(counts, out, all_pairs=all_pairs)
-    if hold:
-        best = hold(best)
-    write_provenance(out, **facts)
+    best = write_tables(counts, out, all_pairs=all_pairs, judge=hold)
+    write_provenance(out, **facts, controls=hold.facts() if hold else {"not_run": untested})
     _show(best)
     log.info("scores of %d concepts in %s", len(best), out)
+    if not hold:
+        log.info("%s: every verdict is not-tested", untested)
 
 
 def _show(best: "pd.DataFrame") -> None:

@@ -56,11 +56,11 @@ def _stream(
     hold: "Holder | None",
 ) -> "tuple[Counter, Iterator[FeatureBlock]]":
     """The counter of the features asked for, and the blocks that it is to take in."""
-    from sae_tracks.metrics import Counter, part_of
+    from sae_tracks.metrics import Counter, cutoffs_of, part_of
     from sae_tracks.regions import parse_shard
 
     ids = source.sae.check_features(parse_features(features)).tolist() if features else None
-    cutoffs = [source.sae.cutoffs(threshold, scale.value) for threshold in thresholds]
+    cutoffs = cutoffs_of(source.sae, thresholds, scale.value)
     counter = Counter(evaluation, thresholds, cutoffs, features=ids, read_strands=source.read_strands)
     return counter, part_of(source, parse_shard(shard), ids) if shard else source.blocks(ids, hold and hold.look)
 

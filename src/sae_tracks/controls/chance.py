@@ -53,10 +53,10 @@ def decoy_scores(
     counts = np.diff(sites.indptr)
     there = concepts[["concept", "site_strand"]].iloc[np.repeat(np.arange(len(concepts)), counts)]
     targets = there.set_axis(["Name", "Strand"], axis=1).reset_index(drop=True)
-    usable = [motif for motif in motifs if _has_decoys(motif, set(targets["Name"]), n, seed)]
+    made = _decoys_of([motif for motif in motifs if motif.matrix_id in set(targets["Name"])], n, seed)
     score = np.full((len(concepts), n), np.nan)
-    if usable:
-        found = decoy_annotation(genome, usable, targets, sample.bins, n=n, seed=seed)
+    if made:
+        found = decoy_annotation(genome, made, targets, sample.bins)
         name, number = _targets(found.annotation.sites["Name"].astype(str))
         concept = numbers_of(concepts, name, found.annotation.sites["Strand"].astype(str))
         labels = cover(sample, found.annotation.sites, concept * n + number, len(concepts) * n)
@@ -64,21 +64,22 @@ def decoy_scores(
         short = sum(found.missing.values())
         if short:
             log.info("decoys: %d sites fewer than the motifs have, of %d decoys", short, len(found.missing))
-    has = np.isin(concepts["concept"], [motif.matrix_id for motif in usable]) & (counts > 0)
+    has = np.isin(concepts["concept"], [*made]) & (counts > 0)
     f1 = np.where(has, np.nan_to_num(best(cells, sites.labels, half).f1), np.nan)
-    highest = np.where(has, np.nan_to_num(score).max(axis=1, initial=0), np.nan)
-    return pd.DataFrame({"decoy_f1": highest, "decoy_q": q_values(f1, score)})
+    rivals = np.nan_to_num(score)  # 0 where no feature has a base in common with it, of decoys as of motifs
+    highest = np.where(has, rivals.max(axis=1), np.nan)
+    return pd.DataFrame({"decoy_f1": highest, "decoy_q": q_values(f1, rivals)})
 
 
-def _has_decoys(motif: Motif, names: set[str], n: int, seed: int) -> bool:
-    if motif.matrix_id not in names:
-        return False
-    try:
-        decoys(motif, n, seed)
-    except SaeTracksError as error:
-        log.warning("%s: it is not tested against chance", error)
-        return False
-    return True
+def _decoys_of(motifs: Iterable[Motif], n: int, seed: int) -> dict[str, list[Motif]]:
+    """The decoys of each motif that has enough orders of its columns, by its matrix ID."""
+    made = {}
+    for motif in motifs:
+        try:
+            made[motif.matrix_id] = decoys(motif, n, seed)
+        except SaeTracksError as error:
+            log.warning("%s: it is not tested against chance", error)
+    return made
 
 
 def _targets(decoy: pd.Series) -> tuple[pd.Series, NDArray[np.int64]]:

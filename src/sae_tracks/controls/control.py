@@ -17,10 +17,11 @@ from sae_tracks.controls.chance import decoy_scores
 from sae_tracks.controls.evidence import examine
 from sae_tracks.controls.offsets import offset_profiles
 from sae_tracks.controls.pairs import Pairs
-from sae_tracks.controls.sample import Columns, Sample, Sites, cover, label_sites, numbers_of
+from sae_tracks.controls.sample import REPORT, Columns, Sample, Sites, cover, instances_in, label_sites, numbers_of
 from sae_tracks.controls.verdict import verdicts
 from sae_tracks.lm.blank import Kind
 from sae_tracks.metrics import Evaluation
+from sae_tracks.metrics.labels import NUCLEOTIDES
 from sae_tracks.motifs import Motif
 
 UNTRAINED: dict[Kind, str] = {"random": "untrained_f1", "permuted": "permuted_f1"}
@@ -90,7 +91,7 @@ def control(
     Parameters
     ----------
     table : DataFrame
-        Of `best_features`: a row a concept and site strand.
+        Of `best_features`: a row a concept and site strand, at least one.
     evaluation : Evaluation
         Split into halves.
     samples : sequence of Sample
@@ -136,6 +137,7 @@ def _of_strand(
     repeats, names = repeat_columns(sample, against.repeats)
     log.info("controls: %d pairs on %s bases in %d bins", len(pairs), f"{len(sample):,}", len(sample.bins))
     measured = examine(sample, sites, pairs, concepts, repeats=repeats, repeat_names=names, seed=against.seed)
+    measured.insert(0, "sample_instances", _sampled(sample, sites, evaluation)[pairs.concept])
     columns = pd.concat(
         [baselines(sample, sites, seed=against.seed), *_others(sample, sites, evaluation, cutoffs, against)], axis=1
     )
@@ -165,7 +167,7 @@ def _others(
         scores: dict[str, list[NDArray]] = {name: [] for name in UNTRAINED.values()}
         for kind, seen in against.blanks(sample):
             scores[UNTRAINED[kind]].append(through(seen).f1)
-        parts.append(pd.DataFrame({name: np.nanmax(f1, axis=0) for name, f1 in scores.items() if f1}))
+        parts.append(pd.DataFrame({name: np.fmax.reduce(f1) for name, f1 in scores.items() if f1}))
     if against.seeds:
         f1 = np.array([through(seen).f1 for seen in against.seeds(sample)])
         parts.append(pd.DataFrame({"seeds_f1_min": f1.min(axis=0), "seeds_f1_max": f1.max(axis=0)}))
@@ -188,6 +190,16 @@ def repeat_columns(sample: Sample, repeats: Annotation | None) -> tuple[Columns 
         return None, []
     name = repeats.sites["Name"].astype("category").cat
     return cover(sample, repeats.sites, name.codes.to_numpy(np.int64), len(name.categories)), list(name.categories)
+
+
+def _sampled(sample: Sample, sites: Sites, evaluation: Evaluation) -> NDArray[np.int64]:
+    """(C,) int64: instances of every concept on the report half of a sample; of A, C, G and T, bases."""
+    concepts, annotated = evaluation.labels.concepts, evaluation.labels.annotation.sites
+    number = numbers_of(concepts, annotated["Name"].astype(str), annotated["Strand"].astype(str))
+    found = instances_in(sample, REPORT, annotated, number, len(concepts))
+    counted = sample.in_half(REPORT)
+    found[: len(NUCLEOTIDES)] = [np.count_nonzero(counted[sites.labels[i][0]]) for i in range(len(NUCLEOTIDES))]
+    return found
 
 
 def _oriented(motifs: Sequence[Motif], concepts: pd.DataFrame, pairs: Pairs) -> dict[int, Motif]:

@@ -1,32 +1,36 @@
 """Watching the stream of features, and holding the best matches against all else when it has ended."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from sae_tracks.annotations import Annotation, read_annotation
 from sae_tracks.controls.alu import alu_sites
 from sae_tracks.controls.control import Against, Seen, control
-from sae_tracks.controls.sample import Sample
+from sae_tracks.controls.sample import Columns, Sample
 from sae_tracks.controls.sampler import Sampler, samplers_of, seen_through
-from sae_tracks.controls.tables import write_controlled
 from sae_tracks.controls.untrained import KINDS, SEEDS, blank_sample
+from sae_tracks.controls.verdict import is_motif
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, read_json
+from sae_tracks.files import PROVENANCE, atomic, read_json
 from sae_tracks.lm.blank import Kind
-from sae_tracks.metrics import Evaluation
-from sae_tracks.motifs import Motif, jaspar_motifs, read_motifs
+from sae_tracks.metrics import Evaluation, annotation_checksums, cutoffs_of
+from sae_tracks.motifs import named_motifs
 from sae_tracks.reading import Reading
+from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import SAE, load_sae
 from sae_tracks.sae.directory import check_match
 from sae_tracks.shards import open_shards
 from sae_tracks.source import Source
 
 ALU = "alu"
+OFFSETS = "offsets.parquet"
+SHOWN = 5  # names in a message
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Holder:
     def __init__(self, source: Source, settings: Settings, thresholds: Sequence[float], scale: str, out: Path) -> None:
         self.source, self.settings, self.scale, self.out = source, settings, scale, out
         self.thresholds = thresholds
-        self.motifs = open_motifs(settings.motifs)
+        self.motifs, self.motifs_from = named_motifs(settings.motifs) if settings.motifs else ([], None)
         self.others = [load_sae(seed) for seed in settings.seeds]
         for other in self.others:
             check_match(other, source.lm, allow_mismatch=source.allow_mismatch)
@@ -92,8 +96,9 @@ class Holder:
     def watch(self, evaluation: Evaluation) -> list[Sampler]:
         """Sinks for the stream of an evaluation."""
         self.evaluation = evaluation
-        self.repeats = open_repeats(self.settings, self.source)
+        self._tell_untested(evaluation.labels.concepts)
         self.samplers = samplers_of(self.source, evaluation)
+        self.repeats = open_repeats(self.settings, self.source, self.samplers[0].bins)
         return self.samplers
 
     def look(self, reading: Reading) -> None:
@@ -102,7 +107,7 @@ class Holder:
             sampler.look(reading)
 
     def __call__(self, best: pd.DataFrame) -> pd.DataFrame:
-        """The best matches with controls and verdicts, which are written too."""
+        """The best matches with controls and verdicts; their profiles of offsets are written."""
         against = Against(
             self.motifs,
             self.settings.p,
@@ -112,13 +117,31 @@ class Holder:
             self._seeds if self.others else None,
         )
         samples = [sampler.sample() for sampler in self.samplers]
-        cutoffs = self._cutoffs(self.source.sae)
+        cutoffs = cutoffs_of(self.source.sae, self.thresholds, self.scale)
         controlled, offsets = control(best, self.evaluation, samples, self.thresholds, cutoffs, against)
-        write_controlled(self.out, controlled, offsets)
+        with atomic(self.out / OFFSETS) as temporary:
+            offsets.to_parquet(temporary, index=False)
         return controlled
 
-    def _cutoffs(self, sae: SAE) -> NDArray[np.float32]:
-        return np.array([sae.cutoffs(threshold, self.scale) for threshold in self.thresholds])
+    def facts(self) -> dict[str, Any]:
+        """What the provenance says of the controls."""
+        settings = self.settings
+        return {
+            "motifs": self.motifs_from,
+            "decoys": settings.decoys if self.motifs else None,
+            "repeats": None if settings.repeats is None else annotation_checksums([settings.repeats]),
+            "seeds": [other.checksum for other in self.others],
+            "untrained_on": self.shards.checksum if self.shards else None,
+        }
+
+    def _tell_untested(self, concepts: pd.DataFrame) -> None:
+        """Say which motifs have no matrix, and so no decoys to be held against."""
+        names = concepts.loc[is_motif(concepts), "concept"].unique()
+        without = sorted(set(names) - {motif.matrix_id for motif in self.motifs})
+        if without:
+            named = ", ".join(without[:SHOWN]) + (" ..." if len(without) > SHOWN else "")
+            where = f"no matrix in {self.settings.motifs}" if self.settings.motifs else "no matrix: --motifs names some"
+            log.info("%d motifs have %s, so chance is not tested: %s", len(without), where, named)
 
     def _blanks(self, sample: Sample) -> list[tuple[Kind, Seen]]:
         """What models without training see of a sample."""
@@ -127,30 +150,24 @@ class Holder:
         for kind in KINDS:
             for seed in SEEDS:
                 blank, sae = blank_sample(self.source, kind, seed, self.shards, sample, self.out / "untrained")
-                seen.append((kind, Seen(blank.features, self._cutoffs(sae))))
+                seen.append((kind, self._seen(blank.features, sae)))
         return seen
 
     def _seeds(self, sample: Sample) -> list[Seen]:
         """What SAEs of other seeds see of a sample."""
-        return [Seen(seen_through(sample, other), self._cutoffs(other)) for other in self.others]
+        return [self._seen(seen_through(sample, other), other) for other in self.others]
+
+    def _seen(self, features: Columns, sae: SAE) -> Seen:
+        return Seen(features, cutoffs_of(sae, self.thresholds, self.scale))
 
 
-def open_motifs(text: str | None) -> Sequence[Motif]:
-    """The matrices of a file or of a release of JASPAR; none for None."""
-    if text is None:
-        return ()
-    if Path(text).exists() or not text.upper().startswith("JASPAR"):
-        return read_motifs(Path(text))
-    return jaspar_motifs(text)
-
-
-def open_repeats(settings: Settings, source: Source) -> Annotation | None:
-    """The repeats in the regions of a source, where some are named."""
+def open_repeats(settings: Settings, source: Source, bins: Sequence[GenomicRegion]) -> Annotation | None:
+    """The repeats in the regions of a source, where some are named; of Alu, those in the bins of a sample."""
     genome, regions = source.genome, source.regions or ()
     if settings.repeats is None:
         return None
     if settings.repeats == ALU:
-        return Annotation(alu_sites(genome, regions), "Alu by alignment")
+        return Annotation(alu_sites(genome, bins), "Alu by alignment")
     repeats = read_annotation(settings.repeats, genome, regions, alias=settings.alias)
     if not len(repeats):
         raise SaeTracksError(

@@ -95,7 +95,7 @@ def _guess(
     h = np.sort((directions.T @ torch.from_numpy(activations[few]).float().T).numpy(), axis=1)
     rank = np.ceil(SURPLUS * firing * len(few) / len(chooses)).astype(np.int64) + MARGIN
     low = np.take_along_axis(h, np.maximum(len(few) - rank, 0)[:, None], axis=1)[:, 0]
-    return np.where(rank < len(few), low, np.float32(-np.inf))
+    return np.where(rank < len(few), np.nextafter(low, np.float32(-np.inf)), np.float32(-np.inf))  # ties pass too
 
 
 def _encode(

@@ -24,7 +24,7 @@ BASES = 1_000_000  # kept of each half, unless one bin is longer
 def choose_bins(
     genome: Genome, regions: Sequence[GenomicRegion], halves: Halves, most: int = BASES
 ) -> tuple[list[GenomicRegion], list[int]]:
-    """Bins spread evenly over each half, in the order of the genome, and the half of each.
+    """Bins spread evenly over each half, in the order of the genome, and the half of each; none lies in a run of N.
 
     Parameters
     ----------
@@ -35,9 +35,16 @@ def choose_bins(
     """
     order = {name: i for i, name in enumerate(genome.lengths)}
     tiles = [pair for region in regions for pair in halves.tiles(region)]
-    kept = [(one, half) for half in (SELECT, REPORT) for one in spread(bins_of(t for t, h in tiles if h == half), most)]
+    bins = {half: bins_of(tile for tile, h in tiles if h == half) for half in (SELECT, REPORT)}
+    bins = {half: [one for one in found if _is_read(genome, one)] for half, found in bins.items()}
+    kept = [(one, half) for half, found in bins.items() for one in spread(found, most)]
     kept.sort(key=lambda pair: (order[pair[0].contig], pair[0].start))
     return [one for one, _ in kept], [half for _, half in kept]
+
+
+def _is_read(genome: Genome, region: GenomicRegion) -> bool:
+    """Whether a window covers some of a region."""
+    return any(region.overlap(stretch) for stretch in genome.stretches(region.contig))
 
 
 class Sampler:

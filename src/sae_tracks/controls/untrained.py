@@ -2,10 +2,12 @@
 
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sae_tracks.controls.sample import Sample
@@ -31,6 +33,7 @@ KINDS: tuple[Kind, ...] = ("random", "permuted")
 SEEDS = (0, 1, 2)
 SETTINGS = (*(field.name for field in fields(TrainSettings) if field.name != "expansion"), "d_sae", "steps", "seed")
 SHUFFLE_MEMORY = 1 << 30
+INTERVAL = ["Chromosome", "Start", "End"]
 log = logging.getLogger(__name__)
 
 
@@ -53,7 +56,8 @@ def retrain(sae: SAE, lm: GeneLM, genome: Genome, trained_on: ActivationShards, 
     Raises
     ------
     SaeTracksError
-        The SAE does not say how it was trained, or the activations are not those it was trained on.
+        The SAE does not say how it was trained, or the activations are not those it was trained on or cannot be made
+        again on the same bases.
     """
     training = sae.metadata.get("training", {})
     if training.get("data_sha256") != trained_on.checksum:
@@ -62,8 +66,7 @@ def retrain(sae: SAE, lm: GeneLM, genome: Genome, trained_on: ActivationShards, 
         return _made_before(out, training, lm)
     act, shuffled = out.with_name("act"), out.with_name("shuffled")
     if not (shuffled / MANIFEST).exists():
-        _read_again(lm, genome, trained_on, act)
-        data = open_shards(act)
+        data = _read_again(lm, genome, trained_on, act)
         shuffle(data, shuffled, plan_shuffle(data, SHUFFLE_MEMORY), seed=training["seed"])
         shutil.rmtree(act)
     plan = _same_training(training, open_shards(shuffled))
@@ -83,13 +86,52 @@ def _made_before(out: Path, training: dict[str, Any], lm: GeneLM) -> SAE:
     return made
 
 
-def _read_again(lm: GeneLM, genome: Genome, shards: ActivationShards, out: Path) -> None:
+def _read_again(lm: GeneLM, genome: Genome, shards: ActivationShards, out: Path) -> ActivationShards:
     """The activations of another model on the bases of stored ones."""
     windows = pd.read_csv(shards.folder / WINDOWS, sep="\t", header=None, usecols=[0, 1, 2], dtype={0: str})
     regions = [GenomicRegion(*row) for row in windows.itertuples(index=False, name=None)]
     facts = shards.manifest
     how = {name: facts[name] for name in ("window", "context", "min_context", "read_strands")}
-    extract(plan_extraction(lm, genome, regions, **how), out)
+    black_list = left_out(shards, regions) if facts["black_list_sha256"] else []
+    plan = plan_extraction(lm, genome, regions, black_list=black_list, **how)
+    if plan.settings["windows_sha256"] != facts["windows_sha256"]:
+        raise SaeTracksError(
+            f"{shards.folder}: its windows cannot be read again by {genome.path.name}: it must be the same FASTA, and "
+            "windows drawn in both directions (extract -n --read-strand both) are not supported"
+        )
+    extract(plan, out)
+    again = open_shards(out)
+    if again.rows != shards.rows:
+        raise SaeTracksError(f"{shards.folder} has {shards.rows:,} rows, but {genome.path.name} gives {again.rows:,}")
+    return again
+
+
+def left_out(shards: ActivationShards, windows: Sequence[GenomicRegion]) -> list[GenomicRegion]:
+    """The bases of the windows of stored activations that no row is of: black-listed ones, and those nobody can read.
+
+    The manifest has the checksum of a black list alone; the rows say which bases it left.
+
+    Parameters
+    ----------
+    windows : sequence of GenomicRegion
+        Those of ``windows.bed``.
+    """
+    import pyranges
+
+    offset = np.cumsum([0, *map(len, windows)])
+    read = np.zeros(offset[-1], bool)
+    for _, loci in shards:
+        read[offset[loci[:, 0]] + loci[:, 1]] = True
+    runs: tuple[list, list] = [], []  # without and with a row
+    for window, start, end in zip(windows, offset, offset[1:]):
+        edges = np.flatnonzero(np.diff(read[start:end], prepend=not read[start], append=not read[end - 1]))
+        for first, last in zip(edges, edges[1:]):
+            runs[int(read[start + first])].append((window.contig, window.start + first, window.start + last))
+    if not runs[0]:
+        return []
+    without, with_rows = (pyranges.PyRanges(pd.DataFrame(rows, columns=INTERVAL)) for rows in runs)
+    left = without.subtract(with_rows)  # a base without a row in one direction may have one in the other
+    return [GenomicRegion(*row) for row in left.df[INTERVAL].itertuples(index=False, name=None)] if len(left) else []
 
 
 def _same_training(training: dict[str, Any], data: ActivationShards) -> TrainPlan:

@@ -10,10 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sae_tracks.annotations.bed import MATRIX_ID
+
 LEAST_INSTANCES = 50
 MOST_Q = 0.05
 LEAST_OUTSIDE = 0.5  # of F1, where repeats are left out
 MOST_INSIDE = 0.5  # of the true positives, where that cannot be measured
+INSTANCES = ("instances", "sample_instances")
 NOT_TESTED, SUPPORTED = "not-tested", "supported"
 
 
@@ -35,11 +38,6 @@ class Test(NamedTuple):
     fails: Callable[[pd.DataFrame], NDArray[np.bool_]]
 
 
-def _chance(table: pd.DataFrame) -> NDArray[np.bool_]:
-    """A motif is held against its decoys, an annotation without a matrix against circular shifts."""
-    return (table["decoy_q"].fillna(table["shift_p"]) > MOST_Q).to_numpy()
-
-
 def _repeat(table: pd.DataFrame) -> NDArray[np.bool_]:
     """Where too little lies outside of repeats for an F1, it is where the true positives lie that tells."""
     lower = table["f1_outside_repeats"] < LEAST_OUTSIDE * table["sample_f1"]
@@ -53,13 +51,22 @@ def _reached_by(*columns: str) -> Callable[[pd.DataFrame], NDArray[np.bool_]]:
 
 
 TESTS = (
-    Test("low-power", ("instances",), lambda table: (table["instances"] < LEAST_INSTANCES).to_numpy()),
-    Test("chance", ("decoy_q", "shift_p"), _chance),
+    Test("low-power", INSTANCES, lambda table: (table[list(INSTANCES)].min(axis=1) < LEAST_INSTANCES).to_numpy()),
+    Test("chance", ("chance",), lambda table: (table["chance"] > MOST_Q).to_numpy()),
     Test("repeat", ("repeat_share",), _repeat),
     Test("sequence", ("kmer_f1", "probe_f1"), _reached_by("kmer_f1", "probe_f1")),
     Test("untrained", ("untrained_f1", "permuted_f1"), _reached_by("untrained_f1", "permuted_f1")),
     Test("neuron", ("neuron_f1",), _reached_by("neuron_f1")),
 )
+
+
+def is_motif(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Whether concepts are sites of a matrix: they have a TF's name, or one of JASPAR's matrix IDs.
+
+    A shift takes such sites away from the sequence that made them, which they all survive: it tells nothing of them.
+    """
+    named = [bool(tf) or bool(MATRIX_ID.match(name)) for tf, name in zip(table["tf"], table["concept"])]
+    return np.array(named, bool)
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
@@ -68,7 +75,8 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame
-        One row a reported pair with the columns that the tests look at; missing or NaN: not measured.
+        One row a reported pair: ``concept``, ``tf``, and the columns that the tests look at; missing or NaN: not
+        measured.
 
     Returns
     -------
@@ -77,7 +85,9 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
         ``untested``: the names of the tests not run, joined by commas.
     """
     columns = {name for test in TESTS for name in test.columns} | {"f1_outside_repeats", "sample_f1", "f1_low"}
-    table = table.reindex(columns=sorted(columns)).astype(float)
+    motif = is_motif(table)
+    table = table.reindex(columns=sorted(columns | {"decoy_q", "shift_p"})).astype(float)
+    table["chance"] = table["decoy_q"].fillna(table["shift_p"].mask(motif))
     verdict = np.full(len(table), "", object)
     untested = np.full(len(table), "", object)
     for test in TESTS:

@@ -1,14 +1,14 @@
 """How well features match annotations: exact counts of bases and instances, precision, recall and F1."""
 
 from sae_tracks.metrics.beds import score_bed
-from sae_tracks.metrics.counter import THRESHOLDS, Counter
+from sae_tracks.metrics.counter import THRESHOLDS, Counter, cutoffs_of
 from sae_tracks.metrics.counts import Counts, load_counts
 from sae_tracks.metrics.evaluation import Evaluation, annotation_checksums, evaluate_on
 from sae_tracks.metrics.halves import Halves, halves_of
 from sae_tracks.metrics.labels import Labels
 from sae_tracks.metrics.parts import merge_parts, part_of
-from sae_tracks.metrics.scores import best_features, score_tables, scores
-from sae_tracks.metrics.tables import COUNTS, read_table, write_tables
+from sae_tracks.metrics.scores import best_features, kept_pairs, score_tables, scores
+from sae_tracks.metrics.tables import COUNTS, Judge, read_table, write_tables
 
 __all__ = [
     "COUNTS",
@@ -17,11 +17,14 @@ __all__ = [
     "Counts",
     "Evaluation",
     "Halves",
+    "Judge",
     "Labels",
     "annotation_checksums",
     "best_features",
+    "cutoffs_of",
     "evaluate_on",
     "halves_of",
+    "kept_pairs",
     "load_counts",
     "merge_parts",
     "part_of",

@@ -18,11 +18,17 @@ from sae_tracks.sae.model import feature_name
 
 if TYPE_CHECKING:
     from sae_tracks.features import FeatureBlock
+    from sae_tracks.sae import SAE
 
 BASES = 1 << 18  # counted at once: the more, the more sites of a concept meet its counts in the cache
 NONZEROS = 1 << 26  # counted at once, where features are dense
 CONCEPTS = 8  # a piece of work for one thread
 THRESHOLDS = (0.0, 0.15, 0.5, 0.6, 0.8)  # InterPLM's, of each feature's maximum
+
+
+def cutoffs_of(sae: "SAE", thresholds: Sequence[float], scale: str) -> NDArray[np.float32]:
+    """(T, d_sae) float32: what the values of features exceed at each threshold; see `SAE.cutoffs`."""
+    return np.array([sae.cutoffs(threshold, scale) for threshold in thresholds])
 
 
 class Counter:
@@ -43,7 +49,7 @@ class Counter:
     thresholds : (T,) float
         Ascending; how the rows of `cutoffs` are called in the tables; at most 255.
     cutoffs : (T, d_sae) float32
-        From `SAE.cutoffs`, ascending along T: a feature is active where its value is strictly greater.
+        From `cutoffs_of`, ascending along T: a feature is active where its value is strictly greater.
     features : sequence of int, optional
         Feature ids to count; default all.
     names : sequence of str, optional

@@ -1,6 +1,6 @@
 """From counts to precision, recall and F1: which pairs are worth a row, and the rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from sae_tracks.metrics.labels import NUCLEOTIDES
 
 BEST = 10  # features a concept, and concepts a feature
 PAIRS = 1 << 17  # scored at once
+KeptPairs = tuple[NDArray[np.int64], NDArray[np.int64]]  # concepts and columns, ascending
 
 
 def scores(counts: Counts, *, all_pairs: bool = False) -> pd.DataFrame:
@@ -36,14 +37,19 @@ def scores(counts: Counts, *, all_pairs: bool = False) -> pd.DataFrame:
         a feature by select_f1, each read strand on its own; where pairs tie, the first concept or feature comes first.
         A pair without a true positive in the select half is never among the best. Open instances are closed.
     """
-    return pd.concat(score_tables(counts, all_pairs=all_pairs), ignore_index=True)
+    return pd.concat(score_tables(counts, kept_pairs(counts, all_pairs=all_pairs)), ignore_index=True)
 
 
-def score_tables(counts: Counts, *, all_pairs: bool = False) -> Iterator[pd.DataFrame]:
-    """The rows of `scores` in parts that fit in memory; at least one, which may be empty."""
+def kept_pairs(counts: Counts, *, all_pairs: bool = False) -> list[KeptPairs]:
+    """Which pairs `scores` gives rows to, a read strand each."""
+    choose = _pairs_with_tp if all_pairs else _best_pairs
+    return [choose(counts, strand) for strand in range(len(counts.read_strands))]
+
+
+def score_tables(counts: Counts, kept: Sequence[KeptPairs]) -> Iterator[pd.DataFrame]:
+    """The rows of `scores` for the pairs of `kept_pairs`, in parts that fit in memory; at least one, perhaps empty."""
     counts.close()
-    for strand in range(len(counts.read_strands)):
-        concept, column = _pairs_with_tp(counts, strand) if all_pairs else _best_pairs(counts, strand)
+    for strand, (concept, column) in enumerate(kept):
         for start in range(0, max(len(concept), 1), PAIRS):
             part = slice(start, start + PAIRS)
             yield _rows(counts, strand, concept[part], column[part])
@@ -72,7 +78,7 @@ def _select_f1(counts: Counts, strand: int) -> NDArray[np.float64]:
     return best
 
 
-def _best_pairs(counts: Counts, strand: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _best_pairs(counts: Counts, strand: int) -> KeptPairs:
     """Concept and column of the pairs kept, ascending."""
     f1 = _select_f1(counts, strand)
     return np.nonzero(_best_of_rows(f1) | _best_of_rows(np.ascontiguousarray(f1.T)).T)
@@ -88,7 +94,7 @@ def _best_of_rows(f1: NDArray[np.float64]) -> NDArray[np.bool_]:
     return (above | (tied & (np.cumsum(tied, axis=1, dtype=np.int32) <= room))) & (f1 > 0)
 
 
-def _pairs_with_tp(counts: Counts, strand: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _pairs_with_tp(counts: Counts, strand: int) -> KeptPairs:
     """Concept and column of every pair with a true positive, ascending."""
     return np.nonzero(counts.tp[strand].any(axis=(0, 2)))
 

@@ -1,7 +1,9 @@
 """The files of the metrics: every score as Parquet, the best ones as TSV, the counts as they are."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
@@ -9,9 +11,11 @@ from pyarrow import parquet
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic
 from sae_tracks.metrics.counts import Counts
-from sae_tracks.metrics.scores import best_features, score_tables
+from sae_tracks.metrics.scores import best_features, kept_pairs, score_tables
 
 SCORES, BEST_SCORES, COUNTS = "metrics.parquet", "metrics.tsv", "counts.npz"
+PAIR = ["concept", "site_strand", "feature", "read_strand"]
+Judge = Callable[[pd.DataFrame], pd.DataFrame]
 SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("concept", "tf", "site_strand", "feature", "read_strand")),
@@ -36,8 +40,8 @@ TEXTS += [
 ]  # controls
 
 
-def write_tables(counts: Counts, folder: Path, *, all_pairs: bool = False) -> pd.DataFrame:
-    """Write ``metrics.parquet``, ``metrics.tsv`` and ``counts.npz``.
+def write_tables(counts: Counts, folder: Path, *, all_pairs: bool = False, judge: Judge | None = None) -> pd.DataFrame:
+    """Write ``counts.npz``, ``metrics.parquet`` and ``metrics.tsv``.
 
     Parameters
     ----------
@@ -47,22 +51,29 @@ def write_tables(counts: Counts, folder: Path, *, all_pairs: bool = False) -> pd
         Made where it is missing.
     all_pairs : bool
         See `scores`; the table is written in parts and never held whole.
+    judge : function, optional
+        Adds columns to the rows of ``metrics.tsv`` and gives each its verdict, which all thresholds of the pair get.
 
     Returns
     -------
     DataFrame
         The rows of ``metrics.tsv``: see `best_features`.
     """
-    best = []
-    with atomic(folder / SCORES) as temporary, parquet.ParquetWriter(temporary, SCHEMA) as writer:
-        for table in score_tables(counts, all_pairs=all_pairs):
-            writer.write_table(pa.Table.from_pandas(table, SCHEMA, preserve_index=False))
-            best.append(best_features(table))
-    table = best_features(pd.concat(best, ignore_index=True))
-    with atomic(folder / BEST_SCORES) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+    kept = kept_pairs(counts, all_pairs=all_pairs)
+    parts = [best_features(table) for table in score_tables(counts, kept)]
     counts.save(folder / COUNTS)
-    return table
+    best = best_features(pd.concat(parts, ignore_index=True))
+    if judge and len(best):
+        best = judge(best)
+    verdict = best.set_index(PAIR)["verdict"]
+    with atomic(folder / SCORES) as temporary, parquet.ParquetWriter(temporary, SCHEMA) as writer:
+        for table in score_tables(counts, kept):
+            known = verdict.reindex(pd.MultiIndex.from_frame(table[PAIR])).to_numpy(object)
+            table["verdict"] = np.where(pd.isna(known), table["verdict"], known)
+            writer.write_table(pa.Table.from_pandas(table, SCHEMA, preserve_index=False))
+    with atomic(folder / BEST_SCORES) as temporary:
+        best.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+    return best
 
 
 def read_table(path: Path) -> pd.DataFrame:

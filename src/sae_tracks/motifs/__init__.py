@@ -4,6 +4,7 @@ from sae_tracks.motifs.causal import causal_scores, markov2
 from sae_tracks.motifs.decoys import decoy_annotation, decoys
 from sae_tracks.motifs.jaspar import jaspar_motifs
 from sae_tracks.motifs.matrix import Motif
+from sae_tracks.motifs.named import named_motifs
 from sae_tracks.motifs.pvalue import loss_limit
 from sae_tracks.motifs.read import read_motifs
 from sae_tracks.motifs.scanner import Hits, Scanner, scan
@@ -19,6 +20,7 @@ __all__ = [
     "jaspar_motifs",
     "loss_limit",
     "markov2",
+    "named_motifs",
     "read_motifs",
     "scan",
     "scan_genome",

@@ -5,7 +5,7 @@ scores have the same p-values. What matches a decoy as well as its motif matches
 """
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -89,12 +89,10 @@ def _mixed(numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 def decoy_annotation(
     genome: Genome,
-    motifs: Iterable[Motif],
+    decoys_of: Mapping[str, Sequence[Motif]],
     target_sites: pd.DataFrame,
     regions: Iterable[GenomicRegion] | None = None,
     *,
-    n: int = 5,
-    seed: int = 0,
     threads: int | None = None,
 ) -> Decoys:
     """Sites of the decoys of motifs: per motif and strand as many as the motif has, the best-scoring ones.
@@ -104,14 +102,12 @@ def decoy_annotation(
 
     Parameters
     ----------
-    motifs : iterable of Motif
-        Those without a site among `target_sites` are passed over.
+    decoys_of : mapping of str to sequence of Motif
+        From `decoys`, by the motif's matrix ID; those of motifs without a site among `target_sites` are passed over.
     target_sites : DataFrame
         Sites of the motifs within the regions, as in `Annotation`: ``Name`` is the matrix ID.
     regions : iterable of GenomicRegion, optional
         As in `scan_genome`.
-    n, seed : int
-        Decoys a motif; see `decoys`.
 
     Raises
     ------
@@ -121,18 +117,18 @@ def decoy_annotation(
     counted = target_sites.groupby(["Name", "Strand"], observed=True).size().to_dict()
     wanted: dict[str, tuple[int, int]] = {}
     made: list[Motif] = []
-    for motif in motifs:
-        sites = counted.get((motif.matrix_id, "+"), 0), counted.get((motif.matrix_id, "-"), 0)
+    for name, shuffled in decoys_of.items():
+        sites = counted.get((name, "+"), 0), counted.get((name, "-"), 0)
         if any(sites):
-            made += decoys(motif, n, seed)
-            wanted |= dict.fromkeys((decoy.matrix_id for decoy in made[-n:]), sites)
+            made += shuffled
+            wanted |= dict.fromkeys((decoy.matrix_id for decoy in shuffled), sites)
     if not made:
         raise SaeTracksError("none of the motifs has a site to match: do the names of the sites hold matrix IDs?")
     scanner = Scanner(made, p=LAX, relative=0, threads=threads)
     columns = SiteColumns(genome, made)
     best = _best(genome, scanner, columns, [wanted[motif.matrix_id] for motif in made], regions)
     sites = columns.table(best)
-    return Decoys(annotation_of(sites, f"{n} decoys a motif"), _missing(sites, wanted))
+    return Decoys(annotation_of(sites, f"{len(made)} decoys"), _missing(sites, wanted))
 
 
 def _best(

@@ -22,7 +22,8 @@ TEXTS = (
     *("kmer", "neuron", "repeat_class", "next_concept"),
 )
 NUMBERS = (
-    *("threshold", "instances", "instances_hit", "tp", "fp", "fn", "precision", "recall", "f1", "select_f1"),
+    *("threshold", "instances", "sample_instances", "instances_hit", "tp", "fp", "fn"),
+    *("precision", "recall", "f1", "select_f1"),
     *("domain_recall", "domain_f1", "enrichment", "sample_f1", "f1_low", "f1_high", "bins", "average_precision"),
     *("site_average_precision", "spearman", "lag", "shift_p", "decoy_q", "memorised", "repeat_share"),
     *("f1_outside_repeats", "instances_outside_repeats", "margin", "seeds_f1_min", "seeds_f1_max"),

@@ -104,6 +104,11 @@ def _not_tested(row: Row) -> str:
 
 
 def _low_power(row: Row) -> str:
+    if row["instances"] >= LEAST_INSTANCES:
+        return (
+            f"Only {_count(row['sample_instances'])} of {_count(row['instances'])} sites lie on the bases that the "
+            f"tests look at; below {LEAST_INSTANCES} they cannot tell what an F1 of {_score(row['f1'])} means."
+        )
     return (
         f"Only {_count(row['instances'])} sites lie on the bases that were reported on; below {LEAST_INSTANCES} "
         f"an F1 of {_score(row['f1'])} may be luck. Score a longer region."
