@@ -116,7 +116,8 @@ def check_data(track: Stanza, kind: str, contigs: Contigs, base: Path, report: R
     except SaeTracksError as error:
         report(line, str(error))
     if ending := INDEXED_TYPES.get(word):
-        local(track.get("bigDataIndex") or url + ending, base, track.at("bigDataIndex"), "index", report)
+        line = track.at("bigDataIndex") if track.get("bigDataIndex") else line
+        local(track.get("bigDataIndex") or url + ending, base, line, "index", report)
 
 
 def _check_end(path: Path) -> None:

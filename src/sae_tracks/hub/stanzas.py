@@ -133,6 +133,9 @@ def read_stanzas(path: Path, report: Report) -> list[Stanza]:
         if not line.strip():
             within = False
         elif not line.lstrip().startswith("#"):
+            if within and line.split()[0] in KINDS:
+                report(number, f"a blank line is missing before it: the stanza of line {stanzas[-1].line} goes on here")
+                within = False
             if not within:
                 stanzas.append(Stanza(number))
             within = True
@@ -162,9 +165,7 @@ def _add(stanza: Stanza, number: int, line: str, report: Report) -> None:
     value = rest[0] if rest else ""
     if not value:
         report(number, f"{name!r} has no value")
-    if stanza.settings and name in KINDS:
-        report(number, f"{name!r} within the stanza of line {stanza.line}: a blank line is missing before it")
-    elif name in stanza.settings and name not in REPEATABLE:
+    if name in stanza.settings and name not in REPEATABLE:
         before = stanza.settings[name].line
         report(number, f"{name!r} is set in line {before} already; UCSC takes one of them", error=False)
     stanza.settings[name] = Setting(value, number)

@@ -68,9 +68,7 @@ def _check_type(text: str, line: int, report: Report) -> None:
     elif kind == "bigBed" and rest:
         columns, *more = rest
         if not (columns.isdecimal() and 3 <= int(columns) <= 12) or more not in ([], ["+"], ["."]):
-            report(
-                line, f"type {text!r}: it is bigBed, the number of BED columns (3 to 12), and + where there are more"
-            )
+            report(line, f"type {text!r}: it is bigBed, its BED columns (3 to 12), and + where there are more")
 
 
 def _number(text: str) -> float:
