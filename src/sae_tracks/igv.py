@@ -175,4 +175,4 @@ def _json_reference(session: Session) -> dict:
     reference = {"id": Path(session.genome).name, "fastaURL": session.genome, "indexURL": session.index}
     if session.genome.endswith((".gz", ".bgz")):
         reference["compressedIndexURL"] = session.genome + ".gzi"
-    return {"reference": reference}
+    return {"reference": reference, "loadDefaultGenomes": False}  # no list of genomes from the network
