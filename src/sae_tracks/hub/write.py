@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,9 +124,9 @@ def write_hub(
 
 
 def _check_names(names: list[str], tracks: Path) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise SaeTracksError(f"two files of {tracks} would be {name} in UCSC's letters (A-Z, 0-9, _): rename one")
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise SaeTracksError(f"two files of {tracks} would be {name} in UCSC's letters (A-Z, 0-9, _): rename one")
 
 
 def _head(tracks: Path, email: str) -> Stanza:
