@@ -14,7 +14,7 @@ BLUE, ORANGE = (0, 114, 178), (213, 94, 0)  # of the first and the second featur
 
 def write_folder(folder):
     """Sessions over f1, 4 on one base, and f2, 2 and 1 on 400 bases in its two read strands, around `AT`; and sites."""
-    tracks = folder / "tracks"
+    tracks = folder / "my tracks #1"  # letters that an address has to encode
     tracks.mkdir()
     lengths = {"chr1": BASES, "chr2": 300}
     write_fasta(folder / "toy.fa", chr1=random_dna(BASES), chr2=random_dna(300))

@@ -375,12 +375,12 @@ def test_the_verb_prints_findings_and_counts_and_exits_1_on_an_error(files):
     shutil.copy(files / "about.html", files / "page.html")
     (files / "verb.txt").write_text(GOOD)
     good = CliRunner().invoke(app, ["check-hub", str(files / "verb.txt")])
-    assert (good.exit_code, good.stdout) == (0, "0 errors, 0 warnings\n")
+    assert (good.exit_code, good.stdout) == (0, "errors: 0, warnings: 0\n")
     (files / "verb.txt").write_text(GOOD.replace("color 0,114,178", "color red"))
     bad = CliRunner().invoke(app, ["check-hub", str(files / "verb.txt")])
     line = line_of(GOOD, "color 0")
     assert bad.exit_code == 1
     assert bad.stdout.splitlines() == [
         f"{files / 'verb.txt'}:{line}: error: color 'red': it is red,green,blue, each 0 to 255",
-        "1 errors, 0 warnings",
+        "errors: 1, warnings: 0",
     ]

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from toy import random_dna, write_fasta
 from track_oracle import contigs, toy_source
+from typer.testing import CliRunner
 
+from sae_tracks.cli.app import app
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.hub import check_hub as validate
@@ -172,7 +174,8 @@ def check_web(path):
     session = json.loads(path.read_text())
     reference = session["reference"]
     files = [reference["fastaURL"], reference["indexURL"], *(track["url"] for track in session["tracks"])]
-    assert all((path.parent / file).is_file() for file in files)
+    assert all((path.parent / unquote(file)).is_file() for file in files)
+    assert not any(" " in file for file in files)
     assert {(track["type"], track["format"]) for track in session["tracks"]} == {
         ("wig", "bigwig"),
         ("annotation", "bed"),
@@ -243,3 +246,16 @@ def test_two_bit_is_read_by_py2bit(tmp_path):
         name: sequence.replace("R", "N") for name, sequence in RECORDS.items()
     }
     file.close()
+
+
+def test_the_verb_says_what_the_server_must_do_and_prints_the_link(made, caplog):
+    folder = str(made / "my tracks")
+    words = ["hub", folder, "--assembly", "toy1", "-o", str(made / "verb"), "--url", "https://a.org/x"]
+    with caplog.at_level("INFO"):
+        ran = CliRunner().invoke(app, words)
+    assert ran.exit_code == 0
+    assert ran.stdout.splitlines()[-1].startswith(
+        "https://genome.ucsc.edu/cgi-bin/hgTracks?db=toy1&hubUrl=https://a.org"
+    )
+    for said in ("tracks: 4, annotations: 2", "HTTPS", "byte ranges", "sae-tracks view", "sae-tracks check-hub"):
+        assert said in caplog.text

@@ -22,14 +22,14 @@ window.it = await igv.createBrowser(document.getElementById("igv"), session);
 @pytest.fixture
 def page(tmp_path):
     _, web = write_folder(tmp_path)
-    here = {f"tracks/{path.name}": path for path in web.parent.iterdir()}
+    here = {f"my tracks #1/{path.name}": path for path in web.parent.iterdir()}
     library = (files("sae_tracks.report") / "assets" / "vendor" / "igv.min.js").read_bytes()
-    site = {"tracks/index.html": PAGE, "tracks/igv.min.js": library, **here}
+    site = {"my tracks #1/index.html": PAGE, "my tracks #1/igv.min.js": library, **here}
     site |= {path.name: path for path in tmp_path.iterdir() if path.is_file()}
     with playwright.sync_playwright() as started, serving(site) as server:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=WAIT)
         page, asked, complaints = watched(browser)
-        page.goto(f"{server.url}tracks/index.html")
+        page.goto(f"{server.url}my%20tracks%20%231/index.html")
         page.wait_for_function("window.it", timeout=WAIT)
         yield page
         browser.close()

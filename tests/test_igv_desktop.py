@@ -48,7 +48,7 @@ def test_igv_draws_the_session(tmp_path, display):
     commands = [
         f"genome {other}",
         f"snapshotDirectory {tmp_path}",
-        f"load {desktop}",
+        f'load "{desktop}"',
         "snapshot near.png",
         f"goto chr1:1-{BASES}",
         "snapshot far.png",

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from sae_tracks.errors import SaeTracksError
@@ -148,13 +149,13 @@ def _xml_track(panel: ElementTree.Element, path: str, name: str, colour: str, up
 
 
 def _json(session: Session) -> dict:
-    """A session for igv.js."""
+    """A session for igv.js, whose paths are parts of addresses."""
     tracks = [
         {
             "name": name,
             "type": "wig",
             "format": "bigwig",
-            "url": path,
+            "url": quote(path),
             "color": f"rgb({file.colour})",
             "height": HEIGHT,
             "autoscaleGroup": SCALE,
@@ -163,7 +164,7 @@ def _json(session: Session) -> dict:
         for path, name, file in session.tracks
     ]
     tracks += [
-        {"name": Path(path).name, "type": "annotation", "format": "bed", "url": path, "indexed": False}
+        {"name": Path(path).name, "type": "annotation", "format": "bed", "url": quote(path), "indexed": False}
         for path in session.intervals
     ]
     return {**_json_reference(session), "locus": session.locus, "tracks": tracks}
@@ -172,7 +173,11 @@ def _json(session: Session) -> dict:
 def _json_reference(session: Session) -> dict:
     if not session.index:
         return {"genome": session.genome}
-    reference = {"id": Path(session.genome).name, "fastaURL": session.genome, "indexURL": session.index}
+    reference = {
+        "id": Path(session.genome).name,
+        "fastaURL": quote(session.genome),
+        "indexURL": quote(session.index),
+    }
     if session.genome.endswith((".gz", ".bgz")):
-        reference["compressedIndexURL"] = session.genome + ".gzi"
+        reference["compressedIndexURL"] = quote(session.genome) + ".gzi"
     return {"reference": reference, "loadDefaultGenomes": False}  # no list of genomes from the network

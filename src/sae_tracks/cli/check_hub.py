@@ -24,5 +24,5 @@ def check_hub(
     errors = sum(finding.error for finding in findings)
     for finding in findings:
         typer.echo(finding)
-    typer.echo(f"{errors} errors, {len(findings) - errors} warnings")
+    typer.echo(f"errors: {errors}, warnings: {len(findings) - errors}")
     raise typer.Exit(min(errors, 1))

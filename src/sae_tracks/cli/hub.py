@@ -53,8 +53,8 @@ def hub(
         scores=scores,
         annotations=annotation or (),
     )
-    path, held = written.path, f"{written.tracks} tracks and {written.annotations} annotations"
-    log.info("hub of %s: %s; sae-tracks check-hub %s looks it over", held, path, path)
+    path, held = written.path, (written.tracks, written.annotations)
+    log.info("hub (tracks: %d, annotations: %d) in %s; sae-tracks check-hub %s looks it over", *held, path, path)
     log.info("UCSC reads it from a web server that speaks HTTPS and answers byte ranges (206 to curl -r 0-9 -I URL)")
     log.info("until then, sae-tracks view %s shows the tracks on this machine", tracks)
     if url:
