@@ -129,7 +129,7 @@ def _subgroups(track: Stanza, report: Report) -> Groups:
     for setting, (value, line) in track.settings.items():
         if not SUBGROUP.fullmatch(setting):
             continue
-        name, *rest = value.split()
+        name, *rest = value.split() or [""]
         tags = [word.partition("=") for word in rest[1:]]
         if not tags or not all(tag and equals and title for tag, equals, title in tags):
             report(line, f"{setting} {value!r}: it is a name, a title, and tag=title for each group, without blanks")
