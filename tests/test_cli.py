@@ -40,6 +40,7 @@ def test_the_verbs_of_the_path_are_there():
     verbs |= {
         "plot activation",
         "plot scores",
+        "check-hub",
         "check-model",
         "check-seams",
         "evaluate",

@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from toy import random_dna, write_fasta
 from track_oracle import contigs, toy_source
+from typer.testing import CliRunner
 
+from sae_tracks.cli.app import app
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
+from sae_tracks.hub import check_hub as validate
 from sae_tracks.hub import write_hub
 from sae_tracks.igv import write_sessions
 from sae_tracks.tracks import folder as folder_module
@@ -56,11 +59,15 @@ def check_hub(path):
     for stanza in [head, *tracks]:
         assert 0 < len(stanza["shortLabel"]) <= 17
         assert 0 < len(stanza["longLabel"]) <= 80
-    composite, *members = tracks
-    assert composite["compositeTrack"] == "on" and members
+    composites = {track["track"]: track for track in tracks if "compositeTrack" in track}
+    members = [track for track in tracks if "parent" in track]
+    assert {track["parent"].split()[0] for track in members} == composites.keys()
     for track in members:
-        assert track["parent"].split()[0] == composite["track"]
         check_member(path, track)
+        check_subgroups(composites[track["parent"].split()[0]], track)
+    for track in tracks:
+        if track not in members and track["track"] not in composites:
+            assert track["type"].startswith("bigBed ") and (path.parent / unquote(track["bigDataUrl"])).is_file()
     return genome, members
 
 
@@ -75,11 +82,20 @@ def check_member(path, track):
     assert (path.parent / unquote(url)).is_file()
 
 
+def check_subgroups(composite, track):
+    """A track is in a group of every kind that its composite has, and in no other."""
+    kinds = [composite[key].split() for key in composite if key.startswith("subGroup")]
+    tags = {kind[0]: {pair.split("=")[0] for pair in kind[2:]} for kind in kinds}
+    mine = dict(pair.split("=") for pair in track.get("subGroups", "").split())
+    assert mine.keys() == tags.keys() and all(tag in tags[kind] for kind, tag in mine.items())
+
+
 @pytest.mark.parametrize("out", [None, "my tracks/hub", "elsewhere"])
 def test_a_hub_obeys_the_rules_wherever_it_lies(made, out):
-    hub = write_hub(made / "my tracks", out and made / out, assembly="hg38", **MAIL)
+    hub = write_hub(made / "my tracks", out and made / out, assembly="toy1", **MAIL)
     genome, members = check_hub(hub.path)
-    assert genome == {"genome": "hg38"}
+    assert genome == {"genome": "toy1"} and (hub.tracks, hub.annotations) == (4, 2)
+    assert [finding for finding in validate(hub.path) if finding.error] == []
     assert [track["shortLabel"] for track in members] == ["f0 read +", "f0 read -", "f4 read +", "f4 read -"]
     assert members[0]["color"] == members[1]["color"] != members[2]["color"]
     assert members[2]["viewLimits"] == "0:0.023"  # the last base of a window has 23 before it
@@ -100,6 +116,7 @@ def test_a_hub_for_a_genome_of_its_own_brings_it_along(made):
     hub = write_hub(made / "my tracks", made / "own", genome=Genome(made / "toy.fa"), **MAIL)
     genome, _ = check_hub(hub.path)
     assert {"organism", "defaultPos", "description"} <= genome.keys()
+    assert [finding for finding in validate(hub.path) if finding.error] == []
     assert decode((hub.path.parent / genome["twoBitPath"]).read_bytes())["chr1"] == RECORDS["chr1"]
     assert "genome=toy&" in hub.link("https://example.org/hub.txt")
 
@@ -147,7 +164,9 @@ def test_sessions_parse_and_every_path_exists(made, out):
     assert root.get("locus") == "chr1:1-100"
     wigs = [track for track in tracks.values() if track.get("windowFunction")]
     assert {track.get("windowFunction") for track in wigs} == {"max"}
-    assert [track.get("autoscaleGroup") for track in wigs] == ["1", "1", "2", "2"]
+    assert [track.get("autoscaleGroup") for track in wigs] == ["1", "1", "1", "1"]  # one scale
+    ranges = {limits.get("maximum") for limits in root.iter("DataRange")}
+    assert ranges == {"1.0"}
     check_web(web)
 
 
@@ -155,12 +174,15 @@ def check_web(path):
     session = json.loads(path.read_text())
     reference = session["reference"]
     files = [reference["fastaURL"], reference["indexURL"], *(track["url"] for track in session["tracks"])]
-    assert all((path.parent / file).is_file() for file in files)
+    assert all((path.parent / unquote(file)).is_file() for file in files)
+    assert not any(" " in file for file in files)
     assert {(track["type"], track["format"]) for track in session["tracks"]} == {
         ("wig", "bigwig"),
         ("annotation", "bed"),
     }
     assert session["locus"] == "chr1:1-100"
+    wigs = [track for track in session["tracks"] if track["type"] == "wig"]
+    assert {(track["autoscaleGroup"], track["windowFunction"]) for track in wigs} == {("1", "max")}
 
 
 def test_a_session_may_name_a_genome_and_a_locus(made, tmp_path):
@@ -224,3 +246,16 @@ def test_two_bit_is_read_by_py2bit(tmp_path):
         name: sequence.replace("R", "N") for name, sequence in RECORDS.items()
     }
     file.close()
+
+
+def test_the_verb_says_what_the_server_must_do_and_prints_the_link(made, caplog):
+    folder = str(made / "my tracks")
+    words = ["hub", folder, "--assembly", "toy1", "-o", str(made / "verb"), "--url", "https://a.org/x"]
+    with caplog.at_level("INFO"):
+        ran = CliRunner().invoke(app, words)
+    assert ran.exit_code == 0
+    assert ran.stdout.splitlines()[-1].startswith(
+        "https://genome.ucsc.edu/cgi-bin/hgTracks?db=toy1&hubUrl=https://a.org"
+    )
+    for said in ("tracks: 4, annotations: 2", "HTTPS", "byte ranges", "sae-tracks view", "sae-tracks check-hub"):
+        assert said in caplog.text

@@ -3,15 +3,18 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, write_json
 from sae_tracks.genome import Genome
+from sae_tracks.hub.names import match_of, ordered, read_matches, title
 from sae_tracks.tracks.folder import TrackFile, highest, list_intervals, list_tracks
 
 FASTA_ENDINGS = (".fa", ".fasta", ".fna", ".gz", ".bgz")
 HEIGHT = 60  # pixels
+SCALE = "1"  # the one autoscale group of all features
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,8 @@ class Session:
         The FASTA's ``.fai``; empty for an id.
     locus : str
         1-based inclusive.
-    tracks : list of (str, TrackFile)
-        Path and facts of each bigWig.
+    tracks : list of (str, str, TrackFile)
+        Path, name and facts of each bigWig.
     intervals : list of str
         BED files.
     """
@@ -35,12 +38,17 @@ class Session:
     genome: str
     index: str
     locus: str
-    tracks: list[tuple[str, TrackFile]]
+    tracks: list[tuple[str, str, TrackFile]]
     intervals: list[str]
 
 
-def write_sessions(tracks: Path, genome: str, out: Path | None = None, locus: str | None = None) -> list[Path]:
+def write_sessions(
+    tracks: Path, genome: str, out: Path | None = None, locus: str | None = None, scores: Path | None = None
+) -> list[Path]:
     """Write ``OUT.xml`` for IGV on the desktop and ``OUT.json`` for igv.js.
+
+    All features share one scale, from 0 to the largest value on the screen; the height of a pixel is the largest value
+    of its bases.
 
     Parameters
     ----------
@@ -51,7 +59,9 @@ def write_sessions(tracks: Path, genome: str, out: Path | None = None, locus: st
     out : Path, optional
         The session files without their endings; default ``session`` in `tracks`.
     locus : str, optional
-        Where the session opens; default around the highest value of the first track.
+        Where the session opens; default around the highest value of the first track, that of the best match.
+    scores : Path, optional
+        Table that names the tracks and orders them, see `read_matches`; without one they go by their numbers.
 
     Returns
     -------
@@ -61,9 +71,10 @@ def write_sessions(tracks: Path, genome: str, out: Path | None = None, locus: st
     Raises
     ------
     SaeTracksError
-        There is no bigWig, or the FASTA is missing or has no index.
+        There is no bigWig, the FASTA is missing or has no index, or the table cannot be read.
     """
-    files = list_tracks(tracks)
+    matches = read_matches(scores) if scores else {}
+    files = ordered(list_tracks(tracks), matches)
     out = tracks / "session" if out is None else out.with_suffix("") if out.suffix in (".xml", ".json") else out
     base = out.parent
     name, index = _reference(genome, base)
@@ -71,7 +82,7 @@ def write_sessions(tracks: Path, genome: str, out: Path | None = None, locus: st
         genome=name,
         index=index,
         locus=locus or str(highest(files[0].path)),
-        tracks=[(_relative(file.path, base), file) for file in files],
+        tracks=[(_relative(file.path, base), title(file, match_of(file, matches)), file) for file in files],
         intervals=[_relative(path, base) for path in list_intervals(tracks)],
     )
     desktop, web = (out.with_name(out.name + ending) for ending in (".xml", ".json"))
@@ -99,17 +110,17 @@ def _relative(path: Path, base: Path) -> str:
 
 def _xml(session: Session) -> ElementTree.ElementTree:
     """A desktop session. IGV finds a relative path, a track's id and the genome's FASTA from the session's folder."""
-    groups = max(file.group for _, file in session.tracks) + 1
     root = ElementTree.Element(
         "Session",
-        {"genome": session.genome, "locus": session.locus, "nextAutoscaleGroup": str(groups + 1), "version": "8"},
+        {"genome": session.genome, "locus": session.locus, "nextAutoscaleGroup": str(int(SCALE) + 1), "version": "8"},
     )
     resources = ElementTree.SubElement(root, "Resources")
-    for path in (*(path for path, _ in session.tracks), *session.intervals):
+    for path in (*(path for path, *_ in session.tracks), *session.intervals):
         ElementTree.SubElement(resources, "Resource", {"path": path})
     data = ElementTree.SubElement(root, "Panel", {"name": "DataPanel"})
-    for path, file in session.tracks:
-        _xml_track(data, path, file)
+    upper = max(file.maximum for *_, file in session.tracks) or 1.0
+    for path, name, file in session.tracks:
+        _xml_track(data, path, name, file.colour, upper)
     features = ElementTree.SubElement(root, "Panel", {"name": "FeaturePanel"})
     for name in ("Reference sequence", *session.intervals):
         kind = "SequenceTrack" if name == "Reference sequence" else "FeatureTrack"
@@ -119,41 +130,41 @@ def _xml(session: Session) -> ElementTree.ElementTree:
     return ElementTree.ElementTree(root)
 
 
-def _xml_track(panel: ElementTree.Element, path: str, file: TrackFile) -> None:
+def _xml_track(panel: ElementTree.Element, path: str, name: str, colour: str, upper: float) -> None:
     attributes = {
         "autoScale": "false",
-        "autoscaleGroup": str(file.group + 1),
+        "autoscaleGroup": SCALE,
         "clazz": "org.broad.igv.track.DataSourceTrack",
-        "color": file.colour,
+        "color": colour,
         "height": str(HEIGHT),
         "id": path,
-        "name": file.label,
+        "name": name,
         "renderer": "BAR_CHART",
         "visible": "true",
         "windowFunction": "max",
     }
     track = ElementTree.SubElement(panel, "Track", attributes)
-    limits = {"baseline": "0.0", "minimum": "0.0", "maximum": str(file.maximum or 1.0), "type": "LINEAR"}
+    limits = {"baseline": "0.0", "minimum": "0.0", "maximum": str(upper), "type": "LINEAR"}
     ElementTree.SubElement(track, "DataRange", limits)
 
 
 def _json(session: Session) -> dict:
-    """A session for igv.js."""
+    """A session for igv.js, whose paths are parts of addresses."""
     tracks = [
         {
-            "name": file.label,
+            "name": name,
             "type": "wig",
             "format": "bigwig",
-            "url": path,
+            "url": quote(path),
             "color": f"rgb({file.colour})",
             "height": HEIGHT,
-            "autoscaleGroup": str(file.group + 1),
+            "autoscaleGroup": SCALE,
             "windowFunction": "max",
         }
-        for path, file in session.tracks
+        for path, name, file in session.tracks
     ]
     tracks += [
-        {"name": Path(path).name, "type": "annotation", "format": "bed", "url": path, "indexed": False}
+        {"name": Path(path).name, "type": "annotation", "format": "bed", "url": quote(path), "indexed": False}
         for path in session.intervals
     ]
     return {**_json_reference(session), "locus": session.locus, "tracks": tracks}
@@ -162,7 +173,11 @@ def _json(session: Session) -> dict:
 def _json_reference(session: Session) -> dict:
     if not session.index:
         return {"genome": session.genome}
-    reference = {"id": Path(session.genome).name, "fastaURL": session.genome, "indexURL": session.index}
+    reference = {
+        "id": Path(session.genome).name,
+        "fastaURL": quote(session.genome),
+        "indexURL": quote(session.index),
+    }
     if session.genome.endswith((".gz", ".bgz")):
-        reference["compressedIndexURL"] = session.genome + ".gzi"
-    return {"reference": reference}
+        reference["compressedIndexURL"] = quote(session.genome) + ".gzi"
+    return {"reference": reference, "loadDefaultGenomes": False}  # no list of genomes from the network

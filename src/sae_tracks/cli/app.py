@@ -4,6 +4,7 @@ import typer
 
 from sae_tracks import __version__
 from sae_tracks.cli import (
+    check_hub,
     check_model,
     check_seams,
     evaluate,
@@ -71,6 +72,7 @@ for verb in (
     report,
     view,
     hub,
+    check_hub,
     igv,
     plot,
     pretrain,

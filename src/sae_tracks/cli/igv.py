@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from sae_tracks.cli.hub import NamesOption
+
 log = logging.getLogger(__name__)
 
 
@@ -23,9 +25,10 @@ def igv(
     locus: Annotated[
         str | None, typer.Option(help="Where it opens (default: where the first track is highest).")
     ] = None,
+    scores: NamesOption = None,
 ) -> None:
     """Sessions of a folder of tracks: XML for IGV on the desktop, JSON for igv.js."""
     from sae_tracks.igv import write_sessions
 
-    desktop, web = write_sessions(tracks, genome, out, locus)
+    desktop, web = write_sessions(tracks, genome, out, locus, scores)
     log.info("open %s in IGV, or load %s with igv.js", desktop, web)

@@ -1,0 +1,124 @@
+"""What a track is called: after a factor only where its match is supported, else after the repeat, else by number."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from sae_tracks.controls.verdict import SUPPORTED
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.metrics.tables import read_table
+from sae_tracks.tracks.folder import TrackFile
+
+REPEAT = "repeat"  # the verdict
+NAMED = (SUPPORTED, REPEAT)  # verdicts that name a track, the better one first
+NEEDED = ("concept", "feature", "read_strand", "f1", "verdict")
+OPTIONAL = ("tf", "repeat_class")
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The match that a track is named after.
+
+    Attributes
+    ----------
+    verdict : str
+        ``supported`` or ``repeat``.
+    concept, tf : str
+        Concept, and name of its factor or "".
+    repeat_class : str
+        Class of the repeat that holds most true positives, or "".
+    f1 : float
+    """
+
+    verdict: str
+    concept: str
+    tf: str
+    repeat_class: str
+    f1: float
+
+    @property
+    def word(self) -> str:
+        """Factor, or concept where there is none; or the repeat."""
+        return (self.tf or self.concept) if self.verdict == SUPPORTED else (self.repeat_class or REPEAT)
+
+
+Matches = Mapping[tuple[str, str], Match]
+
+
+def read_matches(table: Path) -> dict[tuple[str, str], Match]:
+    """The match that names each feature and read strand, the best first.
+
+    A feature with several is named after a supported match before one that a repeat explains, then by F1. Features of
+    which every match has another verdict are left out.
+
+    Parameters
+    ----------
+    table : Path
+        ``metrics.tsv`` of `metrics`, or ``metrics.parquet``, which does not have the class of the repeats.
+
+    Returns
+    -------
+    dict
+        By feature (``f357``) and read strand (``+`` or ``-``).
+
+    Raises
+    ------
+    SaeTracksError
+        The table cannot be read or lacks a column.
+    """
+    found = read_table(table)
+    if missing := [name for name in NEEDED if name not in found]:
+        raise SaeTracksError(
+            f"{table} has no column {missing[0]!r}: name the metrics.tsv or metrics.parquet of metrics"
+        )
+    found = found[found["verdict"].isin(NAMED)]
+    if "chosen" in found:  # the other thresholds of a pair are not what it is known for
+        found = found[found["chosen"].astype(bool)]
+    texts = {name: found[name] if name in found else pd.Series("", found.index) for name in OPTIONAL}
+    found = found.assign(**{name: text.fillna("") for name, text in texts.items()})
+    found["rank"] = found["verdict"].map(NAMED.index)
+    found = found.sort_values(["rank", "f1"], ascending=[True, False], kind="stable")
+    matches: dict[tuple[str, str], Match] = {}
+    for row in found[[*NEEDED, *OPTIONAL]].to_dict("records"):
+        match = Match(row["verdict"], row["concept"], row["tf"], row["repeat_class"], float(row["f1"]))
+        matches.setdefault((row["feature"], row["read_strand"] or "+"), match)
+    return matches
+
+
+def split_label(track: TrackFile) -> tuple[str, str]:
+    """Feature and read strand of a track; the strand is empty where there is one track a feature."""
+    feature, _, strand = track.label.partition(" read ")
+    return feature, strand
+
+
+def match_of(track: TrackFile, matches: Matches) -> Match | None:
+    """The match that names a track."""
+    feature, strand = split_label(track)
+    return matches.get((feature, strand or "+"))
+
+
+def ordered(tracks: list[TrackFile], matches: Matches) -> list[TrackFile]:
+    """Features with the best matches first, the others as they were; the read strands of one together."""
+    place: dict[str, int] = {}
+    for feature, _ in matches:
+        place.setdefault(feature, len(place))
+    return sorted(tracks, key=lambda track: place.get(split_label(track)[0], len(place)))
+
+
+def title(track: TrackFile, match: Match | None) -> str:
+    """``f357``, ``f357 read +``, ``f357 ZNF460 +``, ``f357 SINE/Alu``."""
+    feature, strand = split_label(track)
+    return track.label if match is None else " ".join(filter(None, (feature, match.word, strand)))
+
+
+def short_title(track: TrackFile, match: Match | None, most: int) -> str:
+    """The same in at most so many letters; a word that is cut ends in two dots, so that it is not another's name."""
+    whole = title(track, match)
+    if len(whole) <= most or match is None:
+        return whole[:most]
+    feature, strand = split_label(track)
+    room = most - len(f"{feature} {strand}".rstrip()) - len(" ..")
+    cut = f"{match.word[:room]}.." if room > 0 else ""
+    return " ".join(filter(None, (feature, cut, strand)))[:most]

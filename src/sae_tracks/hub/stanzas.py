@@ -1,0 +1,171 @@
+"""The text of a hub: stanzas of settings, each with its line, and what is wrong with the text as such.
+
+The rules are those of UCSC's "Hub Track Database Definition" (genome.ucsc.edu/goldenPath/help/trackDb/trackDbHub.html)
+and "Using UCSC Genome Browser Track Hubs" (hgTrackHubHelp.html).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from sae_tracks.errors import SaeTracksError
+
+HUB = "hub.txt"
+SHORT, LONG = 17, 80  # letters that UCSC shows of a short and of a long label
+KINDS = ("hub", "genome", "track")  # what the first setting of a stanza is called
+REPEATABLE = ("metadata",)
+
+
+class Finding(NamedTuple):
+    """Something that is wrong with a hub.
+
+    Attributes
+    ----------
+    path : Path
+        File of the hub.
+    line : int
+        From 1; 0 where it is about the whole file.
+    error : bool
+        UCSC refuses the hub or does not show the track; else it is only bad practice.
+    text : str
+    """
+
+    path: Path
+    line: int
+    error: bool
+    text: str
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}" if self.line else str(self.path)
+        return f"{place}: {'error' if self.error else 'warning'}: {self.text}"
+
+
+Report = Callable[..., None]  # (line, text, error=True)
+
+
+class Setting(NamedTuple):
+    """A setting: its value, and the line it begins at."""
+
+    value: str
+    line: int
+
+
+@dataclass(slots=True)
+class Stanza:
+    """Settings that stand together.
+
+    Attributes
+    ----------
+    line : int
+        Its first line, from 1.
+    settings : dict
+        By name, in the order of the file; of one that is set twice the last.
+    """
+
+    line: int
+    settings: dict[str, Setting] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """``hub``, ``genome`` or ``track``; "" where it begins with another setting."""
+        first = next(iter(self.settings), "")
+        return first if first in KINDS else ""
+
+    @property
+    def name(self) -> str:
+        """The value of its first setting."""
+        return next(iter(self.settings.values())).value
+
+    def get(self, name: str) -> str:
+        """A value, "" where it is not set."""
+        return self.settings[name].value if name in self.settings else ""
+
+    def at(self, name: str) -> int:
+        """The line of a setting, or of the stanza where it is not set."""
+        return self.settings[name].line if name in self.settings else self.line
+
+
+class Book:
+    """What was found in the files of a hub."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+
+    def on(self, path: Path) -> Report:
+        """How to report on a file."""
+
+        def report(line: int, text: str, *, error: bool = True) -> None:
+            self.findings.append(Finding(path, line, error, text))
+
+        return report
+
+
+def read_stanzas(path: Path, report: Report) -> list[Stanza]:
+    """The stanzas of a file.
+
+    Blank lines end a stanza, ``#`` begins a line of comment, a ``\\`` at the end of a line goes on with the next.
+
+    Parameters
+    ----------
+    path : Path
+    report : callable
+        Told what is wrong with the text.
+
+    Raises
+    ------
+    SaeTracksError
+        The file cannot be read as text.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError as error:
+        raise SaeTracksError(f"no file {path}: name the hub.txt of a hub, or its folder") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SaeTracksError(f"cannot read {path} as the text of a hub: {error}") from error
+    if text.startswith("\ufeff"):
+        report(1, "the file begins with a byte order mark: save it as UTF-8 without one")
+    if "\r" in text:
+        report(text[: text.index("\r")].count("\n") + 1, "Windows line ends: save it with Unix ones", error=False)
+    stanzas: list[Stanza] = []
+    within = False
+    for number, line in _lines(text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")):
+        if not line.strip():
+            within = False
+        elif not line.lstrip().startswith("#"):
+            if within and line.split()[0] in KINDS:
+                report(number, f"a blank line is missing before it: the stanza of line {stanzas[-1].line} goes on here")
+                within = False
+            if not within:
+                stanzas.append(Stanza(number))
+            within = True
+            _add(stanzas[-1], number, line.strip(), report)
+    return stanzas
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines with the number of their first, those that end in a backslash joined with the next."""
+    begun, held = 0, ""
+    for number, line in enumerate(text.split("\n"), 1):
+        begun = begun or number
+        if line.endswith("\\"):
+            held += line[:-1]
+        else:
+            yield begun, held + line
+            begun, held = 0, ""
+    if held:
+        yield begun, held
+
+
+def _add(stanza: Stanza, number: int, line: str, report: Report) -> None:
+    """Take a setting into a stanza."""
+    if "\t" in line:
+        report(number, "a tab: separate a setting and its value by a space", error=False)
+    name, *rest = line.split(None, 1)
+    value = rest[0] if rest else ""
+    if not value:
+        report(number, f"{name!r} has no value")
+    if name in stanza.settings and name not in REPEATABLE:
+        before = stanza.settings[name].line
+        report(number, f"{name!r} is set in line {before} already; UCSC takes one of them", error=False)
+    stanza.settings[name] = Setting(value, number)

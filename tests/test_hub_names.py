@@ -1,0 +1,197 @@
+"""A hub names a factor only where its match is supported, groups features by that, and shows the sites beside them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyBigWig
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_hub_igv import MAIL, check_hub, stanzas
+from toy import write_fasta
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.genome import Genome
+from sae_tracks.hub import check_hub as validate
+from sae_tracks.hub import read_matches, write_hub
+from sae_tracks.hub.names import Match, short_title
+from sae_tracks.igv import write_sessions
+from sae_tracks.tracks.bigwig import write_bigwig
+from sae_tracks.tracks.folder import TrackFile
+from sae_tracks.tracks.runs import make_runs
+
+LENGTHS = {"c1": 1000, "c2": 500}
+COLUMNS = ("concept", "tf", "site_strand", "feature", "read_strand", "f1", "verdict", "repeat_class", "chosen")
+ROWS = [
+    ("MA1.1", "ZNF460", "+", "f3", "+", 0.9, "repeat", "SINE/Alu", "True"),
+    ("MA2.1", "CTCF", "+", "f3", "+", 0.2, "supported", "", "True"),
+    ("MA2.1", "CTCF", "+", "f3", "+", 0.8, "supported", "", "False"),  # another threshold of the pair
+    ("MA3.1", "MEF2A", "-", "f3", "-", 0.8, "repeat", "", "True"),
+    ("exon", "", "+", "f20", "+", 0.5, "supported", "", "True"),
+    ("MA4.1", "EWSR1-FLI1", "+", "f20", "-", 0.4, "supported", "", "True"),
+    ("MA5.1", "SP1", "+", "f4", "+", 0.99, "chance", "SINE/Alu", "True"),
+    ("MA6.1", "GATA1", "+", "f4", "+", 0.98, "not-tested", "", "True"),
+    ("MA1.1", "ZNF460", "+", "f5", "+", 0.7, "repeat", "LINE/L1", "True"),
+]
+
+
+def write_table(path, rows=ROWS, columns=COLUMNS):
+    path.write_text("\n".join("\t".join(map(str, row)) for row in [columns, *rows]) + "\n")
+    return path
+
+
+def write_tracks(folder):
+    """f3 and f20 in both read strands, f4 and f5 in one; the largest value of f20 is in its second track."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {"f3.plus": 3, "f3.minus": 2, "f20.plus": 1, "f20.minus": 5, "f4": 4, "f5": 7}
+    for i, (name, value) in enumerate(names.items()):
+        starts = np.array([10 + i, 300 + 100 * i])
+        pieces = [("c1", make_runs(starts, starts + 2, np.float32([value / 2, value])))]
+        write_bigwig(folder / f"{name}.bw", LENGTHS, pieces, 8)
+    return folder
+
+
+def written(folder, **how):
+    hub = write_hub(write_tracks(folder), assembly="toy1", scores=write_table(folder / "m.tsv"), **MAIL, **how)
+    check_hub(hub.path)
+    assert [finding for finding in validate(hub.path) if finding.error] == []
+    return hub, [stanza for stanza in stanzas(hub.path) if "track" in stanza]
+
+
+def test_a_factor_is_named_only_where_a_match_with_it_is_supported(tmp_path):
+    _, tracks = written(tmp_path)
+    labels = {track["bigDataUrl"]: track["shortLabel"] for track in tracks if "parent" in track}
+    assert labels == {
+        "f20.plus.bw": "f20 exon +",
+        "f20.minus.bw": "f20 EWSR1-FLI1 -",
+        "f3.plus.bw": "f3 CTCF +",
+        "f3.minus.bw": "f3 repeat -",
+        "f5.bw": "f5 LINE/L1",
+        "f4.bw": "f4",
+    }
+    text = (tmp_path / "hub.txt").read_text()
+    for other in ("ZNF460", "MEF2A", "SP1", "GATA1", "MA1.1", "MA3.1", "MA5.1", "MA6.1"):
+        assert other not in text
+
+
+def test_features_lie_in_a_composite_by_their_verdict_the_best_first(tmp_path):
+    hub, tracks = written(tmp_path)
+    groups = {}
+    for track in tracks:
+        if "parent" in track:
+            groups.setdefault(track["parent"], []).append(track["bigDataUrl"])
+    assert groups == {
+        "group_supported on": ["f20.plus.bw", "f20.minus.bw", "f3.plus.bw", "f3.minus.bw"],
+        "group_repeat on": ["f5.bw"],
+        "group_features on": ["f4.bw"],
+    }
+    assert [track["subGroups"] for track in tracks if "subGroups" in track] == ["strand=plus", "strand=minus"] * 2
+    limits = {track["bigDataUrl"]: track["viewLimits"] for track in tracks if "viewLimits" in track}
+    assert limits["f20.plus.bw"] == limits["f20.minus.bw"] == "0:5" and limits["f5.bw"] == "0:7"
+    assert str(hub.position) == "c1:251-750"  # around base 500, where f20.plus is highest
+
+
+def test_of_many_features_the_first_twenty_are_drawn(tmp_path):
+    for i in range(25):
+        runs = make_runs(np.array([i]), np.array([i + 2]))
+        write_bigwig(tmp_path / f"f{i}.bw", LENGTHS, [("c1", runs)], 1)
+    hub = write_hub(tmp_path, assembly="toy1", **MAIL)
+    parents = [stanza["parent"] for stanza in stanzas(hub.path) if "parent" in stanza]
+    assert parents == ["group_features on"] * 20 + ["group_features off"] * 5
+
+
+def test_the_page_says_what_the_names_mean(tmp_path):
+    written(tmp_path)
+    page = (tmp_path / "description.html").read_text()
+    assert "f20 exon +: largest value 1; supported match with exon, F1 0.50" in page
+    assert "f5 LINE/L1: largest value 7; what it matches lies in repeats (LINE/L1)" in page
+    assert "f4: largest value 4; no supported match" in page
+
+
+def test_igv_shows_the_same_names_in_the_same_order(tmp_path):
+    tracks = write_tracks(tmp_path)
+    _, web = write_sessions(tracks, "toy1", scores=write_table(tmp_path / "m.tsv"))
+    names = [track["name"] for track in json.loads(web.read_text())["tracks"]]
+    assert names == ["f20 exon +", "f20 EWSR1-FLI1 -", "f3 CTCF +", "f3 repeat -", "f5 LINE/L1", "f4"]
+
+
+def test_sites_lie_beside_the_features_as_bigbed(tmp_path):
+    sites = ["c1\t5\t9\tMA1.1\t450.4\t-\tCTCF", "c1\t5\t7\tMA2.1\t2000\t+\tSP1", "c2\t0\t500\tMA1.1\t0\t+\tCTCF"]
+    (tmp_path / "motifs.bed").write_text("\n".join([sites[2], *sites[:2]]) + "\n")  # another order than the contigs'
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "genes.bed").write_text("c2\t3\t8\n")
+    (tmp_path / "own" / "empty.bed").write_text("")
+    hub, tracks = written(tmp_path / "own", annotations=[tmp_path / "motifs.bed"])
+    motifs, genes = (next(t for t in tracks if t["track"] == f"sites_{name}") for name in ("motifs", "genes"))
+    assert hub.annotations == 2
+    assert (motifs["type"], genes["type"], motifs["defaultLabelFields"]) == ("bigBed 6 +", "bigBed 6", "TFName")
+    with pyBigWig.open(str(hub.path.parent / motifs["bigDataUrl"])) as file:
+        assert file.chroms() == LENGTHS
+        assert file.entries("c1", 0, 1000) == [(5, 7, "MA2.1\t1000\t+\tSP1"), (5, 9, "MA1.1\t450\t-\tCTCF")]
+        assert file.entries("c2", 0, 500) == [(0, 500, "MA1.1\t0\t+\tCTCF")]
+    with pyBigWig.open(str(hub.path.parent / genes["bigDataUrl"])) as file:
+        assert file.entries("c2", 0, 500) == [(3, 8, "genes\t0\t.")]
+
+
+def test_a_bigbed_is_pointed_to_where_it_lies(tmp_path):
+    first, _ = written(tmp_path / "a", annotations=[_bed(tmp_path / "sites.bed")])
+    made = first.path.parent / "annotations" / "sites.bb"
+    hub, tracks = written(tmp_path / "b", annotations=[made])
+    assert next(t for t in tracks if t["track"] == "sites_sites")["bigDataUrl"] == "../a/annotations/sites.bb"
+    warned = [finding.text for finding in validate(hub.path)]
+    assert any("leads out of the hub's folder" in text for text in warned)
+
+
+def _bed(path):
+    path.write_text("c1\t5\t9\tMA1.1\t450\t-\n")
+    return path
+
+
+def test_sites_of_another_genome_or_of_one_name_are_refused(tmp_path):
+    tracks = write_tracks(tmp_path / "t")
+    (tmp_path / "far.bed").write_text("c1\t5\t1001\n")
+    with pytest.raises(SaeTracksError, match=r"far\.bed, line 1: end 1,001 is past c1, which has 1,000 bases"):
+        write_hub(tracks, assembly="toy1", annotations=[tmp_path / "far.bed"], **MAIL)
+    for name in ("x.y.bed", "x_y.bed"):
+        _bed(tmp_path / name)
+    with pytest.raises(SaeTracksError, match=r"two files .* would be sites_x_y in UCSC's letters"):
+        write_hub(tracks, assembly="toy1", annotations=[tmp_path / "x.y.bed", tmp_path / "x_y.bed"], **MAIL)
+    assert not (tracks / "hub.txt").exists()
+
+
+def test_a_table_of_something_else_is_refused(tmp_path):
+    table = write_table(tmp_path / "t.tsv", [("a", "b")], ("concept", "feature"))
+    with pytest.raises(SaeTracksError, match=r"has no column .read_strand.: name the metrics\.tsv"):
+        read_matches(table)
+
+
+def test_the_parquet_of_metrics_names_without_the_class_of_the_repeat(tmp_path):
+    table = pd.DataFrame(ROWS, columns=list(COLUMNS)).drop(columns="repeat_class")
+    table.assign(chosen=table["chosen"] == "True").to_parquet(tmp_path / "metrics.parquet")
+    matches = read_matches(tmp_path / "metrics.parquet")
+    assert {key: match.word for key, match in matches.items()} == {
+        ("f20", "+"): "exon",
+        ("f20", "-"): "EWSR1-FLI1",
+        ("f3", "+"): "CTCF",
+        ("f3", "-"): "repeat",
+        ("f5", "+"): "repeat",
+    }
+    assert matches["f3", "+"].f1 == 0.2
+
+
+@given(st.integers(0, 99_999), st.sampled_from(["", "+", "-"]), st.text("ABZ:/(.)19", min_size=1, max_size=25))
+def test_a_short_label_fits_and_a_cut_name_is_marked(feature, strand, factor):
+    label = f"f{feature} read {strand}" if strand else f"f{feature}"
+    track = TrackFile(None, "", label, 0, 1.0)
+    text = short_title(track, Match("supported", "MA1.1", factor, "", 1.0), 17)
+    assert len(text) <= 17 and text.split(" ")[0] == f"f{feature}" and text.endswith(strand)
+    shown = text.split(" ")[1]
+    assert shown == factor or (shown.endswith("..") and factor.startswith(shown[:-2]) and len(text) == 17)
+
+
+def test_an_assembly_hub_may_hold_sites(tmp_path):
+    tracks = write_tracks(tmp_path / "t")
+    genome = Genome(write_fasta(tmp_path / "g.fa", c1="ACGTA" * 200, c2="A" * 500))
+    hub = write_hub(tracks, genome=genome, annotations=[_bed(tmp_path / "s.bed")], **MAIL)
+    assert [finding for finding in validate(hub.path) if finding.error] == []
