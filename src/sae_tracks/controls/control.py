@@ -207,7 +207,10 @@ def _oriented(motifs: Sequence[Motif], concepts: pd.DataFrame, pairs: Pairs) -> 
     by_id = {motif.matrix_id: motif for motif in motifs}
     named = concepts.iloc[np.unique(pairs.concept)]
     found = {number: (by_id.get(row.concept), row.site_strand) for number, row in zip(named.index, named.itertuples())}
-    return {n: m.reverse_complement() if strand == "-" else m for n, (m, strand) in found.items() if m}
+    stranded = {number: pair for number, pair in found.items() if pair[0] and pair[1] != "."}
+    return {
+        number: motif.reverse_complement() if strand == "-" else motif for number, (motif, strand) in stranded.items()
+    }
 
 
 def _classes(concept: pd.Series, motifs: Sequence[Motif]) -> pd.DataFrame:
