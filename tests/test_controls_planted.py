@@ -13,9 +13,10 @@ from toy import unit_stats
 from sae_tracks.annotations import read_annotation
 from sae_tracks.controls.best import best, cells_of, halves_of
 from sae_tracks.controls.chance import decoy_scores
-from sae_tracks.controls.control import Against, Seen, control
+from sae_tracks.controls.control import Against, Seen, _oriented, control
 from sae_tracks.controls.fdr import q_values
-from sae_tracks.controls.sample import cover, label_sites
+from sae_tracks.controls.pairs import Pairs
+from sae_tracks.controls.sample import cover, label_sites, numbers_of, sites_in
 from sae_tracks.controls.sampler import samplers_of
 from sae_tracks.features import run
 from sae_tracks.metrics import THRESHOLDS, Counter, best_features, evaluate_on, scores
@@ -153,6 +154,24 @@ def test_where_no_feature_is_active_neither_motif_nor_decoy_wins(known):
     found = decoy_scores(silent, sites, concepts, genome, cells, halves_of(silent), planted.motifs(), 2, 0)
     assert found["decoy_q"].dropna().tolist() == [1] * 18
     assert found["decoy_f1"].dropna().tolist() == [0] * 18
+
+
+@pytest.mark.parametrize("names", [["MA9001.1", "MA9002.1"], ["MA9001.1"]])
+def test_motif_sites_without_a_strand_have_no_decoys_and_no_ideal_reader(known, names):
+    """The first of the motifs has lost its strand."""
+    genome, _, _, _, evaluation, (sample,), cutoffs = known
+    rows = evaluation.labels.annotation.sites.astype({"Name": str, "Strand": str})
+    rows.loc[rows["Name"] == "MA9001.1", "Strand"] = "."
+    rows = rows[rows["Name"].isin(names)]
+    concepts = rows[["Name", "Strand"]].drop_duplicates().set_axis(["concept", "site_strand"], axis=1)
+    concepts = concepts.reset_index(drop=True)
+    sites = sites_in(sample, rows, numbers_of(concepts, rows["Name"], rows["Strand"]), len(concepts))
+    cells = cells_of(sample.features, cutoffs, len(sample))
+    found = decoy_scores(sample, sites, concepts, genome, cells, halves_of(sample), planted.motifs(), 2, 0)
+    stranded = (concepts["site_strand"] != ".").tolist()
+    assert found["decoy_q"].notna().tolist() == found["decoy_f1"].notna().tolist() == stranded
+    every = Pairs(np.arange(len(concepts)), np.zeros(len(concepts), int), np.zeros(len(concepts), np.float32))
+    assert [*_oriented(planted.motifs(), concepts, every)] == np.flatnonzero(stranded).tolist()
 
 
 class EdgeLM(planted.PlantedLM):

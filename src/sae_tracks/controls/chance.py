@@ -41,7 +41,7 @@ def decoy_scores(
     cells, half
         The features, and the halves; see `best`.
     motifs : iterable of Motif
-        Those that are no concept are passed over, as are those whose columns have too few orders.
+        Those that are no concept on + or - are passed over, as are those whose columns have too few orders.
     n, seed : int
         Decoys a motif, and what they are drawn with.
 
@@ -50,7 +50,7 @@ def decoy_scores(
     DataFrame
         A row a concept: ``decoy_f1``, the best of its decoys, and ``decoy_q`` (`q_values`); NaN without decoys.
     """
-    counts = np.diff(sites.indptr)
+    counts = np.where(concepts["site_strand"].isin(["+", "-"]), np.diff(sites.indptr), 0)  # decoys are on a strand
     there = concepts[["concept", "site_strand"]].iloc[np.repeat(np.arange(len(concepts)), counts)]
     targets = there.set_axis(["Name", "Strand"], axis=1).reset_index(drop=True)
     made = _decoys_of([motif for motif in motifs if motif.matrix_id in set(targets["Name"])], n, seed)

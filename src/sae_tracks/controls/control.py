@@ -203,11 +203,15 @@ def _sampled(sample: Sample, sites: Sites, evaluation: Evaluation) -> NDArray[np
 
 
 def _oriented(motifs: Sequence[Motif], concepts: pd.DataFrame, pairs: Pairs) -> dict[int, Motif]:
-    """The matrices of reported concepts as their sites lie along the forward strand."""
+    """The matrices of reported concepts as their sites lie along the forward strand; none where they have no strand."""
     by_id = {motif.matrix_id: motif for motif in motifs}
+    turned = {"+": lambda motif: motif, "-": Motif.reverse_complement}
     named = concepts.iloc[np.unique(pairs.concept)]
-    found = {number: (by_id.get(row.concept), row.site_strand) for number, row in zip(named.index, named.itertuples())}
-    return {n: m.reverse_complement() if strand == "-" else m for n, (m, strand) in found.items() if m}
+    return {
+        number: turned[row.site_strand](by_id[row.concept])
+        for number, row in zip(named.index, named.itertuples())
+        if row.concept in by_id and row.site_strand in turned
+    }
 
 
 def _classes(concept: pd.Series, motifs: Sequence[Motif]) -> pd.DataFrame:
