@@ -131,7 +131,7 @@ def test_sites_that_are_touched(folder, active, sites):
     near = [active[start : end + 20].any() for start, end in zip(sites[1], sites[2])]
     assert rows(folder, "near.bed").equals(sites[near].reset_index(drop=True))
     half = rows(folder, "half.bed")
-    covered = rows(folder, "f357.bed")
+    covered = rows(folder, "joined.bed")
     longest = [
         max(0, *(np.minimum(covered[2], end) - np.maximum(covered[1], start))) for start, end in zip(sites[1], sites[2])
     ]
@@ -176,8 +176,8 @@ def test_likeness(folder, active):
     assert [int(shared), int(either)] == [(active & motif).sum(), (active | motif).sum()]
     assert float(jaccard) == pytest.approx((active & motif).sum() / (active | motif).sum(), abs=1e-4)
     assert re.search(r"\n[\d.e-]+\t[\d.e-]+\t[\d.e-]+\t\S+\n$", (folder / "fisher.txt").read_text())
-    f357, shuffled = rows(folder, "f357.bed"), rows(folder, "shuffled.bed")
-    assert sorted(shuffled[2] - shuffled[1]) == sorted(f357[2] - f357[1])
+    joined, shuffled = rows(folder, "joined.bed"), rows(folder, "shuffled.bed")
+    assert sorted(shuffled[2] - shuffled[1]) == sorted(joined[2] - joined[1])
     elsewhere = painted(shuffled)
     assert elsewhere.max() == 1 and not elsewhere[1000:1200].any()
     hit = sum(per_site(rows(folder, "ma1596.bed"), elsewhere > 0, np.any))
