@@ -51,6 +51,7 @@ def test_the_verbs_of_the_path_are_there():
         "view",
         "merge-metrics",
         "merge-bigwig",
+        "pygenometracks",
         "plot logo",
         "plot offsets",
     }
