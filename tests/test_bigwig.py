@@ -141,8 +141,8 @@ def test_a_folder_that_cannot_be_written_is_an_error():
 
 
 def test_a_contig_that_a_bigwig_cannot_hold_is_an_error(tmp_path):
-    with pytest.raises(SaeTracksError, match="more than 4,294,967,295 bases"):
-        write_bigwig(tmp_path / "x.bw", {"c": 2**32}, [], 0)
+    with pytest.raises(SaeTracksError, match="more than 2,147,483,647 bases"):
+        write_bigwig(tmp_path / "x.bw", {"c": 2**31}, [], 0)
     assert not list(tmp_path.iterdir())
 
 

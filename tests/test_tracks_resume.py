@@ -86,19 +86,18 @@ def test_what_other_settings_left_is_not_touched_but_named(monkeypatch, caplog):
         assert left.is_dir()
 
 
-def test_an_error_leaves_nothing_but_a_full_disk_leaves_what_was_read(tmp_path):
-    def failing(error):
-        with TrackSpool({"c": 9}, [1], tmp_path / "spool"):
+def test_a_refusal_leaves_nothing_and_a_failure_what_was_read(tmp_path):
+    def failing(error, folder=tmp_path / "spool"):
+        with pytest.raises(type(error)), TrackSpool({"c": 9}, [1], folder) as spool:
             raise error
+        return spool.folder.exists()
 
-    with pytest.raises(ValueError):
-        failing(ValueError())
-    assert not (tmp_path / "spool").exists()
+    assert not failing(SaeTracksError("no readable base"))
     full = SaeTracksError("cannot write x: No space left on device")
     full.__cause__ = OSError(28, "No space left on device")
-    with pytest.raises(SaeTracksError):
-        failing(full)
-    assert (tmp_path / "spool").exists()
+    for error in (full, MemoryError(), RuntimeError("the GPU is gone"), KeyboardInterrupt()):
+        assert failing(error)
+        assert not failing(error, folder=None)  # nobody would find a temporary one again
 
 
 def test_two_writers_of_one_spool_are_refused(tmp_path):
