@@ -195,7 +195,7 @@ def check_lengths(lengths: Mapping[str, int]) -> None:
     """Refuse contigs that are too long for a bigWig."""
     too_long = [name for name, length in lengths.items() if length > MOST_BASES]
     if too_long:
-        raise SaeTracksError(f"contig {too_long[0]!r} has more than {MOST_BASES:,} bases, which readers of bigWigs cannot handle")
+        raise SaeTracksError(f"contig {too_long[0]!r} has more than {MOST_BASES:,} bases: bigWigs of it cannot be read")
 
 
 def write_bigwig(
