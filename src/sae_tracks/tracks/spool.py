@@ -62,8 +62,8 @@ class TrackSpool:
     facts : dict
         What ``spool.json`` says besides; a spool of other facts is not gone on with.
     keep : bool
-        Leave the folder there; default: leaving the context removes it, but where it may be gone on with: after an
-        interrupt, on a full disk, and after any error that is not one of what was asked for.
+        Leave the folder there; default: leaving the context removes it, unless it holds what can be gone on with after
+        an interrupt, a full disk, or any failure that is not a `SaeTracksError`.
     held : int, optional
         Runs held in memory; default `HELD`.
 
@@ -123,10 +123,11 @@ class TrackSpool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        empty = not self._index.tell()
         self._runs.close()
         self._index.close()
         refused = isinstance(error, SaeTracksError) and not isinstance(error.__cause__, OSError)
-        if self._temporary or (not self._keep and (error is None or refused)):
+        if self._temporary or (not self._keep and (error is None or refused or empty)):
             shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
 
