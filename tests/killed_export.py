@@ -93,7 +93,7 @@ def main(folder, step):
         whole = found["whole"].values()  # a file that was complete, and not yet renamed, may open
         half = [path.name for path in left if path.suffix == ".part" and opens(path) and sha256(path) not in whole]
         again, reads = exported(out, NEVER)
-        names = sorted(path.name for path in out.iterdir() if not path.name.endswith(".part"))
+        names = sorted(path.name for path in out.iterdir())
         found["killed"].append([moment, status, sorted(wrong), half, again, reads, sums(out), names])
     sys.stdout.write(json.dumps(found) + "\n")
 

@@ -16,7 +16,7 @@ FLOORS = [
     {"annotations", "motifs", "reading", "windows", "golden"},
     {"features", "source", "extract", "shuffle", "training"},
     {"tracks", "metrics", "seams", "loci"},
-    {"figures", "logos", "hub", "igv", "controls"},
+    {"figures", "logos", "hub", "igv", "pygenometracks", "controls"},
     {"demo", "fetch", "report"},
     {"cli", "__main__"},
 ]
@@ -38,6 +38,7 @@ NO_TORCH = {
     "loci",
     "hub",
     "igv",
+    "pygenometracks",
     "logos",
     "fetch",
     "report",

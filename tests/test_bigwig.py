@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pybigtools
@@ -24,6 +25,7 @@ from track_oracle import (
 import sae_tracks
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
+from sae_tracks.tracks import bbi, bigwig
 from sae_tracks.tracks.bigwig import write_bigwig, write_bigwigs
 from sae_tracks.tracks.folder import read_summary, track_name
 from sae_tracks.tracks.runs import make_runs
@@ -141,9 +143,24 @@ def test_a_folder_that_cannot_be_written_is_an_error():
 
 
 def test_a_contig_that_a_bigwig_cannot_hold_is_an_error(tmp_path):
-    with pytest.raises(SaeTracksError, match="more than 4,294,967,295 bases"):
-        write_bigwig(tmp_path / "x.bw", {"c": 2**32}, [], 0)
+    with pytest.raises(SaeTracksError, match="more than 2,147,483,647 bases"):
+        write_bigwig(tmp_path / "x.bw", {"c": 2**31}, [], 0)
     assert not list(tmp_path.iterdir())
+
+
+def test_no_more_bigwigs_are_written_at_once_than_1024_handles_allow(monkeypatch):
+    asked = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, workers):
+            asked.append(workers)
+            super().__init__(workers)
+
+    monkeypatch.setattr(bigwig, "ThreadPoolExecutor", Pool)
+    with toy_source({"c": "ACGT"}) as (source, folder):
+        write_bigwigs(source, [A], folder, threads=500)
+        write_bigwigs(source, [A], folder, threads=2)
+    assert asked[1] == 2 and asked[0] * (bbi.MOST_ZOOMS + 2) < 1000
 
 
 FULL = """

@@ -2,6 +2,7 @@
 
 import itertools
 import struct
+import tempfile
 
 import numpy as np
 import pybigtools
@@ -124,6 +125,38 @@ def test_zoom_levels_reach_from_the_finest_to_the_length_of_the_longest_contig(t
     with pybigtools.open(str(path)) as file:
         assert file.zooms() == [64, 256, 1024, 4096, 16384, 65536]
     check_zooms(path, tracks)
+
+
+@pytest.mark.parametrize("how", ["min", "max", "mean", "coverage"])
+def test_pybigwigs_statistics_from_the_zoom_levels_are_those_of_the_bases(tmp_path, how):
+    values = drawn(16_384)
+    path = write(tmp_path / "x.bw", {"a": values})
+    with pyBigWig.open(str(path)) as file:
+        found = np.array(file.stats("a", 0, 16_384, type=how, nBins=64), float)  # 256 bases each, from bins of 64
+    bins = values.astype(np.float64).reshape(64, 256)
+    oracle = {"min": np.nanmin, "max": np.nanmax, "mean": np.nanmean}.get(how)
+    expected = oracle(bins, axis=1) if oracle else (~np.isnan(bins)).mean(axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_zoom_levels_of_the_longest_contig_fit_into_the_header(tmp_path):
+    length = 2**31 - 1
+    runs = make_runs(np.array([5, length - 1]), np.array([6, length]), np.float32([1, 2]))
+    write_bigwig(tmp_path / "x.bw", {"c": length}, [("c", runs)], finest_zoom(0))
+    with pybigtools.open(str(tmp_path / "x.bw")) as file:
+        assert file.zooms() == [2**24, 2**26, 2**28, 2**30]
+        ends = [(start, end, found["max_val"]) for start, end, found in file.zoom_records(2**30, "c")]
+        assert ends == [(5, 6, 1), (length - 1, length, 2)]
+    write_bigwig(tmp_path / "y.bw", {"c": length}, [("c", runs)], finest_zoom(0, 2**31))
+    with pyBigWig.open(str(tmp_path / "y.bw")) as file:
+        assert file.intervals("c") == ((5, 6, 1.0), (length - 1, length, 2.0))
+
+
+def test_temporary_files_lie_where_the_output_has_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    monkeypatch.setattr(bbi, "IN_MEMORY", 1)
+    check_values(write(tmp_path / "x.bw", {"a": drawn(400)}), {"a": drawn(400)})
+    assert [path.name for path in tmp_path.iterdir()] == ["x.bw"]
 
 
 @pytest.mark.parametrize("density, size", [(1, 64), (0.02, 1024), (1e-5, 1 << 20), (0, 64 << 18)])

@@ -52,6 +52,7 @@ def test_the_verbs_of_the_path_are_there():
         "view",
         "merge-metrics",
         "merge-bigwig",
+        "pygenometracks",
         "plot logo",
         "plot offsets",
     }

@@ -1,5 +1,6 @@
 """The documentation is up to date and points to what is there."""
 
+import json
 import re
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("data/**/*.md")])
+
+EXAMPLES = sorted([*ROOT.glob("examples/*.sh"), *ROOT.glob("examples/*.ipynb")])
 
 
 def test_the_command_line_reference_is_that_of_the_help():
@@ -23,7 +26,7 @@ def test_links_lead_somewhere(page):
         assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*PAGES, *EXAMPLES], ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_command_in_a_page_names_verbs_and_options_that_exist(page):
     from test_cli import COMMANDS
 
@@ -34,3 +37,9 @@ def test_every_command_in_a_page_names_verbs_and_options_that_exist(page):
         options = {option for p in COMMANDS[name].params for option in p.opts} | {"--help", "-h"}
         for option in re.findall(r"(?<=\s)--?[a-zA-Z][\w-]*", line.split("#")[0]):
             assert option in options, f"{name} {option}"
+
+
+@pytest.mark.parametrize("page", [p for p in EXAMPLES if p.suffix == ".ipynb"], ids=lambda p: p.name)
+def test_notebooks_are_committed_without_what_a_run_left(page):
+    for cell in json.loads(page.read_text())["cells"]:
+        assert cell["cell_type"] != "code" or (cell["outputs"], cell["execution_count"]) == ([], None)

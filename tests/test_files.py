@@ -6,7 +6,7 @@ import json
 import pytest
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic, read_json, sha256, write_json, write_provenance
+from sae_tracks.files import atomic, read_json, remove_parts, sha256, write_json, write_provenance
 
 
 def test_a_file_takes_its_name_only_when_whole(tmp_path):
@@ -63,3 +63,11 @@ def test_provenance_says_how(tmp_path):
     record = json.loads((tmp_path / "provenance.json").read_text())
     assert record["seed"] == 3
     assert {"sae_tracks", "command"} <= record.keys()
+
+
+def test_only_parts_of_the_file_itself_are_removed(tmp_path):
+    kept = [".f35.bw.abc.part", ".f3.bw.gz.abc.part", ".f3.bw.provenance.json", "f3.bw", ".af3.bw.x.part"]
+    for name in (".f3.bw.abc.part", ".f3.bw.a_9.part", *kept):
+        (tmp_path / name).write_text("")
+    remove_parts(tmp_path / "f3.bw")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

@@ -1,6 +1,8 @@
 """Shards of an export, merged, against the export in one part."""
 
 import json
+import os
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,7 +14,7 @@ from track_oracle import FEATURES, any_readable, genomes, regions_of, spans, toy
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
 from sae_tracks.regions import Shard
-from sae_tracks.tracks import Values, merge_bigwigs, write_bigwigs, write_part
+from sae_tracks.tracks import StoredRuns, Values, merge_bigwigs, write_bigwigs, write_part
 from sae_tracks.tracks.choose import top_features
 
 RECORDS = {"a": "N" * 110 + random_dna(200), "b": random_dna(60, seed=1)}
@@ -69,6 +71,44 @@ def test_parts_that_do_not_make_one_run_are_refused():
         assert not (folder / "merged").exists()
         with pytest.raises(SaeTracksError, match="holds a part of an export with other settings"):
             write_part(source, [0], parts[0], Shard(1, 3))
+
+
+def test_what_a_run_in_one_part_left_is_no_part(tmp_path):
+    with toy_source(RECORDS) as (source, _):
+        write_part(source, FEATURES, tmp_path / "spool", Shard(1, 1))
+    record = read_json(tmp_path / "spool" / "spool.json")
+    del record["shard"]
+    (tmp_path / "spool" / "spool.json").write_text(json.dumps(record))
+    with pytest.raises(SaeTracksError, match="is of an interrupted run in one part: run that again"):
+        merge_bigwigs([tmp_path / "spool"], tmp_path / "merged")
+
+
+def test_a_part_that_was_copied_in_part_is_refused():
+    with toy_source(RECORDS) as (source, folder):
+        parts = parts_of(source, folder, 2)
+        runs = parts[1] / "runs.bin"
+        runs.write_bytes(runs.read_bytes()[:-1])
+        with pytest.raises(SaeTracksError, match=r"part2/runs\.bin is cut short: copy it again"):
+            merge_bigwigs(parts, folder / "merged")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts file handles in /proc")
+def test_more_parts_than_may_be_open_are_an_error_that_says_so():
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with toy_source(RECORDS) as (source, folder):
+        parts = parts_of(source, folder, 9)
+        highest = max(int(handle.name) for handle in Path("/proc/self/fd").iterdir())
+        fillers = [os.open("/dev/null", os.O_RDONLY) for _ in range(highest + 2)]  # the gaps between open handles
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(fillers) + 4, hard))
+        try:
+            with pytest.raises(SaeTracksError, match="Too many open files; a part takes two handles: raise ulimit -n"):
+                StoredRuns(parts)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for filler in fillers:
+                os.close(filler)
 
 
 def test_a_part_that_is_not_finished_or_of_another_version_is_refused():

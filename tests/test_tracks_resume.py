@@ -74,6 +74,7 @@ def test_an_interrupted_export_goes_on_and_gives_the_same(monkeypatch, caplog, w
 
 
 def test_what_other_settings_left_is_not_touched_but_named(monkeypatch, caplog):
+    monkeypatch.setattr(spool, "HELD", 10)
     with toy_source(RECORDS) as (source, folder):
         source_blocks = source.blocks
         source.blocks = lambda ids: interrupted(source_blocks(ids), 3)
@@ -86,19 +87,28 @@ def test_what_other_settings_left_is_not_touched_but_named(monkeypatch, caplog):
         assert left.is_dir()
 
 
-def test_an_error_leaves_nothing_but_a_full_disk_leaves_what_was_read(tmp_path):
-    def failing(error):
-        with TrackSpool({"c": 9}, [1], tmp_path / "spool"):
-            raise error
+def one_base(start):
+    """A block of one base on which feature 1 is active."""
+    one = np.ones(1, np.int32)
+    region = GenomicRegion("c", start, start + 1)
+    return FeatureBlock(region, "+", np.ones(1, bool), np.array([0, 1]), one, one.astype(np.float32))
 
-    with pytest.raises(ValueError):
-        failing(ValueError())
-    assert not (tmp_path / "spool").exists()
+
+def test_a_refusal_leaves_nothing_and_a_failure_what_was_read(tmp_path):
+    def failing(error, folder=tmp_path / "spool", rows=9):
+        with pytest.raises(type(error)), TrackSpool({"c": 9}, [1], folder, held=2) as spool:
+            for start in range(rows):
+                spool.add(one_base(start))
+            raise error
+        return spool.folder.exists()
+
+    assert not failing(SaeTracksError("no readable base"))
+    assert not failing(MemoryError(), rows=0)
     full = SaeTracksError("cannot write x: No space left on device")
     full.__cause__ = OSError(28, "No space left on device")
-    with pytest.raises(SaeTracksError):
-        failing(full)
-    assert (tmp_path / "spool").exists()
+    for error in (full, MemoryError(), RuntimeError("the GPU is gone"), KeyboardInterrupt()):
+        assert failing(error)
+        assert not failing(error, folder=None)  # nobody would find a temporary one again
 
 
 def test_two_writers_of_one_spool_are_refused(tmp_path):
@@ -111,21 +121,15 @@ def test_two_writers_of_one_spool_are_refused(tmp_path):
 
 def test_a_spool_whose_runs_are_cut_goes_back_to_the_rows_that_are_whole(tmp_path):
     """After a loss of power the index may be ahead of the runs."""
-
-    def block(start, strand="+"):
-        region = GenomicRegion("c", start, start + 1)
-        one = np.ones(1, np.int32)
-        return FeatureBlock(region, strand, np.ones(1, bool), np.array([0, 1]), one, one.astype(np.float32))
-
     with TrackSpool({"c": 9}, [1], tmp_path / "s", keep=True, held=2) as spool:
         for start in (0, 4, 7):  # a row each, but for the last, which is written with the seal
-            spool.add(block(start))
+            spool.add(one_base(start))
         spool.seal()
     runs = tmp_path / "s" / "runs.bin"
     runs.write_bytes(runs.read_bytes()[:-1])
     with TrackSpool({"c": 9}, [1], tmp_path / "s", keep=True, held=2) as spool:
         assert not spool.sealed and spool.position == ("+", 7)
-        spool.add(block(7))
+        spool.add(one_base(7))
         spool.seal()
     with StoredRuns([tmp_path / "s"]) as stored:
         found = np.concatenate(list(stored.stored_runs(1, "+")))

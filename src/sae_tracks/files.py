@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -41,6 +42,14 @@ def atomic(path: Path) -> Iterator[Path]:
         raise unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what killed writers of a file left of it; none may be at work."""
+    mine = re.compile(rf"\.{re.escape(path.name)}\.[^.]+\.part")
+    for part in path.parent.iterdir():
+        if mine.fullmatch(part.name):
+            part.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> Path:

@@ -23,6 +23,7 @@ VERSION, CONTIGS_MAGIC, INDEX_MAGIC = 4, 0x78CA8C91, 0x2468ACE0
 HEADER = struct.Struct("<IHHQQQHHQQIQ")
 ZOOM_HEADER = struct.Struct("<IIQQ")
 MOST_ZOOMS, ZOOM_STEP, FINEST_ZOOM = 10, 4, 64  # levels; each this much coarser; bases a record of the finest possible
+COARSEST_ZOOM = 1 << 31  # bases a record: the header has 32 bits for it
 FAN = 256  # entries a node of the trees
 LEVEL = 1  # of zlib: floats do not shrink further, and it takes a quarter of the time of level 6
 IN_MEMORY = 1 << 23  # bytes of a zoom level before it goes to a temporary file
@@ -77,16 +78,18 @@ class Zooms:
         Bases a bin of the first level; the others follow in steps of four while they are shorter than `longest`.
     longest : int
         The longest contig.
+    folder : Path
+        Of the temporary files: the disk that has room for the output.
     """
 
-    def __init__(self, finest: int, longest: int) -> None:
-        self.sizes = [finest]
-        while self.sizes[-1] < longest and len(self.sizes) < MOST_ZOOMS:
+    def __init__(self, finest: int, longest: int, folder: Path) -> None:
+        self.sizes = [min(finest, COARSEST_ZOOM)]
+        while self.sizes[-1] < min(longest, COARSEST_ZOOM // ZOOM_STEP) and len(self.sizes) < MOST_ZOOMS:
             self.sizes.append(self.sizes[-1] * ZOOM_STEP)
         self._bins = Bins(self.sizes)
         self._contig = 0
         self._held: list[list[NDArray]] = [[] for _ in self.sizes]
-        files = [tempfile.SpooledTemporaryFile(IN_MEMORY) for _ in self.sizes]  # noqa: SIM115 (see close)
+        files = [tempfile.SpooledTemporaryFile(IN_MEMORY, dir=folder) for _ in self.sizes]  # noqa: SIM115 (see close)
         self.levels = [Blocks(file) for file in files]
 
     def add(self, contig: int, runs: NDArray) -> None:
@@ -154,7 +157,7 @@ class BigFile:
         self._file.write(bytes(8))
         self.ids = {name: i for i, name in enumerate(lengths)}
         self.data = Blocks(self._file)
-        self.zooms = Zooms(finest_zoom, max(lengths.values()))
+        self.zooms = Zooms(finest_zoom, max(lengths.values()), path.parent)
 
     def __enter__(self) -> Self:
         return self

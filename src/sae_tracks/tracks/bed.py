@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 HELD = 1 << 20  # runs in memory while those of all features are merged
 TOP_SCORE = 1000
+ENDINGS = (".tbi", ".csi", f".{PROVENANCE}")  # of what lies beside the file
 FORMATS = ("bed6", "narrowpeak", "bedgraph", "bigbed")
 PEAK_SQL = """table activeIntervals
 "Where features of a sparse autoencoder are active"
@@ -101,12 +102,13 @@ def write_bed(
     cutoffs = source.sae.cutoffs(threshold, scale)
     folder = None if str(out) == STDOUT else Path(out).parent
     facts = {**source.provenance(), "features": ids, "threshold": threshold, "scale": str(scale), "out": Path(out).name}
-    with spooled(source, ids, folder, facts, cutoffs) as runs:
+    results = [] if folder is None else [Path(f"{out}{ending}") for ending in ("", *ENDINGS)]
+    with spooled(source, ids, folder, facts, cutoffs, results=results) as runs:
         rows = _rows(runs, source, ids, form, merge_gap, min_length)
         count = _write(rows, runs, source, ids, out, form)
-    if folder is not None:
-        facts |= {"format": form, "merge_gap": merge_gap, "min_length": min_length}
-        write_provenance(folder, file_name=f"{Path(out).name}.{PROVENANCE}", **facts)
+        if folder is not None:
+            facts |= {"format": form, "merge_gap": merge_gap, "min_length": min_length}
+            write_provenance(folder, file_name=f"{Path(out).name}.{PROVENANCE}", **facts)
     return count
 
 

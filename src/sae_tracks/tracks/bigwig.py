@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic, make_folder, write_provenance
+from sae_tracks.files import PROVENANCE, atomic, make_folder, write_provenance
 from sae_tracks.progress import track
 from sae_tracks.tracks.bbi import FINEST_ZOOM, MOST_ZOOMS, ZOOM_STEP, BigFile
 from sae_tracks.tracks.bins import STATS, binned
@@ -28,13 +28,14 @@ from sae_tracks.tracks.stored import StoredRuns
 if TYPE_CHECKING:
     from sae_tracks.source import Source
 
-MOST_BASES = 2**32 - 1  # coordinates are 32 bit
+MOST_BASES = 2**31 - 1  # coordinates have 32 bits, of which pyBigWig and pybigtools take the first for a sign
 ITEMS = 1024  # runs a block
 BATCH = 128 * ITEMS
 BEDGRAPH, FIXED = 1, 3  # types of blocks
 BLOCK = struct.Struct("<IIIIIBBH")  # contig, start, end, step, span, type, reserved, items
 ITEM = np.dtype([("start", "<u4"), ("end", "<u4"), ("value", "<f4")])
 SCALES = ("raw", "max")
+MOST_WRITERS = 64  # each has up to a dozen files open, of the 1,024 that are usual; pyBigWig does not survive a lack
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def write_bigwigs(
     values : Values
         Bins and scale.
     threads : int
-        bigWigs written at once.
+        bigWigs written at once, at most 64.
 
     Returns
     -------
@@ -112,9 +113,9 @@ def write_bigwigs(
     ids = source.sae.check_features(features).tolist()
     folder = make_folder(Path(folder))
     facts = bigwig_facts(source, ids, values)
-    with spooled(source, ids, folder, facts) as runs:
+    with spooled(source, ids, folder, facts, results=[folder / PROVENANCE, *_paths(facts, folder)]) as runs:
         paths = write_stored(runs, facts, folder, threads)
-    write_provenance(folder, **recorded(facts))
+        write_provenance(folder, **recorded(facts))
     return paths
 
 
@@ -134,22 +135,27 @@ def recorded(facts: dict) -> dict:
 
 def write_stored(runs: StoredRuns, facts: dict, folder: Path, threads: int = 1) -> list[Path]:
     """Write the bigWigs of what was spooled; see `write_bigwigs` and `bigwig_facts`."""
-    values, strands = Values(*(facts[name] for name in Values.__slots__)), facts["read_strands"]
+    values = Values(*(facts[name] for name in Values.__slots__))
     maxima = dict(zip(facts["features"], facts.get("maxima", ())))
-    wanted = [(feature, strand) for strand in strands for feature in facts["features"]]
+    wanted = _paths(facts, folder)
 
-    def write(what: tuple[int, str]) -> Path:
-        feature, strand = what
-        path = folder / f"{track_name(feature, strand, strands)}.bw"
+    def write(path: Path) -> Path:
+        feature, strand = wanted[path]
         _write_track(path, runs, feature, strand, values, maxima.get(feature))
         return path
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(min(threads, MOST_WRITERS)) as pool:
         try:
             return list(track(pool.map(write, wanted), "writing", len(wanted)))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _paths(facts: dict, folder: Path) -> dict[Path, tuple[int, str]]:
+    """Feature and read strand of each bigWig of an export."""
+    strands, features = facts["read_strands"], facts["features"]
+    return {folder / f"{track_name(f, strand, strands)}.bw": (f, strand) for strand in strands for f in features}
 
 
 def _write_track(
@@ -189,7 +195,7 @@ def check_lengths(lengths: Mapping[str, int]) -> None:
     """Refuse contigs that are too long for a bigWig."""
     too_long = [name for name, length in lengths.items() if length > MOST_BASES]
     if too_long:
-        raise SaeTracksError(f"contig {too_long[0]!r} has more than {MOST_BASES:,} bases, which a bigWig cannot hold")
+        raise SaeTracksError(f"contig {too_long[0]!r} has more than {MOST_BASES:,} bases: bigWigs of it cannot be read")
 
 
 def write_bigwig(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_tracks.files import make_folder
+from sae_tracks.files import make_folder, remove_parts
 from sae_tracks.regions import GenomicRegion, Shard
 from sae_tracks.tracks.spool import TrackSpool
 from sae_tracks.tracks.stored import StoredRuns
@@ -33,16 +33,22 @@ def spooled(
     folder: Path | None,
     facts: Mapping,
     cutoffs: NDArray[np.float32] | None = None,
+    *,
+    results: Iterable[Path] = (),
 ) -> Iterator[StoredRuns]:
     """Read a source into a spool in a folder (None: a temporary one), which is gone when the block has ended.
 
-    What an interrupted run with the same facts left there is gone on with.
+    What an interrupted run with the same facts left there is gone on with. Where that run had read all, it was killed
+    while it wrote its `results`, the files that the block is to write: the parts that it left of them are removed.
     """
     place = None if folder is None else make_folder(folder) / f"{PREFIX}{_fingerprint(facts)}"
     lengths = nonempty(source.genome.lengths)
     with TrackSpool(lengths, ids, place, cutoffs, facts) as spool:
         if folder is not None:
             _mention_others(folder, spool.folder)
+        if spool.sealed:
+            for path in results:
+                remove_parts(path)
         fill(spool, source, ids)
         with StoredRuns([spool.folder]) as runs:
             yield runs

@@ -54,6 +54,11 @@ def merge_bigwigs(parts: Iterable[str | Path], folder: str | Path, *, threads: i
     """
     parts = [Path(part) for part in parts]
     records = {part: spool_record(part) for part in parts}
+    for part, record in records.items():
+        if "shard" not in record:
+            raise SaeTracksError(
+                f"{part} is of an interrupted run in one part: run that again, it goes on where it was"
+            )
     first = records[parts[0]]
     for part, record in records.items():
         keys = [key for key in first | record if key != "shard"]

@@ -62,7 +62,8 @@ class TrackSpool:
     facts : dict
         What ``spool.json`` says besides; a spool of other facts is not gone on with.
     keep : bool
-        Leave the folder there; default: leaving the context removes it, but after an interrupt or on a full disk.
+        Leave the folder there; default: leaving the context removes it, unless it holds what can be gone on with after
+        an interrupt, a full disk, or any failure that is not a `SaeTracksError`.
     held : int, optional
         Runs held in memory; default `HELD`.
 
@@ -95,7 +96,7 @@ class TrackSpool:
         self._held = np.empty(most, np.int32), np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, "f4")
         self._used = 0
         self._row = np.zeros(1, index_row(k))
-        self.sealed, self._keep = False, keep
+        self.sealed, self._keep, self._temporary = False, keep, folder is None
         self.position: tuple[str, int] | None = None
         record = {"format_version": FORMAT_VERSION, "lengths": dict(lengths), "features": list(features)}
         try:
@@ -122,11 +123,11 @@ class TrackSpool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        empty = not self._index.tell()
         self._runs.close()
         self._index.close()
-        if not self._keep and (
-            error is None or (isinstance(error, Exception) and not isinstance(error.__cause__, OSError))
-        ):
+        refused = isinstance(error, SaeTracksError) and not isinstance(error.__cause__, OSError)
+        if self._temporary or (not self._keep and (error is None or refused or empty)):
             shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
 

@@ -1,5 +1,6 @@
 """What spools hold, feature by feature: of one run, or of the shards of one."""
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ class StoredRuns:
     Raises
     ------
     SaeTracksError
-        A folder is no spool, or one that is not whole.
+        A folder is no spool, or one that is not whole, or there are more than may be open at once.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
@@ -37,11 +38,13 @@ class StoredRuns:
         self.features: list[int] = record["features"]
         self._rows, self._files = [], []
         for folder in folders:
-            rows = np.fromfile(folder / INDEX, index_row(len(self.features)))
+            rows = _mapped(folder / INDEX, index_row(len(self.features)))
             if not len(rows) or rows["strand"][-1] != SEALED:
                 raise SaeTracksError(f"{folder} is not finished: run its part again, it goes on where it was")
+            if (folder / RUNS).stat().st_size < int(rows["offset"][-1, -1]) * RUN.itemsize:
+                raise SaeTracksError(f"{folder / RUNS} is cut short: copy it again, or run its part again")
             self._rows.append(rows)
-            self._files.append(os.open(folder / RUNS, os.O_RDONLY))
+            self._files.append(_open(folder / RUNS))
 
     def __enter__(self) -> Self:
         return self
@@ -89,9 +92,12 @@ class StoredRuns:
     def bases(self, feature: int, read_strand: str) -> tuple[int, int, float]:
         """Readable bases, bases above the cutoff, and the sum of the values of these."""
         slot = self._slot(feature)
-        of_strand = [rows[rows["strand"] == STRANDS.index(read_strand)] for rows in self._rows]
-        bases = sum(rows["bases"].sum(axis=0) for rows in of_strand)
-        return int(bases[-1]), int(bases[slot]), float(sum(rows["total"][:, slot].sum() for rows in of_strand))
+        readable, active, total = 0, 0, 0.0
+        for rows in self._rows:
+            strand = rows["strand"] == STRANDS.index(read_strand)
+            readable, active = readable + rows["bases"][strand, -1].sum(), active + rows["bases"][strand, slot].sum()
+            total += rows["total"][strand, slot].sum()
+        return int(readable), int(active), float(total)
 
     def _slot(self, feature: int) -> int:
         return self.features.index(feature)
@@ -113,8 +119,29 @@ class StoredRuns:
     def _spans(self, slot: int, read_strand: str) -> Iterator[tuple[int, int, int]]:
         """File, first and last of the stored runs of one feature."""
         for file, rows in zip(self._files, self._rows):
-            offsets = rows["offset"][rows["strand"] == STRANDS.index(read_strand)]
-            yield from ((file, first, last) for first, last in offsets[:, slot : slot + 2].tolist() if first < last)
+            offsets = rows["offset"][:, slot : slot + 2][rows["strand"] == STRANDS.index(read_strand)]
+            yield from ((file, first, last) for first, last in offsets.tolist() if first < last)
+
+
+def _mapped(path: Path, row: np.dtype) -> NDArray:
+    """The whole rows of an index, which takes gigabytes where all features of a genome were spooled."""
+    count = path.stat().st_size // row.itemsize
+    try:
+        return np.memmap(path, row, "r", shape=(count,)) if count else np.empty(0, row)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> SaeTracksError:
+    hint = "; a part takes two handles: raise ulimit -n" if error.errno == errno.EMFILE else ""
+    return SaeTracksError(f"cannot read {path}: {error.strerror}{hint}")
 
 
 def _divided(runs: NDArray, divisor: np.float32) -> NDArray:
