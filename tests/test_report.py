@@ -235,7 +235,7 @@ def test_logos_are_of_the_motifs_in_the_table_in_bits(scores, tmp_path):
     (tmp_path / "m.pfm").write_text(
         ">MA0.1 X\nA [4 1]\nC [0 1]\nG [0 1]\nT [0 1]\n>MA99.1 Y\nA [1]\nC [2]\nG [3]\nT [4]\n"
     )
-    report = write_report(scores, tmp_path / "site", motifs=tmp_path / "m.pfm")
+    report = write_report(scores, tmp_path / "site", motifs=str(tmp_path / "m.pfm"))
     logos = json.loads(Page((tmp_path / "site" / "index.html").read_text()).scripts[0])["logos"]
     p = np.array([4.5, 0.5, 0.5, 0.5]) / 6  # 4 sites, a pseudocount of sqrt(4) / 4 a letter
     assert list(logos) == ["MA0.1"] and report.logos == 1

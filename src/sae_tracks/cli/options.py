@@ -70,6 +70,7 @@ AliasOption = Annotated[
         help="Other names of contigs in annotations: ucsc (chr14, 14, NC_000014.9) or a file like chromAlias.txt.",
     ),
 ]
+RELEASE = "JASPAR2024"  # where a verb cannot do without matrices
 MotifsOption = Annotated[
     str | None,
     typer.Option(

@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from sae_tracks.cli.options import (
+    RELEASE,
     ContextOption,
     DeviceOption,
     GenomePath,
     MismatchOption,
     ModelOption,
+    MotifsOption,
     ReadStrands,
     SaePath,
     ThreadsOption,
@@ -100,15 +102,15 @@ def scores(
 
 def logo(
     matrix: Annotated[str, typer.Argument(metavar="MATRIX", help="Matrix ID, such as MA0139.1.")],
-    motifs: Annotated[Path, typer.Option("--motifs", help="File of matrices: JASPAR, PFM or MEME.")],
     out: FigurePath,
+    motifs: MotifsOption = RELEASE,
 ) -> None:
     """The logo of a motif: letters as high as the bits that they carry."""
     from sae_tracks.figures import save_figure
     from sae_tracks.logos import plot_logo
-    from sae_tracks.motifs import read_motifs
+    from sae_tracks.motifs import named_motifs
 
-    known = {motif.matrix_id: motif for motif in read_motifs(motifs)}
+    known = {motif.matrix_id: motif for motif in named_motifs(motifs)[0]}
     if matrix not in known:
         raise SaeTracksError(f"{motifs} has no matrix {matrix}: it has {len(known):,}, such as {next(iter(known))}")
     save_figure(plot_logo(known[matrix]), out)

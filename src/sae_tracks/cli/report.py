@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sae_tracks.cli.view import AnnotationOption, BrowserGenomeOption, PageMotifsOption, TracksOption
+from sae_tracks.cli.options import MotifsOption
+from sae_tracks.cli.view import AnnotationOption, BrowserGenomeOption, TracksOption
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
 def report(
     scores: Annotated[Path, typer.Argument(metavar="SCORES", help="Folder that `sae-tracks metrics` wrote.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of index.html and what belongs to it.")],
-    motifs: PageMotifsOption = None,
+    motifs: MotifsOption = None,
     figure: Annotated[
         list[Path] | None,
         typer.Option("--figure", help="Picture to show, such as one of `plot activation`: PNG, JPEG, SVG; repeatable."),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sae_tracks.cli.options import (
+    RELEASE,
     GenomePath,
     MotifsOption,
     RegionOption,
@@ -18,7 +19,6 @@ from sae_tracks.errors import SaeTracksError
 if TYPE_CHECKING:
     from sae_tracks.motifs import Motif
 
-RELEASE = "JASPAR2024"
 log = logging.getLogger(__name__)
 
 

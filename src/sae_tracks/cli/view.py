@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from sae_tracks.cli.options import MotifsOption
+
 log = logging.getLogger(__name__)
 TracksOption = Annotated[
     Path | None, typer.Option("--tracks", help="Folder of bigWigs; its BED, GTF, GFF3 and bigBed files are shown too.")
@@ -16,9 +18,6 @@ BrowserGenomeOption = Annotated[
 AnnotationOption = Annotated[
     list[Path] | None,
     typer.Option("--annotation", help="Genes, sites, ... to show: BED, GTF, GFF3, bigBed, peaks; repeatable."),
-]
-PageMotifsOption = Annotated[
-    Path | None, typer.Option("--motifs", help="Matrices (JASPAR, PFM or MEME) of which to show logos.")
 ]
 
 
@@ -37,7 +36,7 @@ def view(
     tracks: TracksOption = None,
     genome: BrowserGenomeOption = None,
     annotation: AnnotationOption = None,
-    motifs: PageMotifsOption = None,
+    motifs: MotifsOption = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:

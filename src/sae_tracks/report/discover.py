@@ -74,7 +74,7 @@ def view_site(
     tracks: Path | None = None,
     genome: Path | None = None,
     annotations: Sequence[Path] = (),
-    motifs: Path | None = None,
+    motifs: str | None = None,
 ) -> Site:
     """What `view` serves: a page that was written before, or one of the scores and tracks that a folder holds.
 
@@ -86,7 +86,7 @@ def view_site(
         Folder of the tracks, where they lie elsewhere.
     genome, annotations
         See `choose_tracks`.
-    motifs : Path, optional
+    motifs : str, optional
         See `make_page`.
 
     Raises

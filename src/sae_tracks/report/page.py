@@ -18,7 +18,7 @@ from sae_tracks.figures import plot_scores, save_figure
 from sae_tracks.files import PROVENANCE, make_folder, read_json, sha256, write_provenance
 from sae_tracks.logos import COLORS, LETTERS, glyphs, letter_heights
 from sae_tracks.metrics.tables import BEST_SCORES
-from sae_tracks.motifs import Motif, read_motifs
+from sae_tracks.motifs import Motif, named_motifs
 from sae_tracks.report import head, markup
 from sae_tracks.report.scores import columns_of, embedded, load_scores, profiles_of, with_unscored
 from sae_tracks.report.site import Content, write_site
@@ -57,7 +57,7 @@ def make_page(
     scores: Path | None,
     tracks: TrackSet | None = None,
     *,
-    motifs: Path | None = None,
+    motifs: str | None = None,
     figures: Sequence[Path] = (),
     title: str = TITLE,
 ) -> Page:
@@ -71,8 +71,8 @@ def make_page(
         Written by `metrics`: metrics.tsv and, where they are there, provenance.json and offsets.parquet.
     tracks : TrackSet, optional
         See `open_tracks`; a track that no score is about has a row of its own.
-    motifs : Path, optional
-        Matrices, for the logos of concepts that bear their IDs; see `read_motifs`.
+    motifs : str, optional
+        Matrices, for the logos of concepts that bear their IDs; see `named_motifs`.
     figures : sequence of Path
         Pictures to show, such as activations along a region: PNG, JPEG or SVG.
     title : str
@@ -88,7 +88,7 @@ def make_page(
     scored = load_scores(scores) if scores else None
     count = 0 if scored is None else len(scored)
     table = with_unscored(scored, tracks.by_feature() if tracks else {})
-    matrices = _used(read_motifs(motifs), table) if motifs else []
+    matrices = _used(named_motifs(motifs)[0], table) if motifs else []
     facts = _facts(folder)
     data = _data(scores, table, matrices) | ({"browser": browser_settings(tracks)} if tracks else {})
     parts = _parts(table[:count], facts, tracks) | {
@@ -114,7 +114,7 @@ def write_report(
     out: Path,
     tracks: TrackSet | None = None,
     *,
-    motifs: Path | None = None,
+    motifs: str | None = None,
     figures: Sequence[Path] = (),
     title: str = TITLE,
 ) -> Page:
