@@ -182,12 +182,61 @@ def test_the_parquet_of_metrics_names_without_the_class_of_the_repeat(tmp_path):
 
 @given(st.integers(0, 99_999), st.sampled_from(["", "+", "-"]), st.text("ABZ:/(.)19", min_size=1, max_size=25))
 def test_a_short_label_fits_and_a_cut_name_is_marked(feature, strand, factor):
-    label = f"f{feature} read {strand}" if strand else f"f{feature}"
-    track = TrackFile(None, "", label, 0, 1.0)
-    text = short_title(track, Match("supported", "MA1.1", factor, "", 1.0), 17)
+    track = TrackFile(None, "", f"f{feature}", strand, 0, 1.0)
+    text = short_title(track, Match("supported", "MA1.1", factor, "", 1.0))
     assert len(text) <= 17 and text.split(" ")[0] == f"f{feature}" and text.endswith(strand)
     shown = text.split(" ")[1]
     assert shown == factor or (shown.endswith("..") and factor.startswith(shown[:-2]) and len(text) == 17)
+
+
+@pytest.mark.parametrize("match", [None, Match("supported", "MA1.1", "CTCF", "", 1.0)])
+def test_the_label_of_a_long_feature_keeps_its_strand(match):
+    tracks = [TrackFile(None, "", name, strand, 0, 1.0) for name in ("x" * 16, "y" * 17, "z" * 18) for strand in "+-"]
+    assert [short_title(track, match) for track in tracks] == [f"{c * 13}.. {strand}" for c in "xyz" for strand in "+-"]
+    assert short_title(TrackFile(None, "", "z" * 18, "", 0, 1.0), match) == f"{'z' * 15}.."
+    assert short_title(TrackFile(None, "", "x" * 15, "-", 0, 1.0), match) == f"{'x' * 15} -"
+
+
+def write_one(path, position, lengths=LENGTHS):
+    """A bigWig of one base, on the first contig."""
+    runs = make_runs(np.array([position]), np.array([position + 1]))
+    write_bigwig(path, lengths, [(next(iter(lengths)), runs)], 1)
+
+
+def test_a_match_of_a_read_strand_that_has_no_track_names_and_moves_nothing(tmp_path):
+    rows = [
+        ("MA2.1", "CTCF", "+", "f3", "-", 0.9, "supported", "", "True"),  # of f3 there is the + track alone
+        ("MA1.1", "SP1", "+", "f7", "+", 0.5, "supported", "", "True"),
+    ]
+    for name in ("f3", "f7"):
+        write_one(tmp_path / f"{name}.bw", 5)
+    table = write_table(tmp_path / "m.tsv", rows)
+    tracks = stanzas(write_hub(tmp_path, assembly="toy1", scores=table, **MAIL).path)
+    assert [(track["parent"], track["shortLabel"]) for track in tracks if "parent" in track] == [
+        ("group_supported on", "f7 SP1"),
+        ("group_features on", "f3"),
+    ]
+    _, web = write_sessions(tmp_path, "toy1", scores=table)
+    assert [track["name"] for track in json.loads(web.read_text())["tracks"]] == ["f7 SP1", "f3"]
+
+
+def test_both_open_at_the_best_match_though_its_track_is_not_the_first(tmp_path):
+    rows = [
+        ("MA2.1", "CTCF", "+", "f3", "-", 0.9, "supported", "", "True"),
+        ("MA1.1", "SP1", "+", "f3", "+", 0.5, "supported", "", "True"),
+    ]
+    write_one(tmp_path / "f3.plus.bw", 20)
+    write_one(tmp_path / "f3.minus.bw", 500)
+    table = write_table(tmp_path / "m.tsv", rows)
+    assert str(write_hub(tmp_path, assembly="toy1", scores=table, **MAIL).position) == "c1:251-750"
+    _, web = write_sessions(tmp_path, "toy1", scores=table)
+    assert json.loads(web.read_text())["locus"] == "c1:251-750"
+
+
+def test_a_feature_may_be_called_as_a_label_reads(tmp_path):
+    write_one(tmp_path / "f3 read me.bw", 5)
+    tracks = stanzas(write_hub(tmp_path, assembly="toy1", **MAIL).path)
+    assert [track["shortLabel"] for track in tracks if "parent" in track] == ["f3 read me"]
 
 
 def test_an_assembly_hub_may_hold_sites(tmp_path):

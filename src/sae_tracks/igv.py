@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, write_json
 from sae_tracks.genome import Genome
-from sae_tracks.hub.names import match_of, ordered, read_matches, title
-from sae_tracks.tracks.folder import TrackFile, highest, list_intervals, list_tracks
+from sae_tracks.hub.names import best_track, match_of, named_tracks, title
+from sae_tracks.tracks.folder import TrackFile, highest, list_intervals
 
 FASTA_ENDINGS = (".fa", ".fasta", ".fna", ".gz", ".bgz")
 HEIGHT = 60  # pixels
@@ -59,7 +59,7 @@ def write_sessions(
     out : Path, optional
         The session files without their endings; default ``session`` in `tracks`.
     locus : str, optional
-        Where the session opens; default around the highest value of the first track, that of the best match.
+        Where the session opens; default around the highest value of the best match's track, or of the first.
     scores : Path, optional
         Table that names the tracks and orders them, see `read_matches`; without one they go by their numbers.
 
@@ -73,15 +73,14 @@ def write_sessions(
     SaeTracksError
         There is no bigWig, the FASTA is missing or has no index, or the table cannot be read.
     """
-    matches = read_matches(scores) if scores else {}
-    files = ordered(list_tracks(tracks), matches)
+    files, matches = named_tracks(tracks, scores)
     out = tracks / "session" if out is None else out.with_suffix("") if out.suffix in (".xml", ".json") else out
     base = out.parent
     name, index = _reference(genome, base)
     session = Session(
         genome=name,
         index=index,
-        locus=locus or str(highest(files[0].path)),
+        locus=locus or str(highest(best_track(files, matches).path)),
         tracks=[(_relative(file.path, base), title(file, match_of(file, matches)), file) for file in files],
         intervals=[_relative(path, base) for path in list_intervals(tracks)],
     )

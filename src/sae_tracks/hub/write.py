@@ -12,12 +12,12 @@ from sae_tracks.controls.verdict import SUPPORTED
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, make_folder
 from sae_tracks.genome import Genome
-from sae_tracks.hub.names import REPEAT, Match, Matches, match_of, ordered, read_matches, short_title, split_label
+from sae_tracks.hub.names import REPEAT, Match, Matches, best_track, match_of, named_tracks, short_title
 from sae_tracks.hub.page import description
 from sae_tracks.hub.sites import Sites, write_sites
 from sae_tracks.hub.stanzas import HUB, LONG, SHORT
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.tracks.folder import TrackFile, contig_lengths, highest, list_tracks
+from sae_tracks.tracks.folder import TrackFile, contig_lengths, highest
 from sae_tracks.tracks.twobit import write_two_bit
 
 PAGE = "description.html"
@@ -49,7 +49,7 @@ class Hub:
     tracks, annotations : int
         Number of bigWigs, and of annotations beside them.
     position : GenomicRegion
-        Where the first track, that of the best match, is highest.
+        Where the track of the best match is highest; without a match the first track.
     """
 
     path: Path
@@ -109,10 +109,9 @@ def write_hub(
     """
     if (assembly is None) == (genome is None):
         raise SaeTracksError("name the genome: --assembly with UCSC's name, such as hg38, or --genome with a FASTA")
-    matches = read_matches(scores) if scores else {}
-    files = ordered(list_tracks(tracks), matches)
+    files, matches = named_tracks(tracks, scores)
     out = make_folder(tracks if out is None else out)
-    position = highest(files[0].path)
+    position = highest(best_track(files, matches).path)
     name = _name(genome.path.name.split(".")[0]) if genome else str(assembly)
     where = _own_genome(out, name, genome, files, position) if genome else {"genome": name}
     sites = write_sites(tracks, files[0].path, annotations, out)
@@ -167,8 +166,7 @@ def _features(files: list[TrackFile], matches: Matches, out: Path) -> Iterator[S
     """A composite for each outcome that occurs, and its tracks; of the first features all tracks are on."""
     upper: dict[str, float] = {}
     for file in files:
-        feature = split_label(file)[0]
-        upper[feature] = max(file.maximum, upper.get(feature, 0.0))
+        upper[file.feature] = max(file.maximum, upper.get(file.feature, 0.0))
     shown = set(list(upper)[:SHOWN])
     for verdict, (composite, *_) in GROUPS.items():
         members = [file for file in files if _outcome(file, matches) == verdict]
@@ -176,20 +174,20 @@ def _features(files: list[TrackFile], matches: Matches, out: Path) -> Iterator[S
             yield _composite(verdict, members)
         stranded = _has_strands(members)
         for priority, file in enumerate(members, 1):
-            on = "on" if split_label(file)[0] in shown else "off"
-            stanza = _track(file, match_of(file, matches), upper[split_label(file)[0]], out)
-            strand = {"subGroups": f"strand={STRANDS[split_label(file)[1] or '+']}"} if stranded else {}
+            on = "on" if file.feature in shown else "off"
+            stanza = _track(file, match_of(file, matches), upper[file.feature], out)
+            strand = {"subGroups": f"strand={STRANDS[file.strand or '+']}"} if stranded else {}
             yield stanza | strand | {"parent": f"{composite} {on}", "priority": str(priority)}
 
 
 def _outcome(file: TrackFile, matches: Matches) -> str:
     """The better verdict of a feature's read strands, which stay together."""
-    found = {match.verdict for strand in STRANDS if (match := matches.get((split_label(file)[0], strand)))}
+    found = {match.verdict for strand in STRANDS if (match := matches.get((file.feature, strand)))}
     return next((verdict for verdict in GROUPS if verdict in found), "")
 
 
 def _has_strands(members: list[TrackFile]) -> bool:
-    return any(split_label(file)[1] for file in members)
+    return any(file.strand for file in members)
 
 
 def _composite(verdict: str, members: list[TrackFile]) -> Stanza:
@@ -198,7 +196,7 @@ def _composite(verdict: str, members: list[TrackFile]) -> Stanza:
         "track": name,
         "compositeTrack": "on",
         "shortLabel": short,
-        "longLabel": f"{long}: activation of {len({split_label(file)[0] for file in members})}",
+        "longLabel": f"{long}: activation of {len({file.feature for file in members})}",
         "type": f"bigWig 0 {_upper(max(file.maximum for file in members))}",
         "visibility": "full",
         "autoScale": "off",
@@ -219,7 +217,7 @@ def _track(file: TrackFile, match: Match | None, upper: float, out: Path) -> Sta
         "track": f"sae_{_name(file.name)}",
         "parent": "",
         "bigDataUrl": _url(file.path, out),
-        "shortLabel": short_title(file, match, SHORT),
+        "shortLabel": short_title(file, match),
         "longLabel": _long_title(file, match),
         "type": f"bigWig 0 {_upper(upper)}",
         "viewLimits": f"0:{_upper(upper)}",

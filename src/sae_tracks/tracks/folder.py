@@ -67,8 +67,10 @@ class TrackFile:
     path : Path
     name : str
         File name without ``.bw``.
-    label : str
-        For people: ``f357``, or ``f357 read +`` where there is one track a read strand.
+    feature : str
+        ``f357``.
+    strand : str
+        Read strand; empty where there is one track a feature.
     group : int
         Tracks of one feature share a number, from 0 in the order listed, and with it colour and scale.
     maximum : float
@@ -77,9 +79,15 @@ class TrackFile:
 
     path: Path
     name: str
-    label: str
+    feature: str
+    strand: str
     group: int
     maximum: float
+
+    @property
+    def label(self) -> str:
+        """For people: ``f357``, or ``f357 read +`` where there is one track a read strand."""
+        return f"{self.feature} read {self.strand}" if self.strand else self.feature
 
     @property
     def colour(self) -> str:
@@ -103,8 +111,7 @@ def list_tracks(folder: Path) -> list[TrackFile]:
     for path in paths:
         feature, strand = _split_name(path.stem)
         group = groups.setdefault(feature, len(groups))
-        label = f"{feature} read {strand}" if strand else feature
-        tracks.append(TrackFile(path, path.stem, label, group, read_summary(path).maximum))
+        tracks.append(TrackFile(path, path.stem, feature, strand, group, read_summary(path).maximum))
     return tracks
 
 
