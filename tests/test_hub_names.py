@@ -1,6 +1,7 @@
 """A hub names a factor only where its match is supported, groups features by that, and shows the sites beside them."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -237,6 +238,39 @@ def test_a_feature_may_be_called_as_a_label_reads(tmp_path):
     write_one(tmp_path / "f3 read me.bw", 5)
     tracks = stanzas(write_hub(tmp_path, assembly="toy1", **MAIL).path)
     assert [track["shortLabel"] for track in tracks if "parent" in track] == ["f3 read me"]
+
+
+def test_the_page_is_html_whatever_a_file_or_the_record_says_and_names_no_folder(tmp_path):
+    for name in ("f<3>&", "f4"):
+        write_one(tmp_path / f"{name}.bw", 5)
+    record = {"command": "x '</code><script>' /home/me/sae", "<b>": 1, "genome": {"path": "/home/me/toy.fa"}}
+    (tmp_path / "provenance.json").write_text(json.dumps(record))
+    _bed(tmp_path / "<i>.bed")
+    rows = [
+        ("<s>", "", "+", "f<3>&", "+", 0.5, "supported", "", "True"),
+        ("MA1.1", "", "+", "f4", "+", 0.5, "repeat", "<em>", "True"),
+    ]
+    table = write_table(tmp_path / "<u>.tsv", rows)
+    write_hub(tmp_path, assembly="toy1", scores=table, **MAIL)
+    page = (tmp_path / "description.html").read_text()
+    assert set(re.findall(r"<(\w+)", page)) == {*("h2", "p", "ul", "li", "table", "tr", "th", "td", "code", "a")}
+    for said in (
+        "f&lt;3&gt;&amp; &lt;s&gt;",
+        "match with &lt;s&gt;,",
+        "&lt;/code&gt;&lt;script&gt;",
+        "&lt;b&gt;",
+        "toy.fa",
+    ):
+        assert said in page
+    assert "home" not in page
+
+
+@pytest.mark.parametrize("record", ["[]", '"text"'])
+def test_a_record_that_is_none_is_left_out(tmp_path, record):
+    write_one(tmp_path / "f3.bw", 5)
+    (tmp_path / "provenance.json").write_text(record)
+    write_hub(tmp_path, assembly="toy1", **MAIL)
+    assert "none was found" in (tmp_path / "description.html").read_text()
 
 
 def test_an_assembly_hub_may_hold_sites(tmp_path):
