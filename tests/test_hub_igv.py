@@ -152,6 +152,21 @@ def test_the_highest_base_is_found_over_contigs_and_blocks(tmp_path, monkeypatch
     assert str(highest(tmp_path / "x.bw", span=20)) == "a:35-54"
 
 
+@pytest.mark.parametrize(
+    "spoil", [lambda raw: raw[:-40], lambda raw: raw[:8] + struct.pack("<Q", len(raw) - 8) + raw[16:]]
+)
+def test_a_cut_or_damaged_bigwig_is_named(tmp_path, spoil):
+    for name in ("f1", "f2"):
+        write_bigwig(tmp_path / f"{name}.bw", {"c": 5}, [("c", make_runs(np.array([0]), np.array([5])))], 1)
+    hub = write_hub(tmp_path, assembly="toy1", **MAIL)
+    path = tmp_path / "f1.bw"  # the first: igv looks for its highest value
+    path.write_bytes(spoil(path.read_bytes()))
+    for call in (lambda: write_hub(tmp_path, assembly="toy1", **MAIL), lambda: write_sessions(tmp_path, "toy1")):
+        with pytest.raises(SaeTracksError, match=r"f1\.bw (is cut short|cannot be read as bigWig: it is damaged)"):
+            call()
+    assert [("f1.bw" in finding.text) for finding in validate(hub.path) if finding.error] == [True]
+
+
 @pytest.mark.parametrize("out", [None, "elsewhere/s.1", "my tracks/t.xml"])
 def test_sessions_parse_and_every_path_exists(made, out):
     desktop, web = write_sessions(made / "my tracks", str(made / "toy.fa"), out and made / out)

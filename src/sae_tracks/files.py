@@ -82,6 +82,15 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def check_end(path: Path) -> None:
+    """Refuse a bigWig or bigBed that is cut short: they end with the number that they begin with."""
+    with path.open("rb") as file:
+        head = file.read(4)
+        file.seek(-4, os.SEEK_END)
+        if file.read() != head:
+            raise SaeTracksError(f"{path} is cut short: its last 4 bytes are not its first")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON with a final newline, atomically."""
     with atomic(path) as temporary:

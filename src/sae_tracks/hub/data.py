@@ -8,10 +8,11 @@ from urllib.parse import unquote
 
 from sae_tracks.annotations.alias import LENGTHS
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import check_end
 from sae_tracks.hub.sites import bigbed_fields
 from sae_tracks.hub.stanzas import Report, Stanza
 from sae_tracks.hub.values import BIGBED_TYPES, INDEXED_TYPES
-from sae_tracks.tracks.folder import contig_lengths, read_summary
+from sae_tracks.tracks.folder import contig_lengths
 from sae_tracks.tracks.twobit import SIGNATURE
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -105,12 +106,10 @@ def check_data(track: Stanza, kind: str, contigs: Contigs, base: Path, report: R
         return
     try:
         if word == "bigWig":
-            read_summary(path)
-            _check_end(path)
             contigs.check(contig_lengths(path), url, line, report)
         elif word in BIGBED_TYPES:
             columns, _ = bigbed_fields(path)
-            _check_end(path)
+            check_end(path)
             contigs.check(_bigbed_lengths(path), url, line, report)
             _check_columns(kind, columns, track.at("type"), url, report)
     except SaeTracksError as error:
@@ -118,15 +117,6 @@ def check_data(track: Stanza, kind: str, contigs: Contigs, base: Path, report: R
     if ending := INDEXED_TYPES.get(word):
         line = track.at("bigDataIndex") if track.get("bigDataIndex") else line
         local(track.get("bigDataIndex") or url + ending, base, line, "index", report)
-
-
-def _check_end(path: Path) -> None:
-    """bigWig and bigBed end with the number that they begin with."""
-    with path.open("rb") as file:
-        head = file.read(4)
-        file.seek(-4, 2)
-        if file.read() != head:
-            raise SaeTracksError(f"{path} is cut short: its last 4 bytes are not its first")
 
 
 def _bigbed_lengths(path: Path) -> dict[str, int]:

@@ -2,11 +2,14 @@
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import check_end
 from sae_tracks.regions import GenomicRegion
 
 BIGWIG = 0x888FFC26
@@ -55,6 +58,7 @@ def read_summary(path: Path) -> Summary:
         raise SaeTracksError(f"{path} is not a bigWig, or it is cut short") from error
     if magic != BIGWIG:
         raise SaeTracksError(f"{path} is not a (little-endian) bigWig")
+    check_end(path)
     return summary
 
 
@@ -120,21 +124,29 @@ def list_intervals(folder: Path) -> list[Path]:
     return sorted((*folder.glob("*.bed"), *folder.glob("*.bed.gz")), key=_natural)
 
 
-def contig_lengths(path: Path) -> dict[str, int]:
-    """Contigs and their lengths in bases, as a bigWig's header has them."""
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A bigWig in pyBigWig; one that it cannot read is an error that names it."""
     import pyBigWig
 
     read_summary(path)  # pyBigWig does not survive every file that is not a bigWig
-    with pyBigWig.open(str(path)) as bigwig:
+    try:
+        with pyBigWig.open(str(path)) as bigwig:
+            yield bigwig
+    except RuntimeError as error:
+        raise SaeTracksError(f"{path} cannot be read as bigWig: it is damaged") from error
+
+
+def contig_lengths(path: Path) -> dict[str, int]:
+    """Contigs and their lengths in bases, as a bigWig's header has them."""
+    with _opened(path) as bigwig:
         return bigwig.chroms()
 
 
 def highest(path: Path, span: int = 500) -> GenomicRegion:
     """`span` bases around the first base that has a bigWig's largest value, cut at the ends of the contig."""
-    import pyBigWig
-
-    lengths = contig_lengths(path)
-    with pyBigWig.open(str(path)) as bigwig:
+    with _opened(path) as bigwig:
+        lengths = bigwig.chroms()
         best = {contig: bigwig.stats(contig, type="max", exact=True)[0] for contig in lengths}
         contig = max(lengths, key=lambda name: -1.0 if best[name] is None else best[name])
         centre = _first_maximum(bigwig, contig, lengths[contig])
