@@ -148,7 +148,7 @@ ERRORS = [
     ("viewLimits 0:10", "viewLimits 10:0", "viewLimits", "lower:upper"),
     ("viewLimits 0:10", "viewLimits 0:nan", "viewLimits", "lower:upper"),
     ("maxHeightPixels 100:40:16", "maxHeightPixels 16:40:100", "maxHeightPixels", "most:default:least"),
-    ("visibility pack", "visibility packed", "visibility packed", "it is one of hide, dense, squish, pack, full"),
+    ("visibility pack", "visibility packed", "visibility packed", "it is one of hide, dense, squish, pack, full, 0, 1"),
     ("mean+whiskers", "max", "windowingFunction", "it is one of maximum, mean,"),
     ("autoScale group", "autoScale yes", "autoScale", "it is one of on, off, group"),
     ("priority 1.5", "priority first", "priority", "it is a number"),

@@ -1,7 +1,9 @@
 """A hub names a factor only where its match is supported, groups features by that, and shows the sites beside them."""
 
+import gzip
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +19,9 @@ from sae_tracks.genome import Genome
 from sae_tracks.hub import check_hub as validate
 from sae_tracks.hub import read_matches, write_hub
 from sae_tracks.hub.names import Match, short_title
+from sae_tracks.hub.sites import SQL
 from sae_tracks.igv import write_sessions
+from sae_tracks.tracks.bigbed import write_bigbed
 from sae_tracks.tracks.bigwig import write_bigwig
 from sae_tracks.tracks.folder import TrackFile
 from sae_tracks.tracks.runs import make_runs
@@ -135,13 +139,62 @@ def test_sites_lie_beside_the_features_as_bigbed(tmp_path):
         assert file.entries("c2", 0, 500) == [(3, 8, "genes\t0\t.")]
 
 
-def test_a_bigbed_is_pointed_to_where_it_lies(tmp_path):
-    first, _ = written(tmp_path / "a", annotations=[_bed(tmp_path / "sites.bed")])
+def test_a_bigbed_of_elsewhere_is_copied_and_keeps_its_factors(tmp_path):
+    (tmp_path / "sites.bed").write_text("c1\t5\t9\tMA1.1\t450\t-\tCTCF\n")
+    first, _ = written(tmp_path / "a", annotations=[tmp_path / "sites.bed"])
     made = first.path.parent / "annotations" / "sites.bb"
-    hub, tracks = written(tmp_path / "b", annotations=[made])
-    assert next(t for t in tracks if t["track"] == "sites_sites")["bigDataUrl"] == "../a/annotations/sites.bb"
-    warned = [finding.text for finding in validate(hub.path)]
-    assert any("leads out of the hub's folder" in text for text in warned)
+    for annotation in (made, tmp_path / "b" / "annotations" / "sites.bb"):  # then the copy, which stays
+        _, tracks = written(tmp_path / "b", annotations=[annotation])
+        sites = next(t for t in tracks if t["track"] == "sites_sites")
+        assert (sites["bigDataUrl"], sites.get("labelFields")) == ("annotations/sites.bb", "TFName,name")
+    assert (tmp_path / "b" / "annotations" / "sites.bb").read_bytes() == made.read_bytes()
+
+
+def test_a_bigbed_of_another_genome_or_none_is_refused(tmp_path):
+    tracks = write_tracks(tmp_path / "t")
+    for name, lengths in (("x", {"x": 50}), ("c", {"c1": 999})):
+        write_bigbed(tmp_path / f"{name}.bb", lengths, [(next(iter(lengths)), 5, 9, "n\t0\t+")], SQL.format(""), 64)
+    (tmp_path / "cut.bb").write_bytes((tmp_path / "c.bb").read_bytes()[:-9])
+    for name, said in (
+        ("x", r"no contig of x\.bb is in f3\.plus\.bw: they are called x, not c1"),
+        ("c", r"c\.bb is of another genome: c1 has 999 bases, but 1,000 in f3\.plus\.bw"),
+        ("cut", r"cut\.bb is cut short"),
+        ("none", r"cannot read .*none\.bb: No such file"),
+    ):
+        with pytest.raises(SaeTracksError, match=said):
+            write_hub(tracks, assembly="toy1", annotations=[tmp_path / f"{name}.bb"], **MAIL)
+    assert not (tracks / "hub.txt").exists()
+
+
+def test_a_bed_without_a_row_is_left_out(tmp_path):
+    write_one(tmp_path / "f3.bw", 5)
+    (tmp_path / "empty.bed").write_text("")
+    (tmp_path / "comments.bed").write_text("# nothing\n\ntrack name=x\n")
+    (tmp_path / "packed.bed.gz").write_bytes(gzip.compress(b""))
+    (tmp_path / "one.bed.gz").write_bytes(gzip.compress(b"# one\nc1\t5\t9\n"))
+    assert write_hub(tmp_path, assembly="toy1", **MAIL).annotations == 1
+    _, web = write_sessions(tmp_path, "toy1")
+    assert [track["name"] for track in json.loads(web.read_text())["tracks"]] == ["f3", "one.bed.gz"]
+    (tmp_path / "one.bed.gz").write_bytes(gzip.compress(b"# one\n" * 99)[:-9])
+    with pytest.raises(SaeTracksError, match=r"cannot read .*one\.bed\.gz"):
+        write_sessions(tmp_path, "toy1")
+
+
+def test_the_soft_mask_is_that_of_the_fasta(tmp_path):
+    tracks = write_tracks(tmp_path / "t")
+    with pytest.raises(SaeTracksError, match="the soft-mask of c1 is in the FASTA: name it by --genome"):
+        write_hub(tracks, assembly="toy1", annotations=[Path("softmask")], **MAIL)
+    genome = Genome(write_fasta(tmp_path / "g.fa", c1="ACgtA" * 200, c2="A" * 500))
+    hub = write_hub(tracks, genome=genome, annotations=[Path("softmask")], **MAIL)
+    with pyBigWig.open(str(hub.path.parent / "annotations" / "softmask.bb")) as file:
+        assert [row[:2] for row in file.entries("c1", 0, 10)] == [(2, 4), (7, 9)]
+
+
+def test_tracks_outside_the_hub_are_warned_of(tmp_path, caplog):
+    written(tmp_path / "t", out=tmp_path)
+    assert "outside" not in caplog.text
+    written(tmp_path / "t", out=tmp_path / "hub")
+    assert f"tracks lie outside {tmp_path / 'hub'}" in caplog.text
 
 
 def _bed(path):

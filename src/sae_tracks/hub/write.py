@@ -1,5 +1,6 @@
 """A UCSC track hub over a folder of bigWigs: hub.txt, a page on how it was made, and the genome where UCSC has none."""
 
+import logging
 import os
 import re
 from collections import Counter
@@ -12,9 +13,10 @@ from sae_tracks.controls.verdict import SUPPORTED
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, make_folder
 from sae_tracks.genome import Genome
+from sae_tracks.hub.contigs import Contigs
 from sae_tracks.hub.names import REPEAT, Match, Matches, best_track, match_of, named_tracks, short_title
 from sae_tracks.hub.page import description
-from sae_tracks.hub.sites import Sites, write_sites
+from sae_tracks.hub.sites import Sites, TrackContigs, write_sites
 from sae_tracks.hub.stanzas import HUB, LONG, SHORT
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.tracks.folder import TrackFile, contig_lengths, highest
@@ -30,8 +32,9 @@ GROUPS = {  # composites: verdict of the best match, name, short and long label
     "": ("group_features", "SAE features", "Features of a sparse autoencoder"),
 }
 STRANDS = {"+": "plus", "-": "minus"}
+log = logging.getLogger(__name__)
 
-Stanza = dict[str, str]
+Settings = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +113,20 @@ def write_hub(
     if (assembly is None) == (genome is None):
         raise SaeTracksError("name the genome: --assembly with UCSC's name, such as hg38, or --genome with a FASTA")
     files, matches = named_tracks(tracks, scores)
-    out = make_folder(tracks if out is None else out)
-    position = highest(best_track(files, matches).path)
     name = _name(genome.path.name.split(".")[0]) if genome else str(assembly)
-    where = _own_genome(out, name, genome, files, position) if genome else {"genome": name}
-    sites = write_sites(tracks, files[0].path, annotations, out)
+    contigs = Contigs(name, genome.lengths if genome else None)
+    for file in files:
+        contigs.check(contig_lengths(file.path), file.path.name)
+    out = make_folder(tracks if out is None else out)
+    if not all(file.path.resolve().is_relative_to(out.resolve()) for file in files):
+        log.warning("tracks lie outside %s, and the hub points to them by relative paths: serve both as they lie", out)
+    position = highest(best_track(files, matches).path)
+    sites = write_sites(tracks, genome or TrackContigs(files[0].path), contigs, annotations, out)
     shown = [*_features(files, matches, out), *(_sites(each, out) for each in sites)]
     _check_names([stanza["track"] for stanza in shown], tracks)
+    if genome:
+        write_two_bit(out / f"{name}.2bit", genome)
+    where = _own_genome(name, position) if genome else {"genome": name}
     _write(out / PAGE, description(tracks, files, matches, scores, sites))
     _write(out / HUB, "\n".join(_text(stanza) for stanza in (_head(tracks, email), where, *shown)))
     return Hub(out / HUB, name, genome is not None, len(files), len(sites), position)
@@ -128,7 +138,7 @@ def _check_names(names: list[str], tracks: Path) -> None:
         raise SaeTracksError(f"two files of {tracks} would be {name} in UCSC's letters (A-Z, 0-9, _): rename one")
 
 
-def _head(tracks: Path, email: str) -> Stanza:
+def _head(tracks: Path, email: str) -> Settings:
     return {
         "hub": _name(f"sae_tracks_{tracks.resolve().name}"),
         "shortLabel": "SAE features",
@@ -139,17 +149,8 @@ def _head(tracks: Path, email: str) -> Stanza:
     }
 
 
-def _own_genome(out: Path, name: str, genome: Genome, files: list[TrackFile], position: GenomicRegion) -> Stanza:
-    """Write the .2bit, and the stanza of an assembly hub."""
-    for file in files:
-        others = contig_lengths(file.path).items() - genome.lengths.items()
-        if others:
-            contig, length = min(others)
-            raise SaeTracksError(
-                f"{file.path.name} is of another genome: its {contig!r} has {length:,} bases, "
-                f"which {genome.path.name} does not have"
-            )
-    write_two_bit(out / f"{name}.2bit", genome)
+def _own_genome(name: str, position: GenomicRegion) -> Settings:
+    """The stanza of an assembly hub."""
     return {
         "genome": name,
         "twoBitPath": f"{name}.2bit",
@@ -162,7 +163,7 @@ def _own_genome(out: Path, name: str, genome: Genome, files: list[TrackFile], po
     }
 
 
-def _features(files: list[TrackFile], matches: Matches, out: Path) -> Iterator[Stanza]:
+def _features(files: list[TrackFile], matches: Matches, out: Path) -> Iterator[Settings]:
     """A composite for each outcome that occurs, and its tracks; of the first features all tracks are on."""
     upper: dict[str, float] = {}
     for file in files:
@@ -190,7 +191,7 @@ def _has_strands(members: list[TrackFile]) -> bool:
     return any(file.strand for file in members)
 
 
-def _composite(verdict: str, members: list[TrackFile]) -> Stanza:
+def _composite(verdict: str, members: list[TrackFile]) -> Settings:
     name, short, long = GROUPS[verdict]
     stanza = {
         "track": name,
@@ -212,7 +213,7 @@ def _composite(verdict: str, members: list[TrackFile]) -> Stanza:
     return stanza
 
 
-def _track(file: TrackFile, match: Match | None, upper: float, out: Path) -> Stanza:
+def _track(file: TrackFile, match: Match | None, upper: float, out: Path) -> Settings:
     return {
         "track": f"sae_{_name(file.name)}",
         "parent": "",
@@ -238,7 +239,7 @@ def _long_title(file: TrackFile, match: Match | None) -> str:
     return f"Activation of {file.label}{said}"[:LONG]
 
 
-def _sites(sites: Sites, out: Path) -> Stanza:
+def _sites(sites: Sites, out: Path) -> Settings:
     stanza = {
         "track": f"sites_{_name(sites.name)}",
         "bigDataUrl": _url(sites.path, out),
@@ -268,9 +269,9 @@ def _name(text: str) -> str:
     return cleaned if cleaned[:1].isalpha() else f"g{cleaned}"
 
 
-def _text(stanza: Stanza) -> str:
+def _text(stanza: Settings) -> str:
     indent = "    " if "parent" in stanza else ""
-    return "".join(f"{indent}{key} {value}\n" for key, value in stanza.items())
+    return "".join(f"{indent}{key} {' '.join(value.split())}\n" for key, value in stanza.items())
 
 
 def _write(path: Path, text: str) -> None:

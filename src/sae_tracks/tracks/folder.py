@@ -1,7 +1,9 @@
 """A folder of tracks: how its files are named, what they hold, and the colours they are drawn in."""
 
+import gzip
 import re
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,8 +122,16 @@ def list_tracks(folder: Path) -> list[TrackFile]:
 
 
 def list_intervals(folder: Path) -> list[Path]:
-    """The BED files of a folder, plain and compressed."""
-    return sorted((*folder.glob("*.bed"), *folder.glob("*.bed.gz")), key=_natural)
+    """The BED files of a folder, plain and compressed, that have a row."""
+    return sorted(filter(_has_row, (*folder.glob("*.bed"), *folder.glob("*.bed.gz"))), key=_natural)
+
+
+def _has_row(bed: Path) -> bool:
+    try:
+        with gzip.open(bed) if bed.suffix == ".gz" else bed.open("rb") as lines:
+            return any(line.strip() and not line.startswith((b"#", b"track", b"browser")) for line in lines)
+    except (OSError, EOFError, zlib.error) as error:
+        raise SaeTracksError(f"cannot read {bed}: {error}") from error
 
 
 @contextmanager
