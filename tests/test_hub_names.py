@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_hub_igv import MAIL, check_hub, stanzas
 from toy import write_fasta
+from typer.testing import CliRunner
 
+from sae_tracks.cli.app import app
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
+from sae_tracks.hub import NO_EMAIL, read_matches, write_hub
 from sae_tracks.hub import check_hub as validate
-from sae_tracks.hub import read_matches, write_hub
 from sae_tracks.hub.names import Match, short_title
 from sae_tracks.hub.sites import SQL
 from sae_tracks.igv import write_sessions
@@ -220,6 +222,13 @@ def test_a_table_of_something_else_is_refused(tmp_path):
         read_matches(table)
 
 
+def test_a_score_that_is_no_number_is_refused(tmp_path):
+    table = write_table(tmp_path / "t.tsv", [("MA1.1", "", "+", "f3", "+", "high", "supported", "", "True")])
+    with pytest.raises(SaeTracksError, match=r"t\.tsv: expected numbers in the column 'f1': .*high"):
+        read_matches(table)
+    assert read_matches(write_table(tmp_path / "none.tsv", [])) == {}
+
+
 def test_the_parquet_of_metrics_names_without_the_class_of_the_repeat(tmp_path):
     table = pd.DataFrame(ROWS, columns=list(COLUMNS)).drop(columns="repeat_class")
     table.assign(chosen=table["chosen"] == "True").to_parquet(tmp_path / "metrics.parquet")
@@ -324,6 +333,41 @@ def test_a_record_that_is_none_is_left_out(tmp_path, record):
     (tmp_path / "provenance.json").write_text(record)
     write_hub(tmp_path, assembly="toy1", **MAIL)
     assert "none was found" in (tmp_path / "description.html").read_text()
+
+
+def test_a_line_break_in_a_name_begins_no_line_of_the_hub(tmp_path):
+    write_one(tmp_path / "f3\nemail x.bw", 5)
+    hub = write_hub(tmp_path, assembly="toy1", **MAIL)
+    assert [stanza["shortLabel"] for stanza in stanzas(hub.path) if "parent" in stanza] == ["f3 email x"]
+    assert [finding for finding in validate(hub.path) if finding.error] == []
+
+
+def test_paths_are_right_where_links_lead_to_a_folder(tmp_path):
+    (tmp_path / "real" / "deep" / "out").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "real" / "deep" / "out")
+    write_tracks(tmp_path / "t")
+    hub = write_hub(tmp_path / "t", tmp_path / "out", assembly="toy1", **MAIL)
+    assert [finding for finding in validate(hub.path) if finding.error] == []
+    _, web = write_sessions(tmp_path / "t", "toy1", tmp_path / "out" / "session")
+    paths = [track["url"] for track in json.loads(web.read_text())["tracks"]]
+    assert len(paths) == 6 and all((web.parent / path).is_file() for path in paths)
+
+
+def test_the_verbs_hand_on_what_they_are_told(tmp_path):
+    tracks, table = write_tracks(tmp_path), write_table(tmp_path / "m.tsv")
+    (tmp_path / "more").mkdir()
+    sites = _bed(tmp_path / "more" / "sites.bed")
+    names = ["--from", str(table)]
+    hub = ["hub", str(tracks), "--assembly", "toy1", "--annotation", str(sites), "--email", "me@uni.edu", *names]
+    assert CliRunner().invoke(app, hub).exit_code == 0
+    head, _, *shown = stanzas(tmp_path / "hub.txt")
+    assert head["email"] == "me@uni.edu" and "f3 CTCF +" in {stanza["shortLabel"] for stanza in shown}
+    assert shown[-1]["track"] == "sites_sites"
+    assert CliRunner().invoke(app, ["igv", str(tracks), "--genome", "toy1", "--locus", "c2:1-9", *names]).exit_code == 0
+    session = json.loads((tmp_path / "session.json").read_text())
+    assert (session["locus"], session["tracks"][0]["name"]) == ("c2:1-9", "f20 exon +")
+    assert CliRunner().invoke(app, ["hub", str(tracks), "--assembly", "toy1"]).exit_code == 0
+    assert stanzas(tmp_path / "hub.txt")[0]["email"] == NO_EMAIL
 
 
 def test_an_assembly_hub_may_hold_sites(tmp_path):

@@ -1,6 +1,5 @@
 """Sessions over a folder of tracks: XML for IGV on the desktop, JSON for igv.js."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -10,7 +9,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, write_json
 from sae_tracks.genome import Genome
 from sae_tracks.hub.names import best_track, match_of, named_tracks, title
-from sae_tracks.tracks.folder import TrackFile, highest, list_intervals
+from sae_tracks.tracks.folder import TrackFile, highest, list_intervals, relative
 
 FASTA_ENDINGS = (".fa", ".fasta", ".fna", ".gz", ".bgz")
 HEIGHT = 60  # pixels
@@ -81,8 +80,8 @@ def write_sessions(
         genome=name,
         index=index,
         locus=locus or str(highest(best_track(files, matches).path)),
-        tracks=[(_relative(file.path, base), title(file, match_of(file, matches)), file) for file in files],
-        intervals=[_relative(path, base) for path in list_intervals(tracks)],
+        tracks=[(relative(file.path, base), title(file, match_of(file, matches)), file) for file in files],
+        intervals=[relative(path, base) for path in list_intervals(tracks)],
     )
     desktop, web = (out.with_name(out.name + ending) for ending in (".xml", ".json"))
     with atomic(desktop) as temporary:
@@ -100,11 +99,7 @@ def _reference(genome: str, base: Path) -> tuple[str, str]:
     index = Path(f"{path}.fai")
     if not index.is_file():
         raise SaeTracksError(f"{path} has no index, and its folder cannot be written: `samtools faidx` a copy of it")
-    return _relative(path, base), _relative(index, base)
-
-
-def _relative(path: Path, base: Path) -> str:
-    return Path(os.path.relpath(path, base)).as_posix()
+    return relative(path, base), relative(index, base)
 
 
 def _xml(session: Session) -> ElementTree.ElementTree:

@@ -67,7 +67,7 @@ def read_matches(table: Path) -> dict[tuple[str, str], Match]:
     Raises
     ------
     SaeTracksError
-        The table cannot be read or lacks a column.
+        The table cannot be read, lacks a column, or has an F1 that is no number.
     """
     found = read_table(table)
     if missing := [name for name in NEEDED if name not in found]:
@@ -79,6 +79,10 @@ def read_matches(table: Path) -> dict[tuple[str, str], Match]:
         found = found[found["chosen"].astype(bool)]
     texts = {name: found[name] if name in found else pd.Series("", found.index) for name in OPTIONAL}
     found = found.assign(**{name: text.fillna("") for name, text in texts.items()})
+    try:
+        found["f1"] = pd.to_numeric(found["f1"])
+    except ValueError as error:
+        raise SaeTracksError(f"{table}: expected numbers in the column 'f1': {error}") from error
     found["rank"] = found["verdict"].map(NAMED.index)
     found = found.sort_values(["rank", "f1"], ascending=[True, False], kind="stable")
     matches: dict[tuple[str, str], Match] = {}

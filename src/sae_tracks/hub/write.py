@@ -1,7 +1,6 @@
 """A UCSC track hub over a folder of bigWigs: hub.txt, a page on how it was made, and the genome where UCSC has none."""
 
 import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from sae_tracks.hub.page import description
 from sae_tracks.hub.sites import Sites, TrackContigs, write_sites
 from sae_tracks.hub.stanzas import HUB, LONG, SHORT
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.tracks.folder import TrackFile, contig_lengths, highest
+from sae_tracks.tracks.folder import TrackFile, contig_lengths, highest, relative
 from sae_tracks.tracks.twobit import write_two_bit
 
 PAGE = "description.html"
@@ -217,7 +216,7 @@ def _track(file: TrackFile, match: Match | None, upper: float, out: Path) -> Set
     return {
         "track": f"sae_{_name(file.name)}",
         "parent": "",
-        "bigDataUrl": _url(file.path, out),
+        "bigDataUrl": quote(relative(file.path, out)),
         "shortLabel": short_title(file, match),
         "longLabel": _long_title(file, match),
         "type": f"bigWig 0 {_upper(upper)}",
@@ -242,7 +241,7 @@ def _long_title(file: TrackFile, match: Match | None) -> str:
 def _sites(sites: Sites, out: Path) -> Settings:
     stanza = {
         "track": f"sites_{_name(sites.name)}",
-        "bigDataUrl": _url(sites.path, out),
+        "bigDataUrl": quote(relative(sites.path, out)),
         "shortLabel": sites.name[:SHORT],
         "longLabel": f"Annotation {sites.name}"[:LONG],
         "type": sites.type,
@@ -252,10 +251,6 @@ def _sites(sites: Sites, out: Path) -> Settings:
         "html": PAGE,
     }
     return stanza | ({"labelFields": "TFName,name", "defaultLabelFields": "TFName"} if sites.factors else {})
-
-
-def _url(path: Path, out: Path) -> str:
-    return quote(Path(os.path.relpath(path, out)).as_posix())
 
 
 def _upper(maximum: float) -> str:

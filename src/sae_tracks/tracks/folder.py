@@ -1,6 +1,7 @@
 """A folder of tracks: how its files are named, what they hold, and the colours they are drawn in."""
 
 import gzip
+import os
 import re
 import struct
 import zlib
@@ -119,6 +120,11 @@ def list_tracks(folder: Path) -> list[TrackFile]:
         group = groups.setdefault(feature, len(groups))
         tracks.append(TrackFile(path, path.stem, feature, strand, group, read_summary(path).maximum))
     return tracks
+
+
+def relative(path: Path, base: Path) -> str:
+    """The path of a file from a folder, though links lead to either; a file that is a link is not followed."""
+    return Path(os.path.relpath(path.parent.resolve() / path.name, base.resolve())).as_posix()
 
 
 def list_intervals(folder: Path) -> list[Path]:
