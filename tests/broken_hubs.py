@@ -134,7 +134,7 @@ ERRORS = [
     ("shortLabel Everything\n", "", "track super", "super has no shortLabel"),
     ("        type bigBed 6\n", "        type bigBad 6\n", "type bigBad", "type 'bigBad' is none"),
     ("        type bigBed 6\n", "        type bed 6\n", "type bed", "type 'bed' is none"),
-    ("        type bigBed 6\n", "        type bigBed 2\n", "type bigBed 2", "its BED columns"),
+    ("        type bigBed 6\n", "        type bigBed 2\n", "type bigBed 2", r"its BED columns \(3 to"),
     ("        type bigBed 6\n", "        type bigBed 6 x\n", "type bigBed 6 x", "its BED columns"),
     ("        type bigBed 6\n", "        type bigBed 9\n", "type bigBed 9", r"a%20b\.bb has 6 columns: write bigBed 6"),
     ("        type bigBed 6\n", "        type bigBed 4\n", "type bigBed 4", r"has 6 columns: write bigBed 4 \+"),
@@ -148,7 +148,7 @@ ERRORS = [
     ("viewLimits 0:10", "viewLimits 10:0", "viewLimits", "lower:upper"),
     ("viewLimits 0:10", "viewLimits 0:nan", "viewLimits", "lower:upper"),
     ("maxHeightPixels 100:40:16", "maxHeightPixels 16:40:100", "maxHeightPixels", "most:default:least"),
-    ("visibility pack", "visibility packed", "visibility packed", "it is one of hide, dense, squish, pack, full"),
+    ("visibility pack", "visibility packed", "visibility packed", "it is one of hide, dense, squish, pack, full, 0, 1"),
     ("mean+whiskers", "max", "windowingFunction", "it is one of maximum, mean,"),
     ("autoScale group", "autoScale yes", "autoScale", "it is one of on, off, group"),
     ("priority 1.5", "priority first", "priority", "it is a number"),
@@ -202,6 +202,21 @@ ERRORS = [
     ),
     ("html about\n", "html no\n", "html no", r"html no\.html: no such file"),
 ]
+
+# errors that follow from the mistake: what a track no longer inherits, who is left without a child, ...
+ALSO = {
+    "useOneFile is 'yes'": 1,
+    "'shortLabel' has no value": 1,
+    "begins with 'track NAME', not 'shortLabel': a blank line": 2,
+    "overlayA is there already, in line 81": 1,
+    r"its BED columns \(3 to": 1,
+    "compSignals of track wigA is no track": 2,
+    "track overlayA is its own parent": 2,
+    "parent multi of the composite comp is no superTrack": 3,
+    "parent comp of track compSignal is no compositeTrack": 5,
+    "one track: it overlays": 1,
+    "a name, a title, and tag=title": 2,
+}
 
 WARNINGS = [
     ("shortLabel Everything", "shortLabel Everything there is", "shortLabel has 19 letters, of which UCSC shows 17"),

@@ -150,7 +150,7 @@ def test_a_bgzip_file_cut_at_a_block_is_refused(genome, tmp_path, regions):
 def test_a_bigbed_cut_short_is_refused(genome, tmp_path, kept):
     path = write_bigbed(tmp_path / "t.bb", [("chr1", i, i + 1, f"name{i}") for i in range(900)])
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(SaeTracksError, match=r"t\.bb: it is a bigBed cut short|t\.bb as bigBed: it is damaged"):
+    with pytest.raises(SaeTracksError, match=r"t\.bb is cut short|t\.bb as bigBed: it is damaged"):
         read_annotation(path, genome)
 
 

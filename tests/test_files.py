@@ -2,11 +2,20 @@
 
 import hashlib
 import json
+import shlex
 
 import pytest
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic, read_json, remove_parts, sha256, write_json, write_provenance
+from sae_tracks.files import (
+    atomic,
+    read_json,
+    remove_parts,
+    sha256,
+    without_folders,
+    write_json,
+    write_provenance,
+)
 
 
 def test_a_file_takes_its_name_only_when_whole(tmp_path):
@@ -71,3 +80,22 @@ def test_only_parts_of_the_file_itself_are_removed(tmp_path):
         (tmp_path / name).write_text("")
     remove_parts(tmp_path / "f3.bw")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_record_for_a_page_names_no_folder_of_this_machine():
+    command = "sae-tracks export-bigwig '/home/my dir/sae' ../../x/hg38.fa -o=/srv/t --to ~/t --shard 1/4 /a/b/"
+    record = {
+        "command": command,
+        "genome": {"path": "/home/me/hg38.fa", "contigs": {"chr1": {"length": 3}}},
+        "annotations": {"/home/me/sites.bed": "ab12"},
+        "files": ["./x/a.bw", "data/b.bw", "https://example.org/a/b.bw", 7, None],
+    }
+    shown = {
+        "command": "sae-tracks export-bigwig sae hg38.fa -o=t --to t --shard 1/4 b/",
+        "genome": {"path": "hg38.fa", "contigs": {"chr1": {"length": 3}}},
+        "annotations": {"sites.bed": "ab12"},
+        "files": ["a.bw", "data/b.bw", "https://example.org/a/b.bw", 7, None],
+    }
+    assert without_folders(record) == shown
+    unbalanced = without_folders({"scored": {"command": "x 'open /home/me/a"}})
+    assert shlex.split(unbalanced["scored"]["command"]) == ["x", "'open", "a"]

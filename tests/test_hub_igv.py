@@ -104,10 +104,10 @@ def test_a_hub_obeys_the_rules_wherever_it_lies(made, out):
 
 
 def test_the_link_opens_the_hub_where_the_first_track_is_highest(made):
-    hub = write_hub(made / "my tracks", made / "linked", assembly="hg38", **MAIL)
+    hub = write_hub(made / "my tracks", made / "linked", assembly="mm39", **MAIL)
     first = 11 + RECORDS["chr1"][10:].index("A")
     assert hub.link("https://example.org/x/") == (
-        "https://genome.ucsc.edu/cgi-bin/hgTracks?db=hg38&hubUrl=https://example.org/x/hub.txt&position=chr1:1-100"
+        "https://genome.ucsc.edu/cgi-bin/hgTracks?db=mm39&hubUrl=https://example.org/x/hub.txt&position=chr1:1-100"
     )
     assert str(highest(made / "my tracks" / "f0.plus.bw", span=1)) == f"chr1:{first}-{first}"
 
@@ -123,9 +123,11 @@ def test_a_hub_for_a_genome_of_its_own_brings_it_along(made):
 
 def test_tracks_of_another_genome_are_refused(made, tmp_path):
     other = Genome(write_fasta(tmp_path / "other.fa", chr1="ACGT", chr2="ACGRT" * 8))
-    with pytest.raises(SaeTracksError, match=r"f0\.plus\.bw is of another genome: its 'chr1' has 100 bases"):
+    with pytest.raises(SaeTracksError, match=r"f0\.plus\.bw is of another genome: chr1 has 100 bases, but 4 in other"):
         write_hub(made / "my tracks", tmp_path, genome=other, **MAIL)
-    assert not (tmp_path / "hub.txt").exists()
+    with pytest.raises(SaeTracksError, match="chr1 has 100 bases, but 248,956,422 in hg38"):
+        write_hub(made / "my tracks", tmp_path, assembly="hg38", **MAIL)
+    assert {path.name for path in tmp_path.iterdir()} == {"other.fa", "other.fa.fai"}  # nothing was written
 
 
 def test_a_hub_needs_one_genome_and_a_track(made, tmp_path):
@@ -139,7 +141,7 @@ def test_tracks_sort_by_number_and_a_track_of_zeros_has_an_axis(tmp_path):
     for name in ("f10", "f9.minus", "f9.plus"):
         write_bigwig(tmp_path / f"{name}.bw", {"c": 5}, [("c", make_runs(np.array([0]), np.array([5])))], 1)
     assert [track.name for track in list_tracks(tmp_path)] == ["f9.plus", "f9.minus", "f10"]
-    _, members = check_hub(write_hub(tmp_path, assembly="hg38", **MAIL).path)
+    _, members = check_hub(write_hub(tmp_path, assembly="toy1", **MAIL).path)
     assert members[0]["viewLimits"] == "0:1"
 
 
@@ -150,6 +152,21 @@ def test_the_highest_base_is_found_over_contigs_and_blocks(tmp_path, monkeypatch
     write_bigwig(tmp_path / "x.bw", {"empty": 50, "a": 100, "b": 90}, pieces, 8)
     assert str(highest(tmp_path / "x.bw", span=1)) == "a:45-45"
     assert str(highest(tmp_path / "x.bw", span=20)) == "a:35-54"
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda raw: raw[:-40], lambda raw: raw[:8] + struct.pack("<Q", len(raw) - 8) + raw[16:]]
+)
+def test_a_cut_or_damaged_bigwig_is_named(tmp_path, spoil):
+    for name in ("f1", "f2"):
+        write_bigwig(tmp_path / f"{name}.bw", {"c": 5}, [("c", make_runs(np.array([0]), np.array([5])))], 1)
+    hub = write_hub(tmp_path, assembly="toy1", **MAIL)
+    path = tmp_path / "f1.bw"  # the first: igv looks for its highest value
+    path.write_bytes(spoil(path.read_bytes()))
+    for call in (lambda: write_hub(tmp_path, assembly="toy1", **MAIL), lambda: write_sessions(tmp_path, "toy1")):
+        with pytest.raises(SaeTracksError, match=r"f1\.bw (is cut short|cannot be read as bigWig: it is damaged)"):
+            call()
+    assert [("f1.bw" in finding.text) for finding in validate(hub.path) if finding.error] == [True]
 
 
 @pytest.mark.parametrize("out", [None, "elsewhere/s.1", "my tracks/t.xml"])

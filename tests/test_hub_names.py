@@ -1,6 +1,9 @@
 """A hub names a factor only where its match is supported, groups features by that, and shows the sites beside them."""
 
+import gzip
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,13 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_hub_igv import MAIL, check_hub, stanzas
 from toy import write_fasta
+from typer.testing import CliRunner
 
+from sae_tracks.cli.app import app
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
+from sae_tracks.hub import NO_EMAIL, read_matches, write_hub
 from sae_tracks.hub import check_hub as validate
-from sae_tracks.hub import read_matches, write_hub
 from sae_tracks.hub.names import Match, short_title
+from sae_tracks.hub.sites import SQL
 from sae_tracks.igv import write_sessions
+from sae_tracks.tracks.bigbed import write_bigbed
 from sae_tracks.tracks.bigwig import write_bigwig
 from sae_tracks.tracks.folder import TrackFile
 from sae_tracks.tracks.runs import make_runs
@@ -134,13 +141,62 @@ def test_sites_lie_beside_the_features_as_bigbed(tmp_path):
         assert file.entries("c2", 0, 500) == [(3, 8, "genes\t0\t.")]
 
 
-def test_a_bigbed_is_pointed_to_where_it_lies(tmp_path):
-    first, _ = written(tmp_path / "a", annotations=[_bed(tmp_path / "sites.bed")])
+def test_a_bigbed_of_elsewhere_is_copied_and_keeps_its_factors(tmp_path):
+    (tmp_path / "sites.bed").write_text("c1\t5\t9\tMA1.1\t450\t-\tCTCF\n")
+    first, _ = written(tmp_path / "a", annotations=[tmp_path / "sites.bed"])
     made = first.path.parent / "annotations" / "sites.bb"
-    hub, tracks = written(tmp_path / "b", annotations=[made])
-    assert next(t for t in tracks if t["track"] == "sites_sites")["bigDataUrl"] == "../a/annotations/sites.bb"
-    warned = [finding.text for finding in validate(hub.path)]
-    assert any("leads out of the hub's folder" in text for text in warned)
+    for annotation in (made, tmp_path / "b" / "annotations" / "sites.bb"):  # then the copy, which stays
+        _, tracks = written(tmp_path / "b", annotations=[annotation])
+        sites = next(t for t in tracks if t["track"] == "sites_sites")
+        assert (sites["bigDataUrl"], sites.get("labelFields")) == ("annotations/sites.bb", "TFName,name")
+    assert (tmp_path / "b" / "annotations" / "sites.bb").read_bytes() == made.read_bytes()
+
+
+def test_a_bigbed_of_another_genome_or_none_is_refused(tmp_path):
+    tracks = write_tracks(tmp_path / "t")
+    for name, lengths in (("x", {"x": 50}), ("c", {"c1": 999})):
+        write_bigbed(tmp_path / f"{name}.bb", lengths, [(next(iter(lengths)), 5, 9, "n\t0\t+")], SQL.format(""), 64)
+    (tmp_path / "cut.bb").write_bytes((tmp_path / "c.bb").read_bytes()[:-9])
+    for name, said in (
+        ("x", r"no contig of x\.bb is in f3\.plus\.bw: they are called x, not c1"),
+        ("c", r"c\.bb is of another genome: c1 has 999 bases, but 1,000 in f3\.plus\.bw"),
+        ("cut", r"cut\.bb is cut short"),
+        ("none", r"cannot read .*none\.bb: No such file"),
+    ):
+        with pytest.raises(SaeTracksError, match=said):
+            write_hub(tracks, assembly="toy1", annotations=[tmp_path / f"{name}.bb"], **MAIL)
+    assert not (tracks / "hub.txt").exists()
+
+
+def test_a_bed_without_a_row_is_left_out(tmp_path):
+    write_one(tmp_path / "f3.bw", 5)
+    (tmp_path / "empty.bed").write_text("")
+    (tmp_path / "comments.bed").write_text("# nothing\n\ntrack name=x\n")
+    (tmp_path / "packed.bed.gz").write_bytes(gzip.compress(b""))
+    (tmp_path / "one.bed.gz").write_bytes(gzip.compress(b"# one\nc1\t5\t9\n"))
+    assert write_hub(tmp_path, assembly="toy1", **MAIL).annotations == 1
+    _, web = write_sessions(tmp_path, "toy1")
+    assert [track["name"] for track in json.loads(web.read_text())["tracks"]] == ["f3", "one.bed.gz"]
+    (tmp_path / "one.bed.gz").write_bytes(gzip.compress(b"# one\n" * 99)[:-9])
+    with pytest.raises(SaeTracksError, match=r"cannot read .*one\.bed\.gz"):
+        write_sessions(tmp_path, "toy1")
+
+
+def test_the_soft_mask_is_that_of_the_fasta(tmp_path):
+    tracks = write_tracks(tmp_path / "t")
+    with pytest.raises(SaeTracksError, match="the soft-mask of c1 is in the FASTA: name it by --genome"):
+        write_hub(tracks, assembly="toy1", annotations=[Path("softmask")], **MAIL)
+    genome = Genome(write_fasta(tmp_path / "g.fa", c1="ACgtA" * 200, c2="A" * 500))
+    hub = write_hub(tracks, genome=genome, annotations=[Path("softmask")], **MAIL)
+    with pyBigWig.open(str(hub.path.parent / "annotations" / "softmask.bb")) as file:
+        assert [row[:2] for row in file.entries("c1", 0, 10)] == [(2, 4), (7, 9)]
+
+
+def test_tracks_outside_the_hub_are_warned_of(tmp_path, caplog):
+    written(tmp_path / "t", out=tmp_path)
+    assert "outside" not in caplog.text
+    written(tmp_path / "t", out=tmp_path / "hub")
+    assert f"tracks lie outside {tmp_path / 'hub'}" in caplog.text
 
 
 def _bed(path):
@@ -166,6 +222,13 @@ def test_a_table_of_something_else_is_refused(tmp_path):
         read_matches(table)
 
 
+def test_a_score_that_is_no_number_is_refused(tmp_path):
+    table = write_table(tmp_path / "t.tsv", [("MA1.1", "", "+", "f3", "+", "high", "supported", "", "True")])
+    with pytest.raises(SaeTracksError, match=r"t\.tsv: expected numbers in the column 'f1': .*high"):
+        read_matches(table)
+    assert read_matches(write_table(tmp_path / "none.tsv", [])) == {}
+
+
 def test_the_parquet_of_metrics_names_without_the_class_of_the_repeat(tmp_path):
     table = pd.DataFrame(ROWS, columns=list(COLUMNS)).drop(columns="repeat_class")
     table.assign(chosen=table["chosen"] == "True").to_parquet(tmp_path / "metrics.parquet")
@@ -182,12 +245,129 @@ def test_the_parquet_of_metrics_names_without_the_class_of_the_repeat(tmp_path):
 
 @given(st.integers(0, 99_999), st.sampled_from(["", "+", "-"]), st.text("ABZ:/(.)19", min_size=1, max_size=25))
 def test_a_short_label_fits_and_a_cut_name_is_marked(feature, strand, factor):
-    label = f"f{feature} read {strand}" if strand else f"f{feature}"
-    track = TrackFile(None, "", label, 0, 1.0)
-    text = short_title(track, Match("supported", "MA1.1", factor, "", 1.0), 17)
+    track = TrackFile(None, "", f"f{feature}", strand, 0, 1.0)
+    text = short_title(track, Match("supported", "MA1.1", factor, "", 1.0))
     assert len(text) <= 17 and text.split(" ")[0] == f"f{feature}" and text.endswith(strand)
     shown = text.split(" ")[1]
     assert shown == factor or (shown.endswith("..") and factor.startswith(shown[:-2]) and len(text) == 17)
+
+
+@pytest.mark.parametrize("match", [None, Match("supported", "MA1.1", "CTCF", "", 1.0)])
+def test_the_label_of_a_long_feature_keeps_its_strand(match):
+    tracks = [TrackFile(None, "", name, strand, 0, 1.0) for name in ("x" * 16, "y" * 17, "z" * 18) for strand in "+-"]
+    assert [short_title(track, match) for track in tracks] == [f"{c * 13}.. {strand}" for c in "xyz" for strand in "+-"]
+    assert short_title(TrackFile(None, "", "z" * 18, "", 0, 1.0), match) == f"{'z' * 15}.."
+    assert short_title(TrackFile(None, "", "x" * 15, "-", 0, 1.0), match) == f"{'x' * 15} -"
+
+
+def write_one(path, position, lengths=LENGTHS):
+    """A bigWig of one base, on the first contig."""
+    runs = make_runs(np.array([position]), np.array([position + 1]))
+    write_bigwig(path, lengths, [(next(iter(lengths)), runs)], 1)
+
+
+def test_a_match_of_a_read_strand_that_has_no_track_names_and_moves_nothing(tmp_path):
+    rows = [
+        ("MA2.1", "CTCF", "+", "f3", "-", 0.9, "supported", "", "True"),  # of f3 there is the + track alone
+        ("MA1.1", "SP1", "+", "f7", "+", 0.5, "supported", "", "True"),
+    ]
+    for name in ("f3", "f7"):
+        write_one(tmp_path / f"{name}.bw", 5)
+    table = write_table(tmp_path / "m.tsv", rows)
+    tracks = stanzas(write_hub(tmp_path, assembly="toy1", scores=table, **MAIL).path)
+    assert [(track["parent"], track["shortLabel"]) for track in tracks if "parent" in track] == [
+        ("group_supported on", "f7 SP1"),
+        ("group_features on", "f3"),
+    ]
+    _, web = write_sessions(tmp_path, "toy1", scores=table)
+    assert [track["name"] for track in json.loads(web.read_text())["tracks"]] == ["f7 SP1", "f3"]
+
+
+def test_both_open_at_the_best_match_though_its_track_is_not_the_first(tmp_path):
+    rows = [
+        ("MA2.1", "CTCF", "+", "f3", "-", 0.9, "supported", "", "True"),
+        ("MA1.1", "SP1", "+", "f3", "+", 0.5, "supported", "", "True"),
+    ]
+    write_one(tmp_path / "f3.plus.bw", 20)
+    write_one(tmp_path / "f3.minus.bw", 500)
+    table = write_table(tmp_path / "m.tsv", rows)
+    assert str(write_hub(tmp_path, assembly="toy1", scores=table, **MAIL).position) == "c1:251-750"
+    _, web = write_sessions(tmp_path, "toy1", scores=table)
+    assert json.loads(web.read_text())["locus"] == "c1:251-750"
+
+
+def test_a_feature_may_be_called_as_a_label_reads(tmp_path):
+    write_one(tmp_path / "f3 read me.bw", 5)
+    tracks = stanzas(write_hub(tmp_path, assembly="toy1", **MAIL).path)
+    assert [track["shortLabel"] for track in tracks if "parent" in track] == ["f3 read me"]
+
+
+def test_the_page_is_html_whatever_a_file_or_the_record_says_and_names_no_folder(tmp_path):
+    for name in ("f<3>&", "f4"):
+        write_one(tmp_path / f"{name}.bw", 5)
+    record = {"command": "x '</code><script>' /home/me/sae", "<b>": 1, "genome": {"path": "/home/me/toy.fa"}}
+    (tmp_path / "provenance.json").write_text(json.dumps(record))
+    _bed(tmp_path / "<i>.bed")
+    rows = [
+        ("<s>", "", "+", "f<3>&", "+", 0.5, "supported", "", "True"),
+        ("MA1.1", "", "+", "f4", "+", 0.5, "repeat", "<em>", "True"),
+    ]
+    table = write_table(tmp_path / "<u>.tsv", rows)
+    write_hub(tmp_path, assembly="toy1", scores=table, **MAIL)
+    page = (tmp_path / "description.html").read_text()
+    assert set(re.findall(r"<(\w+)", page)) == {*("h2", "p", "ul", "li", "table", "tr", "th", "td", "code", "a")}
+    for said in (
+        "f&lt;3&gt;&amp; &lt;s&gt;",
+        "match with &lt;s&gt;,",
+        "&lt;/code&gt;&lt;script&gt;",
+        "&lt;b&gt;",
+        "toy.fa",
+    ):
+        assert said in page
+    assert "home" not in page
+
+
+@pytest.mark.parametrize("record", ["[]", '"text"'])
+def test_a_record_that_is_none_is_left_out(tmp_path, record):
+    write_one(tmp_path / "f3.bw", 5)
+    (tmp_path / "provenance.json").write_text(record)
+    write_hub(tmp_path, assembly="toy1", **MAIL)
+    assert "none was found" in (tmp_path / "description.html").read_text()
+
+
+def test_a_line_break_in_a_name_begins_no_line_of_the_hub(tmp_path):
+    write_one(tmp_path / "f3\nemail x.bw", 5)
+    hub = write_hub(tmp_path, assembly="toy1", **MAIL)
+    assert [stanza["shortLabel"] for stanza in stanzas(hub.path) if "parent" in stanza] == ["f3 email x"]
+    assert [finding for finding in validate(hub.path) if finding.error] == []
+
+
+def test_paths_are_right_where_links_lead_to_a_folder(tmp_path):
+    (tmp_path / "real" / "deep" / "out").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "real" / "deep" / "out")
+    write_tracks(tmp_path / "t")
+    hub = write_hub(tmp_path / "t", tmp_path / "out", assembly="toy1", **MAIL)
+    assert [finding for finding in validate(hub.path) if finding.error] == []
+    _, web = write_sessions(tmp_path / "t", "toy1", tmp_path / "out" / "session")
+    paths = [track["url"] for track in json.loads(web.read_text())["tracks"]]
+    assert len(paths) == 6 and all((web.parent / path).is_file() for path in paths)
+
+
+def test_the_verbs_hand_on_what_they_are_told(tmp_path):
+    tracks, table = write_tracks(tmp_path), write_table(tmp_path / "m.tsv")
+    (tmp_path / "more").mkdir()
+    sites = _bed(tmp_path / "more" / "sites.bed")
+    names = ["--from", str(table)]
+    hub = ["hub", str(tracks), "--assembly", "toy1", "--annotation", str(sites), "--email", "me@uni.edu", *names]
+    assert CliRunner().invoke(app, hub).exit_code == 0
+    head, _, *shown = stanzas(tmp_path / "hub.txt")
+    assert head["email"] == "me@uni.edu" and "f3 CTCF +" in {stanza["shortLabel"] for stanza in shown}
+    assert shown[-1]["track"] == "sites_sites"
+    assert CliRunner().invoke(app, ["igv", str(tracks), "--genome", "toy1", "--locus", "c2:1-9", *names]).exit_code == 0
+    session = json.loads((tmp_path / "session.json").read_text())
+    assert (session["locus"], session["tracks"][0]["name"]) == ("c2:1-9", "f20 exon +")
+    assert CliRunner().invoke(app, ["hub", str(tracks), "--assembly", "toy1"]).exit_code == 0
+    assert stanzas(tmp_path / "hub.txt")[0]["email"] == NO_EMAIL
 
 
 def test_an_assembly_hub_may_hold_sites(tmp_path):

@@ -14,6 +14,7 @@ import pytest
 from sae_tracks.controls.verdict import verdicts
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.report import write_report
+from sae_tracks.report.head import settings
 from sae_tracks.report.scores import embedded, load_scores
 from sae_tracks.report.words import OUTCOMES
 
@@ -331,3 +332,8 @@ def test_in_a_browser_the_address_opens_a_row_and_nothing_else_runs(tmp_path):
     assert current == ["true"]
     assert page.tags.count("script") == 2 and page.tags.count("img") == 1
     assert ("rect", "class", "reaches") in page.attributes  # the k-mer's mark
+
+
+def test_the_settings_on_a_page_name_no_folder_of_this_machine():
+    facts = {"command": "sae-tracks metrics /home/me/sae", "lm": {"model": "/home/me/lm", "layer": 2}, "empty": []}
+    assert settings(facts) == [("command", "sae-tracks metrics sae"), ("lm", "model lm; layer 2")]

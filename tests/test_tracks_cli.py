@@ -79,8 +79,8 @@ def test_export_hub_and_session(project, verb):
     values = read_back(project / "tracks" / "f3.plus.bw", "chr15")
     assert np.isnan(values[:120]).all() and not np.isnan(values[120:]).any()
 
-    link = verb("hub", "tracks", "--assembly", "hg38", "--url", "https://example.org/t")
-    assert link.startswith("https://genome.ucsc.edu/cgi-bin/hgTracks?db=hg38&hubUrl=https://example.org/t/hub.txt&")
+    link = verb("hub", "tracks", "--assembly", "toy1", "--url", "https://example.org/t")
+    assert link.startswith("https://genome.ucsc.edu/cgi-bin/hgTracks?db=toy1&hubUrl=https://example.org/t/hub.txt&")
 
     assert verb("igv", "tracks", "--genome", "toy.fa", "-o", "session") == ""
     assert (project / "session.xml").is_file()

@@ -16,6 +16,7 @@ from sae_tracks.errors import SaeTracksError
 
 CHUNK = 1 << 22
 PROVENANCE = "provenance.json"
+FOLDERS = re.compile(r"(^|=)(?:/|~|\.\.?/).*/(?=.)")  # those of a path, or of --option=path
 
 
 @contextmanager
@@ -81,6 +82,15 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def check_end(path: Path) -> None:
+    """Refuse a bigWig or bigBed that is cut short: they end with the number that they begin with."""
+    with path.open("rb") as file:
+        head = file.read(4)
+        file.seek(-4, os.SEEK_END)
+        if file.read() != head:
+            raise SaeTracksError(f"{path} is cut short: its last 4 bytes are not its first")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON with a final newline, atomically."""
     with atomic(path) as temporary:
@@ -109,3 +119,21 @@ def write_provenance(folder: Path, *, file_name: str = PROVENANCE, **facts: Any)
 
     record = {"sae_tracks": __version__, "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), **facts}
     write_json(folder / file_name, record)
+
+
+def without_folders(value: Any) -> Any:
+    """A record, or a part of it, as a page may show it: of paths of this machine only the names of the files."""
+    if isinstance(value, dict):
+        public = {without_folders(key): without_folders(inner) for key, inner in value.items()}
+        return public | ({"command": _command_without_folders(value["command"])} if "command" in value else {})
+    if isinstance(value, list):
+        return [without_folders(inner) for inner in value]
+    return FOLDERS.sub(r"\1", value) if isinstance(value, str) else value
+
+
+def _command_without_folders(command: Any) -> str:
+    try:
+        words = shlex.split(str(command))
+    except ValueError:  # not a command line as `write_provenance` writes it
+        words = str(command).split()
+    return shlex.join(without_folders(words))

@@ -1,6 +1,5 @@
 """Sessions over a folder of tracks: XML for IGV on the desktop, JSON for igv.js."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -9,8 +8,8 @@ from xml.etree import ElementTree
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, write_json
 from sae_tracks.genome import Genome
-from sae_tracks.hub.names import match_of, ordered, read_matches, title
-from sae_tracks.tracks.folder import TrackFile, highest, list_intervals, list_tracks
+from sae_tracks.hub.names import best_track, match_of, named_tracks, title
+from sae_tracks.tracks.folder import TrackFile, highest, list_intervals, relative
 
 FASTA_ENDINGS = (".fa", ".fasta", ".fna", ".gz", ".bgz")
 HEIGHT = 60  # pixels
@@ -59,7 +58,7 @@ def write_sessions(
     out : Path, optional
         The session files without their endings; default ``session`` in `tracks`.
     locus : str, optional
-        Where the session opens; default around the highest value of the first track, that of the best match.
+        Where the session opens; default around the highest value of the best match's track, or of the first.
     scores : Path, optional
         Table that names the tracks and orders them, see `read_matches`; without one they go by their numbers.
 
@@ -73,17 +72,16 @@ def write_sessions(
     SaeTracksError
         There is no bigWig, the FASTA is missing or has no index, or the table cannot be read.
     """
-    matches = read_matches(scores) if scores else {}
-    files = ordered(list_tracks(tracks), matches)
+    files, matches = named_tracks(tracks, scores)
     out = tracks / "session" if out is None else out.with_suffix("") if out.suffix in (".xml", ".json") else out
     base = out.parent
     name, index = _reference(genome, base)
     session = Session(
         genome=name,
         index=index,
-        locus=locus or str(highest(files[0].path)),
-        tracks=[(_relative(file.path, base), title(file, match_of(file, matches)), file) for file in files],
-        intervals=[_relative(path, base) for path in list_intervals(tracks)],
+        locus=locus or str(highest(best_track(files, matches).path)),
+        tracks=[(relative(file.path, base), title(file, match_of(file, matches)), file) for file in files],
+        intervals=[relative(path, base) for path in list_intervals(tracks)],
     )
     desktop, web = (out.with_name(out.name + ending) for ending in (".xml", ".json"))
     with atomic(desktop) as temporary:
@@ -101,11 +99,7 @@ def _reference(genome: str, base: Path) -> tuple[str, str]:
     index = Path(f"{path}.fai")
     if not index.is_file():
         raise SaeTracksError(f"{path} has no index, and its folder cannot be written: `samtools faidx` a copy of it")
-    return _relative(path, base), _relative(index, base)
-
-
-def _relative(path: Path, base: Path) -> str:
-    return Path(os.path.relpath(path, base)).as_posix()
+    return relative(path, base), relative(index, base)
 
 
 def _xml(session: Session) -> ElementTree.ElementTree:

@@ -1,13 +1,12 @@
 """``tracks.ini``: a folder of tracks as pyGenomeTracks draws them."""
 
-import os
 import shlex
 from configparser import ConfigParser
 from pathlib import Path
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic
-from sae_tracks.tracks.folder import TrackFile, highest, list_intervals, list_tracks
+from sae_tracks.tracks.folder import TrackFile, highest, list_intervals, list_tracks, relative
 
 INI = "tracks.ini"
 HEIGHT = "2"  # centimetres
@@ -53,7 +52,7 @@ def write_tracks_ini(tracks: Path, out: Path | None = None) -> tuple[Path, str]:
 
 
 def _place(path: Path, base: Path) -> dict[str, str]:
-    address = Path(os.path.relpath(path, base)).as_posix()
+    address = relative(path, base)
     if " " in address:
         raise SaeTracksError(f"pyGenomeTracks takes no file name with a blank: rename {address!r}")
     return {"file": _escaped(address)}

@@ -10,6 +10,7 @@ import pyBigWig
 from sae_tracks.annotations.alias import Contigs
 from sae_tracks.annotations.text import Text
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import check_end
 from sae_tracks.regions import GenomicRegion
 
 _MAGIC = (bytes.fromhex("ebf28987"), bytes.fromhex("8789f2eb"))  # either order of bytes
@@ -38,11 +39,7 @@ def read_bigbed(path: Path, contigs: Contigs, regions: Sequence[GenomicRegion] |
     SaeTracksError
         The file is cut short or damaged, or has other contigs, or contigs of other lengths, than the genome.
     """
-    with path.open("rb") as file:
-        head = file.read(4)
-        file.seek(-4, 2)
-        if file.read() != head:
-            raise SaeTracksError(f"cannot read {path}: it is a bigBed cut short (its last 4 bytes are not its first)")
+    check_end(path)
     try:
         with pyBigWig.open(str(path)) as file:
             fields = [name.decode() for name in _FIELD.findall(file.SQL() or b"")]

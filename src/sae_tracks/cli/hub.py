@@ -55,7 +55,10 @@ def hub(
     )
     path, held = written.path, (written.tracks, written.annotations)
     log.info("hub (tracks: %d, annotations: %d) in %s; sae-tracks check-hub %s looks it over", *held, path, path)
-    log.info("UCSC reads it from a web server that speaks HTTPS and answers byte ranges (206 to curl -r 0-9 -I URL)")
+    log.info(
+        "UCSC reads it from a web server that speaks HTTPS and answers byte ranges: "
+        "curl -s -o /dev/null -w '%%{http_code}' -r 0-9 URL says 206"
+    )
     log.info("until then, sae-tracks view %s shows the tracks on this machine", tracks)
     if url:
         typer.echo(written.link(url))

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.hub.data import Contigs, check_data, check_page, local, two_bit_lengths
+from sae_tracks.hub.contigs import Contigs
+from sae_tracks.hub.data import check_data, check_page, local, two_bit_lengths
 from sae_tracks.hub.family import check_family, inherited
 from sae_tracks.hub.stanzas import HUB, Book, Finding, Report, Stanza, read_stanzas
 from sae_tracks.hub.values import check_labels, check_values
@@ -82,9 +83,7 @@ def _check_one_file(stanzas: list[Stanza], path: Path, report: Report) -> None:
         report(line, f"{len(genomes)} stanzas 'genome NAME': with useOneFile there is exactly one")
     if genomes and stanzas[0] is not genomes[0]:
         report(genomes[0].line, "the genome's stanza comes after others: it stands right behind the hub's")
-    contigs = None
-    for genome in genomes[:1]:
-        contigs = _check_genome(genome, path, report)
+    contigs = _check_genome(genomes[0], path, report) if genomes else None
     _check_tracks([stanza for stanza in stanzas if stanza.kind != "genome"], contigs, path, report)
 
 

@@ -2,54 +2,19 @@
 
 import re
 import struct
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
-from sae_tracks.annotations.alias import LENGTHS
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.hub.sites import bigbed_fields
+from sae_tracks.hub.contigs import Contigs, bigbed_fields, bigbed_lengths
 from sae_tracks.hub.stanzas import Report, Stanza
 from sae_tracks.hub.values import BIGBED_TYPES, INDEXED_TYPES
-from sae_tracks.tracks.folder import contig_lengths, read_summary
+from sae_tracks.tracks.folder import contig_lengths
 from sae_tracks.tracks.twobit import SIGNATURE
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 SERVED = ("http", "https", "ftp")
-ASSEMBLIES = {"hg19": "GRCh37", "hg38": "GRCh38"}
 PAGE_ENDING = ".html"
-
-
-class Contigs:
-    """The contigs of a hub's genome, as far as they are known.
-
-    Parameters
-    ----------
-    genome : str
-        Its name.
-    lengths : mapping of str to int, optional
-        Of its .2bit; without one they are known of hg19 and hg38, and else the files are held against one another.
-    """
-
-    def __init__(self, genome: str, lengths: Mapping[str, int] | None = None) -> None:
-        self._genome, self._whole = genome, lengths is not None
-        of_ucsc = {f"chr{name}": size for (name, size), it in LENGTHS.items() if it == ASSEMBLIES.get(genome)}
-        self._known = {name: (size, genome) for name, size in (of_ucsc if lengths is None else lengths).items()}
-        self._seen: dict[str, tuple[int, str]] = {}  # in the files so far
-
-    def check(self, theirs: Mapping[str, int], file: str, line: int, report: Report) -> None:
-        """Report the first contig of a file that the genome does not have, or has with another length."""
-        for contig, length in theirs.items():
-            size, where = self._known.get(contig) or self._seen.setdefault(contig, (length, file))
-            if self._whole and contig not in self._known:
-                report(line, f"{file} is of another genome: {self._genome} has no contig {contig}")
-                return
-            if size != length:
-                report(line, f"{file} is of another genome: {contig} has {length:,} bases, but {size:,} in {where}")
-                return
-        if self._known and not theirs.keys() & self._known.keys():
-            names = f"{next(iter(theirs), 'none')}, not {next(iter(self._known))}"
-            report(line, f"{file} has no chromosome of {self._genome}: its contigs are called {names}")
 
 
 def local(url: str, base: Path, line: int, setting: str, report: Report) -> Path | None:
@@ -57,7 +22,7 @@ def local(url: str, base: Path, line: int, setting: str, report: Report) -> Path
     scheme = SCHEME.match(url)
     if scheme and scheme[1].lower() in SERVED:
         return None
-    if scheme or url.startswith(("/", "~", "\\")):
+    if scheme or url.startswith(("/", "~/", "\\")):
         report(
             line, f"{setting} {url} is a path of this machine, which UCSC cannot reach: make it relative or https://"
         )
@@ -105,38 +70,16 @@ def check_data(track: Stanza, kind: str, contigs: Contigs, base: Path, report: R
         return
     try:
         if word == "bigWig":
-            read_summary(path)
-            _check_end(path)
-            contigs.check(contig_lengths(path), url, line, report)
+            contigs.check(contig_lengths(path), url)
         elif word in BIGBED_TYPES:
-            columns, _ = bigbed_fields(path)
-            _check_end(path)
-            contigs.check(_bigbed_lengths(path), url, line, report)
+            lengths, (columns, _) = bigbed_lengths(path), bigbed_fields(path)
             _check_columns(kind, columns, track.at("type"), url, report)
+            contigs.check(lengths, url)
     except SaeTracksError as error:
         report(line, str(error))
-    if ending := INDEXED_TYPES.get(word):
+    if ending := ".crai" if word == "bam" and url.endswith(".cram") else INDEXED_TYPES.get(word):
         line = track.at("bigDataIndex") if track.get("bigDataIndex") else line
         local(track.get("bigDataIndex") or url + ending, base, line, "index", report)
-
-
-def _check_end(path: Path) -> None:
-    """bigWig and bigBed end with the number that they begin with."""
-    with path.open("rb") as file:
-        head = file.read(4)
-        file.seek(-4, 2)
-        if file.read() != head:
-            raise SaeTracksError(f"{path} is cut short: its last 4 bytes are not its first")
-
-
-def _bigbed_lengths(path: Path) -> dict[str, int]:
-    import pyBigWig
-
-    try:
-        with pyBigWig.open(str(path)) as file:
-            return file.chroms()
-    except RuntimeError as error:
-        raise SaeTracksError(f"{path} cannot be read as bigBed: it is damaged") from error
 
 
 def _check_columns(kind: str, columns: int, line: int, url: str, report: Report) -> None:

@@ -8,8 +8,9 @@ import pandas as pd
 
 from sae_tracks.controls.verdict import SUPPORTED
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.hub.stanzas import SHORT
 from sae_tracks.metrics.tables import read_table
-from sae_tracks.tracks.folder import TrackFile
+from sae_tracks.tracks.folder import TrackFile, list_tracks
 
 REPEAT = "repeat"  # the verdict
 NAMED = (SUPPORTED, REPEAT)  # verdicts that name a track, the better one first
@@ -66,7 +67,7 @@ def read_matches(table: Path) -> dict[tuple[str, str], Match]:
     Raises
     ------
     SaeTracksError
-        The table cannot be read or lacks a column.
+        The table cannot be read, lacks a column, or has an F1 that is no number.
     """
     found = read_table(table)
     if missing := [name for name in NEEDED if name not in found]:
@@ -78,6 +79,10 @@ def read_matches(table: Path) -> dict[tuple[str, str], Match]:
         found = found[found["chosen"].astype(bool)]
     texts = {name: found[name] if name in found else pd.Series("", found.index) for name in OPTIONAL}
     found = found.assign(**{name: text.fillna("") for name, text in texts.items()})
+    try:
+        found["f1"] = pd.to_numeric(found["f1"])
+    except ValueError as error:
+        raise SaeTracksError(f"{table}: expected numbers in the column 'f1': {error}") from error
     found["rank"] = found["verdict"].map(NAMED.index)
     found = found.sort_values(["rank", "f1"], ascending=[True, False], kind="stable")
     matches: dict[tuple[str, str], Match] = {}
@@ -87,38 +92,67 @@ def read_matches(table: Path) -> dict[tuple[str, str], Match]:
     return matches
 
 
-def split_label(track: TrackFile) -> tuple[str, str]:
-    """Feature and read strand of a track; the strand is empty where there is one track a feature."""
-    feature, _, strand = track.label.partition(" read ")
-    return feature, strand
+def named_tracks(folder: Path, table: Path | None) -> tuple[list[TrackFile], Matches]:
+    """The tracks of a folder, and the matches that name them, both the best first.
+
+    Parameters
+    ----------
+    folder : Path
+    table : Path, optional
+        See `read_matches`; without one the tracks go by their numbers.
+
+    Returns
+    -------
+    list of TrackFile
+        The read strands of a feature together.
+    mapping
+        As `read_matches` gives it, of what has a track.
+
+    Raises
+    ------
+    SaeTracksError
+        There is no bigWig, or the table cannot be read.
+    """
+    tracks = list_tracks(folder)
+    keys = {_key(track) for track in tracks}
+    matches = {key: match for key, match in (read_matches(table) if table else {}).items() if key in keys}
+    place: dict[str, int] = {}
+    for feature, _ in matches:
+        place.setdefault(feature, len(place))
+    return sorted(tracks, key=lambda track: place.get(track.feature, len(place))), matches
+
+
+def _key(track: TrackFile) -> tuple[str, str]:
+    return track.feature, track.strand or "+"
 
 
 def match_of(track: TrackFile, matches: Matches) -> Match | None:
     """The match that names a track."""
-    feature, strand = split_label(track)
-    return matches.get((feature, strand or "+"))
+    return matches.get(_key(track))
 
 
-def ordered(tracks: list[TrackFile], matches: Matches) -> list[TrackFile]:
-    """Features with the best matches first, the others as they were; the read strands of one together."""
-    place: dict[str, int] = {}
-    for feature, _ in matches:
-        place.setdefault(feature, len(place))
-    return sorted(tracks, key=lambda track: place.get(split_label(track)[0], len(place)))
+def best_track(tracks: list[TrackFile], matches: Matches) -> TrackFile:
+    """The track of the best match; without a match the first."""
+    best = next(iter(matches), None)
+    return next((track for track in tracks if _key(track) == best), tracks[0])
 
 
 def title(track: TrackFile, match: Match | None) -> str:
     """``f357``, ``f357 read +``, ``f357 ZNF460 +``, ``f357 SINE/Alu``."""
-    feature, strand = split_label(track)
-    return track.label if match is None else " ".join(filter(None, (feature, match.word, strand)))
+    return track.label if match is None else " ".join(filter(None, (track.feature, match.word, track.strand)))
 
 
-def short_title(track: TrackFile, match: Match | None, most: int) -> str:
-    """The same in at most so many letters; a word that is cut ends in two dots, so that it is not another's name."""
+def short_title(track: TrackFile, match: Match | None) -> str:
+    """The same in the letters that UCSC shows.
+
+    A word that is cut ends in two dots, so that it is not another's name; the read strand stays.
+    """
     whole = title(track, match)
-    if len(whole) <= most or match is None:
-        return whole[:most]
-    feature, strand = split_label(track)
-    room = most - len(f"{feature} {strand}".rstrip()) - len(" ..")
-    cut = f"{match.word[:room]}.." if room > 0 else ""
-    return " ".join(filter(None, (feature, cut, strand)))[:most]
+    if len(whole) <= SHORT:
+        return whole
+    strand = f" {track.strand}" if track.strand else ""
+    room = SHORT - len(strand)
+    left = room - len(f"{track.feature} ..")
+    if match and left > 0:
+        return f"{track.feature} {match.word[:left]}..{strand}"
+    return (track.feature if len(track.feature) <= room else f"{track.feature[: room - 2]}..") + strand

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sae_tracks.controls.verdict import SUPPORTED
-from sae_tracks.files import PROVENANCE, read_json
+from sae_tracks.files import PROVENANCE, read_json, without_folders
 from sae_tracks.hub.names import Match, Matches, match_of, title
 from sae_tracks.hub.sites import Sites
 from sae_tracks.tracks.folder import TrackFile
@@ -77,8 +77,9 @@ def _beside(annotations: Sequence[Sites]) -> str:
 
 
 def _record(folder: Path) -> str:
-    record: dict[str, Any] = read_json(folder / PROVENANCE) if (folder / PROVENANCE).is_file() else {}
-    rows = ((html.escape(key), html.escape(_fact(value))) for key, value in record.items())
+    record: Any = read_json(folder / PROVENANCE) if (folder / PROVENANCE).is_file() else {}
+    facts = without_folders(record) if isinstance(record, dict) else {}  # a list was not written by an export
+    rows = ((html.escape(key), html.escape(_fact(value))) for key, value in facts.items())
     return "".join(f"<tr><th>{key}</th><td><code>{value}</code></td></tr>\n" for key, value in rows)
 
 

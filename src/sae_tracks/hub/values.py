@@ -14,7 +14,7 @@ BIGBED_TYPES = {
 INDEXED_TYPES = {"bam": ".bai", "vcfTabix": ".tbi", "vcfPhasedTrio": ".tbi", "longTabix": ".tbi"}  # ending of the index
 TYPES = {"bigWig", "hic", "halSnake", "pslSnake", *BIGBED_TYPES, *INDEXED_TYPES}
 WORDS = {
-    "visibility": ("hide", "dense", "squish", "pack", "full"),
+    "visibility": ("hide", "dense", "squish", "pack", "full", *"01234"),
     "windowingFunction": ("maximum", "mean", "mean+whiskers", "minimum"),
     "autoScale": ("on", "off", "group"),
     **dict.fromkeys(("alwaysZero", "spectrum", "doWiggle"), ("on", "off")),

@@ -1,6 +1,6 @@
 """A UCSC track hub over a folder of bigWigs: hub.txt, a page on how it was made, and the genome where UCSC has none."""
 
-import os
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,12 +12,13 @@ from sae_tracks.controls.verdict import SUPPORTED
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, make_folder
 from sae_tracks.genome import Genome
-from sae_tracks.hub.names import REPEAT, Match, Matches, match_of, ordered, read_matches, short_title, split_label
+from sae_tracks.hub.contigs import Contigs
+from sae_tracks.hub.names import REPEAT, Match, Matches, best_track, match_of, named_tracks, short_title
 from sae_tracks.hub.page import description
-from sae_tracks.hub.sites import Sites, write_sites
+from sae_tracks.hub.sites import Sites, TrackContigs, write_sites
 from sae_tracks.hub.stanzas import HUB, LONG, SHORT
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.tracks.folder import TrackFile, contig_lengths, highest, list_tracks
+from sae_tracks.tracks.folder import TrackFile, contig_lengths, highest, relative
 from sae_tracks.tracks.twobit import write_two_bit
 
 PAGE = "description.html"
@@ -30,8 +31,9 @@ GROUPS = {  # composites: verdict of the best match, name, short and long label
     "": ("group_features", "SAE features", "Features of a sparse autoencoder"),
 }
 STRANDS = {"+": "plus", "-": "minus"}
+log = logging.getLogger(__name__)
 
-Stanza = dict[str, str]
+Settings = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Hub:
     tracks, annotations : int
         Number of bigWigs, and of annotations beside them.
     position : GenomicRegion
-        Where the first track, that of the best match, is highest.
+        Where the track of the best match is highest; without a match the first track.
     """
 
     path: Path
@@ -109,15 +111,21 @@ def write_hub(
     """
     if (assembly is None) == (genome is None):
         raise SaeTracksError("name the genome: --assembly with UCSC's name, such as hg38, or --genome with a FASTA")
-    matches = read_matches(scores) if scores else {}
-    files = ordered(list_tracks(tracks), matches)
-    out = make_folder(tracks if out is None else out)
-    position = highest(files[0].path)
+    files, matches = named_tracks(tracks, scores)
     name = _name(genome.path.name.split(".")[0]) if genome else str(assembly)
-    where = _own_genome(out, name, genome, files, position) if genome else {"genome": name}
-    sites = write_sites(tracks, files[0].path, annotations, out)
+    contigs = Contigs(name, genome.lengths if genome else None)
+    for file in files:
+        contigs.check(contig_lengths(file.path), file.path.name)
+    out = make_folder(tracks if out is None else out)
+    if not all(file.path.resolve().is_relative_to(out.resolve()) for file in files):
+        log.warning("tracks lie outside %s, and the hub points to them by relative paths: serve both as they lie", out)
+    position = highest(best_track(files, matches).path)
+    sites = write_sites(tracks, genome or TrackContigs(files[0].path), contigs, annotations, out)
     shown = [*_features(files, matches, out), *(_sites(each, out) for each in sites)]
     _check_names([stanza["track"] for stanza in shown], tracks)
+    if genome:
+        write_two_bit(out / f"{name}.2bit", genome)
+    where = _own_genome(name, position) if genome else {"genome": name}
     _write(out / PAGE, description(tracks, files, matches, scores, sites))
     _write(out / HUB, "\n".join(_text(stanza) for stanza in (_head(tracks, email), where, *shown)))
     return Hub(out / HUB, name, genome is not None, len(files), len(sites), position)
@@ -129,7 +137,7 @@ def _check_names(names: list[str], tracks: Path) -> None:
         raise SaeTracksError(f"two files of {tracks} would be {name} in UCSC's letters (A-Z, 0-9, _): rename one")
 
 
-def _head(tracks: Path, email: str) -> Stanza:
+def _head(tracks: Path, email: str) -> Settings:
     return {
         "hub": _name(f"sae_tracks_{tracks.resolve().name}"),
         "shortLabel": "SAE features",
@@ -140,17 +148,8 @@ def _head(tracks: Path, email: str) -> Stanza:
     }
 
 
-def _own_genome(out: Path, name: str, genome: Genome, files: list[TrackFile], position: GenomicRegion) -> Stanza:
-    """Write the .2bit, and the stanza of an assembly hub."""
-    for file in files:
-        others = contig_lengths(file.path).items() - genome.lengths.items()
-        if others:
-            contig, length = min(others)
-            raise SaeTracksError(
-                f"{file.path.name} is of another genome: its {contig!r} has {length:,} bases, "
-                f"which {genome.path.name} does not have"
-            )
-    write_two_bit(out / f"{name}.2bit", genome)
+def _own_genome(name: str, position: GenomicRegion) -> Settings:
+    """The stanza of an assembly hub."""
     return {
         "genome": name,
         "twoBitPath": f"{name}.2bit",
@@ -163,12 +162,11 @@ def _own_genome(out: Path, name: str, genome: Genome, files: list[TrackFile], po
     }
 
 
-def _features(files: list[TrackFile], matches: Matches, out: Path) -> Iterator[Stanza]:
+def _features(files: list[TrackFile], matches: Matches, out: Path) -> Iterator[Settings]:
     """A composite for each outcome that occurs, and its tracks; of the first features all tracks are on."""
     upper: dict[str, float] = {}
     for file in files:
-        feature = split_label(file)[0]
-        upper[feature] = max(file.maximum, upper.get(feature, 0.0))
+        upper[file.feature] = max(file.maximum, upper.get(file.feature, 0.0))
     shown = set(list(upper)[:SHOWN])
     for verdict, (composite, *_) in GROUPS.items():
         members = [file for file in files if _outcome(file, matches) == verdict]
@@ -176,29 +174,29 @@ def _features(files: list[TrackFile], matches: Matches, out: Path) -> Iterator[S
             yield _composite(verdict, members)
         stranded = _has_strands(members)
         for priority, file in enumerate(members, 1):
-            on = "on" if split_label(file)[0] in shown else "off"
-            stanza = _track(file, match_of(file, matches), upper[split_label(file)[0]], out)
-            strand = {"subGroups": f"strand={STRANDS[split_label(file)[1] or '+']}"} if stranded else {}
+            on = "on" if file.feature in shown else "off"
+            stanza = _track(file, match_of(file, matches), upper[file.feature], out)
+            strand = {"subGroups": f"strand={STRANDS[file.strand or '+']}"} if stranded else {}
             yield stanza | strand | {"parent": f"{composite} {on}", "priority": str(priority)}
 
 
 def _outcome(file: TrackFile, matches: Matches) -> str:
     """The better verdict of a feature's read strands, which stay together."""
-    found = {match.verdict for strand in STRANDS if (match := matches.get((split_label(file)[0], strand)))}
+    found = {match.verdict for strand in STRANDS if (match := matches.get((file.feature, strand)))}
     return next((verdict for verdict in GROUPS if verdict in found), "")
 
 
 def _has_strands(members: list[TrackFile]) -> bool:
-    return any(split_label(file)[1] for file in members)
+    return any(file.strand for file in members)
 
 
-def _composite(verdict: str, members: list[TrackFile]) -> Stanza:
+def _composite(verdict: str, members: list[TrackFile]) -> Settings:
     name, short, long = GROUPS[verdict]
     stanza = {
         "track": name,
         "compositeTrack": "on",
         "shortLabel": short,
-        "longLabel": f"{long}: activation of {len({split_label(file)[0] for file in members})}",
+        "longLabel": f"{long}: activation of {len({file.feature for file in members})}",
         "type": f"bigWig 0 {_upper(max(file.maximum for file in members))}",
         "visibility": "full",
         "autoScale": "off",
@@ -214,12 +212,12 @@ def _composite(verdict: str, members: list[TrackFile]) -> Stanza:
     return stanza
 
 
-def _track(file: TrackFile, match: Match | None, upper: float, out: Path) -> Stanza:
+def _track(file: TrackFile, match: Match | None, upper: float, out: Path) -> Settings:
     return {
         "track": f"sae_{_name(file.name)}",
         "parent": "",
-        "bigDataUrl": _url(file.path, out),
-        "shortLabel": short_title(file, match, SHORT),
+        "bigDataUrl": quote(relative(file.path, out)),
+        "shortLabel": short_title(file, match),
         "longLabel": _long_title(file, match),
         "type": f"bigWig 0 {_upper(upper)}",
         "viewLimits": f"0:{_upper(upper)}",
@@ -240,10 +238,10 @@ def _long_title(file: TrackFile, match: Match | None) -> str:
     return f"Activation of {file.label}{said}"[:LONG]
 
 
-def _sites(sites: Sites, out: Path) -> Stanza:
+def _sites(sites: Sites, out: Path) -> Settings:
     stanza = {
         "track": f"sites_{_name(sites.name)}",
-        "bigDataUrl": _url(sites.path, out),
+        "bigDataUrl": quote(relative(sites.path, out)),
         "shortLabel": sites.name[:SHORT],
         "longLabel": f"Annotation {sites.name}"[:LONG],
         "type": sites.type,
@@ -253,10 +251,6 @@ def _sites(sites: Sites, out: Path) -> Stanza:
         "html": PAGE,
     }
     return stanza | ({"labelFields": "TFName,name", "defaultLabelFields": "TFName"} if sites.factors else {})
-
-
-def _url(path: Path, out: Path) -> str:
-    return quote(Path(os.path.relpath(path, out)).as_posix())
 
 
 def _upper(maximum: float) -> str:
@@ -270,9 +264,9 @@ def _name(text: str) -> str:
     return cleaned if cleaned[:1].isalpha() else f"g{cleaned}"
 
 
-def _text(stanza: Stanza) -> str:
+def _text(stanza: Settings) -> str:
     indent = "    " if "parent" in stanza else ""
-    return "".join(f"{indent}{key} {value}\n" for key, value in stanza.items())
+    return "".join(f"{indent}{key} {' '.join(value.split())}\n" for key, value in stanza.items())
 
 
 def _write(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import without_folders
 from sae_tracks.regions import parse_region
 
 MOST_REGIONS = 3  # named one by one
@@ -87,8 +88,9 @@ def _halves(facts: Mapping[str, Any]) -> str:
 
 
 def settings(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values for the end of the page, nested ones in one line each."""
-    return [(name.replace("_", " "), _plain(value)) for name, value in facts.items() if value not in (None, {}, [])]
+    """Names and values for the end of the page, nested ones in one line each; paths lose their folders."""
+    shown = without_folders(dict(facts))
+    return [(name.replace("_", " "), _plain(value)) for name, value in shown.items() if value not in (None, {}, [])]
 
 
 def _plain(value: Any) -> str:

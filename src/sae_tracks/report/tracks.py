@@ -57,8 +57,7 @@ class TrackSet:
         """Read strand and track of each feature."""
         found: dict[str, dict[str, TrackFile]] = {}
         for track in self.tracks:
-            feature, _, strand = track.label.partition(" read ")
-            found.setdefault(feature, {})[strand or "+"] = track
+            found.setdefault(track.feature, {})[track.strand or "+"] = track
         return found
 
 

@@ -1,12 +1,18 @@
 """A folder of tracks: how its files are named, what they hold, and the colours they are drawn in."""
 
+import gzip
+import os
 import re
 import struct
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import check_end
 from sae_tracks.regions import GenomicRegion
 
 BIGWIG = 0x888FFC26
@@ -55,6 +61,7 @@ def read_summary(path: Path) -> Summary:
         raise SaeTracksError(f"{path} is not a bigWig, or it is cut short") from error
     if magic != BIGWIG:
         raise SaeTracksError(f"{path} is not a (little-endian) bigWig")
+    check_end(path)
     return summary
 
 
@@ -67,8 +74,10 @@ class TrackFile:
     path : Path
     name : str
         File name without ``.bw``.
-    label : str
-        For people: ``f357``, or ``f357 read +`` where there is one track a read strand.
+    feature : str
+        ``f357``.
+    strand : str
+        Read strand; empty where there is one track a feature.
     group : int
         Tracks of one feature share a number, from 0 in the order listed, and with it colour and scale.
     maximum : float
@@ -77,9 +86,15 @@ class TrackFile:
 
     path: Path
     name: str
-    label: str
+    feature: str
+    strand: str
     group: int
     maximum: float
+
+    @property
+    def label(self) -> str:
+        """For people: ``f357``, or ``f357 read +`` where there is one track a read strand."""
+        return f"{self.feature} read {self.strand}" if self.strand else self.feature
 
     @property
     def colour(self) -> str:
@@ -103,31 +118,51 @@ def list_tracks(folder: Path) -> list[TrackFile]:
     for path in paths:
         feature, strand = _split_name(path.stem)
         group = groups.setdefault(feature, len(groups))
-        label = f"{feature} read {strand}" if strand else feature
-        tracks.append(TrackFile(path, path.stem, label, group, read_summary(path).maximum))
+        tracks.append(TrackFile(path, path.stem, feature, strand, group, read_summary(path).maximum))
     return tracks
 
 
+def relative(path: Path, base: Path) -> str:
+    """The path of a file from a folder, though links lead to either; a file that is a link is not followed."""
+    return Path(os.path.relpath(path.parent.resolve() / path.name, base.resolve())).as_posix()
+
+
 def list_intervals(folder: Path) -> list[Path]:
-    """The BED files of a folder, plain and compressed."""
-    return sorted((*folder.glob("*.bed"), *folder.glob("*.bed.gz")), key=_natural)
+    """The BED files of a folder, plain and compressed, that have a row."""
+    return sorted(filter(_has_row, (*folder.glob("*.bed"), *folder.glob("*.bed.gz"))), key=_natural)
+
+
+def _has_row(bed: Path) -> bool:
+    try:
+        with gzip.open(bed) if bed.suffix == ".gz" else bed.open("rb") as lines:
+            return any(line.strip() and not line.startswith((b"#", b"track", b"browser")) for line in lines)
+    except (OSError, EOFError, zlib.error) as error:
+        raise SaeTracksError(f"cannot read {bed}: {error}") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A bigWig in pyBigWig; one that it cannot read is an error that names it."""
+    import pyBigWig
+
+    read_summary(path)  # pyBigWig does not survive every file that is not a bigWig
+    try:
+        with pyBigWig.open(str(path)) as bigwig:
+            yield bigwig
+    except RuntimeError as error:
+        raise SaeTracksError(f"{path} cannot be read as bigWig: it is damaged") from error
 
 
 def contig_lengths(path: Path) -> dict[str, int]:
     """Contigs and their lengths in bases, as a bigWig's header has them."""
-    import pyBigWig
-
-    read_summary(path)  # pyBigWig does not survive every file that is not a bigWig
-    with pyBigWig.open(str(path)) as bigwig:
+    with _opened(path) as bigwig:
         return bigwig.chroms()
 
 
 def highest(path: Path, span: int = 500) -> GenomicRegion:
     """`span` bases around the first base that has a bigWig's largest value, cut at the ends of the contig."""
-    import pyBigWig
-
-    lengths = contig_lengths(path)
-    with pyBigWig.open(str(path)) as bigwig:
+    with _opened(path) as bigwig:
+        lengths = bigwig.chroms()
         best = {contig: bigwig.stats(contig, type="max", exact=True)[0] for contig in lengths}
         contig = max(lengths, key=lambda name: -1.0 if best[name] is None else best[name])
         centre = _first_maximum(bigwig, contig, lengths[contig])
