@@ -189,7 +189,8 @@ def torchrun(processes, *words):
 @pytest.mark.parametrize("arch", ARCHS)
 def test_two_processes_lose_what_one_loses(data, tmp_path, arch):  # noqa: F811
     own = ("--k", "3") if "topk" in arch else ()
-    words = (*WORDS, "--arch", arch, *own, "--batch-size", "255")  # shares of 127 and 128 rows
+    # float64: in float32 a feature that is chosen or not by rounding carries runs apart within these steps
+    words = (*WORDS, "--arch", arch, *own, "--batch-size", "255", "--dtype", "float64")  # shares of 127 and 128 rows
     alone = run("train", str(data.folder), "-o", str(tmp_path / "one"), *words)
     both = torchrun(2, data.folder, "-o", tmp_path / "two", *words)
     assert alone.returncode == 0 and both.returncode == 0, alone.stderr + both.stderr
@@ -197,9 +198,9 @@ def test_two_processes_lose_what_one_loses(data, tmp_path, arch):  # noqa: F811
     one, two = ([json.loads(line) for line in (tmp_path / n / "train_log.jsonl").open()] for n in ("one", "two"))
     assert [line["rows"] for line in one] == [line["rows"] for line in two]
     for key in ("loss", "l0", "fvu"):
-        assert [line[key] for line in one] == pytest.approx([line[key] for line in two], rel=1e-3)
+        assert [line[key] for line in one] == pytest.approx([line[key] for line in two], rel=1e-9)
     a, b = (load_file(tmp_path / n / "sae_weights.safetensors") for n in ("one", "two"))
-    assert all(np.abs(a[name] - b[name]).max() < 5e-3 for name in a)
+    assert all(np.abs(a[name] - b[name]).max() < 1e-6 for name in a)  # saved as float32
     assert both.stderr.count("SAE in") == 1
 
 
