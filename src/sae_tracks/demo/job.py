@@ -154,6 +154,7 @@ def summary(trained: Arm, untrained: Arm, out: Path, seconds: float) -> list[str
         f"bases, F1 (untrained model): {', '.join(bases)}: a base alone says nothing about the model",
         f"planted motifs, F1 (untrained model): {', '.join(motifs)}",
         f"table   {out / 'metrics' / 'metrics.tsv'}",
+        f"page    sae-tracks view {out}",
         f"tracks  {out / 'tracks'}: one bigWig a feature, features.bed, truth.bed",
         f"IGV     open {out / 'tracks' / 'session.xml'}",
         f"UCSC    {out / 'tracks' / 'hub.txt'} is an assembly hub: put the folder on a web server",
