@@ -27,7 +27,6 @@ STROKES = {"+": "-", "-": "--"}
 TICKS = (0, *(4**i for i in range(12)))  # contexts, in bases
 FORMATS = (".png", ".pdf", ".svg")
 MOST_BASES = 20_000  # more do not show on a page
-OFFSETS = "offsets.parquet"
 ANCHORS = {"start": "bases from the first base of the site", "end": "bases from the last base of the site"}
 
 

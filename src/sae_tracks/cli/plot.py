@@ -108,12 +108,10 @@ def logo(
     """The logo of a motif: letters as high as the bits that they carry."""
     from sae_tracks.figures import save_figure
     from sae_tracks.logos import plot_logo
-    from sae_tracks.motifs import named_motifs
+    from sae_tracks.motifs import chosen_motifs, named_motifs
 
-    known = {motif.matrix_id: motif for motif in named_motifs(motifs)[0]}
-    if matrix not in known:
-        raise SaeTracksError(f"{motifs} has no matrix {matrix}: it has {len(known):,}, such as {next(iter(known))}")
-    save_figure(plot_logo(known[matrix]), out)
+    (motif,) = chosen_motifs(*named_motifs(motifs), [matrix])
+    save_figure(plot_logo(motif), out)
     log.info("logo of %s in %s", matrix, out)
 
 
@@ -124,7 +122,8 @@ def offsets(
     strand: Annotated[SiteStrand, typer.Option(help="Strand of the sites.")] = SiteStrand.forward,
 ) -> None:
     """How often a concept's best feature is active at each distance from the start and the end of its sites."""
-    from sae_tracks.figures import OFFSETS, plot_offsets, read_offsets, save_figure
+    from sae_tracks.figures import plot_offsets, read_offsets, save_figure
+    from sae_tracks.metrics.tables import OFFSETS
 
     save_figure(plot_offsets(read_offsets(folder / OFFSETS), concept, strand.value), out)
     log.info("profile of %s on strand %s in %s", concept, strand.value, out)

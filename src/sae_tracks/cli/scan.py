@@ -1,7 +1,7 @@
 """``sae-tracks scan``: the sites of motifs in a genome."""
 
 import logging
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,10 +14,6 @@ from sae_tracks.cli.options import (
     ThreadsOption,
     parse_regions,
 )
-from sae_tracks.errors import SaeTracksError
-
-if TYPE_CHECKING:
-    from sae_tracks.motifs import Motif
 
 log = logging.getLogger(__name__)
 
@@ -40,25 +36,13 @@ def scan(
 ) -> None:
     """Motif sites by the rule of the JASPAR tracks, as sorted BED6+1: matrix ID, -log10(p) x 100, strand, TF name."""
     from sae_tracks.genome import Genome
-    from sae_tracks.motifs import Scanner, named_motifs, write_sites
+    from sae_tracks.motifs import Scanner, chosen_motifs, named_motifs, write_sites
 
     chosen, source = named_motifs(motifs)
     if matrix:
-        chosen = _only(chosen, matrix, source)
+        chosen = chosen_motifs(chosen, source, matrix)
     fasta = Genome(genome)
     scanner = Scanner(chosen, p=p_value, relative=min_relative, threads=threads)
     facts = {"motifs_from": source, "p_value": p_value, "min_relative": min_relative}
     count = write_sites(fasta, scanner, out, parse_regions(fasta, region, regions), facts)
     log.info("%d sites of %d motifs in %s", count, len(chosen), "stdout" if out == "-" else out)
-
-
-def _only(motifs: "list[Motif]", wanted: list[str], source: dict[str, str]) -> "list[Motif]":
-    """The motifs with these matrix IDs, in the order of their source."""
-    where = source.get("file") or source["release"]
-    known = {motif.matrix_id for motif in motifs}
-    for name in wanted:
-        if name not in known:
-            near = sorted(i for i in known if i.partition(".")[0] == name.partition(".")[0])
-            hint = f"it has {', '.join(near)}" if near else f"its {len(known)} IDs look like {min(known)}"
-            raise SaeTracksError(f"no matrix {name!r} in {where}: {hint}")
-    return [motif for motif in motifs if motif.matrix_id in wanted]

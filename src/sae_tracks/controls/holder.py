@@ -19,6 +19,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, atomic, read_json
 from sae_tracks.lm.blank import Kind
 from sae_tracks.metrics import Evaluation, annotation_checksums, cutoffs_of
+from sae_tracks.metrics.tables import OFFSETS
 from sae_tracks.motifs import named_motifs
 from sae_tracks.reading import Reading
 from sae_tracks.regions import GenomicRegion
@@ -28,7 +29,6 @@ from sae_tracks.shards import open_shards
 from sae_tracks.source import Source
 
 ALU = "alu"
-OFFSETS = "offsets.parquet"
 SHOWN = 5  # names in a message
 log = logging.getLogger(__name__)
 

@@ -106,10 +106,10 @@ def _leaves(track: Stanza, children: Mapping[str, list[Stanza]]) -> list[Stanza]
 
 def _check_composite(track: Stanza, leaves: list[Stanza], report: Report) -> None:
     groups = _subgroups(track, report)
-    for setting, separator in (("dimensions", "dim"), ("sortOrder", "")):
+    for setting, ends_with_group in (("dimensions", True), ("sortOrder", False)):
         for word in track.get(setting).split():
             key, equals, value = word.partition("=")
-            group = value if separator else key
+            group = value if ends_with_group else key
             if not equals or not value:
                 report(track.at(setting), f"{setting}: {word!r} is no name=value")
             elif group not in groups and group != COLOUR:

@@ -14,6 +14,7 @@ from sae_tracks.metrics.counts import Counts
 from sae_tracks.metrics.scores import best_features, kept_pairs, score_tables
 
 SCORES, BEST_SCORES, COUNTS = "metrics.parquet", "metrics.tsv", "counts.npz"
+OFFSETS = "offsets.parquet"  # of the controls
 PAIR = ["concept", "site_strand", "feature", "read_strand"]
 Judge = Callable[[pd.DataFrame], pd.DataFrame]
 SCHEMA = pa.schema(

@@ -4,7 +4,7 @@ from sae_tracks.motifs.causal import causal_scores, markov2
 from sae_tracks.motifs.decoys import decoy_annotation, decoys
 from sae_tracks.motifs.jaspar import jaspar_motifs
 from sae_tracks.motifs.matrix import Motif
-from sae_tracks.motifs.named import named_motifs
+from sae_tracks.motifs.named import chosen_motifs, named_motifs
 from sae_tracks.motifs.pvalue import loss_limit
 from sae_tracks.motifs.read import read_motifs
 from sae_tracks.motifs.scanner import Hits, Scanner, scan
@@ -15,6 +15,7 @@ __all__ = [
     "Motif",
     "Scanner",
     "causal_scores",
+    "chosen_motifs",
     "decoy_annotation",
     "decoys",
     "jaspar_motifs",
