@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from sae_tracks.shards import ActivationShards, open_shards, write_manifest, write_shard
+from sae_tracks.activations.shards import ActivationShards, open_shards, write_manifest, write_shard
 
 DIRECTIONS, D_IN, ACTIVE, NOISE = 1024, 256, 16, 0.02
 D_SAE = 2 * DIRECTIONS  # features to find them with

@@ -14,14 +14,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-
-from sae_tracks.sae import SAE
-from sae_tracks.shards import ActivationShards, open_shards
 from sae_tracks.training import measure
-from sae_tracks.training.measure import statistics
-from sae_tracks.training.plan import plan_training
-from sae_tracks.training.presets import RECIPES, TrainSettings
-from sae_tracks.training.sae import train_sae
+
+from sae_tracks.activations.shards import ActivationShards, open_shards
+from sae_tracks.sae import SAE
+from sae_tracks.train.measure import statistics
+from sae_tracks.train.plan import plan_training
+from sae_tracks.train.presets import RECIPES, TrainSettings
+from sae_tracks.train.train import train_sae
 
 BATCH, PICK, TEST = 2048, 23_200, 100_000  # rows
 CPU = torch.device("cpu")

@@ -28,9 +28,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from torch.nn import functional as F
 
-from sae_tracks.training.parallel import Processes
-from sae_tracks.training.presets import ARCHS, TrainSettings
-from sae_tracks.training.step import PlainStep, Weights, make_step
+from sae_tracks.train.parallel import Processes
+from sae_tracks.train.presets import ARCHS, TrainSettings
+from sae_tracks.train.step import PlainStep, Weights, make_step
 
 L1, LR = 0.1, 1e-6
 POOL = 8  # batches of activations

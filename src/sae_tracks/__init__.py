@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from sae_tracks.features import FeatureBlock, stream_features
     from sae_tracks.genome import Genome
     from sae_tracks.lm import load_lm
-    from sae_tracks.reading import Reading, read
+    from sae_tracks.reading.reader import Reading, read
     from sae_tracks.regions import GenomicRegion
     from sae_tracks.sae import load_sae
     from sae_tracks.tracks import write_bigwigs
@@ -18,10 +18,10 @@ _HOME = {  # loaded when first asked for, so that importing the package stays in
     "FeatureBlock": "features",
     "Genome": "genome",
     "GenomicRegion": "regions",
-    "Reading": "reading",
+    "Reading": "reading.reader",
     "load_lm": "lm",
     "load_sae": "sae",
-    "read": "reading",
+    "read": "reading.reader",
     "stream_features": "features",
     "write_bigwigs": "tracks",
 }

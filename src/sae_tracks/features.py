@@ -10,11 +10,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sae_tracks.jit import HOW
-from sae_tracks.reading import Reading
+from sae_tracks.reading.reader import Reading
+from sae_tracks.reading.windows import ReadStrand
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae.largest import cut_to_largest
 from sae_tracks.sae.model import SAE
-from sae_tracks.windows import ReadStrand
 
 ROWS = 1024  # bases encoded at once
 COLUMNS = 512  # features encoded at once: the tile and its weights stay in the second-level cache

@@ -8,11 +8,11 @@ from sae_tracks.features import FeatureBlock, stream_features
 from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, describe, load_lm
 from sae_tracks.progress import track
-from sae_tracks.reading import Reading, read_windows
+from sae_tracks.reading.reader import Reading, read_windows
+from sae_tracks.reading.windows import Layout, ReadStrand, Window, check_min_context, layout, plan_windows
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import SAE
 from sae_tracks.sae.directory import check_match
-from sae_tracks.windows import Layout, ReadStrand, Window, check_min_context, layout, plan_windows
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Source:
     read_strands : sequence of "+" and "-"
         Directions to read in, one after the other.
     window, context : int, optional
-        See `sae_tracks.windows.layout`.
+        See `sae_tracks.reading.windows.layout`.
     black_list : list of GenomicRegion
         Bases that are never readable.
     min_context : int

@@ -18,7 +18,7 @@ def check_hub(
 
     What lies at URLs is not looked at.
     """
-    from sae_tracks.hub import check_hub as check
+    from sae_tracks.browsers.hub import check_hub as check
 
     findings = check(hub)
     errors = sum(finding.error for finding in findings)

@@ -10,7 +10,7 @@ from sae_tracks.cli.options import DeviceOption
 from sae_tracks.errors import SaeTracksError
 
 if TYPE_CHECKING:
-    from sae_tracks.golden import Comparison
+    from sae_tracks.evaluate.golden import Comparison
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def check_model(
     device: DeviceOption = "auto",
 ) -> None:
     """Compare a HyenaDNA's next-base losses with published ones; exit status 1 where they differ."""
-    from sae_tracks import golden as library
+    from sae_tracks.evaluate import golden as library
     from sae_tracks.genome import Genome
     from sae_tracks.lm import HyenaDNAReader, load_lm
 

@@ -63,9 +63,9 @@ def check_seams(
     trust_remote_code: TrustRemoteCodeOption = False,
 ) -> None:
     """How far features differ between readings with little context and with much: which --context is enough."""
-    from sae_tracks.figures import plot_seams, save_figure
+    from sae_tracks.evaluate.seams import measure_seams, write_seams
     from sae_tracks.files import make_folder, write_provenance
-    from sae_tracks.seams import measure_seams, write_seams
+    from sae_tracks.report.figures import plot_seams, save_figure
 
     ids = parse_features(features) if features else None
     source = open_source(
@@ -97,7 +97,7 @@ def check_seams(
 
 def _table(table: "pd.DataFrame") -> str:
     """The rows of ``seams.tsv`` for a terminal of 80 columns."""
-    from sae_tracks.seams import bin_text
+    from sae_tracks.evaluate.seams import bin_text
 
     rows = [f"{'read':4}{'context':>15}{'bases':>12}{'mean':>11}{'95 %':>11}{'max':>11}{'Jaccard':>9}"]
     for row in table.itertuples():

@@ -46,12 +46,12 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record that is written, not a table.")] = False,
 ) -> None:
     """Cross entropy that the language model keeps through the SAE, L0 and FVU, on sequence not trained on."""
+    from sae_tracks.evaluate.recovered import measure_recovered, next_base_reader, write_evaluation
+    from sae_tracks.evaluate.seen import seen_text, trained_bases
     from sae_tracks.genome import Genome
     from sae_tracks.sae import load_sae
     from sae_tracks.sae.directory import check_match
     from sae_tracks.source import sae_language_model
-    from sae_tracks.training.recovered import measure_recovered, next_base_reader, write_evaluation
-    from sae_tracks.training.seen import seen_text, trained_bases
 
     target = _target(sae, out)
     use_threads(threads)
@@ -68,7 +68,7 @@ def evaluate(
 
 def _target(sae: str, out: Path | None) -> Path:
     """The file to write, refused before anything is measured where it cannot be."""
-    from sae_tracks.sae.report import EVALUATION
+    from sae_tracks.evaluate.info import EVALUATION
 
     if out is None and not Path(sae).is_dir():
         raise SaeTracksError(f"{sae} is not a local folder: name the file to write with -o")

@@ -63,7 +63,7 @@ def extract(
     dry_run: DryRunOption = False,
 ) -> None:
     """Store a language model's activations as shards for training; goes on where it was interrupted."""
-    from sae_tracks import extract as library
+    from sae_tracks.activations import extract as library
     from sae_tracks.genome import Genome
     from sae_tracks.lm import load_lm
     from sae_tracks.lm.protocol import place

@@ -40,8 +40,8 @@ def hub(
     url: Annotated[str | None, typer.Option(help="Where the hub's folder will be served: prints the link.")] = None,
 ) -> None:
     """A UCSC track hub over a folder of bigWigs, with the annotation beside them."""
+    from sae_tracks.browsers.hub import NO_EMAIL, write_hub
     from sae_tracks.genome import Genome
-    from sae_tracks.hub import NO_EMAIL, write_hub
 
     fasta = Genome(genome) if genome else None
     written = write_hub(

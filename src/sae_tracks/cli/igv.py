@@ -28,7 +28,7 @@ def igv(
     scores: NamesOption = None,
 ) -> None:
     """Sessions of a folder of tracks: XML for IGV on the desktop, JSON for igv.js."""
-    from sae_tracks.igv import write_sessions
+    from sae_tracks.browsers.igv import write_sessions
 
     desktop, web = write_sessions(tracks, genome, out, locus, scores)
     log.info("open %s in IGV, or load %s with igv.js", desktop, web)

@@ -9,7 +9,7 @@ import typer
 from sae_tracks.cli.options import SaePath
 
 if TYPE_CHECKING:
-    from sae_tracks.sae.compare import Stability
+    from sae_tracks.evaluate.compare import Stability
 
 EPILOG = "Example: sae-tracks info sae/ --against sae-of-another-seed/"
 
@@ -28,7 +28,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print a record, not text.")] = False,
 ) -> None:
     """Where an SAE comes from, how sparse and how faithful it is, and whether it is ready to interpret."""
-    from sae_tracks.sae.report import report_lines, sae_record
+    from sae_tracks.evaluate.info import report_lines, sae_record
 
     record, compared = sae_record(sae), _compare(sae, against or [])
     if as_json:
@@ -40,8 +40,8 @@ def info(
 
 
 def _compare(sae: str, others: list[str]) -> "list[tuple[str, Stability]]":
+    from sae_tracks.evaluate.compare import matched_cosine
     from sae_tracks.sae import load_sae
-    from sae_tracks.sae.compare import matched_cosine
 
     ours = load_sae(sae) if others else None
     return [(name, matched_cosine(ours, load_sae(name))) for name in others] if ours else []

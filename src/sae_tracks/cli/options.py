@@ -12,9 +12,9 @@ from sae_tracks.errors import SaeTracksError
 
 if TYPE_CHECKING:
     from sae_tracks.genome import Genome
+    from sae_tracks.reading.windows import ReadStrand
     from sae_tracks.regions import GenomicRegion
     from sae_tracks.source import Source
-    from sae_tracks.windows import ReadStrand
 
 
 class Scale(StrEnum):
@@ -173,7 +173,7 @@ def use_threads(threads: int | None) -> int:
     """Give torch `threads` threads; by default those the scheduler or the affinity mask grants."""
     import torch
 
-    from sae_tracks.cpus import granted_cpus
+    from sae_tracks.threads import granted_cpus
 
     threads = threads or granted_cpus()
     torch.set_num_threads(threads)
@@ -182,7 +182,7 @@ def use_threads(threads: int | None) -> int:
 
 def use_share_of_threads(threads: int | None) -> None:
     """The same where torchrun may have started several processes: they share the machine, and the first one speaks."""
-    from sae_tracks.training.parallel import is_first, share_threads
+    from sae_tracks.train.parallel import is_first, share_threads
 
     granted = use_threads(threads)
     if threads is None:

@@ -70,8 +70,8 @@ def activation(
     threads: ThreadsOption = None,
 ) -> None:
     """A feature's activation along a region, one base marked (the paper's Fig. 2)."""
-    from sae_tracks.figures import plot_activation, save_figure
     from sae_tracks.genome import Genome
+    from sae_tracks.report.figures import plot_activation, save_figure
     from sae_tracks.sae import load_sae
     from sae_tracks.source import Source, sae_language_model
 
@@ -93,8 +93,8 @@ def scores(
     most: Annotated[int, typer.Option("-n", "--most", min=1, help="Annotations shown, the best first.")] = 12,
 ) -> None:
     """Precision, recall and F1 of nucleotides and of the best annotations (the paper's Fig. 3)."""
-    from sae_tracks.figures import plot_scores, save_figure
     from sae_tracks.metrics import read_table
+    from sae_tracks.report.figures import plot_scores, save_figure
 
     save_figure(plot_scores(read_table(table), most), out)
     log.info("scores in %s", out)
@@ -106,9 +106,9 @@ def logo(
     motifs: MotifsOption = RELEASE,
 ) -> None:
     """The logo of a motif: letters as high as the bits that they carry."""
-    from sae_tracks.figures import save_figure
-    from sae_tracks.logos import plot_logo
     from sae_tracks.motifs import chosen_motifs, named_motifs
+    from sae_tracks.report.figures import save_figure
+    from sae_tracks.report.logos import plot_logo
 
     (motif,) = chosen_motifs(*named_motifs(motifs), [matrix])
     save_figure(plot_logo(motif), out)
@@ -122,8 +122,8 @@ def offsets(
     strand: Annotated[SiteStrand, typer.Option(help="Strand of the sites.")] = SiteStrand.forward,
 ) -> None:
     """How often a concept's best feature is active at each distance from the start and the end of its sites."""
-    from sae_tracks.figures import plot_offsets, read_offsets, save_figure
     from sae_tracks.metrics.tables import OFFSETS
+    from sae_tracks.report.figures import plot_offsets, read_offsets, save_figure
 
     save_figure(plot_offsets(read_offsets(folder / OFFSETS), concept, strand.value), out)
     log.info("profile of %s on strand %s in %s", concept, strand.value, out)

@@ -46,10 +46,10 @@ def pretrain(
     """
     from sae_tracks.annotations import read_regions
     from sae_tracks.genome import Genome
+    from sae_tracks.pretrain.pretrain import PretrainSettings
+    from sae_tracks.pretrain.pretrain import pretrain as run
     from sae_tracks.progress import counter
-    from sae_tracks.training.lm import PretrainSettings
-    from sae_tracks.training.lm import pretrain as run
-    from sae_tracks.training.parallel import is_first
+    from sae_tracks.train.parallel import is_first
 
     use_share_of_threads(threads)
     fasta = Genome(genome)

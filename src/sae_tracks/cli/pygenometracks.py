@@ -21,7 +21,7 @@ def pygenometracks(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The file (default: TRACKS/tracks.ini).")] = None,
 ) -> None:
     """A folder of tracks as pyGenomeTracks draws it: tracks.ini."""
-    from sae_tracks.pygenometracks import write_tracks_ini
+    from sae_tracks.browsers.pygenometracks import write_tracks_ini
 
     path, command = write_tracks_ini(tracks, out)
     log.info("%s; draw it with %s", path, command)

@@ -24,9 +24,9 @@ def shuffle(
     dry_run: DryRunOption = False,
 ) -> None:
     """Shuffle activations globally and exactly, so that a batch holds rows from everywhere."""
-    from sae_tracks.shards import open_shards
-    from sae_tracks.shuffle import parse_size, plan_shuffle
-    from sae_tracks.shuffle import shuffle as run
+    from sae_tracks.activations.shards import open_shards
+    from sae_tracks.activations.shuffle import parse_size, plan_shuffle
+    from sae_tracks.activations.shuffle import shuffle as run
 
     source = open_shards(shards)
     plan = plan_shuffle(source, parse_size(memory))

@@ -86,12 +86,12 @@ def train(
         raise SaeTracksError("--d-sae and --expansion both say how many features: give one")
     from dataclasses import replace
 
+    from sae_tracks.activations.shards import open_shards
     from sae_tracks.progress import counter
-    from sae_tracks.shards import open_shards
-    from sae_tracks.training.parallel import is_first
-    from sae_tracks.training.plan import plan_training
-    from sae_tracks.training.presets import PAPER, RECIPES
-    from sae_tracks.training.sae import time_step, train_sae
+    from sae_tracks.train.parallel import is_first
+    from sae_tracks.train.plan import plan_training
+    from sae_tracks.train.presets import PAPER, RECIPES
+    from sae_tracks.train.train import time_step, train_sae
 
     given = {"l1": l1, "l0_coefficient": l0_coefficient, "k": k, "lr": lr, "lr_warmup": lr_warmup}
     given |= {"expansion": expansion, "batch_size": batch_size}

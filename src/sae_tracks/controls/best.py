@@ -10,7 +10,7 @@ from scipy.sparse import csc_array
 
 from sae_tracks.controls.sample import REPORT, SELECT, Columns, Sample
 from sae_tracks.jit import HOW
-from sae_tracks.pieces import pieces
+from sae_tracks.threads import pieces
 
 CONCEPTS = 8  # counted by one thread at a time; nucleotides cover a quarter of the bases each
 

@@ -9,7 +9,7 @@ from sae_tracks.controls.best import best_cut, halves_of
 from sae_tracks.controls.sample import SELECT, Sample, Sites
 from sae_tracks.genome import reverse_complement
 from sae_tracks.motifs import Motif, causal_scores, loss_limit, markov2
-from sae_tracks.pieces import pieces
+from sae_tracks.threads import pieces
 
 BREAK = b"N"  # no motif and no context runs over it
 

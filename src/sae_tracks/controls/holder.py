@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from sae_tracks.activations.shards import open_shards
 from sae_tracks.annotations import Annotation, read_annotation
 from sae_tracks.controls.alu import alu_sites
 from sae_tracks.controls.control import Against, Seen, control
@@ -21,11 +22,10 @@ from sae_tracks.lm.blank import Kind
 from sae_tracks.metrics import Evaluation, annotation_checksums, cutoffs_of
 from sae_tracks.metrics.tables import OFFSETS
 from sae_tracks.motifs import named_motifs
-from sae_tracks.reading import Reading
+from sae_tracks.reading.reader import Reading
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import SAE, load_sae
 from sae_tracks.sae.directory import check_match
-from sae_tracks.shards import open_shards
 from sae_tracks.source import Source
 
 ALU = "alu"

@@ -14,7 +14,7 @@ from scipy.sparse import csc_array
 
 from sae_tracks.controls.sample import REPORT, SELECT, Columns
 from sae_tracks.jit import HOW
-from sae_tracks.pieces import Each, pieces
+from sae_tracks.threads import Each, pieces
 
 Design = Callable[[slice], NDArray[np.float32]]  # the inputs, (b, d), of some consecutive bases
 

@@ -9,7 +9,7 @@ from sae_tracks.controls.best import Best, Cells, best, halves_of
 from sae_tracks.controls.linear import probe
 from sae_tracks.controls.sample import SELECT, Sample, Sites
 from sae_tracks.jit import HOW
-from sae_tracks.pieces import Each, pieces
+from sae_tracks.threads import Each, pieces
 
 QUANTILES = np.array([0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999])  # of the select half, of x and of -x
 CHANNELS = 16  # looked at together

@@ -12,7 +12,7 @@ from sae_tracks.controls.best import Best, Cells, best, cells_above, halves_of
 from sae_tracks.controls.sample import SELECT, Columns, Sample, Sites
 from sae_tracks.jit import HOW
 from sae_tracks.metrics.counter import THRESHOLDS
-from sae_tracks.pieces import pieces
+from sae_tracks.threads import pieces
 
 FEATURES = 512  # encoded together at most
 ENTRIES = 8  # a base, about, of the features that are encoded together

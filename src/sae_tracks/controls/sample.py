@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.metrics.labels import NUCLEOTIDES
+from sae_tracks.reading.windows import ReadStrand
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.windows import ReadStrand
 
 SELECT, REPORT = 0, 1
 BIN = 32_768  # bases at least of a bin, the unit that the bootstrap draws

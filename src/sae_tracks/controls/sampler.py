@@ -11,11 +11,11 @@ from sae_tracks.controls.sample import REPORT, SELECT, Columns, Sample, bins_of,
 from sae_tracks.features import FeatureBlock, TiledEncoder
 from sae_tracks.genome import Genome
 from sae_tracks.metrics import Evaluation, Halves
-from sae_tracks.reading import Reading
+from sae_tracks.reading.reader import Reading
+from sae_tracks.reading.windows import ReadStrand
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import SAE
 from sae_tracks.source import Source
-from sae_tracks.windows import ReadStrand
 
 Entries = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]  # bases, features, values
 BASES = 1_000_000  # kept of each half, unless one bin is longer

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sae_tracks.activations.extract import extract, plan_extraction
+from sae_tracks.activations.shards import MANIFEST, WINDOWS, ActivationShards, open_shards
+from sae_tracks.activations.shuffle import plan_shuffle, shuffle
 from sae_tracks.controls.sample import Sample
 from sae_tracks.controls.sampler import Sampler
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.extract import extract, plan_extraction
 from sae_tracks.features import run
 from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM
@@ -22,12 +24,10 @@ from sae_tracks.progress import counter
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import SAE, load_sae
 from sae_tracks.sae.directory import CONFIG, check_match
-from sae_tracks.shards import MANIFEST, WINDOWS, ActivationShards, open_shards
-from sae_tracks.shuffle import plan_shuffle, shuffle
 from sae_tracks.source import Source
-from sae_tracks.training.plan import TrainPlan, plan_training
-from sae_tracks.training.presets import TrainSettings
-from sae_tracks.training.sae import train_sae
+from sae_tracks.train.plan import TrainPlan, plan_training
+from sae_tracks.train.presets import TrainSettings
+from sae_tracks.train.train import train_sae
 
 KINDS: tuple[Kind, ...] = ("random", "permuted")
 SEEDS = (0, 1, 2)

@@ -7,27 +7,27 @@ from pathlib import Path
 
 import pandas as pd
 
+from sae_tracks.activations.extract import extract, plan_extraction
+from sae_tracks.activations.shards import open_shards
+from sae_tracks.activations.shuffle import plan_shuffle, shuffle
+from sae_tracks.browsers.hub import write_hub
+from sae_tracks.browsers.igv import write_sessions
 from sae_tracks.demo.genome import DemoGenome, make_genome
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.extract import extract, plan_extraction
 from sae_tracks.features import run
-from sae_tracks.figures import plot_activation, plot_scores, save_figure
 from sae_tracks.files import write_provenance
 from sae_tracks.genome import Genome
-from sae_tracks.hub import write_hub
-from sae_tracks.igv import write_sessions
 from sae_tracks.lm import GeneLM, HyenaDNAReader, load_lm
 from sae_tracks.metrics import THRESHOLDS, Counter, annotation_checksums, evaluate_on, write_tables
+from sae_tracks.pretrain.pretrain import new_model
 from sae_tracks.progress import counter
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.shards import open_shards
-from sae_tracks.shuffle import plan_shuffle, shuffle
+from sae_tracks.report.figures import plot_activation, plot_scores, save_figure
 from sae_tracks.source import Source
 from sae_tracks.tracks import write_bed, write_bigwigs
-from sae_tracks.training.lm import new_model
-from sae_tracks.training.plan import plan_training
-from sae_tracks.training.presets import RECIPES
-from sae_tracks.training.sae import train_sae
+from sae_tracks.train.plan import plan_training
+from sae_tracks.train.presets import RECIPES
+from sae_tracks.train.train import train_sae
 
 log = logging.getLogger(__name__)
 CONTIGS = {"demo1": 800_000, "demo2": 600_000}

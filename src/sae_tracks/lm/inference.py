@@ -13,7 +13,7 @@ from itertools import islice
 import torch
 
 from sae_tracks.lm.blocks import HyenaBackbone, HyenaBlock, fft_length
-from sae_tracks.pieces import Each, pieces
+from sae_tracks.threads import Each, pieces
 
 ROWS = 1024  # bases of a piece: with fewer the matrix products slow down, with more the caches overflow
 CHANNELS = 32  # of a piece: with fewer, planning the FFTs takes longer than running them

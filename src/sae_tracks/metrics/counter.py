@@ -13,8 +13,8 @@ from sae_tracks.metrics.evaluation import Evaluation
 from sae_tracks.metrics.kernels import count_instances, count_letter, encode
 from sae_tracks.metrics.labels import NUCLEOTIDES
 from sae_tracks.metrics.rows import Rows
-from sae_tracks.pieces import Each, pieces
 from sae_tracks.sae.model import feature_name
+from sae_tracks.threads import Each, pieces
 
 if TYPE_CHECKING:
     from sae_tracks.features import FeatureBlock

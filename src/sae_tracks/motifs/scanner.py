@@ -9,11 +9,11 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_tracks.cpus import granted_cpus
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.motifs.kernels import NO_BASE, find, words
 from sae_tracks.motifs.matrix import LETTERS, Motif
 from sae_tracks.motifs.pvalue import Cutoff, cutoff
+from sae_tracks.threads import granted_cpus
 
 WORD = 6  # bases looked up at once: a table of 16 kB, which stays in the nearest cache
 SHOWN = 20  # names in a warning

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from sae_tracks.annotations import Annotation
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, write_provenance
+from sae_tracks.files import PROVENANCE, STDOUT, opened, write_provenance
 from sae_tracks.genome import Genome
 from sae_tracks.motifs.matrix import Motif
 from sae_tracks.motifs.scanner import Hits, Scanner
-from sae_tracks.output import STDOUT, opened
 from sae_tracks.progress import track
 from sae_tracks.regions import GenomicRegion
 

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.figures import plot_scores, save_figure
 from sae_tracks.files import PROVENANCE, make_folder, read_json, sha256, write_provenance
-from sae_tracks.logos import COLORS, LETTERS, glyphs, letter_heights
 from sae_tracks.metrics.tables import BEST_SCORES
 from sae_tracks.motifs import Motif, named_motifs
 from sae_tracks.report import head, markup
+from sae_tracks.report.figures import plot_scores, save_figure
+from sae_tracks.report.logos import COLORS, LETTERS, glyphs, letter_heights
 from sae_tracks.report.scores import columns_of, embedded, load_scores, profiles_of, with_unscored
 from sae_tracks.report.site import Content, write_site
 from sae_tracks.report.tracks import LIBRARY, TrackSet, browser_settings, track_files

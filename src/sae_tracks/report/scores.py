@@ -10,10 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.figures import read_offsets
 from sae_tracks.metrics import read_table
 from sae_tracks.metrics.labels import NUCLEOTIDES
 from sae_tracks.metrics.tables import BEST_SCORES, OFFSETS
+from sae_tracks.report.figures import read_offsets
 from sae_tracks.report.words import CONTROLS, OUTCOMES, meaning
 
 NEEDED = ("concept", "site_strand", "feature", "f1", "verdict")

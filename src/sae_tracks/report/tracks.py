@@ -14,12 +14,12 @@ import numpy as np
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome, readable_bases
-from sae_tracks.loci import Locus, top_loci
-from sae_tracks.logos import LETTERS, letter_heights
 from sae_tracks.motifs import Motif
 from sae_tracks.regions import GenomicRegion
+from sae_tracks.report.logos import LETTERS, letter_heights
 from sae_tracks.report.site import Content
 from sae_tracks.tracks.folder import TrackFile, contig_lengths, list_tracks
+from sae_tracks.tracks.loci import Locus, top_loci
 
 log = logging.getLogger(__name__)
 LIBRARY, LICENSE = "igv.min.js", "igv.LICENSE.txt"

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, write_provenance
-from sae_tracks.output import STDOUT, opened
+from sae_tracks.files import PROVENANCE, STDOUT, opened, write_provenance
 from sae_tracks.tracks.bigbed import write_bigbed
 from sae_tracks.tracks.bigwig import finest_zoom
 from sae_tracks.tracks.export import nonempty, spooled

@@ -52,7 +52,7 @@ class Estimate:
 
 def estimate(source: "Source", features: Iterable[int]) -> Estimate:
     """Read one window in the middle of the regions, and scale up."""
-    from sae_tracks.extract import peak_memory
+    from sae_tracks.activations.extract import peak_memory
 
     ids = source.sae.check_features(features).tolist()
     windows = [window for strand in source.read_strands for window in source.windows(strand)]

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.files import make_folder, remove_parts
+from sae_tracks.reading.windows import WHOLE
 from sae_tracks.regions import GenomicRegion, Shard
 from sae_tracks.tracks.spool import TrackSpool
 from sae_tracks.tracks.stored import StoredRuns
-from sae_tracks.windows import WHOLE
 
 if TYPE_CHECKING:
     from sae_tracks.features import FeatureBlock

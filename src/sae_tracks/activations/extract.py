@@ -1,0 +1,300 @@
+"""From a genome to activation shards: a sample of the windows, read through a language model and stored as float16."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sae_tracks.activations.shards import (
+    FORMAT_VERSION,
+    LOCUS_BYTES,
+    MANIFEST,
+    WINDOWS,
+    ShardFile,
+    open_shard,
+    shard_name,
+    write_manifest,
+    write_shard,
+)
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import atomic, make_folder, read_json, write_json, write_provenance
+from sae_tracks.genome import Genome
+from sae_tracks.lm.protocol import GeneLM, describe
+from sae_tracks.progress import counter
+from sae_tracks.reading.reader import read_windows
+from sae_tracks.reading.windows import WHOLE, ReadStrand, Window, check_min_context, layout, plan_windows
+from sae_tracks.regions import GenomicRegion, Shard
+
+PLAN = "plan.json"
+ROWS_PER_SHARD = 1 << 20
+LARGEST = 65504.0  # of float16
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What an extraction will read, and how it is split into files.
+
+    Attributes
+    ----------
+    lm, genome
+        The parts.
+    windows : list of Window
+        All of them: of the forward read ascending, then of the reverse read ascending. A window's id is its index.
+    black_list : list of GenomicRegion
+        Bases that give no row.
+    min_context : int
+        Bases with less context give no row.
+    windows_per_shard : int
+        Windows a shard file.
+    settings : dict
+        The facts that make the output what it is; the manifest begins with them.
+    """
+
+    lm: GeneLM
+    genome: Genome
+    windows: list[Window]
+    black_list: list[GenomicRegion]
+    min_context: int
+    windows_per_shard: int
+    settings: dict[str, Any]
+
+    @property
+    def shard_count(self) -> int:
+        return -(-len(self.windows) // self.windows_per_shard)
+
+    def windows_of(self, index: int) -> list[Window]:
+        """The windows of one shard file."""
+        return self.windows[index * self.windows_per_shard : (index + 1) * self.windows_per_shard]
+
+
+def plan_extraction(
+    lm: GeneLM,
+    genome: Genome,
+    regions: Iterable[GenomicRegion] | None = None,
+    *,
+    read_strands: Sequence[ReadStrand] = ("+",),
+    window: int | None = None,
+    context: int | None = None,
+    min_context: int = 0,
+    sample: int | None = None,
+    seed: int = 0,
+    black_list: Iterable[GenomicRegion] = (),
+    rows_per_shard: int = ROWS_PER_SHARD,
+) -> Extraction:
+    """Settle which windows are read and where their rows go.
+
+    Parameters
+    ----------
+    lm, genome, regions, window, context, min_context, black_list
+        As in `sae_tracks.reading.reader.read`.
+    read_strands : sequence of "+" and "-"
+        Directions to read in.
+    sample : int, optional
+        Windows of each read strand, drawn without replacement with `seed`; default all.
+    rows_per_shard : int
+        About how many rows a shard file holds; it holds whole windows.
+    """
+    laid = layout(lm, window, context)
+    check_min_context(laid, min_context)
+    regions, black_list = genome.merged(regions), genome.merged(black_list)
+    windows = []
+    for strand in read_strands:
+        windows += plan_windows(genome, regions, layout=laid, read_strand=strand, sample=sample, seed=seed)
+    per_shard = max(rows_per_shard // laid.step, 1)
+    settings = {
+        "format_version": FORMAT_VERSION,
+        "shuffled": False,
+        "lm": describe(lm),
+        "window": laid.window,
+        "context": laid.context,
+        "min_context": min_context,
+        "read_strands": list(read_strands),
+        "windows": len(windows),
+        "windows_sha256": _digest(_bed_lines(windows)),
+        "windows_per_shard": per_shard,
+        "bases": sum(len(w.kept) for w in windows),
+        "low_context": laid.low_context(windows),
+        "black_list_sha256": _digest(map(str, black_list)) if black_list else None,
+        "seed": seed if sample is not None else None,
+        "genome": genome.identity(dict.fromkeys(w.kept.contig for w in windows)),
+    }
+    return Extraction(lm, genome, windows, black_list, min_context, per_shard, settings)
+
+
+def _bed_lines(windows: Sequence[Window]) -> Iterable[str]:
+    for i, window in enumerate(windows):
+        kept = window.kept
+        yield f"{kept.contig}\t{kept.start}\t{kept.end}\t{i}\t0\t{window.read_strand}\n"
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return sha256("".join(lines).encode()).hexdigest()
+
+
+def extract(plan: Extraction, out: Path, shard: Shard = WHOLE) -> int:
+    """Write a part of the shard files; who finds the set complete writes the manifest.
+
+    A shard file is a function of the plan alone, so what an interrupted run or another machine has written is kept,
+    and two writers of one shard write the same bytes.
+
+    Parameters
+    ----------
+    plan : Extraction
+        From `plan_extraction`.
+    out : path
+        Folder; see `sae_tracks.activations.shards`.
+    shard : Shard
+        Which contiguous part of the shard files to write.
+
+    Returns
+    -------
+    int
+        Shard files that are still to be written by others; 0 where the folder is complete.
+
+    Raises
+    ------
+    SaeTracksError
+        The folder holds an extraction with other settings, an activation does not fit float16, or no base of the
+        windows gave a row; what was written is removed then.
+    """
+    make_folder(out)
+    _check_same(plan, out)
+    todo = [i for i in range(plan.shard_count)[shard.slice(plan.shard_count)] if _written(plan, out, i) is None]
+    with counter("extracting", sum(len(plan.windows_of(i)) for i in todo)) as advance:
+        for index in todo:
+            rows, loci = _read_shard(plan, index, advance)
+            _claim(plan, out)
+            written = write_shard(out, shard_name(index), rows, loci)
+            write_json(_sidecar(out, index), asdict(written))
+    shards = [_written(plan, out, i) for i in range(plan.shard_count)]
+    missing = shards.count(None)
+    if not missing:
+        _finish(plan, out, [s for s in shards if s])
+    return missing
+
+
+def _read_shard(plan: Extraction, index: int, advance) -> tuple[NDArray[np.float16], NDArray[np.int32]]:
+    """Rows and loci of one shard file."""
+    windows = plan.windows_of(index)
+    capacity = sum(len(window.kept) for window in windows)
+    rows, loci = np.empty((capacity, plan.lm.d_model), np.float16), np.empty((capacity, 2), np.int32)
+    done = 0
+    readings = read_windows(plan.lm, plan.genome, windows, plan.black_list, plan.min_context)
+    for window_id, reading in enumerate(readings, index * plan.windows_per_shard):
+        offsets = np.flatnonzero(reading.readable & reading.token_starts)
+        kept = reading.activations[torch.from_numpy(offsets)]
+        _check_range(kept, reading.region)
+        end = done + len(offsets)
+        rows[done:end] = kept.numpy()
+        loci[done:end, 0], loci[done:end, 1] = window_id, offsets
+        done = end
+        advance("")
+    return rows[:done], loci[:done]
+
+
+def _check_range(activations: torch.Tensor, region: GenomicRegion) -> None:
+    if not (activations.abs() <= LARGEST).all():
+        largest = activations.abs().max().item()
+        raise SaeTracksError(f"an activation at {region} is {largest:.6g}, past {LARGEST:.0f} where float16 ends")
+
+
+def _sidecar(out: Path, index: int) -> Path:
+    return out / f"{shard_name(index)}.json"
+
+
+def _written(plan: Extraction, out: Path, index: int) -> ShardFile | None:
+    """The record of a shard that is there whole, or None."""
+    try:
+        shard = ShardFile(**read_json(_sidecar(out, index)))
+        open_shard(out, shard, plan.lm.d_model)
+    except (SaeTracksError, TypeError):
+        return None
+    return shard
+
+
+def _check_same(plan: Extraction, out: Path) -> None:
+    """Refuse a folder whose plan is another."""
+    if not (out / PLAN).exists():
+        if (out / MANIFEST).exists():
+            raise SaeTracksError(f"{out} holds shards that extract did not write; name another folder")
+        return
+    theirs = read_json(out / PLAN)
+    for key, ours in plan.settings.items():
+        if _identity(key, theirs.get(key)) != _identity(key, ours):
+            raise SaeTracksError(f"{out} holds an extraction with another {key}; name another folder or delete it")
+
+
+def _identity(key: str, value: Any) -> Any:
+    """A model is the same whatever the path that named it."""
+    return {k: v for k, v in value.items() if k not in ("model", "revision")} if key == "lm" and value else value
+
+
+def _claim(plan: Extraction, out: Path) -> None:
+    """Say what the folder holds, once there is something to hold."""
+    _check_same(plan, out)
+    if not (out / PLAN).exists():
+        with atomic(out / WINDOWS) as temporary:
+            temporary.write_text("".join(_bed_lines(plan.windows)))
+        write_json(out / PLAN, plan.settings)
+
+
+def _finish(plan: Extraction, out: Path, shards: list[ShardFile]) -> None:
+    rows = sum(shard.rows for shard in shards)
+    if not rows:
+        files = [path for i, shard in enumerate(shards) for path in (*shard.paths(out), _sidecar(out, i))]
+        for path in (*files, out / WINDOWS, out / PLAN):  # the plan, which claims the folder, last
+            path.unlink(missing_ok=True)
+        raise SaeTracksError("no readable base in the windows: all are N, IUPAC, black-listed or below --min-context")
+    write_provenance(out, lm=describe(plan.lm), genome=str(plan.genome.path), seed=plan.settings["seed"])
+    write_manifest(out, {**read_json(out / PLAN), "left_out": plan.settings["bases"] - rows}, shards)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What an extraction will take.
+
+    Attributes
+    ----------
+    windows, bases, shards : int
+        Rows are at most the bases: those that are not readable give none.
+    disk, memory : int
+        Bytes written; bytes needed at once on this device's host.
+    seconds : float
+        Of reading, from the time of one window.
+    """
+
+    windows: int
+    bases: int
+    shards: int
+    disk: int
+    memory: int
+    seconds: float
+
+
+def estimate(plan: Extraction, shard: Shard = WHOLE) -> Estimate:
+    """Time the longest window, the second time it is read, and reckon the rest."""
+    mine = range(plan.shard_count)[shard.slice(plan.shard_count)]
+    windows = [window for i in mine for window in plan.windows_of(i)]
+    sequence = plan.genome.sequence(max((w.fed for w in plan.windows), key=len))
+    plan.lm.activations(sequence)
+    started = time.perf_counter()
+    plan.lm.activations(sequence)
+    seconds = (time.perf_counter() - started) * len({(w.fed, w.read_strand) for w in windows})
+    row_bytes = 2 * plan.lm.d_model + LOCUS_BYTES
+    bases = sum(len(w.kept) for w in windows)
+    largest = max((sum(len(w.kept) for w in plan.windows_of(i)) for i in mine), default=0)
+    return Estimate(len(windows), bases, len(mine), bases * row_bytes, peak_memory() + largest * row_bytes, seconds)
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,159 @@
+"""The annotation beside the tracks: as bigBed, which is what UCSC reads from a server."""
+
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyBigWig
+from numpy.typing import NDArray
+
+from sae_tracks.annotations import read_annotation
+from sae_tracks.annotations.sites import Annotation
+from sae_tracks.browsers.hub.contigs import Contigs, bigbed_fields, bigbed_lengths
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import atomic
+from sae_tracks.genome import Genome
+from sae_tracks.tracks.bigbed import write_bigbed
+from sae_tracks.tracks.bigwig import finest_zoom
+from sae_tracks.tracks.folder import contig_lengths, list_intervals
+
+FOLDER = "annotations"  # beside hub.txt
+BIGBED_ENDINGS = (".bb", ".bigbed")
+TOP_SCORE = 1000
+SQL = """table sites
+"Annotated sites"
+(
+string chrom;      "Contig"
+uint   chromStart; "First base, 0-based"
+uint   chromEnd;   "Base after the last"
+string name;       "Concept: matrix, exon, repeat class, ..."
+uint   score;      "As in the annotation, whole and 0 to 1000"
+char[1] strand;    "Strand of the site"
+{})
+"""
+FACTOR = 'string TFName;     "Transcription factor"\n'
+
+
+class TrackContigs(Genome):
+    """The contigs that a bigWig's header names, in place of a FASTA's: what an annotation is read against.
+
+    Parameters
+    ----------
+    path : Path
+        The bigWig.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lengths = contig_lengths(path)
+
+    def soft_masked(self, contig: str) -> NDArray[np.int64]:
+        """Refused: a bigWig has no letters."""
+        raise SaeTracksError(f"the soft-mask of {contig} is in the FASTA: name it by --genome in place of --assembly")
+
+
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """An annotation as a hub shows it.
+
+    Attributes
+    ----------
+    path : Path
+        bigBed.
+    name : str
+        Of the file that it comes from, without endings.
+    factors : bool
+        Whether it has the column ``TFName``.
+    """
+
+    path: Path
+    name: str
+    factors: bool
+
+    @property
+    def type(self) -> str:
+        """UCSC's type line: ``bigBed 6 +``."""
+        columns, plain = bigbed_fields(self.path)
+        return f"bigBed {plain}{' +' * (columns > plain)}"
+
+
+def write_sites(tracks: Path, genome: Genome, contigs: Contigs, annotations: Sequence[Path], out: Path) -> list[Sites]:
+    """The annotations of a hub: those of the folder of its tracks, and those named.
+
+    A bigBed that lies in `out` stays where it is. Another is copied to ``annotations/NAME.bb``, and anything else that
+    `read_annotation` reads becomes that.
+
+    Parameters
+    ----------
+    tracks : Path
+        Folder; its BED files (not empty) and bigBeds are shown.
+    genome : Genome
+        The FASTA, or the contigs of one of the tracks.
+    contigs : Contigs
+        What bigBeds are held against.
+    annotations : sequence of Path
+        More.
+    out : Path
+        Folder of the hub.
+
+    Raises
+    ------
+    SaeTracksError
+        An annotation cannot be read or is of another genome, or two have one name.
+    """
+    own = list_intervals(tracks) + sorted(path for path in tracks.iterdir() if path.suffix.lower() in BIGBED_ENDINGS)
+    given = {path.resolve(): path for path in (*own, *annotations)}
+    found: list[Sites] = []
+    for path in given.values():
+        taken = {sites.name for sites in found}
+        stem = path.name.removesuffix(".gz").rpartition(".")[0]
+        name = path.name if not stem or stem in taken else stem  # f0.bed and, beside it, f0.bed.gz
+        if name in taken:
+            raise SaeTracksError(f"two annotations are called {name}: rename {path}")
+        if path.suffix.lower() in BIGBED_ENDINGS:
+            found.append(_brought(path, name, genome, contigs, out))
+        else:
+            found.append(_converted(path, name, genome, out))
+    return found
+
+
+def _brought(path: Path, name: str, genome: Genome, contigs: Contigs, out: Path) -> Sites:
+    """A bigBed of the hub's folder as it is, another as a copy there."""
+    lengths = bigbed_lengths(path)
+    contigs.check(lengths, path.name)
+    if not lengths.keys() & genome.lengths.keys():
+        there, here = next(iter(lengths), "none"), next(iter(genome.lengths))
+        raise SaeTracksError(f"no contig of {path.name} is in {genome.path.name}: they are called {there}, not {here}")
+    with pyBigWig.open(str(path)) as file:
+        factors = re.search(rb"\bTFName\s*;", file.SQL() or b"") is not None
+    if path.resolve().is_relative_to(out.resolve()):
+        return Sites(path, name, factors)
+    target = out / FOLDER / f"{name}.bb"
+    with atomic(target) as temporary:
+        shutil.copyfile(path, temporary)
+    return Sites(target, name, factors)
+
+
+def _converted(path: Path, name: str, genome: Genome, out: Path) -> Sites:
+    annotation = read_annotation(path, genome)
+    target = out / FOLDER / f"{name}.bb"
+    factors = bool((annotation.sites["TF"] != "").any())
+    share = min(len(annotation) / sum(genome.lengths.values()), 1.0)
+    rows = _items(annotation, genome, factors=factors)
+    write_bigbed(target, genome.lengths, rows, SQL.format(FACTOR * factors), finest_zoom(share))
+    return Sites(target, name, factors)
+
+
+def _items(annotation: Annotation, genome: Genome, *, factors: bool) -> Iterator[tuple[str, int, int, str]]:
+    """Contig, start, end and the other columns of every site, in the order of a bigBed."""
+    sites = annotation.sites
+    place = sites["Chromosome"].astype(str).map({name: i for i, name in enumerate(genome.lengths)}).to_numpy()
+    score = np.rint(np.clip(np.nan_to_num(sites["Score"].to_numpy(float)), 0, TOP_SCORE)).astype(np.int64)
+    order = np.lexsort((sites["End"], sites["Start"], place))
+    columns = [sites[name].to_numpy()[order].tolist() for name in ("Chromosome", "Start", "End", "Name")]
+    strand, factor = (sites[name].to_numpy()[order].tolist() for name in ("Strand", "TF"))
+    for contig, start, end, name, value, side, tf in zip(*columns, score[order].tolist(), strand, factor):
+        yield contig, start, end, f"{name}\t{value}\t{side}" + f"\t{tf}" * factors

@@ -1,0 +1,269 @@
+"""How much of what a language model predicts survives an SAE: cross entropy with the residual stream replaced.
+
+The stream after the SAE's layer is replaced at every base of a window: by the SAE's reconstruction, by zero, or by its
+mean. Nothing of the sequence passes zero or the mean, so what is predicted from them depends on the position in the
+window alone: each is run once, at the end, on counts of the bases that were to be predicted at each position.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.evaluate.info import EVALUATION_VERSION
+from sae_tracks.files import read_json, write_provenance
+from sae_tracks.genome import Genome, readable_bases
+from sae_tracks.lm import GeneLM, HyenaDNAReader, base_tokens, describe
+from sae_tracks.lm.tokens import BASES
+from sae_tracks.pretrain.loss import check_scorable
+from sae_tracks.pretrain.parts import parts_inside, pieces
+from sae_tracks.progress import track
+from sae_tracks.regions import GenomicRegion
+from sae_tracks.sae import SAE
+from sae_tracks.train.measure import ROWS, THRESHOLD
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """An SAE inside its language model; cross entropies are of the next base, in nats a base."""
+
+    bases: int
+    """Scored: the same ones in every way."""
+    nats_lm: float
+    """Of the language model as it is."""
+    nats_sae: float
+    """With the stream after the SAE's layer replaced by its reconstruction."""
+    nats_zero: float
+    """By zero."""
+    nats_mean: float
+    """By its mean over the scored bases."""
+    l0: float
+    """Mean number of features > 0 a scored base."""
+    l0_at_threshold: float | None
+    """Of features > `THRESHOLD` times their maximum; None where the SAE has no statistics."""
+    fvu: float | None
+    """Squared error over squared distance from the mean, of the scored bases; None where they are all the same."""
+
+    @property
+    def recovered_zero(self) -> float | None:
+        """``(zero - sae) / (zero - lm)``; None where the model is no better than with zero."""
+        return _share(self.nats_zero - self.nats_sae, self.nats_zero - self.nats_lm)
+
+    @property
+    def recovered_mean(self) -> float | None:
+        """``(mean - sae) / (mean - lm)``; None where the model is no better than with the mean."""
+        return _share(self.nats_mean - self.nats_sae, self.nats_mean - self.nats_lm)
+
+    def record(self) -> dict[str, Any]:
+        """Every number by its name."""
+        shares = {"recovered_zero": self.recovered_zero, "recovered_mean": self.recovered_mean}
+        return {**asdict(self), **shares, "threshold": THRESHOLD}
+
+    def lines(self) -> list[str]:
+        """A table for people."""
+        rows = [("language model", self.nats_lm, ""), ("through the SAE", self.nats_sae, "")]
+        for name, nats, share in (
+            ("mean instead", self.nats_mean, self.recovered_mean),
+            ("zero instead", self.nats_zero, self.recovered_zero),
+        ):
+            told = "the model is no better" if share is None else f"recovered {share:.3f}"
+            rows.append((name, nats, f"   {told}"))
+        at_threshold = self.l0_at_threshold
+        features = "" if at_threshold is None else f", {at_threshold:.1f} above {THRESHOLD:g} of their maxima"
+        return [
+            f"{self.bases:,} bases scored, next-base cross entropy in nats a base",
+            *(f"{name:<18}{nats:8.4f}{told}" for name, nats, told in rows),
+            f"L0 {self.l0:.1f}{features}; FVU {'none' if self.fvu is None else f'{self.fvu:.4f}'}",
+        ]
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole > 0 else None
+
+
+def next_base_reader(lm: GeneLM) -> HyenaDNAReader:
+    """The model, if what follows its layer and predicts the next base is known."""
+    if isinstance(lm, HyenaDNAReader):
+        return lm
+    raise SaeTracksError(
+        f"cross entropy recovered needs a HyenaDNA, whose next-base head is known, read at a layer; {lm.model_id} is a "
+        f"{lm.architecture!r} model read at {lm.hook_name}"
+    )
+
+
+@torch.inference_mode()
+def measure_recovered(lm: HyenaDNAReader, sae: SAE, genome: Genome, regions: Iterable[GenomicRegion]) -> Recovered:
+    """Next-base cross entropy of a language model, forward strand, as it is and with its residual stream replaced.
+
+    Windows and scored bases are those of `NextBaseLM` in `cross_entropy`: the longest windows that the model takes,
+    overlapping by half; each A, C, G, T once that has a letter before it between its region's start and the last long
+    run of N. In memory are one window and `ROWS` rows of features.
+
+    Parameters
+    ----------
+    lm : HyenaDNAReader
+        The model that the SAE was trained on, at its layer.
+    sae : SAE
+    regions : iterable of GenomicRegion
+        Disjoint; best of sequence that neither model was trained on.
+
+    Raises
+    ------
+    SaeTracksError
+        The regions hold no base to score.
+    """
+    regions = list(regions)
+    check_scorable(genome, regions)
+    windows = list(_windows(genome, regions, lm.max_length))
+    sums = _Sums(_Tail(lm), sae, max(len(window) for window, _ in windows))
+    for window, known in track(windows, "evaluating", len(windows)):
+        sequence = genome.sequence(window)
+        scored = readable_bases(sequence)
+        scored[: max(known, 1)] = False
+        targets = base_tokens(sequence) - BASES[0]
+        sums.add(lm.activations(sequence), torch.from_numpy(targets), torch.from_numpy(scored))
+    return sums.result()
+
+
+def write_evaluation(
+    path: Path,
+    measured: Recovered,
+    lm: GeneLM,
+    sae: SAE,
+    genome: Genome,
+    regions: list[GenomicRegion],
+    trained: int | None,
+) -> dict[str, Any]:
+    """Write ``evaluation.json`` with how it was made, and return what it says.
+
+    Parameters
+    ----------
+    trained : int, optional
+        From `sae_tracks.evaluate.seen.trained_bases`.
+    """
+    contigs = dict.fromkeys(region.contig for region in regions)
+    facts = {
+        "format_version": EVALUATION_VERSION,
+        "sae_sha256": sae.checksum,
+        "lm": describe(lm),
+        "genome": {"path": str(genome.path), "contigs": genome.identity(contigs)},
+        "regions": [str(region) for region in regions],
+        "read_strands": ["+"],
+        "trained_bases": trained,
+        **measured.record(),
+    }
+    write_provenance(path.parent, file_name=path.name, **facts)
+    return read_json(path)
+
+
+def _windows(genome: Genome, regions: Iterable[GenomicRegion], length: int) -> Iterator[tuple[GenomicRegion, int]]:
+    """Windows, and how many of their first bases the window before has scored."""
+    for part in parts_inside(genome, regions):
+        for window in pieces(part, length, length // 2):
+            yield window, length // 2 if window.start > part.start else 0
+
+
+class _Tail:
+    """What comes after the SAE's layer."""
+
+    def __init__(self, lm: HyenaDNAReader) -> None:
+        backbone = lm.model.hyena.backbone
+        self.device, self.blocks = lm.model.device, backbone.layers[lm.layer :]
+        self.norm, self.head = backbone.ln_f, lm.model.lm_head
+        filters = [block.mixer.filter_fn for block in self.blocks]
+        self._spectra = lru_cache(maxsize=2)(lambda length: [one.spectrum(length) for one in filters])
+
+    def __call__(self, stream: torch.Tensor) -> torch.Tensor:
+        """(n, d_model) residual stream -> (n, 4) log probabilities of the next base, softmax over A, C, G, T."""
+        x = stream[None]
+        for block, spectrum in zip(self.blocks, self._spectra(len(stream)), strict=True):
+            x = block(x, spectrum)
+        return self.head(self.norm(x))[0][:, list(BASES)].float().log_softmax(1)
+
+
+class _Sums:
+    """What is added up over windows.
+
+    Parameters
+    ----------
+    tail : _Tail
+    sae : SAE
+    positions : int
+        Of the longest window.
+    """
+
+    def __init__(self, tail: _Tail, sae: SAE, positions: int) -> None:
+        self.tail, self.sae = tail, _on(sae, tail.device)
+        self.cutoffs = None
+        if sae.stats is not None:
+            self.cutoffs = torch.from_numpy(sae.cutoffs(THRESHOLD, "max")).to(tail.device)
+        self.counts = torch.zeros(positions, len(BASES), dtype=torch.int64)  # of bases, by where they are predicted
+        self.total = torch.zeros(sae.d_in, dtype=torch.float64, device=tail.device)
+        self.nats_lm = self.nats_sae = self.squares = self.error = 0.0
+        self.active = self.active_at_threshold = 0
+
+    def add(self, x: torch.Tensor, bases: torch.Tensor, scored: torch.Tensor) -> None:
+        """Take in a window.
+
+        Parameters
+        ----------
+        x : (n, d_model) float32
+            The residual stream.
+        bases : (n,) int64
+            0 to 3 where they are scored.
+        scored : (n,) bool
+            Not the first.
+        """
+        x, at = x.to(self.tail.device), scored.nonzero().squeeze(1)
+        parts = zip(x.split(ROWS), scored.to(x.device).split(ROWS), strict=True)
+        rebuilt = torch.cat([self._rebuild(rows, kept) for rows, kept in parts])
+        targets = at - 1, bases[at]  # a base is predicted where the one before it was read
+        self.nats_lm += _nats(self.tail(x), targets)
+        self.nats_sae += _nats(self.tail(rebuilt), targets)
+        self.counts.index_put_(targets, torch.ones_like(at), accumulate=True)
+
+    def _rebuild(self, x: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+        """The SAE's reconstruction of rows, some of which count."""
+        f = self.sae.encode(x)
+        self.active += int((f > 0).sum(1)[kept].sum())
+        if self.cutoffs is not None:
+            self.active_at_threshold += int((f > self.cutoffs).sum(1)[kept].sum())
+        rebuilt, rows = self.sae.decode(f), x[kept].double()
+        self.error += (rebuilt[kept] - rows).square().sum().item()
+        self.squares += rows.square().sum().item()
+        self.total += rows.sum(0)
+        return rebuilt
+
+    def result(self) -> Recovered:
+        """Means over all scored bases."""
+        bases = int(self.counts.sum())
+        mean = self.total / bases
+        return Recovered(
+            bases=bases,
+            nats_lm=self.nats_lm / bases,
+            nats_sae=self.nats_sae / bases,
+            nats_zero=self._constant(torch.zeros_like(mean)) / bases,
+            nats_mean=self._constant(mean) / bases,
+            l0=self.active / bases,
+            l0_at_threshold=None if self.cutoffs is None else self.active_at_threshold / bases,
+            fvu=_share(self.error, self.squares - bases * mean.square().sum().item()),
+        )
+
+    def _constant(self, vector: torch.Tensor) -> float:
+        """Nats, summed over all scored bases, where every row of the stream is the same."""
+        predicted = self.tail(vector.float().expand(len(self.counts), -1))
+        return -(predicted.cpu().double() * self.counts).sum().item()
+
+
+def _nats(predicted: torch.Tensor, targets: tuple[torch.Tensor, torch.Tensor]) -> float:
+    return -predicted.cpu()[targets].sum(dtype=torch.float64).item()
+
+
+def _on(sae: SAE, device: torch.device) -> SAE:
+    threshold = None if sae.threshold is None else sae.threshold.to(device)
+    weights = {name: getattr(sae, name).to(device) for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+    return replace(sae, **weights, threshold=threshold)

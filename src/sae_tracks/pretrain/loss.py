@@ -1,0 +1,121 @@
+"""Next-base cross entropy of any model over regions: every model is scored on the same bases."""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.genome import CHUNK, Genome, readable_bases
+from sae_tracks.lm import HyenaDNAForCausalLM, base_tokens
+from sae_tracks.lm.reader import SPECIAL_TOKENS
+from sae_tracks.lm.tokens import BASES
+from sae_tracks.pretrain.parts import parts_inside, pieces
+from sae_tracks.regions import GenomicRegion
+
+
+class NextBaseModel(Protocol):
+    """What gives each base a probability from those before it.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the losses of one base: empty, or (models,) where several are scored together.
+    window, context : int
+        Bases read at once, and how many of them, at the start, are context alone unless a stretch begins there.
+    """
+
+    shape: tuple[int, ...]
+    window: int
+    context: int
+
+    def losses(self, sequence: bytes) -> NDArray[np.float32]:
+        """(\\*shape, n) negative log probabilities, nats, of n upper-case letters; read only where a base is scored."""
+        ...
+
+
+class NextBaseLM:
+    """A language model as a `NextBaseModel`: windows overlap by half, and the softmax is over A, C, G, T alone."""
+
+    shape = ()
+
+    def __init__(self, model: HyenaDNAForCausalLM) -> None:
+        self.model = model.eval()
+        self.window = model.config.max_seq_len - SPECIAL_TOKENS
+        self.context = self.window // 2
+
+    @torch.inference_mode()
+    def losses(self, sequence: bytes) -> NDArray[np.float32]:
+        """See `NextBaseModel.losses`."""
+        ids = torch.from_numpy(base_tokens(sequence)).to(self.model.device)
+        logits = self.model(ids[None, :-1]).logits[0][:, list(BASES)].float()
+        targets = (ids[1:] - BASES[0]).clamp(0, len(BASES) - 1)
+        loss = F.cross_entropy(logits, targets, reduction="none")
+        return np.concatenate([np.float32([math.nan]), loss.cpu().numpy()])
+
+
+def cross_entropy(
+    model: NextBaseModel, genome: Genome, regions: Iterable[GenomicRegion]
+) -> tuple[NDArray[np.float64], int]:
+    """Mean next-base cross entropy over regions, forward strand.
+
+    Scored is each A, C, G, T once that has a letter before it between its region's start and the last long run of N.
+
+    Returns
+    -------
+    mean : (\\*model.shape,) float64
+        Nats a base.
+    bases : int
+        How many were scored.
+    """
+    regions = list(regions)
+    check_scorable(genome, regions)
+    total, bases = np.zeros(model.shape), 0
+    for _, losses, scored in _scored_pieces(model, genome, regions):
+        total += losses[..., scored].sum(axis=-1, dtype=np.float64)
+        bases += int(scored.sum())
+    return total / bases, bases
+
+
+def check_scorable(genome: Genome, regions: Iterable[GenomicRegion]) -> None:
+    """Refuse regions in which `cross_entropy` has nothing to score; reads them up to the first base that has."""
+    walked = (piece for part in parts_inside(genome, regions) for piece in pieces(part, CHUNK, 1))
+    if not any(readable_bases(genome.sequence(piece))[1:].any() for piece in walked):
+        raise SaeTracksError("the held-out regions hold no base to score: all are N, or alone between N")
+
+
+def cross_entropy_per_base(
+    model: NextBaseModel, genome: Genome, regions: Iterable[GenomicRegion]
+) -> list[NDArray[np.float32]]:
+    """The losses of which `cross_entropy` gives the mean.
+
+    Returns
+    -------
+    list of (\\*model.shape, len(region)) float32
+        Nats, one array a region, NaN on the bases that are not scored.
+    """
+    out = []
+    for region in regions:
+        out.append(np.full((*model.shape, len(region)), np.nan, np.float32))
+        for start, losses, scored in _scored_pieces(model, genome, [region]):
+            out[-1][..., start - region.start :][..., : len(scored)] = np.where(scored, losses, np.nan)
+    return out
+
+
+def _scored_pieces(
+    model: NextBaseModel, genome: Genome, regions: Iterable[GenomicRegion]
+) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.bool_]]]:
+    """Start, losses (\\*shape, n) and which of the n bases are scored, of pieces that do not overlap."""
+    for part in parts_inside(genome, regions):
+        for piece in pieces(part, model.window, model.context):
+            if len(piece) < 2:
+                continue
+            sequence = genome.sequence(piece)
+            known = model.context if piece.start > part.start else 0
+            scored = readable_bases(sequence)[known:]
+            scored[0] &= known > 0
+            yield piece.start + known, model.losses(sequence)[..., known:], scored

@@ -1,0 +1,146 @@
+"""The one reader: from a genome to activations that know where they lie.
+
+Any subset of a genome gives the values of the whole, bit for bit on one machine, and the ``-`` read is the forward read
+of the reverse-complemented genome; see `sae_tracks.reading.windows`.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.genome import Genome, readable_bases, reverse_complement
+from sae_tracks.lm.protocol import GeneLM
+from sae_tracks.reading.windows import WHOLE, ReadStrand, Window, check_min_context, layout, plan_windows
+from sae_tracks.regions import GenomicRegion, Shard
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The kept part of one window.
+
+    Attributes
+    ----------
+    region : GenomicRegion
+        n bases, forward coordinates.
+    read_strand : "+" or "-"
+        The direction in which the model read.
+    readable : (n,) bool
+        False on N, other IUPAC letters and black-listed bases.
+    context : (n,) int32
+        Bases that the model had read before each base: its place in the window.
+    token_starts : (n,) bool
+        True on the base at which the model read the first letter of a token; all True where a token is a base.
+    activations : (n, d_model) float32
+        Forward order, whatever the read strand; bases of one token have the same row.
+    """
+
+    region: GenomicRegion
+    read_strand: ReadStrand
+    readable: NDArray[np.bool_]
+    context: NDArray[np.int32]
+    token_starts: NDArray[np.bool_]
+    activations: torch.Tensor
+
+
+def read_windows(
+    lm: GeneLM,
+    genome: Genome,
+    windows: Iterable[Window],
+    black_list: Iterable[GenomicRegion] = (),
+    min_context: int = 0,
+) -> Iterator[Reading]:
+    """Read planned windows one by one; consecutive ones that feed the same bases share one pass of the model."""
+    masked = _Masked(genome, black_list)
+    last = None
+    for window in windows:
+        if (window.fed, window.read_strand) != last:
+            last = window.fed, window.read_strand
+            whole = _read_whole(lm, genome.sequence(window.fed), window, min_context)
+        inside = slice(window.kept.start - window.fed.start, window.kept.end - window.fed.start)
+        readable = whole.readable[inside] & ~masked.over(window.kept)
+        arrays = whole.context[inside], whole.token_starts[inside], whole.activations[inside]
+        yield Reading(window.kept, window.read_strand, readable, *arrays)
+
+
+def _read_whole(lm: GeneLM, sequence: bytes, window: Window, min_context: int) -> Reading:
+    """All that is fed of a window, forward."""
+    forward = window.read_strand == "+"
+    oriented = sequence if forward else reverse_complement(sequence)
+    activations = lm.activations(oriented)
+    if not torch.isfinite(activations).all():
+        raise SaeTracksError(f"{lm.model_id}: activations at {window.fed} are not finite; are the weights sound?")
+    context, starts = np.arange(len(sequence), dtype=np.int32), lm.token_starts(oriented)
+    known = context if lm.causal else np.minimum(context, context[::-1])
+    readable = readable_bases(oriented) & (known >= min_context)
+    if not forward:
+        context, starts, readable, activations = context[::-1], starts[::-1], readable[::-1], activations.flip(0)
+    return Reading(window.fed, window.read_strand, readable, np.ascontiguousarray(context), starts, activations)
+
+
+def read(
+    lm: GeneLM,
+    genome: Genome,
+    regions: Iterable[GenomicRegion] | None = None,
+    *,
+    read_strand: ReadStrand = "+",
+    window: int | None = None,
+    context: int | None = None,
+    min_context: int = 0,
+    black_list: Iterable[GenomicRegion] = (),
+    shard: Shard = WHOLE,
+) -> Iterator[Reading]:
+    """Read regions of a genome through a language model.
+
+    Parameters
+    ----------
+    lm : GeneLM
+        From `load_lm`.
+    genome : Genome
+        The FASTA.
+    regions : iterable of GenomicRegion, optional
+        Default: the whole genome.
+    read_strand : "+" or "-"
+        Direction in which the model reads.
+    window, context : int, optional
+        Bases read at once, and how many of them only serve as context; see `layout`.
+    min_context : int
+        Bases with less context than this are read but not readable in what is yielded; see `check_min_context`.
+    black_list : iterable of GenomicRegion
+        Bases that are read but not readable in what is yielded.
+    shard : Shard
+        Part of the windows to read.
+
+    Yields
+    ------
+    Reading
+        Disjoint, ascending in forward start, covering the regions outside N runs of >= 100 bases.
+    """
+    laid = layout(lm, window, context)
+    check_min_context(laid, min_context)
+    windows = plan_windows(genome, regions, layout=laid, read_strand=read_strand, shard=shard)
+    yield from read_windows(lm, genome, windows, black_list, min_context)
+
+
+class _Masked:
+    """Regions that are never readable, to be asked window by window."""
+
+    def __init__(self, genome: Genome, regions: Iterable[GenomicRegion]) -> None:
+        self._spans: dict[str, NDArray[np.int64]] = {}
+        merged = genome.merged(regions)
+        for contig in dict.fromkeys(region.contig for region in merged):
+            self._spans[contig] = np.array([(r.start, r.end) for r in merged if r.contig == contig])
+
+    def over(self, region: GenomicRegion) -> NDArray[np.bool_]:
+        """(n,) bool: which bases of a region are masked."""
+        covered = np.zeros(len(region), dtype=bool)
+        spans = self._spans.get(region.contig)
+        if spans is not None:
+            first = np.searchsorted(spans[:, 1], region.start, side="right")
+            last = np.searchsorted(spans[:, 0], region.end, side="left")
+            for start, end in (spans[first:last] - region.start).tolist():
+                covered[max(start, 0) : end] = True
+        return covered

@@ -1,0 +1,123 @@
+"""What a training run is: its data, settings and sizes, and whether it can work."""
+
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sae_tracks.activations.shards import ActivationShards
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.lm.load import resolve_device
+from sae_tracks.train.presets import ARCHS, TrainSettings
+from sae_tracks.train.step import LOSSES, weights_size
+
+GRANTED = Path("/sys/fs/cgroup/memory.max")
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "tf32": torch.float32}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainPlan:
+    """A training run that was found possible.
+
+    Attributes
+    ----------
+    data : ActivationShards
+        Shuffled.
+    settings : TrainSettings
+    d_sae : int
+        Features.
+    steps : int
+    seed : int
+        Of the initial weights.
+    device : torch.device
+    dtype : str
+        A name of `DTYPES`: of the weights, and of the products' precision.
+    memory : int
+        Bytes on the device: weights, gradients, Adam's two moments, buffers of a batch of features, a checkpoint.
+    """
+
+    data: ActivationShards
+    settings: TrainSettings
+    d_sae: int
+    steps: int
+    seed: int
+    device: torch.device
+    dtype: str
+    memory: int
+
+    @property
+    def rows(self) -> int:
+        """Rows trained on, those counted twice that are read twice."""
+        return self.steps * self.settings.batch_size
+
+    def identity(self) -> dict[str, Any]:
+        """What the weights depend on, besides the machine and the number of threads and processes."""
+        settings = {name: value for name, value in asdict(self.settings).items() if name != "expansion"}
+        sizes = {"d_sae": self.d_sae, "steps": self.steps, "seed": self.seed, "dtype": self.dtype}
+        return {"settings": settings | sizes, "data": self.data.checksum}
+
+
+def plan_training(
+    data: ActivationShards,
+    settings: TrainSettings,
+    *,
+    d_sae: int | None = None,
+    rows: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "float32",
+) -> TrainPlan:
+    """Settle the sizes of a training run and refuse what cannot work.
+
+    Parameters
+    ----------
+    data : ActivationShards
+        Must be shuffled.
+    d_sae : int, optional
+        Features; default ``settings.expansion * d_model``.
+    rows : int, optional
+        Rows to train on, in whole batches; default those of the data, once. More go round again.
+
+    Raises
+    ------
+    SaeTracksError
+        The data are in genome order, a setting is not known, a batch is larger than the data, a row has fewer features
+        than are to be active, the device has no such precision, or its memory does not suffice.
+    """
+    if not data.manifest.get("shuffled"):
+        raise SaeTracksError(f"{data.folder} is in genome order: `sae-tracks shuffle {data.folder} -o ...` it first")
+    for kind, name, known in (("loss", settings.loss, LOSSES), ("architecture", settings.arch, ARCHS)):
+        if name not in known:
+            raise SaeTracksError(f"no {kind} {name!r}: it is one of {', '.join(known)}")
+    d_sae, rows = d_sae or settings.expansion * data.d_model, rows or data.rows
+    settings = replace(settings, k=settings.k or min(max(data.d_model // 8, 1), d_sae))
+    if settings.batch_size > min(rows, data.rows):
+        raise SaeTracksError(f"a batch of {settings.batch_size:,} rows; there are {min(rows, data.rows):,} to train on")
+    if "topk" in settings.arch and settings.k > d_sae:
+        raise SaeTracksError(f"--k {settings.k}: there are {d_sae} features")
+    where = resolve_device(device)
+    if dtype == "tf32" and where.type != "cuda":
+        raise SaeTracksError("--dtype tf32 is of NVIDIA GPUs: leave it out, or name --device cuda where there is one")
+    memory = _memory_needed(data.d_model, d_sae, settings, DTYPES[dtype].itemsize, 3 if where.type == "cuda" else 2)
+    available = _memory_of(where)
+    if memory > available:
+        sizes = f"{memory / 2**30:,.1f} GiB of memory; there are {available / 2**30:,.1f}"
+        raise SaeTracksError(f"{d_sae:,} features need {sizes}: lower --expansion, --d-sae or --batch-size")
+    return TrainPlan(data, settings, d_sae, rows // settings.batch_size, seed, where, dtype, memory)
+
+
+def _memory_needed(d_in: int, d_sae: int, settings: TrainSettings, itemsize: int, buffers: int) -> int:
+    """Weights, gradients and Adam's moments, what a checkpoint copies of them, and a batch."""
+    return itemsize * (7 * weights_size(d_in, d_sae) + settings.batch_size * (buffers * d_sae + 4 * d_in))
+
+
+def _memory_of(device: torch.device) -> int:
+    """Bytes of memory that a device has for a process: of a machine what the scheduler grants, in equal parts."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    granted = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    if GRANTED.is_file() and (text := GRANTED.read_text().strip()).isdecimal():
+        granted.append(int(text))
+    return min(granted) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

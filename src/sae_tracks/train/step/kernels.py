@@ -1,0 +1,270 @@
+"""What a training step does between its matrix products, compiled by numba.
+
+Arrays are float32 or float64, all of one type, as are the scalars given with them. A kernel runs in the thread that
+calls it, without the interpreter's lock. Pre-activations lie a row a feature, a column a row of the batch.
+"""
+
+import numpy as np
+from numba import njit
+
+from sae_tracks.jit import HOW
+from sae_tracks.train.step.compress import LANES, keep
+
+
+@njit(**HOW)
+def compact(h, bias, cut, low, limit, indptr, rows, values, at):
+    """Append to the entries of a block those of a tile of features whose ``h + bias - cut`` exceeds the row's low.
+
+    Parameters
+    ----------
+    h : (features, r)
+        Pre-activations without bias.
+    bias, cut : (features,)
+    low : (r,)
+    limit : int
+        The most entries of the block.
+    indptr : (features + 1,) int32
+        Set but for the first.
+    rows, values : int32, float
+        Of the block; each with room for 16 more than the limit.
+    at : int
+        How many entries there are before.
+
+    Returns
+    -------
+    int
+        How many there are now; -1 where they would exceed the limit.
+    """
+    n = h.shape[1]
+    whole = n // LANES * LANES
+    size = h.itemsize
+    low_at, rows_at, values_at = low.ctypes.data, rows.ctypes.data, values.ctypes.data
+    for f in range(len(h)):
+        if at + n > limit:
+            return -1
+        line, add = h[f], bias[f]
+        shift = add - cut[f]
+        line_at = line.ctypes.data
+        for i in range(0, whole, LANES):
+            at += keep(line_at + size * i, low_at + size * i, shift, add, i, rows_at, values_at, at)
+        for i in range(whole, n):
+            rows[at], values[at] = i, line[i] + add
+            at += line[i] + shift > low[i]
+        indptr[f + 1] = at
+    return at
+
+
+@njit(**HOW)
+def retain(indptr, rows, values, least):
+    """Drop, in place, the entries of a block whose value is below the least of their row; returns how many are left."""
+    at = 0
+    start = indptr[0]
+    for f in range(len(indptr) - 1):
+        end = indptr[f + 1]
+        for i in range(start, end):
+            rows[at], values[at] = rows[i], values[i]
+            at += values[i] >= least[rows[i]]
+        start = end
+        indptr[f + 1] = at
+    return at
+
+
+@njit(**HOW)
+def keep_largest(rows, values, start, end, heaps, low):
+    """Take new entries into account in the search for the k largest of every row.
+
+    Parameters
+    ----------
+    rows, values
+        Entries, of which those from start to end are new.
+    heaps : (r, k)
+        The largest of each row so far, the least of them first; all 0 at the beginning.
+    low : (r,)
+        Set to the least of these: what does not exceed it is none of the k largest.
+    """
+    k = heaps.shape[1]
+    for i in range(start, end):
+        r, value = rows[i], values[i]
+        if value > low[r]:
+            heap, at, child = heaps[r], 0, 1
+            while child < k:
+                if child + 1 < k and heap[child + 1] < heap[child]:
+                    child += 1
+                if heap[child] >= value:
+                    break
+                heap[at], at, child = heap[child], child, 2 * child + 1
+            heap[at] = value
+            low[r] = heap[0]
+
+
+@njit(**HOW)
+def decode(indptr, rows, values, size, threshold, decoder, error):
+    """Add the reconstruction of some blocks, without pre-bias, to their error, (r, d); the sum of their features.
+
+    Blocks and their size are as in `sparse_gradients`. Features come first: a row of the decoder serves all blocks.
+    """
+    total = 0.0
+    for f in range(len(threshold)):
+        w, cut = decoder[f], threshold[f]
+        for b in range(len(indptr)):
+            for i in range(indptr[b, f], indptr[b, f + 1]):
+                h = values[b, i]
+                if h > cut:
+                    total += h
+                    e = error[size * b + rows[b, i]]
+                    for j in range(len(w)):
+                        e[j] += h * w[j]
+    return total
+
+
+@njit(**HOW)
+def sparse_gradients(
+    first, indptr, rows, values, size, y, out, l1, l0, band, decoder, threshold, g_enc, g_dec, g_bias, g_thr, active
+):
+    """Add the gradients of a tile of features over the entries of all blocks.
+
+    Parameters
+    ----------
+    first : int
+        Number of the tile's first feature.
+    indptr : (blocks, d_sae + 1) int32
+    rows, values : (blocks, capacity)
+        Rows are counted in their block.
+    size : int
+        Rows of a block; of the last perhaps fewer.
+    y, out : (n, d)
+        Input minus pre-bias, and the gradient with respect to the reconstruction.
+    l1, l0 : float
+        Weights of the penalties over n: of the sum of features, and of their number.
+    band : (2,)
+        Half the width of the kernel through which thresholds are learned, 0 where they are not, and 1 over the width.
+    decoder, threshold, g_enc, g_dec, g_bias, g_thr : (t, d), (t,), ...
+        Of the tile.
+    active : (t,) int64
+        Rows on which a feature is active.
+    """
+    half, inverse = band[0], band[1]
+    for b in range(len(indptr)):
+        for t in range(len(g_bias)):
+            w, d_row, e_row, cut = decoder[t], g_dec[t], g_enc[t], threshold[t]
+            for i in range(indptr[b, first + t], indptr[b, first + t + 1]):
+                r, h = size * b + rows[b, i], values[b, i]
+                o, x = out[r], y[r]
+                slope = l1
+                if h > cut:
+                    active[t] += 1
+                    for j in range(len(w)):
+                        slope += o[j] * w[j]
+                        d_row[j] += h * o[j]
+                    g_bias[t] += slope
+                    for j in range(len(w)):
+                        e_row[j] += slope * x[j]
+                elif half > 0:
+                    for j in range(len(w)):
+                        slope += o[j] * w[j]
+                if abs(h - cut) < half:
+                    g_thr[t] -= (cut * slope + l0) * inverse
+
+
+@njit(**HOW)
+def tally(indptr, values, threshold, largest, total, active):
+    """Take the entries of some blocks into account in the maximum, sum and number of each feature's values.
+
+    ``largest`` is (d_sae,) of the type of the values, ``total`` float64, ``active`` int64.
+    """
+    for b in range(len(indptr)):
+        for f in range(len(threshold)):
+            for i in range(indptr[b, f], indptr[b, f + 1]):
+                value = values[b, i]
+                if value > threshold[f]:
+                    largest[f] = max(largest[f], value)
+                    total[f] += value
+                    active[f] += 1
+
+
+@njit(**HOW)
+def activate(h, bias, least):
+    """Pre-activations (t, r) into features, in place: ``h + bias`` where it is positive and reaches the row's least.
+
+    Returns their sum.
+    """
+    zero, total = h.dtype.type(0), 0.0
+    for t in range(len(h)):
+        line = zero
+        for r in range(h.shape[1]):
+            value = h[t, r] + bias[t]
+            value = value if (value > zero) & (value >= least[r]) else zero
+            h[t, r] = value
+            line += value
+        total += line
+    return total
+
+
+@njit(**HOW)
+def dense_slopes(h, threshold, l1, l0, band, slope, g_bias, g_thr, active):
+    """Gradients with respect to features (t, r) into ones with respect to pre-activations, in place; see above.
+
+    ``h`` may be the pre-activations or, where no threshold is learned, the features.
+    """
+    half, inverse = band[0], band[1]
+    zero, one = h.dtype.type(0), h.dtype.type(1)
+    for t in range(len(h)):
+        cut, total, count = threshold[t], g_bias[t], zero
+        if half > 0:
+            for r in range(h.shape[1]):
+                if abs(h[t, r] - cut) < half:
+                    g_thr[t] -= (cut * (slope[t, r] + l1) + l0) * inverse
+        for r in range(h.shape[1]):
+            on = h[t, r] > cut
+            slope[t, r] = slope[t, r] + l1 if on else zero
+            total += slope[t, r]
+            count += one if on else zero
+        g_bias[t] = total
+        active[t] += int(count)
+
+
+@njit(**HOW)
+def adam(w, g, m, v, how):
+    """Adam's update of a row, in place.
+
+    Parameters
+    ----------
+    w, g, m, v : (d,)
+        Parameters, gradients, first and second moments.
+    how : (5,)
+        ``lr / (1 - b1^step)``, ``1 / sqrt(1 - b2^step)``, ``1 - b1``, ``1 - b2``, eps.
+    """
+    rate, scale, c1, c2, eps = how[0], how[1], how[2], how[3], how[4]
+    for j in range(len(w)):
+        m[j] += c1 * (g[j] - m[j])
+        v[j] += c2 * (g[j] * g[j] - v[j])
+        w[j] -= rate * m[j] / (np.sqrt(v[j]) * scale + eps)
+
+
+@njit(**HOW)
+def update(w, g, m, v, how):
+    """Adam on a tile of features: the decoder's gradient without its part along the row, rows kept at length 1.
+
+    Each of ``w``, ``g``, ``m`` and ``v`` is a tuple: encoder, decoder, b_enc, threshold; ``how`` as for `adam`.
+    """
+    encoder, decoder, b_enc, threshold = w
+    for t in range(len(encoder)):
+        g_dec, w_dec = g[1][t], decoder[t]
+        along = g_dec[0] * w_dec[0]
+        for j in range(1, len(w_dec)):
+            along += g_dec[j] * w_dec[j]
+        for j in range(len(w_dec)):
+            g_dec[j] -= along * w_dec[j]
+        adam(encoder[t], g[0][t], m[0][t], v[0][t], how)
+        adam(w_dec, g_dec, m[1][t], v[1][t], how)
+        square = w_dec[0] * w_dec[0]
+        for j in range(1, len(w_dec)):
+            square += w_dec[j] * w_dec[j]
+        length = np.sqrt(square)
+        for j in range(len(w_dec)):
+            w_dec[j] /= length
+    adam(b_enc, g[2], m[2], v[2], how)
+    adam(threshold, g[3], m[3], v[3], how)
+    for t in range(len(threshold)):
+        if threshold[t] < 0:
+            threshold[t] = 0

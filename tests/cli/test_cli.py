@@ -1,0 +1,123 @@
+"""The command line as a whole: help, examples, error lines."""
+
+import re
+import shlex
+
+import click
+import pytest
+import typer
+from command_line import run
+
+from sae_tracks.cli.app import app
+
+
+def commands():
+    """Every verb with the words that call it."""
+
+    def walk(command, words):
+        if isinstance(command, click.Group) or hasattr(command, "commands"):
+            for name, sub in command.commands.items():
+                yield from walk(sub, [*words, name])
+        else:
+            yield " ".join(words), command
+
+    return dict(walk(typer.main.get_command(app), []))
+
+
+COMMANDS = commands()
+FETCHES = {f"fetch {what}" for what in ("model", "genome", "jaspar-matrices", "jaspar-sites")}
+
+
+def test_the_verbs_of_the_path_are_there():
+    verbs = {"extract", "shuffle", "train", "export-bigwig", "export-bed", "metrics", "hub", "igv", "pretrain", "demo"}
+    verbs |= {
+        "plot activation",
+        "plot scores",
+        "check-hub",
+        "check-model",
+        "check-seams",
+        "evaluate",
+        "info",
+        "import-sae",
+        "export-sae",
+        "scan",
+        "report",
+        "view",
+        "merge-metrics",
+        "merge-bigwig",
+        "pygenometracks",
+        "plot logo",
+        "plot offsets",
+    }
+    assert verbs | FETCHES == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_verb_has_help_for_each_option_and_an_example_that_parses(name):
+    command = COMMANDS[name]
+    assert command.help
+    assert not [p.name for p in command.params if isinstance(p, click.Option | typer.core.TyperOption) and not p.help]
+    example = re.search(r"Example: (sae-tracks [^|]+)", command.epilog or "")
+    assert example, "no example"
+    words = shlex.split(example[1])[1:]
+    assert " ".join(words).startswith(name)
+    command.make_context(name, words[len(name.split()) :], resilient_parsing=False)
+
+
+def test_no_two_options_of_one_verb_share_a_name():
+    for command in COMMANDS.values():
+        names = [name for p in command.params for name in p.opts if name.startswith("-")]
+        assert len(names) == len(set(names))
+
+
+def test_a_wrong_option_is_a_usage_error():
+    out = run("extract", "--no-such-option")
+    assert out.returncode == 2
+
+
+def test_an_error_is_one_line_and_debug_shows_where(tmp_path):
+    words = ("pretrain", str(tmp_path / "none.fa"), "-o", str(tmp_path / "lm"))
+    out = run(*words)
+    assert out.returncode == 1
+    assert out.stderr.startswith("error: no FASTA file")
+    assert len(out.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "lm").exists()
+    assert "Traceback" in run(*words, "--debug").stderr
+
+
+def test_the_version_is_printed():
+    from sae_tracks import __version__
+
+    assert run("--version").stdout.strip() == f"sae-tracks {__version__}"
+
+
+def test_feature_lists_are_read_or_refused(tmp_path):
+    from sae_tracks.cli.options import parse_features
+    from sae_tracks.errors import SaeTracksError
+
+    (tmp_path / "list").write_text("f3\n4 5,6\n")
+    assert parse_features("357,f12,0-2") == [357, 12, 0, 1, 2]
+    assert parse_features(f"@{tmp_path / 'list'}") == [3, 4, 5, 6]
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for text in (
+        "",
+        "a",
+        "3-",
+        "-3",
+        "5-2",
+        "1.5",
+        f"@{tmp_path / 'binary'}",
+        f"@{tmp_path / 'none'}",
+        "0-99999999999",
+    ):
+        with pytest.raises(SaeTracksError):
+            parse_features(text)
+
+
+def test_a_device_that_is_none_is_refused():
+    from sae_tracks.errors import SaeTracksError
+    from sae_tracks.lm.load import resolve_device
+
+    assert resolve_device("cpu").type == "cpu"
+    with pytest.raises(SaeTracksError, match="auto, cpu or cuda"):
+        resolve_device("gpu")

@@ -1,0 +1,45 @@
+"""The documentation is up to date and points to what is there."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("data/**/*.md")])
+
+EXAMPLES = sorted([*ROOT.glob("examples/*.sh"), *ROOT.glob("examples/*.ipynb")])
+
+
+def test_the_command_line_reference_is_that_of_the_help():
+    script = ROOT / "docs" / "make_cli_reference.py"
+    out = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", [*PAGES, *EXAMPLES], ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_command_in_a_page_names_verbs_and_options_that_exist(page):
+    from test_cli import COMMANDS
+
+    for line in re.findall(r"sae-tracks ([a-z][^`\n|]*)", page.read_text().replace("`sae-tracks`", "")):
+        name = next((n for n in COMMANDS if line == n or line.startswith(f"{n} ")), None)
+        if name is None:
+            continue
+        options = {option for p in COMMANDS[name].params for option in p.opts} | {"--help", "-h"}
+        for option in re.findall(r"(?<=\s)--?[a-zA-Z][\w-]*", line.split("#")[0]):
+            assert option in options, f"{name} {option}"
+
+
+@pytest.mark.parametrize("page", [p for p in EXAMPLES if p.suffix == ".ipynb"], ids=lambda p: p.name)
+def test_notebooks_are_committed_without_what_a_run_left(page):
+    for cell in json.loads(page.read_text())["cells"]:
+        assert cell["cell_type"] != "code" or (cell["outputs"], cell["execution_count"]) == ([], None)

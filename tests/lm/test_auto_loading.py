@@ -1,0 +1,255 @@
+"""What is refused of a model that transformers opens: weights, pickles, code of its own."""
+
+import json
+import re
+
+import lm_zoo
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
+from toy import random_dna
+from transformers import PreTrainedTokenizerFast
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, load_lm
+from sae_tracks.train.checkpoint import save_model
+
+DNA = random_dna(60, 5)
+
+
+def change_weights(folder, change):
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda w: w.pop("bert.encoder.layer.1.output.dense.weight"),
+            "1 missing weights, such as encoder.layer.1.output",
+        ),
+        (lambda w: w.update({"bert.encoder.layer.3.x": torch.ones(1)}), "1 unexpected weights, such as .*layer.3.x"),
+        (lambda w: w["bert.encoder.layer.0.output.dense.bias"].fill_(torch.nan), "layer.0.output.dense.bias holds NaN"),
+        (
+            lambda w: w.update({"bert.embeddings.LayerNorm.bias": torch.ones(7)}),
+            r"1 mismatched weights, such as embeddings.LayerNorm.bias: \(7,\) in the file, \(16,\) by config.json",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(tmp_path, change, message):
+    folder = lm_zoo.byte_pairs(tmp_path)
+    change_weights(folder, change)
+    with pytest.raises(SaeTracksError, match=message) as error:
+        load_lm(folder, 1, device="cpu")
+    assert "\n" not in str(error.value)
+
+
+def test_heads_and_poolers_of_the_file_are_left_out_and_do_not_change_the_checksum(tmp_path):
+    folder = lm_zoo.byte_pairs(tmp_path)
+    before = load_lm(folder, 1, device="cpu").checksum
+    change_weights(
+        folder, lambda w: w.update({"bert.pooler.dense.weight": torch.ones(16, 16), "extra_head.w": torch.ones(2)})
+    )
+    assert load_lm(folder, 1, device="cpu").checksum == before
+    change_weights(folder, lambda w: w["bert.embeddings.LayerNorm.bias"].add_(1))
+    assert load_lm(folder, 1, device="cpu").checksum != before
+
+
+def test_weights_in_a_pickle_are_not_opened(tmp_path):
+    folder = lm_zoo.byte_pairs(tmp_path)
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch /tmp/run'\ntR.")
+    with pytest.raises(SaeTracksError, match="safetensors only, a pickle is never run"):
+        load_lm(folder, 1, device="cpu")
+
+
+def test_a_folder_without_a_tokenizer_is_an_error(tmp_path):
+    folder = lm_zoo.letters(tmp_path)
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(SaeTracksError, match="tokenizer"):
+        load_lm(folder, 1, device="cpu")
+
+
+OWN_CODE = """
+from transformers import EsmConfig
+from transformers.models.esm.modeling_esm import EsmForMaskedLM
+class Config(EsmConfig):
+    model_type = "owngene"
+class Model(EsmForMaskedLM):
+    config_class = Config
+"""
+
+
+@pytest.fixture
+def own_code(tmp_path, monkeypatch):
+    """A model type that transformers does not have, with its code beside the weights."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = lm_zoo.six_mers(tmp_path / "own")
+    (folder / "own.py").write_text(OWN_CODE + f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    lm_zoo.edit_config(
+        folder, model_type="owngene", auto_map={"AutoConfig": "own.Config", "AutoModelForMaskedLM": "own.Model"}
+    )
+    lm_zoo.edit_config(folder, "tokenizer_config.json", tokenizer_class="EsmTokenizer")
+    return folder
+
+
+def test_code_of_a_models_own_is_run_only_where_it_is_asked_for(own_code, tmp_path):
+    with pytest.raises(SaeTracksError, match=r"brings Python code of its own.*--trust-remote-code"):
+        load_lm(own_code, 2, device="cpu")
+    assert not (tmp_path / "ran").exists()
+
+    lm = load_lm(own_code, 2, device="cpu", trust_remote_code=True)
+
+    assert (tmp_path / "ran").exists()
+    assert lm.hook_name == "esm.encoder.layer.1"
+    native = load_lm(lm_zoo.six_mers(tmp_path / "native"), 2, device="cpu")
+    assert torch.equal(lm.activations(DNA.encode()), native.activations(DNA.encode()))
+
+
+def test_a_tokenizer_of_its_own_is_run_only_where_it_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = lm_zoo.bare_six_mers(tmp_path / "generator")
+    with pytest.raises(SaeTracksError, match=r"brings Python code of its own.*--trust-remote-code"):
+        load_lm(folder, 2, device="cpu")
+
+    lm = load_lm(folder, 2, device="cpu", trust_remote_code=True)
+
+    assert lm.causal and lm.max_length == 79 * 6  # <s> takes one
+    sequence = b"ACGTACGTACGTACNGATTACA"
+    assert np.flatnonzero(lm.token_starts(sequence)).tolist() == [0, 6, 12, 14, 15, 21]
+    rows = lm.activations(sequence)
+    assert torch.equal(rows[12], rows[13]) and not torch.equal(rows[13], rows[14])
+
+
+def test_code_that_lies_in_another_repository_is_refused(own_code, tmp_path):
+    lm_zoo.edit_config(own_code, auto_map={"AutoConfig": "other/repo--own.Config"})
+    with pytest.raises(SaeTracksError, match=r"takes its code from other/repo--own.Config, which no revision pins"):
+        load_lm(own_code, 2, device="cpu", trust_remote_code=True)
+
+
+def test_a_misfit_of_a_model_with_code_of_its_own_names_the_flag(tmp_path):
+    folder = lm_zoo.byte_pairs(tmp_path)
+    lm_zoo.edit_config(folder, num_hidden_layers=4, auto_map={"AutoModel": "own.Model"})
+    with pytest.raises(SaeTracksError, match=r"missing weights, .*--trust-remote-code"):
+        load_lm(folder, 1, device="cpu")
+
+
+@pytest.mark.parametrize("auto_map", [["evil/repo--tok.Tok", None], {"AutoTokenizer": ["kmers.T", "evil/repo--t.T"]}])
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_of_another_repository_is_not_even_asked_for(tmp_path, monkeypatch, file, auto_map):
+    monkeypatch.setattr("huggingface_hub.utils._http.http_backoff", lambda *a, **k: pytest.fail("asked the hub"))
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda *a, **k: pytest.fail("opened"))
+    folder = lm_zoo.bare_six_mers(tmp_path / "generator")
+    lm_zoo.edit_config(folder, file, auto_map=auto_map)
+    with pytest.raises(SaeTracksError, match=r"takes its code from evil/repo--.*, which no revision pins"):
+        load_lm(folder, 2, device="cpu", trust_remote_code=True)
+
+
+def test_a_second_configuration_brings_no_code(own_code, tmp_path):
+    (own_code / "config.4.0.0.json").write_text(
+        (own_code / "config.json").read_text().replace("own.", "evil/repo--own.")
+    )
+    lm_zoo.edit_config(own_code, configuration_files=["config.4.0.0.json"])
+    with pytest.raises(SaeTracksError, match=r"its config.json names other configurations, whose code is not run"):
+        load_lm(own_code, 2, device="cpu", trust_remote_code=True)
+
+
+@pytest.fixture(params=["hyenadna", "bert"])
+def model(request, tmp_path):
+    """A folder that is read natively, and one that transformers reads."""
+    if request.param == "bert":
+        return lm_zoo.byte_pairs(tmp_path / "bert")
+    config = HyenaDNAConfig(d_model=16, n_layer=2, max_seq_len=66)
+    save_model(HyenaDNAForCausalLM(config), tmp_path / "hyenadna")
+    return tmp_path / "hyenadna"
+
+
+def refused(model, message, **how):
+    with pytest.raises(SaeTracksError, match=message) as error:
+        load_lm(model, 1, device="cpu", **how)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 200, -1])
+def test_weights_that_are_cut_off_are_one_line(model, kept):
+    file = model / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:kept])
+    refused(model, r"cannot load the weights of .* \(safetensors only, a pickle is never run\): SafetensorError: ")
+
+
+def test_a_weight_of_another_shape_is_named(model):
+    name = next(name for name in load_file(model / "model.safetensors") if re.search(r"layers?\.1\..*weight", name))
+    change_weights(model, lambda w: w.update({name: torch.ones(3, 5, 7)}))
+    refused(
+        model,
+        rf"1 mismatched weights, such as {name.removeprefix('bert.')}: \(3, 5, 7\) in the file, \(.*\) by config.json$",
+    )
+
+
+def test_a_size_that_is_no_number_is_one_line(model):
+    sizes = {"d_model": "x"} if model.name == "hyenadna" else {"hidden_size": "x"}
+    lm_zoo.edit_config(model, **sizes)
+    refused(model, "cannot load (a language model from|the weights of) .*: .")
+
+
+@pytest.mark.parametrize("text", ["[]", '"bert"', "3"])
+def test_a_configuration_that_is_no_object_is_one_line(model, text):
+    (model / "config.json").write_text(text)
+    refused(model, "config.json is a (list|str|int); an object with the settings is needed")
+
+
+def test_a_tokenizer_configuration_that_is_no_object_is_one_line(model):
+    (model / "tokenizer_config.json").write_text("[]")
+    if model.name == "bert":
+        refused(model, "cannot load the tokenizer of")
+        refused(model, "tokenizer_config.json is a list", trust_remote_code=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nosuch.ckpt", "./nofolder", "../no/folder", "~/nofolder", "/no/folder", "no/such/folder", "no/m.safetensors"],
+)
+def test_a_path_to_nothing_is_called_that(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    refused(name, f"^cannot load a language model from {name}: no such file or folder$")
+
+
+@pytest.mark.parametrize("name", ["one.fa", "lm/model.safetensors", "notes"])
+def test_a_file_is_told_from_a_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lm").mkdir()
+    (tmp_path / name).write_text(">chr1\nACGT\n")
+    refused(name, f"^cannot load a language model from {name}: it is a file; name its folder$")
+
+
+def test_a_folder_without_a_configuration_says_so(tmp_path):
+    refused(tmp_path, "no config.json is there$")
+
+
+@pytest.mark.parametrize("mask", [None, "[MASK]"])
+def test_a_tokenizer_that_fails_on_n_reads_it_as_mask_or_is_refused(tmp_path, mask):
+    folder = lm_zoo.letters(tmp_path, "llama", alphabet="ACGT")
+    words = ["[MASK]", *"ACGT"]
+    inner = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="[GONE]"))
+    inner.pre_tokenizer = Split(Regex("."), "isolated")
+    with pytest.raises(Exception, match=r"Missing .* token"):
+        inner.encode("N")
+    PreTrainedTokenizerFast(tokenizer_object=inner, mask_token=mask).save_pretrained(folder)
+    if mask:
+        assert load_lm(folder, 1, device="cpu").activations(b"ACNGT").shape == (5, 16)
+    else:
+        refused(folder, "its tokenizer has neither N nor an unknown or mask token to read it as")
+
+
+def test_a_model_type_that_nobody_has_is_one_line(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "nobody"}))
+    with pytest.raises(SaeTracksError, match="cannot load a language model from") as error:
+        load_lm(tmp_path, 1)
+    assert "\n" not in str(error.value)

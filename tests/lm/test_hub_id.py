@@ -1,0 +1,109 @@
+"""Models and SAEs by hub id, from a server on loopback that speaks the hub's file protocol."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+from toy import identity_sae
+
+from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, load_lm
+from sae_tracks.lm.pretrained import PINNED
+from sae_tracks.lm.protocol import describe
+from sae_tracks.sae import save_sae
+from sae_tracks.train.checkpoint import save_model
+
+((KNOWN, PIN),) = PINNED.items()
+COMMITS = {"main": "a" * 40, "v1": "b" * 40}
+SCRIPT = """
+import sys
+from sae_tracks import load_lm, load_sae
+lm = load_lm(sys.argv[1], layer=2, device="cpu")
+print(lm.model_id, lm.revision, lm.checksum, load_sae("me/sae").d_sae)
+"""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """What the hub holds: repository/revision -> folder."""
+    root = tmp_path_factory.mktemp("hub")
+    for seed, commit in enumerate(COMMITS.values()):
+        torch.manual_seed(seed)
+        save_model(HyenaDNAForCausalLM(HyenaDNAConfig(d_model=16, n_layer=3, max_seq_len=66)), root / "me/lm" / commit)
+        save_sae(identity_sae(), root / "me/sae" / commit)
+    for commit in (PIN, COMMITS["main"]):
+        shutil.copytree(root / "me/lm" / COMMITS["main"], root / KNOWN / commit)
+    return root
+
+
+@pytest.fixture(scope="module")
+def hub(folders):
+    """The address of a server of these files; every revision resolves to a commit."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.answer(body=False)
+
+        def do_GET(self):
+            self.answer(body=True)
+
+        def answer(self, body):
+            path = self.path.split("?")[0]
+            owner, name, _, revision, *rest = path.strip("/").split("/")
+            commit = COMMITS.get(revision, revision)
+            file = folders / owner / name / commit / "/".join(rest)
+            if not file.is_file():
+                return self.reply(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit}, body)
+            data = file.read_bytes()
+            etag = f'"{hashlib.sha256(data).hexdigest()}"'
+            self.reply(200, data, {"ETag": etag, "X-Repo-Commit": commit}, body)
+
+        def reply(self, status, data, headers, body):
+            self.send_response(status)
+            for key, value in {"Content-Length": str(len(data)), **headers}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            if body:
+                self.wfile.write(data)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def load(hub, tmp_path, model):
+    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
+    environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    words = [sys.executable, "-c", SCRIPT, model]
+    return subprocess.run(words, capture_output=True, text=True, env=environment, check=False, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("model", "commit"), [("me/lm", "a" * 40), ("me/lm@v1", "b" * 40), ("me/lm@" + "b" * 40, "b" * 40)]
+)
+def test_a_hub_id_loads_the_revision_asked_for(hub, folders, tmp_path, model, commit):
+    out = load(hub, tmp_path, model)
+    assert out.returncode == 0, out.stderr
+    expected = describe(load_lm(folders / "me/lm" / commit, layer=2))["weights_sha256"]
+    assert out.stdout.split() == ["me/lm", commit, expected, "6"]
+
+
+@pytest.mark.parametrize(("model", "commit"), [(KNOWN, PIN), (f"{KNOWN}@main", "a" * 40)])
+def test_a_known_model_is_read_at_its_pinned_commit_unless_another_is_asked_for(hub, tmp_path, model, commit):
+    out = load(hub, tmp_path, model)
+    assert out.stdout.split()[:2] == [KNOWN, commit], out.stderr
+
+
+def test_an_id_that_is_not_there_is_an_error_that_names_it(hub, tmp_path):
+    out = load(hub, tmp_path, "me/none")
+    assert out.returncode != 0
+    assert "SaeTracksError: cannot load a language model from me/none" in out.stderr
