@@ -6,25 +6,8 @@ import shlex
 import click
 import pytest
 import typer
-from command_line import run
+from command_line import COMMANDS, run
 
-from sae_tracks.cli.app import app
-
-
-def commands():
-    """Every verb with the words that call it."""
-
-    def walk(command, words):
-        if isinstance(command, click.Group) or hasattr(command, "commands"):
-            for name, sub in command.commands.items():
-                yield from walk(sub, [*words, name])
-        else:
-            yield " ".join(words), command
-
-    return dict(walk(typer.main.get_command(app), []))
-
-
-COMMANDS = commands()
 FETCHES = {f"fetch {what}" for what in ("model", "genome", "jaspar-matrices", "jaspar-sites")}
 
 

@@ -28,7 +28,7 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", [*PAGES, *EXAMPLES], ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_command_in_a_page_names_verbs_and_options_that_exist(page):
-    from test_cli import COMMANDS
+    from command_line import COMMANDS
 
     for line in re.findall(r"sae-tracks ([a-z][^`\n|]*)", page.read_text().replace("`sae-tracks`", "")):
         name = next((n for n in COMMANDS if line == n or line.startswith(f"{n} ")), None)
