@@ -33,10 +33,11 @@ import pyranges
 import torch
 
 from sae_tracks.annotations import Annotation
-from sae_tracks.features import Compaction, FeatureBlock
+from sae_tracks.features import FeatureBlock
 from sae_tracks.genome import Genome
 from sae_tracks.metrics import THRESHOLDS, Counter, Counts, Evaluation, Halves, Labels
 from sae_tracks.regions import GenomicRegion
+from sae_tracks.sae.encoder import Compaction
 
 BASES, FEATURES, L0, RUN = 1_000_000, 8192, 64, 4
 SITES, CONCEPTS = 226_840, 1758

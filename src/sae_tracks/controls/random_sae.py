@@ -4,22 +4,18 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from sae_tracks.controls.best import Best, Cells, best, cells_above, halves_of
 from sae_tracks.controls.sample import SELECT, Columns, Sample, Sites
-from sae_tracks.jit import HOW
 from sae_tracks.metrics.counter import THRESHOLDS
-from sae_tracks.threads import pieces
+from sae_tracks.sae.encoder import SparseEncoder
 
 FEATURES = 512  # encoded together at most
 ENTRIES = 8  # a base, about, of the features that are encoded together
-BASES = 1024  # encoded by one thread at a time
 FEW = 1 << 15  # bases from which a first guess at the cuts is made
 SURPLUS, MARGIN = 1.5, 32  # the guess lets through so many times the bases wanted, and so many of the few more
-BLOCK = 32  # values looked at together
 
 
 def best_random_features(sample: Sample, sites: Sites, seed: int) -> NDArray[np.float64]:
@@ -67,7 +63,8 @@ def random_cells(
     """
     directions = torch.from_numpy(np.ascontiguousarray(encoder.T))
     low = _guess(sample.activations, half, directions, firing)
-    indptr, column, value = _encode(sample.activations, half, directions, low)
+    encoder = SparseEncoder(directions, torch.zeros(len(low)), torch.from_numpy(low))
+    indptr, column, value = encoder.encode(torch.from_numpy(sample.activations), half >= 0)
     cuts = _cuts(csr_array((value, column, indptr), shape=(len(half), len(low))), half, firing, low)
     return Cells(indptr, cells_above(column, value, cuts), len(low), cuts.shape[1])
 
@@ -98,28 +95,6 @@ def _guess(
     return np.where(rank < len(few), np.nextafter(low, np.float32(-np.inf)), np.float32(-np.inf))  # ties pass too
 
 
-def _encode(
-    activations: NDArray[np.float16], half: NDArray[np.int8], directions: torch.Tensor, low: NDArray[np.float32]
-):
-    """The values of readable bases that exceed `low`, as a CSR matrix: indptr, column, value."""
-    n = len(half)
-    count = np.zeros(n + 1, np.int64)
-    parts: list[tuple[NDArray[np.int32], NDArray[np.float32]]] = [None] * -(-n // BASES)
-
-    def encode(part: slice) -> None:
-        h = (torch.from_numpy(activations[part]).float() @ directions).numpy()
-        counts = count[part.start + 1 : part.stop + 1]
-        _count(h, half[part], low, counts)
-        column, value = np.empty(counts.sum(), np.int32), np.empty(counts.sum(), np.float32)
-        _keep(h, half[part], low, column, value)
-        parts[part.start // BASES] = column, value
-
-    with pieces() as each:
-        each(encode, n, BASES)
-    column, value = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return np.cumsum(count), column, value
-
-
 def _cuts(values: csr_array, half: NDArray[np.int8], firing: NDArray[np.int64], low: NDArray[np.float32]):
     """(k, T) float32: what the values must exceed, so that each feature fires as often as wanted at threshold 0."""
     columns = values[half == SELECT].tocsc()
@@ -131,32 +106,3 @@ def _cuts(values: csr_array, half: NDArray[np.int8], firing: NDArray[np.int64], 
         zero = np.nextafter(least, np.float32(-np.inf))
         cuts[i] = zero + np.array(THRESHOLDS, np.float32) * (largest - zero)
     return cuts
-
-
-@njit(**HOW)
-def _count(h, half, low, counts):
-    """How many values, (b, k), of each readable row exceed `low`."""
-    for i in range(len(h)):
-        if half[i] >= 0:
-            total = 0
-            for j in range(len(low)):
-                total += h[i, j] > low[j]
-            counts[i] = total
-
-
-@njit(**HOW)
-def _keep(h, half, low, column, value):
-    """Append them, row by row; most blocks of values have none."""
-    at = 0
-    for i in range(len(h)):
-        if half[i] >= 0:
-            for start in range(0, len(low), BLOCK):
-                end = min(start + BLOCK, len(low))
-                some = 0
-                for j in range(start, end):
-                    some += h[i, j] > low[j]
-                if some > 0:
-                    for j in range(start, end):
-                        if h[i, j] > low[j]:
-                            column[at], value[at] = j, h[i, j]
-                            at += 1

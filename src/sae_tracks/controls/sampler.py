@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from sae_tracks.controls.sample import REPORT, SELECT, Columns, Sample, bins_of, spread
-from sae_tracks.features import FeatureBlock, TiledEncoder
+from sae_tracks.features import FeatureBlock
 from sae_tracks.genome import Genome
 from sae_tracks.metrics import Evaluation, Halves
 from sae_tracks.reading.reader import Reading
 from sae_tracks.reading.windows import ReadStrand
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import SAE
+from sae_tracks.sae.encoder import SparseEncoder
 from sae_tracks.source import Source
 
 Entries = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]  # bases, features, values
@@ -135,16 +136,12 @@ def samplers_of(source: Source, evaluation: Evaluation, most: int = BASES) -> li
 
 def seen_through(sample: Sample, sae: SAE) -> Columns:
     """The features of another SAE of the same layer, from the activations that the sample keeps (float16)."""
-    encode, parts = TiledEncoder(sae), []
-    for region, start, stop in zip(sample.bins, sample.offset, sample.offset[1:]):
-        inside = slice(int(start), int(stop))
-        place = np.arange(len(region), dtype=np.int32)
-        rows = torch.from_numpy(sample.activations[inside]).float()
-        starts = np.ones(len(region), bool)
-        reading = Reading(region, sample.read_strand, sample.readable[inside], place, starts, rows)
-        for block in encode(reading):
-            base = np.repeat(np.arange(len(block.region)), np.diff(block.indptr)) + block.region.start - region.start
-            parts.append(((base + start).astype(np.int32), block.feature, block.value))
+    encoder, parts = SparseEncoder.of(sae), []
+    for start, stop in zip(sample.offset.tolist(), sample.offset[1:].tolist()):
+        rows = torch.from_numpy(sample.activations[start:stop])
+        indptr, feature, value = encoder.encode(rows, sample.readable[start:stop])
+        base = np.repeat(np.arange(start, stop, dtype=np.int32), np.diff(indptr))
+        parts.append((base, feature, value))
     return _by_column(parts, len(sample), sae.d_sae)
 
 

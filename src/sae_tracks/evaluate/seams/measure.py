@@ -24,11 +24,12 @@ from scipy.sparse import csr_array
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.evaluate.seams.found import Seams
-from sae_tracks.features import TiledEncoder
+from sae_tracks.features import encode_reading
 from sae_tracks.progress import track
 from sae_tracks.reading.reader import read_windows
 from sae_tracks.reading.windows import Layout, ReadStrand, plan_windows
 from sae_tracks.regions import GenomicRegion
+from sae_tracks.sae.encoder import SparseEncoder
 from sae_tracks.source import Source
 
 PHASES = 4  # readings of each base
@@ -76,12 +77,12 @@ def measure_seams(
     ids = ids[units[ids] > 0]
     if not len(ids):
         raise SaeTracksError("all features asked for are dead, without a maximum: ask for others, or use --scale raw")
-    encode, cutoffs = TiledEncoder(sae, ids.tolist()), sae.cutoffs(threshold, scale)
+    encoder, cutoffs = SparseEncoder.of(sae, ids.tolist()), sae.cutoffs(threshold, scale)
     measured = []
     for strand in source.read_strands:
         tally = _Tally(edges, units, cutoffs)
         shifts = (i * source.layout.window // PHASES for i in range(PHASES))
-        for readings in _aligned([_phase(source, encode, strand, shift) for shift in shifts]):
+        for readings in _aligned([_phase(source, encoder, strand, shift) for shift in shifts]):
             tally.add(readings)
         if not tally.bases.any():
             where = "read before it" if source.lm.causal else "on either side of it"
@@ -108,7 +109,7 @@ class _Part:
         return _Part(region, self.readable[rows], self.context[rows], self.values[rows])
 
 
-def _phase(source: Source, encode: TiledEncoder, read_strand: ReadStrand, shift: int) -> Iterator[_Part]:
+def _phase(source: Source, encoder: SparseEncoder, read_strand: ReadStrand, shift: int) -> Iterator[_Part]:
     """The regions, read by windows that lie end to end, the first of them shorter by `shift`."""
     laid = Layout(source.layout.window, before=0, shift=shift)
     windows = plan_windows(source.genome, source.regions, layout=laid, read_strand=read_strand)
@@ -119,7 +120,7 @@ def _phase(source: Source, encode: TiledEncoder, read_strand: ReadStrand, shift:
         context = reading.context
         if not source.lm.causal:
             context = np.minimum(context, len(window.fed) - 1 - context)
-        for block in encode(reading):
+        for block in encode_reading(encoder, reading):
             shape = len(block.region), source.sae.d_sae
             values = csr_array((block.value, block.feature, block.indptr), shape=shape)
             first = block.region.start - reading.region.start

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sae_tracks.sae.largest import cut_to_largest
+from sae_tracks.sae.encoder import cut_to_largest
 
 NAN, INF = float("nan"), float("inf")
 VALUES = [-2.0, -1e-45, -0.0, 0.0, 1e-45, 0.25, 0.5, 1.0, INF, -INF, NAN]  # few, so that they tie; 1e-45 is the least

@@ -1,0 +1,341 @@
+"""The sparse encoder: from rows of activations to the features that are active on them.
+
+Stream, measurement, seams and random directions run `SparseEncoder`. A training step encodes whole batches in another
+order (feature by feature, because gradients are summed so), and shares the kernel that drops what is not active.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+
+from sae_tracks.jit import HOW
+from sae_tracks.sae.model import SAE
+
+ROWS = 1024  # rows encoded at once
+COLUMNS = 512  # features encoded at once: the tile and its weights stay in the second-level cache
+LANES = 8  # marks that are looked at together
+WIDEST = 32  # values per group at most, in the search for the k largest
+SPARE = 4  # groups for each of the k: the more there are, the fewer values are looked at for nothing
+NAN = np.float32(np.nan)
+Sparse = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+
+
+class SparseEncoder:
+    """Features of rows of activations, without the zeros.
+
+    The product runs in tiles of `ROWS` x `COLUMNS`. A value depends on its row, on the row's place in the tile and on
+    the feature alone, so a subset of the rows or of the features gives the same bits as the whole.
+
+    Parameters
+    ----------
+    weight : (d_in, d_sae) float32
+    bias : (d_sae,) float32
+    cutoff : (d_sae,) float32
+        A feature is active if its value is greater; infinite for features that are not wanted.
+    k : int, optional
+        Keep at most the k largest positive values of a row. Where values tie for the last place, lower ids have it.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, cutoff: torch.Tensor, k: int | None = None) -> None:
+        self.k, features = k, torch.arange(len(cutoff))
+        encoded = features[cutoff < torch.inf] if k is None else features  # all features decide which k are largest
+        tiles = torch.unique(encoded // COLUMNS)
+        columns = features[torch.isin(features // COLUMNS, tiles)]
+        padding = 0, -len(columns) % COLUMNS
+        pad = torch.nn.functional.pad
+        self._weights = [tile.contiguous() for tile in pad(weight[:, columns], padding).split(COLUMNS, dim=1)]
+        self._biases = pad(bias[columns], padding).split(COLUMNS)
+        cutoffs = pad(cutoff[columns], padding, value=torch.inf)
+        self._compaction = Compaction(cutoffs.numpy(), pad(columns, padding).int().numpy())
+        self._rows, self._tile = torch.zeros(ROWS, len(weight)), torch.empty(ROWS, COLUMNS)
+        self._encoded = torch.empty(ROWS if k else 0, len(cutoffs))
+
+    @classmethod
+    def of(cls, sae: SAE, features: Iterable[int] | None = None) -> "SparseEncoder":
+        """The encoder of an SAE on the CPU, for some of its features or, by default, all."""
+        ids = sae.check_features(range(sae.d_sae) if features is None else features)
+        cutoff = torch.full((sae.d_sae,), torch.inf)
+        cutoff[ids] = 0 if sae.threshold is None else sae.threshold[ids]
+        return cls(*sae.folded_encoder(), cutoff, sae.k)
+
+    @torch.inference_mode()
+    def encode_tile(self, rows: torch.Tensor, place: NDArray[np.integer], readable: NDArray[np.bool_]) -> Sparse:
+        """Encode at most `ROWS` rows.
+
+        Parameters
+        ----------
+        rows : (n, d_in) float32
+        place : (n,) int
+            The place of each row in the tile, 0 to ``ROWS - 1``, none twice.
+        readable : (n,) bool
+            Rows with False have no features.
+
+        Returns
+        -------
+        count : (n,) int64
+            Features of each row.
+        feature : (nnz,) int32
+            Row by row, ascending within a row.
+        value : (nnz,) float32
+        """
+        self._rows.zero_()
+        self._rows[torch.from_numpy(place).long()] = rows
+        lowest = np.where(readable, np.float32(-np.inf), np.float32(np.inf))
+        for i, (weight, bias) in enumerate(zip(self._weights, self._biases)):
+            torch.addmm(bias, self._rows, weight, out=self._tile)
+            if self.k is None:
+                self._compaction.add(self._tile.numpy(), place, lowest)
+            else:
+                self._encoded[:, i * COLUMNS : (i + 1) * COLUMNS] = self._tile
+        if self.k is not None:
+            encoded = self._encoded.numpy()
+            self._compaction.add(encoded, place, np.maximum(lowest, cut_to_largest(encoded, place, self.k)))
+        return self._compaction.take()
+
+    def encode(self, rows: torch.Tensor, readable: NDArray[np.bool_] | None = None) -> Sparse:
+        """Encode any number of rows, the first of them at place 0.
+
+        Parameters
+        ----------
+        rows : (n, d_in)
+            Converted to float32.
+        readable : (n,) bool, optional
+            Rows with False have no features; default: all are read.
+
+        Returns
+        -------
+        indptr : (n + 1,) int64
+            Row i owns the non-zeros ``indptr[i]:indptr[i + 1]``.
+        feature : (nnz,) int32
+            Ascending within a row.
+        value : (nnz,) float32
+        """
+        readable = np.ones(len(rows), bool) if readable is None else readable
+        tiles = []
+        for start in range(0, len(rows), ROWS):
+            part = rows[start : start + ROWS].float()
+            tiles.append(self.encode_tile(part, np.arange(len(part)), readable[start : start + ROWS]))
+        count, feature, value = (np.concatenate(arrays) for arrays in zip(*tiles, strict=True))
+        return np.concatenate(([0], np.cumsum(count))), feature, value
+
+
+class Compaction:
+    """Drops what does not exceed its cutoff from tiles of columns of the same rows, and returns the rest row by row.
+
+    Parameters
+    ----------
+    cutoff : (columns,) float32
+        What a value must exceed; infinite for columns that are not wanted.
+    feature : (columns,) int32
+        Feature ids, ascending.
+    rows : int
+        The most rows at once.
+    """
+
+    def __init__(self, cutoff: NDArray[np.float32], feature: NDArray[np.int32], rows: int = ROWS) -> None:
+        self.cutoff, self.feature = cutoff, feature
+        self._kept = np.empty((rows * len(cutoff),), np.int32), np.empty((rows * len(cutoff),), np.float32)
+        self._counts: list[NDArray[np.int64]] = []  # kept of every row, one array per tile
+        self._columns = self._used = 0
+
+    def add(self, values: NDArray[np.float32], at: NDArray[np.integer], lowest: NDArray[np.float32]) -> None:
+        """Take in the next tile.
+
+        Parameters
+        ----------
+        values : (m, width) float32
+            The next columns.
+        at : (n,) int
+            Which of the m rows are wanted, in their order in the result.
+        lowest : (n,) float32
+            What the values of each wanted row must exceed too.
+        """
+        here = slice(self._columns, self._columns + values.shape[1])
+        ends, (feature, value), before = np.empty(len(at), np.int64), self._kept, self._used
+        tile = values, at, lowest, self.cutoff[here], self.feature[here]
+        self._used = keep_above(*tile, feature, value, before, len(value), ends)
+        self._counts.append(np.diff(ends, prepend=before))
+        self._columns = here.stop
+
+    def take(self) -> Sparse:
+        """Counts per row, features and values of all tiles; the next tile begins anew."""
+        counts, used = np.array(self._counts), self._used
+        self._counts, self._columns, self._used = [], 0, 0
+        feature, value = np.empty(used, np.int32), np.empty(used, np.float32)
+        _by_row(counts, *self._kept, feature, value)
+        return counts.sum(axis=0), feature, value
+
+
+@njit(**HOW)
+def keep_above(values, at, lowest, cutoff, ids, kept_ids, kept, used, limit, ends):
+    """Append the values of some rows that exceed both their cutoffs, row by row.
+
+    Parameters
+    ----------
+    values : (m, width) float
+    at : (n,) int
+        Which of the m rows are wanted.
+    lowest, cutoff : (n,), (width,) float
+        What a value must exceed: by its row and by its column.
+    ids : (width,) int32
+        The name of each column.
+    kept_ids, kept : int32, float
+        Names and values of what was kept; appended to.
+    used : int
+        How many were kept before.
+    limit : int
+        The most that may be kept, at most the length of `kept`.
+    ends : (n,) int
+        Set to how many are kept up to and including each row.
+
+    Returns
+    -------
+    int
+        How many are kept now; -1 if a row might exceed the limit.
+    """
+    width = values.shape[1]
+    marks = np.empty(width // LANES * LANES, np.uint8)
+    groups = marks.view(np.uint64)
+    for i in range(len(at)):
+        if used + width > limit:
+            return -1
+        row, low = values[at[i]], lowest[i]
+        for j in range(len(marks)):  # compared in vectors; then eight at a time are passed over if none is kept
+            marks[j] = row[j] > max(cutoff[j], low)
+        for g in range(len(groups)):
+            if groups[g]:
+                for j in range(LANES * g, LANES * (g + 1)):
+                    kept_ids[used], kept[used] = ids[j], row[j]
+                    used += marks[j]
+        for j in range(len(marks), width):
+            kept_ids[used], kept[used] = ids[j], row[j]
+            used += row[j] > max(cutoff[j], low)
+        ends[i] = used
+    return used
+
+
+@njit(**HOW)
+def _by_row(counts, features, kept, feature, value):
+    """Put entries that come tile after tile, with (tiles, n) counts, together row by row."""
+    tiles, n = counts.shape
+    at = np.zeros(tiles, np.int64)
+    for t in range(1, tiles):
+        at[t] = at[t - 1] + counts[t - 1].sum()
+    put = 0
+    for i in range(n):
+        for t in range(tiles):
+            for j in range(at[t], at[t] + counts[t, i]):
+                feature[put], value[put] = features[j], kept[j]
+                put += 1
+            at[t] += counts[t, i]
+
+
+def cut_to_largest(h: NDArray[np.float32], at: NDArray[np.int32], k: int) -> NDArray[np.float32]:
+    """What the k largest positive values of some rows exceed, and no other value of theirs.
+
+    Where more values tie for the last places than there are places, those of the higher columns are set to 0 in h. NaN
+    counts as larger than any number, as torch has it; it takes a place and is never above a cutoff.
+
+    Parameters
+    ----------
+    h : (m, width) float32
+        C-contiguous; the width is a multiple of 8.
+    at : (n,) int32
+        Rows, none twice.
+    k : int
+        At least 1, at most the width.
+
+    Returns
+    -------
+    (n,) float32
+        0 or more; 0 where fewer than k values are positive, NaN where k values are NaN.
+    """
+    groups = max(h.shape[1] // WIDEST, min(SPARE * k, h.shape[1]))
+    last = np.empty(len(at), np.float32)
+    _last_of_largest(h, at, k, groups, last)
+    return np.maximum(np.nextafter(last, np.float32(-np.inf)), np.float32(0))
+
+
+@njit(**HOW)
+def _last_of_largest(h, at, k, groups, last):
+    """(n,): the least of the k largest positive values of every row, 0 where there are fewer; surplus ties go to 0."""
+    width = h.shape[1]
+    highest, found, marks = np.empty(groups, np.float32), np.empty(width, np.float32), np.empty(width, np.uint8)
+    for i in range(len(at)):
+        row = h[at[i]]
+        places = k - _highest_of_groups(row, highest)
+        if places <= 0:
+            last[i] = NAN
+            continue
+        # at least so many groups, and so values, reach the bound: all that are looked for do
+        bound = _nth(highest, groups, places) if places <= groups else np.float32(0)
+        many = _reaching(row, max(bound, np.float32(0)), marks, found)
+        last[i] = _nth(found, many, places) if many >= places else np.float32(0)
+        if last[i] > 0 and (found[:many] >= last[i]).sum() > k:
+            _drop_surplus(row, last[i], k)
+
+
+@njit(**HOW)
+def _highest_of_groups(row, highest):
+    """Fill in the highest value of every group, (g,), of a row whose columns belong to groups in turn; how many NaN."""
+    groups, nans, one = len(highest), np.int32(0), np.int32(1)  # as wide as the values, for vectors
+    highest[:] = -np.inf
+    for start in range(0, len(row), groups):
+        part = row[start : start + groups]
+        for j in range(len(part)):  # in vectors: a group lies across them
+            highest[j] = part[j] if part[j] > highest[j] else highest[j]
+            nans += one if part[j] != part[j] else np.int32(0)
+    return nans
+
+
+@njit(**HOW)
+def _reaching(row, bound, marks, found):
+    """Collect the positive values of a row that reach a bound; how many there are."""
+    eight, many = marks.view(np.uint64), 0
+    for j in range(len(row)):
+        marks[j] = (row[j] >= bound) & (row[j] > 0)
+    for g in range(len(eight)):
+        if eight[g]:
+            for j in range(LANES * g, LANES * (g + 1)):
+                found[many] = row[j]
+                many += marks[j]
+    return many
+
+
+@njit(**HOW)
+def _nth(values, many, n):
+    """The n-th largest of the first values, which change their order; n counts from 1, none is NaN (quickselect)."""
+    low, high, place = 0, many - 1, n - 1
+    while low < high:
+        pivot, i, j = values[(low + high) // 2], low, high
+        while i <= j:
+            while values[i] > pivot:
+                i += 1
+            while values[j] < pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i, j = i + 1, j - 1
+        if place <= j:
+            high = j
+        elif place >= i:
+            low = i
+        else:
+            break
+    return values[place]
+
+
+@njit(**HOW)
+def _drop_surplus(row, last, k):
+    """Set to 0 the values that tie for the last of k places and come too late for one."""
+    places = k
+    for j in range(len(row)):
+        places -= row[j] > last
+    for j in range(len(row)):
+        if row[j] == last:
+            if places <= 0:
+                row[j] = 0
+            places -= 1
