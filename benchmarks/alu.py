@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.controls.alu import Copy
+from sae_tracks.dna import reverse_complement
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.genome import reverse_complement
 
 
 def read_consensus(path: Path) -> bytes:

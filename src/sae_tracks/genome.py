@@ -9,29 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pysam
-from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.regions import GenomicRegion, merge_regions, parse_region, unknown_contig
+from sae_tracks.intervals import Spans, as_spans, runs_of_chunks, subtract
+from sae_tracks.regions import GenomicRegion, merge_regions, parse_region, regions_of, unknown_contig
 
 log = logging.getLogger(__name__)
 LONG_N_RUN = 100  # bases; an assembly gap, not a few unknown bases
 pysam.set_verbosity(0)  # htslib's own lines on stderr; its exceptions say the same
 CHUNK = 1 << 24  # bases fetched at once where a whole contig is walked
 OUTDATED = "it has changed since it was indexed; delete {0}.fai or run samtools faidx {0}"
-_COMPLEMENT = bytes.maketrans(b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv", b"TGCAANYRSWMKVHDBtgcaanyrswmkvhdb")
-_READABLE = np.isin(np.arange(256), np.frombuffer(b"ACGT", np.uint8))
 _LOWER = np.isin(np.arange(256), np.arange(ord("a"), ord("z") + 1))
-
-
-def reverse_complement(sequence: bytes) -> bytes:
-    """The other strand, 5' to 3', IUPAC codes and case kept."""
-    return sequence.translate(_COMPLEMENT)[::-1]
-
-
-def readable_bases(sequence: bytes) -> NDArray[np.bool_]:
-    """(n,) bool: True on A, C, G, T of an upper-case sequence."""
-    return _READABLE[np.frombuffer(sequence, np.uint8)]
 
 
 class Genome:
@@ -101,16 +89,14 @@ class Genome:
     def stretches(self, contig: str) -> list[GenomicRegion]:
         """The maximal parts of a contig between runs of at least `LONG_N_RUN` N, ascending."""
         if contig not in self._stretches:  # the whole contig is read for them, and windows are planned more than once
-            gaps = _long_runs(self._chunks(contig), ord("N"), LONG_N_RUN)
-            edges = [0, *(edge for gap in gaps for edge in gap), self.lengths[contig]]
-            spans = [(start, end) for start, end in zip(edges[::2], edges[1::2]) if start < end]
-            self._stretches[contig] = [GenomicRegion(contig, start, end) for start, end in spans]
+            unknown = runs_of_chunks(np.frombuffer(chunk, np.uint8) == ord("N") for chunk in self._chunks(contig))
+            gaps = unknown[unknown[:, 1] - unknown[:, 0] >= LONG_N_RUN]
+            self._stretches[contig] = regions_of(contig, subtract(as_spans([0, self.lengths[contig]]), gaps))
         return list(self._stretches[contig])
 
-    def soft_masked(self, contig: str) -> NDArray[np.int64]:
+    def soft_masked(self, contig: str) -> Spans:
         """(k, 2) int64: starts and ends of the maximal runs of lower-case letters, 0-based half-open, ascending."""
-        runs = _runs(_LOWER[np.frombuffer(self._as_written(part), np.uint8)] for part in self._parts(contig))
-        return np.array(runs, np.int64).reshape(-1, 2)
+        return runs_of_chunks(_LOWER[np.frombuffer(self._as_written(part), np.uint8)] for part in self._parts(contig))
 
     def m5(self, contig: str) -> str:
         """MD5 of the upper-case sequence, SAM's ``M5`` tag: what identifies a contig whatever its name."""
@@ -131,27 +117,6 @@ class Genome:
     def _parts(self, contig: str) -> Iterator[GenomicRegion]:
         for start in range(0, self.lengths[contig], CHUNK):
             yield GenomicRegion(contig, start, min(start + CHUNK, self.lengths[contig]))
-
-
-def _long_runs(chunks: Iterable[bytes], letter: int, minimum: int) -> list[tuple[int, int]]:
-    """Runs of one letter of at least `minimum` bases over chunks that follow one another."""
-    runs = _runs(np.frombuffer(chunk, np.uint8) == letter for chunk in chunks)
-    return [(start, end) for start, end in runs if end - start >= minimum]
-
-
-def _runs(chunks: Iterable[NDArray[np.bool_]]) -> list[list[int]]:
-    """Start and end of the maximal runs of True over chunks that follow one another."""
-    runs: list[list[int]] = []
-    offset = 0
-    for chunk in chunks:
-        hit = np.concatenate(([False], chunk, [False]))
-        for start, end in (np.flatnonzero(hit[1:] != hit[:-1]).reshape(-1, 2) + offset).tolist():
-            if runs and runs[-1][1] == start:
-                runs[-1][1] = end
-            else:
-                runs.append([start, end])
-        offset += len(chunk)
-    return runs
 
 
 def _open(path: Path) -> pysam.FastaFile:

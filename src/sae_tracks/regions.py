@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.intervals import NO_SPANS, Spans, as_spans, intersect, merge, subtract
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -93,6 +94,19 @@ def _bare(name: str) -> str:
     return {"mt": "m", "nc_012920.1": "m"}.get(name, name)
 
 
+def spans_by_contig(regions: Iterable[GenomicRegion]) -> dict[str, Spans]:
+    """(k, 2) int64 starts and ends by contig, contigs and regions in the order given."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for region in regions:
+        found.setdefault(region.contig, []).append((region.start, region.end))
+    return {contig: as_spans(pairs) for contig, pairs in found.items()}
+
+
+def regions_of(contig: str, spans: Spans) -> list[GenomicRegion]:
+    """The regions of one contig with these (k, 2) starts and ends."""
+    return [GenomicRegion(contig, start, end) for start, end in spans.tolist()]
+
+
 def merge_regions(regions: Iterable[GenomicRegion], order: Iterable[str]) -> list[GenomicRegion]:
     """Disjoint regions that cover the same bases; touching ones are joined.
 
@@ -101,17 +115,25 @@ def merge_regions(regions: Iterable[GenomicRegion], order: Iterable[str]) -> lis
     regions : iterable of GenomicRegion
         In any order, possibly overlapping.
     order : iterable of str
-        Contig names in the order wanted, that is the FASTA's.
+        Contig names in the order of the result, usually that of the FASTA; every region's contig is among them.
     """
     rank = {name: i for i, name in enumerate(order)}
-    merged: list[GenomicRegion] = []
-    for region in sorted(regions, key=lambda r: (rank[r.contig], r.start)):
-        last = merged[-1] if merged else None
-        if last and last.contig == region.contig and region.start <= last.end:
-            merged[-1] = GenomicRegion(last.contig, last.start, max(last.end, region.end))
-        else:
-            merged.append(region)
-    return merged
+    spans = spans_by_contig(regions)
+    return [
+        region for contig in sorted(spans, key=rank.__getitem__) for region in regions_of(contig, merge(spans[contig]))
+    ]
+
+
+def intersect_regions(regions: Iterable[GenomicRegion], others: Iterable[GenomicRegion]) -> list[GenomicRegion]:
+    """The parts of regions that lie in others, contig by contig; others are ascending and disjoint on each contig."""
+    spans, theirs = spans_by_contig(regions), spans_by_contig(others)
+    return [part for c in spans for part in regions_of(c, intersect(spans[c], theirs.get(c, NO_SPANS)))]
+
+
+def subtract_regions(regions: Iterable[GenomicRegion], others: Iterable[GenomicRegion]) -> list[GenomicRegion]:
+    """The parts of regions that lie in none of the others; see `intersect_regions`."""
+    spans, theirs = spans_by_contig(regions), spans_by_contig(others)
+    return [part for c in spans for part in regions_of(c, subtract(spans[c], theirs.get(c, NO_SPANS)))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ from toy import OneHotLM, random_dna, write_fasta
 
 from sae_tracks.activations.extract import PLAN, estimate, extract, plan_extraction
 from sae_tracks.activations.shards import MANIFEST, open_shards
+from sae_tracks.dna import reverse_complement
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.genome import Genome, reverse_complement
+from sae_tracks.genome import Genome
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, load_lm
 from sae_tracks.regions import GenomicRegion, Shard
 

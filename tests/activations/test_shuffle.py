@@ -16,8 +16,9 @@ from toy import OneHotLM, random_dna, write_fasta
 from sae_tracks.activations.extract import extract, plan_extraction
 from sae_tracks.activations.shards import open_shards
 from sae_tracks.activations.shuffle import ShufflePlan, distribute, parse_size, permute_bucket, plan_shuffle, shuffle
+from sae_tracks.dna import reverse_complement
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.genome import Genome, reverse_complement
+from sae_tracks.genome import Genome
 
 KIB, MIB = 1 << 10, 1 << 20
 

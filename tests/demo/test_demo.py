@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from sae_tracks.demo.genome import ALU, background, make_genome, read_motifs
+from sae_tracks.dna import reverse_complement
 from sae_tracks.files import bundled
-from sae_tracks.genome import Genome, reverse_complement
+from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from toy import random_dna, write_fasta
 
 from sae_tracks import genome as module
+from sae_tracks.dna import readable_bases, reverse_complement
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.genome import Genome, readable_bases, reverse_complement
+from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion
 
 
@@ -65,14 +66,6 @@ def test_regions_outside_are_refused(tmp_path):
         genome.sequence(GenomicRegion("chr14", 0, 5))
 
 
-@given(st.lists(st.tuples(st.sampled_from("AN"), st.integers(1, 6)), min_size=1, max_size=12), st.integers(1, 7))
-def test_long_runs_equal_a_regular_expression(runs, chunk):
-    sequence = "".join(letter * n for letter, n in runs).encode()
-    chunks = [sequence[i : i + chunk] for i in range(0, len(sequence), chunk)]
-    expected = [match.span() for match in re.finditer(rb"N{4,}", sequence)]
-    assert module._long_runs(chunks, ord("N"), 4) == expected
-
-
 def test_stretches_lie_between_runs_of_100_n(tmp_path):
     sequence = "N" * 150 + "ACGT" * 10 + "N" * 99 + "A" * 7 + "N" * 100 + "G"
     genome = Genome(write_fasta(tmp_path / "g.fa", a=sequence, b="N" * 200, c="n" * 100 + "T" + "n" * 100))
@@ -97,18 +90,6 @@ def test_m5_is_the_md5_of_the_upper_case_sequence_whatever_the_chunks(tmp_path, 
     genome = Genome(write_fasta(tmp_path / "g.fa", a=sequence.lower()))
     monkeypatch.setattr(module, "CHUNK", 7)
     assert genome.m5("a") == hashlib.md5(sequence.encode()).hexdigest()
-
-
-@given(st.text(alphabet="ACGTNRYSWKMBDHVacgt", max_size=50))
-def test_reverse_complement_is_its_own_inverse(sequence):
-    once = reverse_complement(sequence.encode())
-    assert reverse_complement(once) == sequence.encode()
-    assert len(once) == len(sequence)
-
-
-def test_reverse_complement_and_readable_bases_by_hand():
-    assert reverse_complement(b"AACGTNRY") == b"RYNACGTT"
-    assert readable_bases(b"ACGTNRU").tolist() == [True] * 4 + [False] * 3
 
 
 @pytest.mark.parametrize("name", ["g.fa", "g.bgz"])

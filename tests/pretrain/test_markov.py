@@ -14,7 +14,6 @@ from sae_tracks.genome import Genome
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM
 from sae_tracks.pretrain import markov, overlap
 from sae_tracks.pretrain.held_out import HeldOutScores
-from sae_tracks.pretrain.kmers import packed
 from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy, cross_entropy_per_base
 from sae_tracks.pretrain.markov import MarkovModels
 from sae_tracks.pretrain.overlap import Overlap
@@ -126,19 +125,6 @@ def test_a_language_model_is_scored_on_the_bases_a_markov_model_is(genome):
 def test_regions_without_a_base_to_score_are_refused(genome, region):
     with pytest.raises(SaeTracksError, match="hold no base to score"):
         cross_entropy(MarkovModels.trained(genome, genome.whole, 1), genome, [GenomicRegion(*region)])
-
-
-@given(dna, st.integers(1, 32))
-def test_packed_kmers_equal_reading_the_letters(text, k):
-    codes, runs = packed(text.encode(), k)
-    for i in range(len(text)):
-        run = 0
-        while run <= i and text[i - run] in "ACGT":
-            run += 1
-        assert runs[i] == run
-        kept = min(run, k)
-        digits = "".join(str("ACGT".index(x)) for x in text[i + 1 - kept : i + 1])
-        assert int(codes[i]) & (4**kept - 1) == int(digits or "0", 4)
 
 
 @given(st.integers(1, 40), st.integers(2, 12), st.data())

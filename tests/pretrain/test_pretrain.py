@@ -13,8 +13,9 @@ import torch
 from toy import random_dna, write_fasta
 
 from sae_tracks.cli.pretrain import Size
+from sae_tracks.dna import reverse_complement
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.genome import Genome, reverse_complement
+from sae_tracks.genome import Genome
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, base_tokens, load_causal_lm, load_lm
 from sae_tracks.pretrain import pretrain as module
 from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy, cross_entropy_per_base

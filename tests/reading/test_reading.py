@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import OneHotLM, random_dna, write_fasta
 
+from sae_tracks.dna import reverse_complement
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.genome import Genome, reverse_complement
+from sae_tracks.genome import Genome
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNAReader
 from sae_tracks.reading.reader import read, read_windows
 from sae_tracks.reading.windows import Layout, Window, layout, plan_windows

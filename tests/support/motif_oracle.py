@@ -6,7 +6,7 @@ from math import log2, sqrt
 import numpy as np
 from hypothesis import strategies as st
 
-from sae_tracks.genome import reverse_complement
+from sae_tracks.dna import reverse_complement
 from sae_tracks.motifs import Motif
 
 BASES = "ACGT"

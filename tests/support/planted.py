@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from toy import unit_stats, write_fasta
 
-from sae_tracks.genome import Genome, reverse_complement
+from sae_tracks.dna import reverse_complement
+from sae_tracks.genome import Genome
 from sae_tracks.motifs import Motif
 from sae_tracks.sae import SAE
 

@@ -10,7 +10,8 @@ import pybigtools
 from hypothesis import strategies as st
 from toy import OneHotLM, identity_sae, write_fasta
 
-from sae_tracks.genome import Genome, reverse_complement
+from sae_tracks.dna import reverse_complement
+from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.source import Source
 

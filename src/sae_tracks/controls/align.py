@@ -10,14 +10,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sae_tracks.dna import OTHER
 from sae_tracks.jit import HOW
 
 OPEN, EXTEND = np.float32(-3), np.float32(-1)
 LANES = 16  # parts of the sequence aligned at once, which fill the vector units
 LEAST = np.float32(-1e6)
-OTHER = 4
-_CODE = np.full(256, OTHER, np.int32)
-_CODE[np.frombuffer(b"ACGT", np.uint8)] = range(4)
 
 
 class Alignment(NamedTuple):
@@ -38,27 +36,22 @@ class Alignment(NamedTuple):
     position: NDArray[np.int64]
 
 
-def codes(sequence: bytes) -> NDArray[np.int32]:
-    """(n,) int32: 0 to 3 on upper-case A, C, G, T, 4 elsewhere."""
-    return _CODE[np.frombuffer(sequence, np.uint8)]
-
-
-def best_ends(sequence: NDArray[np.int32], consensus: NDArray[np.int32]) -> NDArray[np.float32]:
+def best_ends(sequence: NDArray[np.uint8], consensus: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(n,) float32: the score of the best local alignment that ends at each base, 0 where none has a positive one.
 
     Parts of the sequence are aligned each by itself, from `longest` bases before it, so that none is missed.
 
     Parameters
     ----------
-    sequence, consensus : int32
-        From `codes`.
+    sequence, consensus : uint8
+        From `sae_tracks.dna.codes`.
     """
     lead = longest(len(consensus))
     step = -(-len(sequence) // LANES)
-    padded = np.full(lead + LANES * step, OTHER, np.int32)
+    padded = np.full(lead + LANES * step, OTHER, np.int32)  # as wide as the scores
     padded[lead : lead + len(sequence)] = sequence
     lanes = np.lib.stride_tricks.sliding_window_view(padded, lead + step)[::step][:LANES] if step else padded[None, :0]
-    return _best_ends(np.ascontiguousarray(lanes.T), consensus)[lead:].T.ravel()[: len(sequence)]
+    return _best_ends(np.ascontiguousarray(lanes.T), consensus.astype(np.int32))[lead:].T.ravel()[: len(sequence)]
 
 
 def longest(consensus: int) -> int:
@@ -69,7 +62,7 @@ def longest(consensus: int) -> int:
     return 2 * consensus
 
 
-def align(sequence: NDArray[np.int32], consensus: NDArray[np.int32]) -> Alignment:
+def align(sequence: NDArray[np.uint8], consensus: NDArray[np.uint8]) -> Alignment:
     """The best local alignment; of equal ones the one that ends first."""
     trace, score, row, column = _fill(sequence, consensus)
     start, position = _follow(trace, row, column, score)

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sae_tracks.controls.align import Alignment, align, best_ends, codes, longest
-from sae_tracks.genome import Genome, reverse_complement
+from sae_tracks.controls.align import Alignment, align, best_ends, longest
+from sae_tracks.dna import codes, reverse_complement
+from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion, merge_regions
 
 # the widely published 7SL-derived consensus, without its poly-A tail
@@ -102,7 +103,7 @@ def best_score(sequence: bytes, consensus: bytes = ALU) -> float:
     return max(float(best_ends(codes(sequence), strand).max(initial=0)) for strand in _strands(consensus))
 
 
-def _strands(consensus: bytes) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _strands(consensus: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return codes(consensus), codes(reverse_complement(consensus))
 
 
@@ -115,7 +116,7 @@ def _islands(ends: NDArray[np.int64], reach: int) -> Iterable[tuple[int, int]]:
     return zip(np.maximum(ends[first] + 1 - reach, 0).tolist(), (ends[last] + 1).tolist())
 
 
-def _inside(letters: NDArray[np.int32], offset: int, strands, min_score: float) -> list[Copy]:
+def _inside(letters: NDArray[np.uint8], offset: int, strands, min_score: float) -> list[Copy]:
     """The best copy, then those to its left and to its right."""
     copies, parts = [], [(0, len(letters))]
     while parts:

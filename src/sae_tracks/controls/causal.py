@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sae_tracks.controls.best import best_cut, halves_of
 from sae_tracks.controls.sample import SELECT, Sample, Sites
-from sae_tracks.genome import reverse_complement
+from sae_tracks.dna import reverse_complement
 from sae_tracks.motifs import Motif, causal_scores, loss_limit, markov2
 from sae_tracks.threads import pieces
 

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from sae_tracks.controls.best import Cells, best, halves_of
 from sae_tracks.controls.sample import Sample, Sites
-from sae_tracks.metrics.labels import NUCLEOTIDES, nucleotide_of
+from sae_tracks.dna import kmer_letters, kmers
 
 LONGEST = 6
 FIRST = [(4**k - 4) // 3 for k in range(LONGEST + 2)]  # the column of the first k-mer of each length; and their number
@@ -33,13 +32,14 @@ def best_kmers(sample: Sample, sites: Sites) -> pd.DataFrame:
 
 def kmer_cells(sample: Sample) -> Cells:
     """The k-mers that cover every base, in columns by length, then by alphabet; none runs over N or a bin's border."""
-    letter, bins = nucleotide_of(sample.letters.tobytes()).astype(np.int32), sample.bin_of_base()
     n, width = len(sample), LONGEST * (LONGEST + 1) // 2
+    code, whole = kmers(sample.letters.tobytes(), LONGEST)
+    whole = np.minimum(whole, np.arange(1, n + 1) - np.repeat(sample.offset[:-1], np.diff(sample.offset)))
     cell = np.full((n, width), -1, np.int32)
-    code, place = np.zeros(n, np.int32), 0
+    place = 0
     for k in range(1, LONGEST + 1):
-        code = _longer(code, letter, bins, k)
-        column = np.where(code >= 0, code + FIRST[k], -1)
+        column = np.full(n, -1, np.int32)  # of the k-mer that starts at each base
+        column[: max(n - k + 1, 0)] = np.where(whole >= k, FIRST[k] + (code & np.uint32(4**k - 1)), -1)[k - 1 :]
         for back in range(min(k, n)):
             here = cell[back:, place + back]
             here[:] = column[: n - back]
@@ -54,15 +54,4 @@ def kmer_name(column: int) -> str:
     if column < 0:
         return ""
     k = next(k for k in range(1, LONGEST + 1) if column < FIRST[k + 1])
-    code = column - FIRST[k]
-    return "".join(NUCLEOTIDES[code >> 2 * (k - 1 - i) & 3] for i in range(k))
-
-
-def _longer(code: NDArray[np.int32], letter: NDArray[np.int32], bins: NDArray[np.int32], k: int) -> NDArray[np.int32]:
-    """The code of the k-mer that starts at every base, from that of the (k - 1)-mer; -1 where there is none."""
-    longer = np.full(len(code), -1, np.int32)
-    starts = max(len(code) - k + 1, 0)
-    code, last = code[:starts], letter[k - 1 :]
-    whole = (code >= 0) & (last >= 0) & (bins[:starts] == bins[k - 1 :])
-    longer[:starts] = np.where(whole, 4 * code + last, -1)
-    return longer
+    return kmer_letters(column - FIRST[k], k)

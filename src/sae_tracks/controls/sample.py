@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sae_tracks.metrics.labels import NUCLEOTIDES
+from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.reading.windows import ReadStrand
 from sae_tracks.regions import GenomicRegion
 

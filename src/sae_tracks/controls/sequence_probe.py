@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sae_tracks.controls.best import halves_of
 from sae_tracks.controls.linear import Design, probe
 from sae_tracks.controls.sample import Sample, Sites
-from sae_tracks.metrics.labels import nucleotide_of
+from sae_tracks.dna import codes
 
 FLANK = 15  # bases on either side
 INPUTS = 4 * (2 * FLANK + 1)
@@ -20,11 +20,10 @@ def probe_sequence(sample: Sample, sites: Sites) -> NDArray[np.float64]:
 
 
 def flanks(sample: Sample) -> Design:
-    """One-hot letters from 15 bases before to 15 after, A, C, G, T each; zeros beyond the bin and on N."""
-    code = nucleotide_of(sample.letters.tobytes())
+    """One-hot letters from 15 bases before to 15 after, A, C, G, T each; zeros beyond the bin and on other letters."""
     place = np.arange(len(sample)) + FLANK * (sample.bin_of_base() + 1)
-    apart = np.full(len(sample) + FLANK * (len(sample.bins) + 1), 4, np.int8)
-    apart[place] = np.where(code >= 0, code, 4)
+    apart = np.full(len(sample) + FLANK * (len(sample.bins) + 1), 4, np.uint8)
+    apart[place] = codes(sample.letters.tobytes())
     windows = sliding_window_view(apart, 2 * FLANK + 1)
 
     def inputs(part: slice) -> NDArray[np.float32]:

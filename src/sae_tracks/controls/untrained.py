@@ -18,10 +18,11 @@ from sae_tracks.controls.sampler import Sampler
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import run
 from sae_tracks.genome import Genome
+from sae_tracks.intervals import runs_of
 from sae_tracks.lm import GeneLM
 from sae_tracks.lm.blank import Kind, untrained
 from sae_tracks.progress import counter
-from sae_tracks.regions import GenomicRegion
+from sae_tracks.regions import GenomicRegion, merge_regions, regions_of, subtract_regions
 from sae_tracks.sae import SAE, load_sae
 from sae_tracks.sae.directory import CONFIG, check_match
 from sae_tracks.source import Source
@@ -116,22 +117,17 @@ def left_out(shards: ActivationShards, windows: Sequence[GenomicRegion]) -> list
     windows : sequence of GenomicRegion
         Those of ``windows.bed``.
     """
-    import pyranges
-
     offset = np.cumsum([0, *map(len, windows)])
     read = np.zeros(offset[-1], bool)
     for _, loci in shards:
         read[offset[loci[:, 0]] + loci[:, 1]] = True
-    runs: tuple[list, list] = [], []  # without and with a row
+    with_rows, without = [], []
     for window, start, end in zip(windows, offset, offset[1:]):
-        edges = np.flatnonzero(np.diff(read[start:end], prepend=not read[start], append=not read[end - 1]))
-        for first, last in zip(edges, edges[1:]):
-            runs[int(read[start + first])].append((window.contig, window.start + first, window.start + last))
-    if not runs[0]:
-        return []
-    without, with_rows = (pyranges.PyRanges(pd.DataFrame(rows, columns=INTERVAL)) for rows in runs)
-    left = without.subtract(with_rows)  # a base without a row in one direction may have one in the other
-    return [GenomicRegion(*row) for row in left.df[INTERVAL].itertuples(index=False, name=None)] if len(left) else []
+        with_rows += regions_of(window.contig, runs_of(read[start:end]) + window.start)
+        without += regions_of(window.contig, runs_of(~read[start:end]) + window.start)
+    order = dict.fromkeys(window.contig for window in windows)
+    # a base without a row in one direction may have one in the other
+    return subtract_regions(merge_regions(without, order), merge_regions(with_rows, order))
 
 
 def _same_training(training: dict[str, Any], data: ActivationShards) -> TrainPlan:

@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.controls.alu import ALU
+from sae_tracks.dna import reverse_complement
 from sae_tracks.files import atomic, bundled
-from sae_tracks.genome import reverse_complement
 from sae_tracks.motifs import read_motifs as read_matrices
 
 BASES = np.frombuffer(b"ACGT", np.uint8)

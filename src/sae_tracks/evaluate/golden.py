@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
+from sae_tracks.dna import readable_bases
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import bundled, read_json
-from sae_tracks.genome import Genome, readable_bases
+from sae_tracks.genome import Genome
 from sae_tracks.lm import HyenaDNAForCausalLM, base_tokens
 from sae_tracks.lm.tokens import BASES
 from sae_tracks.regions import GenomicRegion

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
+from sae_tracks.dna import readable_bases
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.evaluate.info import EVALUATION_VERSION
 from sae_tracks.files import read_json, write_provenance
-from sae_tracks.genome import Genome, readable_bases
+from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, HyenaDNAReader, base_tokens, describe
 from sae_tracks.lm.tokens import BASES
 from sae_tracks.pretrain.loss import check_scorable

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from sae_tracks.dna import complement
 from sae_tracks.lm.protocol import check_length
 from sae_tracks.lm.reader import weights_checksum
 from sae_tracks.lm.spans import PROBE, DNATokenizer, Tokens
@@ -18,7 +19,6 @@ DEFAULT_TOKENS = 8192  # read at once where neither the configuration nor the to
 SANE = 1 << 40  # a tokenizer without a limit says 1e30
 LIMITS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 PROBE_BASES = 96
-COMPLEMENT = str.maketrans("ACGT", "TGCA")
 
 
 class AutoReader:
@@ -106,7 +106,7 @@ class AutoReader:
         """Whether the second half of a sequence leaves the activations of the first half alone."""
         text = PROBE[: min(PROBE_BASES, self.max_length)]
         half = len(text) // 2
-        one, other = self._probe(text), self._probe(text[:half] + text[half:].translate(COMPLEMENT))
+        one, other = self._probe(text), self._probe(text[:half] + complement(text[half:].encode()).decode())
         same = 0
         while same < min(len(one.ids), len(other.ids)) and one.ids[same] == other.ids[same]:
             same += 1

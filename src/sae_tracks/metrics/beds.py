@@ -9,11 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.annotations import read_annotation
+from sae_tracks.dna import NUCLEOTIDES, codes, readable_bases
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.genome import Genome, readable_bases
+from sae_tracks.genome import Genome
+from sae_tracks.intervals import runs_of
 from sae_tracks.metrics.counts import Counts
 from sae_tracks.metrics.evaluation import Evaluation
-from sae_tracks.metrics.labels import NUCLEOTIDES, join_overlaps, nucleotide_of
+from sae_tracks.metrics.labels import join_overlaps
 from sae_tracks.regions import GenomicRegion
 
 INTERVAL = ["Chromosome", "Start", "End"]
@@ -106,8 +108,7 @@ def _readable_runs(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def _runs(genome: Genome, tile: GenomicRegion) -> Iterator[tuple[str, int, int]]:
-    readable = np.concatenate(([False], readable_bases(genome.sequence(tile)), [False]))
-    for start, end in (np.flatnonzero(readable[1:] != readable[:-1]).reshape(-1, 2) + tile.start).tolist():
+    for start, end in (runs_of(readable_bases(genome.sequence(tile))) + tile.start).tolist():
         yield tile.contig, start, end
 
 
@@ -131,7 +132,7 @@ def _count_nucleotides(counts: Counts, genome: Genome, runs: pd.DataFrame, activ
     by_run = dict(iter(active.groupby("run")))
     letters = np.arange(len(NUCLEOTIDES))[:, None]
     for contig, start, end, half, run in runs.itertuples(index=False, name=None):
-        sequence = nucleotide_of(genome.sequence(GenomicRegion(contig, start, end)))
+        sequence = codes(genome.sequence(GenomicRegion(contig, start, end)))
         upto = np.zeros((len(NUCLEOTIDES), len(sequence) + 1), np.uint32)
         np.cumsum(sequence == letters, axis=1, out=upto[:, 1:])
         counts.labelled[:, half, : len(NUCLEOTIDES)] += upto[:, -1]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_tracks.dna import NUCLEOTIDES, codes
 from sae_tracks.metrics.evaluation import Evaluation
-from sae_tracks.metrics.labels import NUCLEOTIDES, nucleotide_of
 from sae_tracks.metrics.open_instances import OpenInstances, Place
 from sae_tracks.regions import GenomicRegion
 
@@ -29,7 +29,7 @@ class Buffer:
     half : (n,) int8
         -1 on bases that are not readable or in no half.
     letter : (n,) int8
-        0 to 3 on A, C, G, T.
+        0 to 3 on A, C, G, T, else 4.
     """
 
     regions: list[GenomicRegion]
@@ -43,7 +43,7 @@ class Buffer:
         regions = [block.region for block in blocks]
         halves = [evaluation.halves.of(r.contig, np.arange(r.start, r.end)) for r in regions]
         readable = np.concatenate([block.readable for block in blocks])
-        letter = np.concatenate([nucleotide_of(evaluation.genome.sequence(region)) for region in regions])
+        letter = np.concatenate([codes(evaluation.genome.sequence(region)) for region in regions])
         half = np.where(readable, np.concatenate(halves), -1).astype(np.int8)
         return cls(regions, np.cumsum([0, *map(len, regions)]), half, letter.astype(np.int8))
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.metrics.buffer import Buffer
 from sae_tracks.metrics.counts import Counts
 from sae_tracks.metrics.evaluation import Evaluation
 from sae_tracks.metrics.kernels import count_instances, count_letter, encode
-from sae_tracks.metrics.labels import NUCLEOTIDES
 from sae_tracks.metrics.rows import Rows
 from sae_tracks.sae.model import feature_name
 from sae_tracks.threads import Each, pieces

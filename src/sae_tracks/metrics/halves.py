@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.regions import GenomicRegion
+from sae_tracks.intervals import NO_SPANS, hold
+from sae_tracks.regions import GenomicRegion, spans_by_contig, subtract_regions
 
 LARGE = 10_000_000  # bases of the regions from which on blocks are 1 Mb
 MARGIN = 32_000  # bases on either side of a border between such blocks that are in no half
@@ -120,7 +121,7 @@ def _named_halves(regions: list[GenomicRegion], select: list[GenomicRegion], rep
     for one, next_one in pairwise(sorted([*select, *report])):
         if both := one.overlap(next_one):
             raise SaeTracksError(f"{both} is in --select-on and in --report-on: no base can choose and report")
-    halves = Halves(named=(select or _without(regions, report), report or _without(regions, select)))
+    halves = Halves(named=(select or subtract_regions(regions, report), report or subtract_regions(regions, select)))
     found = {half for region in regions for _, half in halves.tiles(region)}
     for half, name in enumerate(("--select-on", "--report-on")):
         if half not in found:
@@ -128,19 +129,6 @@ def _named_halves(regions: list[GenomicRegion], select: list[GenomicRegion], rep
     return halves
 
 
-def _without(regions: list[GenomicRegion], taken: list[GenomicRegion]) -> list[GenomicRegion]:
-    """What `taken`, ascending within a contig, leaves of regions."""
-    left = []
-    for region in regions:
-        start = region.start
-        for hole in (shared for part in taken if (shared := region.overlap(part))):
-            left += [GenomicRegion(region.contig, start, hole.start)] if start < hole.start else []
-            start = hole.end
-        left += [GenomicRegion(region.contig, start, region.end)] if start < region.end else []
-    return left
-
-
 def _inside(regions: list[GenomicRegion], contig: str, position: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which positions lie in disjoint, ascending regions."""
-    edges = np.array([edge for region in regions if region.contig == contig for edge in (region.start, region.end)])
-    return np.searchsorted(edges, position, side="right") % 2 == 1
+    return hold(spans_by_contig(regions).get(contig, NO_SPANS), position)

@@ -8,10 +8,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.annotations import Annotation
+from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.regions import GenomicRegion
 
-NUCLEOTIDES = "ACGT"
 COLUMNS = ("start", "end", "concept", "copies")
 
 
@@ -93,13 +93,6 @@ class Labels:
         first = region.start - self._longest[region.contig]
         near = there[slice(*np.searchsorted(there.start, (first, region.end)))]
         return near[near.end > region.start]
-
-
-def nucleotide_of(sequence: bytes) -> NDArray[np.int64]:
-    """(n,) int64: 0 to 3 on A, C, G, T of an upper-case sequence, -1 elsewhere."""
-    table = np.full(256, -1, np.int64)
-    table[np.frombuffer(NUCLEOTIDES.encode(), np.uint8)] = range(4)
-    return table[np.frombuffer(sequence, np.uint8)]
 
 
 def join_overlaps(intervals: pd.DataFrame, by: str) -> pd.DataFrame:

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.metrics.counts import Counts, at_thresholds
-from sae_tracks.metrics.labels import NUCLEOTIDES
 
 BEST = 10  # features a concept, and concepts a feature
 PAIRS = 1 << 17  # scored at once

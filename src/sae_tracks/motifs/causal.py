@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_tracks.dna import codes, kmers
 from sae_tracks.motifs.kernels import completion, expect_sites
 from sae_tracks.motifs.matrix import Motif
 from sae_tracks.motifs.pvalue import losses
-from sae_tracks.motifs.scanner import encode
 
 
 def markov2(sequence: bytes) -> NDArray[np.float64]:
@@ -18,11 +18,8 @@ def markov2(sequence: bytes) -> NDArray[np.float64]:
         Row 4 a + b: of A, C, G and T after the bases a and b. Every count is begun at 1; runs of other letters are
         passed over.
     """
-    codes = encode(sequence).astype(np.int64)
-    first, second, third = codes[:-2], codes[1:-1], codes[2:]
-    known = (first < 4) & (second < 4) & (third < 4)
-    triples = (16 * first + 4 * second + third)[known]
-    counts = 1.0 + np.bincount(triples, minlength=64).reshape(16, 4)
+    triples, clean = kmers(sequence, 3)
+    counts = 1.0 + np.bincount(triples[clean >= 3] & 63, minlength=64).reshape(16, 4)
     return counts / counts.sum(axis=1, keepdims=True)
 
 
@@ -55,4 +52,4 @@ def causal_scores(motif: Motif, limit: int, sequence: bytes, background: NDArray
     lost = losses(motif)
     if limit < 0:
         return np.zeros(len(sequence))
-    return expect_sites(encode(sequence), lost, completion(lost, background, limit))
+    return expect_sites(codes(sequence), lost, completion(lost, background, limit))

@@ -7,10 +7,10 @@ A word is the letters of a few neighbouring bases read as a number to base 4.
 import numpy as np
 from numba import njit
 
+from sae_tracks.dna import OTHER
 from sae_tracks.jit import EXACT
 
 TOO_MUCH = np.int32(1 << 28)  # a loss above every limit; adding it to one stays within int32
-NO_BASE = 4
 
 
 @njit(**EXACT)
@@ -36,19 +36,6 @@ def loss_tail(losses, most):
         top = reach
     now[top + 1 :] = 0.0
     return np.cumsum(now)
-
-
-@njit(**EXACT)
-def words(codes, k):
-    """(n - k + 1,) uint16: the word of k bases that starts at each base; 4**k where one is not A, C, G or T."""
-    found = np.empty(max(len(codes) - k + 1, 0), np.uint16)
-    mask, word, clean = 4**k - 1, 0, 0
-    for i in range(len(codes)):
-        clean = 0 if codes[i] == NO_BASE else clean + 1
-        word = (word << 2 | (codes[i] & 3)) & mask
-        if i >= k - 1:
-            found[i - k + 1] = word if clean >= k else 4**k
-    return found
 
 
 @njit(**EXACT)
@@ -104,7 +91,7 @@ def find(codes, texts, k, losses, costs, limit, most, n, starts, lost, cost):
     codes : (m,) uint8
         0 to 3 for A, C, G, T, else 4.
     texts : (m - k + 1,) uint16
-        From `words`; k is at most the motif's width.
+        The words of k bases, as numbers; 4**k if one is not A, C, G or T; k is at most the motif's width.
     losses, costs : (w, 4) int32, (w, 4) float64
         Thousandths of a bit, and bits.
     limit, most : int, float
@@ -167,12 +154,12 @@ def expect_sites(codes, losses, chance):
     w, limit = len(losses), chance.shape[2] - 1
     lost = np.full(w, limit + 1, np.int64)  # of the site that began j bases ago
     scores = np.zeros(len(codes))
-    before = NO_BASE
+    before = OTHER
     for i in range(len(codes)):
         base = codes[i]
-        if base == NO_BASE:
+        if base == OTHER:
             lost[:] = limit + 1
-            before = NO_BASE
+            before = OTHER
             continue
         for j in range(w - 1, 0, -1):
             lost[j] = min(lost[j - 1] + losses[j, base], limit + 1)
@@ -181,7 +168,7 @@ def expect_sites(codes, losses, chance):
         for j in range(w):
             if lost[j] > limit:
                 continue
-            if before == NO_BASE:  # then j is 0: any base may have come before
+            if before == OTHER:  # then j is 0: any base may have come before
                 p = (chance[0, base, lost[0]] + chance[0, 4 + base, lost[0]]) / 4
                 p += (chance[0, 8 + base, lost[0]] + chance[0, 12 + base, lost[0]]) / 4
             else:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-LETTERS = b"ACGT"
+from sae_tracks.dna import codes
+
 BACKGROUND = 0.25  # of each base: uniform, as in the JASPAR tracks
 
 
@@ -56,7 +57,7 @@ class Motif:
 
     def relative_score(self, word: bytes) -> float:
         """(score - worst) / (best - worst) of a word of A, C, G and T as long as the motif: 0 to 1."""
-        cost = self.costs()[np.arange(self.width), [LETTERS.index(letter) for letter in word]].sum()
+        cost = self.costs()[np.arange(self.width), codes(word)].sum()
         return float(1 - cost / self.span())
 
     def reverse_complement(self) -> "Motif":

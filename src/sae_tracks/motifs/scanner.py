@@ -9,16 +9,15 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_tracks.dna import codes, kmers
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.motifs.kernels import NO_BASE, find, words
-from sae_tracks.motifs.matrix import LETTERS, Motif
+from sae_tracks.motifs.kernels import find
+from sae_tracks.motifs.matrix import Motif
 from sae_tracks.motifs.pvalue import Cutoff, cutoff
 from sae_tracks.threads import granted_cpus
 
 WORD = 6  # bases looked up at once: a table of 16 kB, which stays in the nearest cache
 SHOWN = 20  # names in a warning
-_CODE = np.full(256, NO_BASE, np.uint8)
-_CODE[list(LETTERS)] = _CODE[list(LETTERS.lower())] = range(4)
 log = logging.getLogger(__name__)
 
 
@@ -62,11 +61,6 @@ def join_hits(parts: Sequence[Hits]) -> Hits:
     """Several one after the other."""
     columns = ((h.motif, h.start, h.strand, h.relative, h.minus_log10_p) for h in parts)
     return Hits(*map(np.concatenate, zip(*columns)))
-
-
-def encode(sequence: bytes) -> NDArray[np.uint8]:
-    """(n,) uint8: 0 to 3 for A, C, G, T in either case, 4 for any other letter."""
-    return _CODE[np.frombuffer(sequence, np.uint8)]
 
 
 class Scanner:
@@ -129,11 +123,11 @@ class Scanner:
 
     def scan_each(self, sequence: bytes, starts: int | None = None) -> Iterator[Hits]:
         """The same, motif by motif in their order, as soon as each is done."""
-        codes = encode(sequence)
-        texts = {k: words(codes, k) for k in {min(WORD, self.motifs[i].width) for i in self._able}}
+        bases = codes(sequence)
+        texts = {k: _words(sequence, k) for k in {min(WORD, self.motifs[i].width) for i in self._able}}
 
         def job(i: int) -> Hits:
-            return _sites_of(i, self._cutoffs[i], self.motifs[i], codes, texts, starts)
+            return _sites_of(i, self._cutoffs[i], self.motifs[i], bases, texts, starts)
 
         with ThreadPoolExecutor(self.threads) as pool:
             yield from pool.map(job, self._able)
@@ -168,6 +162,12 @@ def _sites_of(
             )
         )
     return join_hits(parts)
+
+
+def _words(sequence: bytes, k: int) -> NDArray[np.uint16]:
+    """(n - k + 1,) uint16: the word of k bases that starts at each base; 4**k if one is not A, C, G or T."""
+    ending, clean = kmers(sequence, k)
+    return np.where(clean >= k, ending, 4**k)[k - 1 :].astype(np.uint16)
 
 
 def no_hits() -> Hits:

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from sae_tracks.dna import readable_bases
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.genome import CHUNK, Genome, readable_bases
+from sae_tracks.genome import CHUNK, Genome
 from sae_tracks.lm import HyenaDNAForCausalLM, base_tokens
 from sae_tracks.lm.reader import SPECIAL_TOKENS
 from sae_tracks.lm.tokens import BASES

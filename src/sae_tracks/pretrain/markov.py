@@ -14,8 +14,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_tracks.genome import Genome, reverse_complement
-from sae_tracks.pretrain.kmers import packed
+from sae_tracks.dna import kmers, reverse_complement
+from sae_tracks.genome import Genome
 from sae_tracks.pretrain.parts import pieces
 from sae_tracks.regions import GenomicRegion
 
@@ -32,7 +32,7 @@ class MarkovModels:
     Parameters
     ----------
     counts : list of (4 ** (k + 1),) integers
-        Of every (k + 1)-mer, k = 0 .. order, by its code in `kmers.packed`.
+        Of every (k + 1)-mer, k = 0 .. order, by its code in `sae_tracks.dna.kmers`.
     back_off : float
         The weight a of the next lower order, in observations.
     """
@@ -59,7 +59,7 @@ class MarkovModels:
 
     def losses(self, sequence: bytes) -> NDArray[np.float32]:
         """(order + 1, n) nats; see `NextBaseModel.losses`."""
-        codes, runs = packed(sequence, len(self.counts))
+        codes, runs = kmers(sequence, len(self.counts))
         p = np.full(len(codes), 0.25)
         out = np.empty((len(self.counts), len(codes)), np.float32)
         for k, counts in enumerate(self.counts):
@@ -73,7 +73,7 @@ class MarkovModels:
 
 def _count(counts: list[NDArray[np.integer]], sequence: bytes, skip: int) -> None:
     """Add the longest whole k-mer that ends at each base but the first `skip`, which another piece has counted."""
-    codes, runs = packed(sequence, len(counts))
+    codes, runs = kmers(sequence, len(counts))
     codes, runs = codes[skip:], np.minimum(runs[skip:], len(counts))
     _add(counts[-1], codes[runs == len(counts)])
     short = np.flatnonzero(runs < len(counts))

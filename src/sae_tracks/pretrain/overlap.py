@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_tracks.genome import Genome, reverse_complement
-from sae_tracks.pretrain.kmers import packed
+from sae_tracks.dna import kmers, reverse_complement
+from sae_tracks.genome import Genome
+from sae_tracks.intervals import runs_of
 from sae_tracks.pretrain.parts import parts_inside, pieces
 from sae_tracks.regions import GenomicRegion
 
@@ -90,8 +91,8 @@ def _shared_kmers(genome: Genome, part: GenomicRegion, known: NDArray[np.uint64]
 
 def _canonical(sequence: bytes) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     """The lesser of the codes of the two strands of every 32-mer, by its start, and whether all of it is A, C, G, T."""
-    forward, runs = packed(sequence, K)
-    reverse, _ = packed(reverse_complement(sequence), K)
+    forward, runs = kmers(sequence, K)
+    reverse, _ = kmers(reverse_complement(sequence), K)
     return np.minimum(forward[K - 1 :], reverse[K - 1 :][::-1]), runs[K - 1 :] >= K
 
 
@@ -105,7 +106,7 @@ def _find(known: NDArray[np.uint64], codes: NDArray[np.uint64]) -> tuple[NDArray
 
 def _longest_run(flags: NDArray[np.bool_]) -> tuple[int, int]:
     """Start and end of the first longest run of True; (0, 0) where there is none."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])))).reshape(-1, 2)
+    edges = runs_of(flags)
     if not len(edges):
         return 0, 0
     start, end = edges[np.argmax(edges[:, 1] - edges[:, 0])]

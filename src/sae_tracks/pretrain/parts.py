@@ -3,15 +3,14 @@
 from collections.abc import Iterable, Iterator
 
 from sae_tracks.genome import Genome
-from sae_tracks.regions import GenomicRegion
+from sae_tracks.regions import GenomicRegion, intersect_regions, subtract_regions
 
 
 def parts_inside(genome: Genome, regions: Iterable[GenomicRegion]) -> list[GenomicRegion]:
     """The parts of regions between long runs of N, in the order of the regions."""
     regions = list(regions)
-    stretches = {contig: genome.stretches(contig) for contig in {region.contig for region in regions}}
-    overlaps = (stretch.overlap(region) for region in regions for stretch in stretches[region.contig])
-    return [part for part in overlaps if part]
+    contigs = dict.fromkeys(region.contig for region in regions)
+    return intersect_regions(regions, [part for contig in contigs for part in genome.stretches(contig)])
 
 
 def parts_outside(genome: Genome, held_out: Iterable[GenomicRegion]) -> list[GenomicRegion]:
@@ -22,22 +21,8 @@ def parts_outside(genome: Genome, held_out: Iterable[GenomicRegion]) -> list[Gen
     held_out : iterable of GenomicRegion
         Disjoint and in FASTA order, as `Genome.merged` gives them.
     """
-    others: dict[str, list[GenomicRegion]] = {}
-    for region in held_out:
-        others.setdefault(region.contig, []).append(region)
-    stretches = (stretch for contig in genome.lengths for stretch in genome.stretches(contig))
-    return [part for stretch in stretches for part in _subtract(stretch, others.get(stretch.contig, []))]
-
-
-def _subtract(region: GenomicRegion, others: list[GenomicRegion]) -> Iterator[GenomicRegion]:
-    start = region.start
-    for other in others:
-        if other.end > start and other.start < region.end:
-            if other.start > start:
-                yield GenomicRegion(region.contig, start, other.start)
-            start = other.end
-    if start < region.end:
-        yield GenomicRegion(region.contig, start, region.end)
+    stretches = [stretch for contig in genome.lengths for stretch in genome.stretches(contig)]
+    return subtract_regions(stretches, held_out)
 
 
 def pieces(part: GenomicRegion, length: int, overlap: int) -> Iterator[GenomicRegion]:

@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_tracks.dna import reverse_complement
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.genome import Genome, reverse_complement
+from sae_tracks.genome import Genome
 from sae_tracks.lm import base_tokens
 from sae_tracks.regions import GenomicRegion
 

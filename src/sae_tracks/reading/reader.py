@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sae_tracks.dna import readable_bases, reverse_complement
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.genome import Genome, readable_bases, reverse_complement
+from sae_tracks.genome import Genome
+from sae_tracks.intervals import NO_SPANS, cover
 from sae_tracks.lm.protocol import GeneLM
 from sae_tracks.reading.windows import WHOLE, ReadStrand, Window, check_min_context, layout, plan_windows
-from sae_tracks.regions import GenomicRegion, Shard
+from sae_tracks.regions import GenomicRegion, Shard, spans_by_contig
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,15 @@ def read_windows(
     min_context: int = 0,
 ) -> Iterator[Reading]:
     """Read planned windows one by one; consecutive ones that feed the same bases share one pass of the model."""
-    masked = _Masked(genome, black_list)
+    masked = spans_by_contig(genome.merged(black_list))
     last = None
     for window in windows:
         if (window.fed, window.read_strand) != last:
             last = window.fed, window.read_strand
             whole = _read_whole(lm, genome.sequence(window.fed), window, min_context)
         inside = slice(window.kept.start - window.fed.start, window.kept.end - window.fed.start)
-        readable = whole.readable[inside] & ~masked.over(window.kept)
+        black = cover(masked.get(window.kept.contig, NO_SPANS), window.kept.start, window.kept.end)
+        readable = whole.readable[inside] & ~black
         arrays = whole.context[inside], whole.token_starts[inside], whole.activations[inside]
         yield Reading(window.kept, window.read_strand, readable, *arrays)
 
@@ -123,24 +126,3 @@ def read(
     check_min_context(laid, min_context)
     windows = plan_windows(genome, regions, layout=laid, read_strand=read_strand, shard=shard)
     yield from read_windows(lm, genome, windows, black_list, min_context)
-
-
-class _Masked:
-    """Regions that are never readable, to be asked window by window."""
-
-    def __init__(self, genome: Genome, regions: Iterable[GenomicRegion]) -> None:
-        self._spans: dict[str, NDArray[np.int64]] = {}
-        merged = genome.merged(regions)
-        for contig in dict.fromkeys(region.contig for region in merged):
-            self._spans[contig] = np.array([(r.start, r.end) for r in merged if r.contig == contig])
-
-    def over(self, region: GenomicRegion) -> NDArray[np.bool_]:
-        """(n,) bool: which bases of a region are masked."""
-        covered = np.zeros(len(region), dtype=bool)
-        spans = self._spans.get(region.contig)
-        if spans is not None:
-            first = np.searchsorted(spans[:, 1], region.start, side="right")
-            last = np.searchsorted(spans[:, 0], region.end, side="left")
-            for start, end in (spans[first:last] - region.start).tolist():
-                covered[max(start, 0) : end] = True
-        return covered

@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
+from sae_tracks.dna import readable_bases
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.evaluate.seams import AGREEMENT
 from sae_tracks.features import FeatureBlock
 from sae_tracks.files import atomic
-from sae_tracks.genome import Genome, readable_bases
+from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion
 
 NUCLEOTIDES = ("A", "T", "C", "G")

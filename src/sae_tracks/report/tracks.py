@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 import numpy as np
 
+from sae_tracks.dna import readable_bases
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.genome import Genome, readable_bases
+from sae_tracks.genome import Genome
 from sae_tracks.motifs import Motif
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.report.logos import LETTERS, letter_heights

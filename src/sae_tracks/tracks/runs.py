@@ -11,6 +11,7 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_tracks.intervals import overlapping
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.tracks import kernels
 
@@ -87,9 +88,7 @@ def join_chunks(chunks: Iterable[NDArray], *, same_value: bool) -> Iterator[NDAr
 
 def clip(runs: NDArray, start: int, end: int) -> NDArray:
     """The parts of ascending runs that lie in ``start:end``."""
-    first = np.searchsorted(runs["end"], start, side="right")
-    last = np.searchsorted(runs["start"], end, side="left")
-    part = runs[first:last].copy()
+    part = runs[overlapping(runs["start"], runs["end"], start, end)].copy()
     part["start"] = np.maximum(part["start"], start)
     part["end"] = np.minimum(part["end"], end)
     return part

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sae_tracks.dna import NUCLEOTIDES, codes, readable_bases
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic
-from sae_tracks.genome import CHUNK, Genome, readable_bases
+from sae_tracks.genome import CHUNK, Genome
+from sae_tracks.intervals import runs_of_chunks
 from sae_tracks.regions import GenomicRegion
 
 SIGNATURE, VERSION = 0x1A412743, 0
 MOST_BYTES = 2**32 - 1  # offsets are 32 bit
-CODES = np.zeros(256, np.uint8)
-CODES[np.frombuffer(b"TCAG", np.uint8)] = range(4)
+CODES = np.array(["TCAG".index(base) for base in NUCLEOTIDES] + [0], np.uint8)  # by `dna.codes`, N as T
 assert CHUNK % 4 == 0  # so that every chunk but the last fills its bytes
 
 
@@ -54,26 +54,14 @@ def write_two_bit(path: Path, genome: Genome) -> None:
 
 def _write_sequence(file: BinaryIO, genome: Genome, region: GenomicRegion) -> None:
     """One record: length, runs of N, no masks, and the bases, the first in the highest bits."""
-    blocks = _unknown_runs(genome, region)
+    blocks = runs_of_chunks(~readable_bases(chunk) for chunk in _chunks(genome, region))
     file.write(struct.pack("<2I", len(region), len(blocks)))
     file.write(blocks[:, 0].astype("<u4").tobytes() + (blocks[:, 1] - blocks[:, 0]).astype("<u4").tobytes())
     file.write(struct.pack("<2I", 0, 0))
     for chunk in _chunks(genome, region):
-        codes = CODES[np.frombuffer(chunk, np.uint8)]
-        first, second, third, fourth = np.pad(codes, (0, -len(codes) % 4)).reshape(-1, 4).T
+        bases = CODES[codes(chunk)]
+        first, second, third, fourth = np.pad(bases, (0, -len(bases) % 4)).reshape(-1, 4).T
         file.write((first << 6 | second << 4 | third << 2 | fourth).tobytes())
-
-
-def _unknown_runs(genome: Genome, region: GenomicRegion) -> NDArray[np.int64]:
-    """(k, 2) int64: starts and ends of the runs of letters that are not A, C, G or T."""
-    edges, offset, before = [np.empty(0, np.int64)], 0, False
-    for chunk in _chunks(genome, region):
-        unknown = np.concatenate(([before], ~readable_bases(chunk)))
-        edges.append(np.flatnonzero(unknown[1:] != unknown[:-1]) + offset)
-        offset, before = offset + len(chunk), unknown[-1]
-    if before:
-        edges.append(np.array([offset]))
-    return np.concatenate(edges).reshape(-1, 2)
 
 
 def _chunks(genome: Genome, region: GenomicRegion) -> Iterator[bytes]:
