@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ STDOUT = "-"
 LONGEST_TBI = 1 << 29  # bases; longer contigs take a .csi
 Write = Callable[[str], object]
 PROVENANCE = "provenance.json"
+NAMES = {"lm": ("weights_sha256", ("model", "revision")), "genome": ("contigs", ("path",))}  # known by, other names
 FOLDERS = re.compile(r"(^|=)(?:/|~|\.\.?/).*/(?=.)")  # those of a path, or of --option=path
 
 
@@ -122,6 +123,30 @@ def write_provenance(folder: Path, *, file_name: str = PROVENANCE, **facts: Any)
 
     record = {"sae_tracks": __version__, "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), **facts}
     write_json(folder / file_name, record)
+
+
+def values_differ(one: Mapping[str, Any], other: Mapping[str, Any], ignore: Iterable[str] = ()) -> str | None:
+    """The first key by which two records of provenance describe different values; None if there is none.
+
+    Names and paths do not count: a model is known by the checksum of its weights, a genome by the M5 of its contigs.
+    """
+    ignored = set(ignore)
+    ours, theirs = without_names(one), without_names(other)
+    return next((key for key in ours | theirs if key not in ignored and ours.get(key) != theirs.get(key)), None)
+
+
+def without_names(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as JSON gives it back, without the names by which a model and a FASTA were found."""
+    record = json.loads(json.dumps(dict(record)))
+    for key, (known_by, names) in NAMES.items():
+        if isinstance(record.get(key), dict) and record[key].get(known_by):
+            record[key] = {name: value for name, value in record[key].items() if name not in names}
+    return record
+
+
+def digest(lines: Iterable[str]) -> str:
+    """Hexadecimal SHA-256 of lines of text."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def without_folders(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.intervals import NO_SPANS, Spans, as_spans, intersect, merge, subtract
@@ -146,6 +147,22 @@ class Shard:
     def slice(self, n: int) -> slice:
         """This shard's contiguous part of n items; the parts of all shards are disjoint and cover all."""
         return slice((self.index - 1) * n // self.count, self.index * n // self.count)
+
+
+class StreamPosition(NamedTuple):
+    """How far a stream was read: all earlier read strands, and this one up to a base.
+
+    Attributes
+    ----------
+    read_strand : "+" or "-"
+    contig : str
+    base : int
+        0-based; the first base that was not read.
+    """
+
+    read_strand: Literal["+", "-"]
+    contig: str
+    base: int
 
 
 def parse_shard(text: str | None) -> Shard:

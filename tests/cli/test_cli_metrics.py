@@ -144,7 +144,15 @@ def test_a_shard_without_windows_adds_nothing(work, metrics, merge):
 
 
 def test_parts_that_do_not_belong_together(work, metrics, merge):
-    for name, more in (("1", ()), ("2", ()), ("other", ("-t", 0.5)), ("half", ())):
+    (work / "black.bed").write_text("chr1\t90000\t101000\n")
+    (work / "names.txt").write_text("chr1\t1\n")
+    others = {
+        "other": ("-t", 0.5),
+        "masked": ("-bl", "black.bed"),
+        "some": ("--select-on", "chr1:1-100,000"),
+        "named": ("--alias", "names.txt"),
+    }
+    for name, more in (("1", ()), ("2", ()), ("half", ()), *others.items()):
         shard = {"2": "2/3", "half": "1/2"}.get(name, "1/3")
         assert not metrics("sae", "toy.fa", "cg.bed", "-o", name, "--shard", shard, *more)[0]
     assert not metrics("sae", "toy.fa", "cg.bed", "-o", "whole")[0]
@@ -152,6 +160,9 @@ def test_parts_that_do_not_belong_together(work, metrics, merge):
         (["1", "2"], "error: part 3/3 is missing: run metrics --shard 3/3"),
         (["1", "2", "1"], "error: part 1/3 is there twice"),
         (["2", "other"], "error: other is of another run than 2: its thresholds differs"),
+        (["2", "masked"], "error: masked is of another run than 2: its black_list_sha256 differs"),
+        (["2", "some"], "error: some is of another run than 2: its "),
+        (["2", "named"], "error: named is of another run than 2: its alias differs"),
         (["2", "half"], "error: the parts are of different divisions"),
         (["1", "whole"], "error: whole is not of metrics --shard i/n"),
         (["1", "none"], "error: no file none/provenance.json"),

@@ -30,7 +30,7 @@ def scored(lm, sae, genome, truth):
     evaluation = evaluate_on(genome, [truth])
     cutoffs = np.array([sae.cutoffs(t, "max") for t in THRESHOLDS])
     counter, samplers = Counter(evaluation, THRESHOLDS, cutoffs), samplers_of(source, evaluation)
-    run(source.blocks(look=lambda reading: [s.look(reading) for s in samplers]), counter, *samplers)
+    run(source.blocks(on_reading=lambda reading: [s.look(reading) for s in samplers]), counter, *samplers)
     return best_features(scores(counter.counts())), evaluation, [s.sample() for s in samplers], cutoffs
 
 

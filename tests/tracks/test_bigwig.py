@@ -91,7 +91,7 @@ def test_the_bytes_do_not_depend_on_how_the_blocks_are_cut():
         for pieces in (1, 7):
             with toy_source(RECORDS, strands=["+", "-"]) as (other, _):
                 uncut = other.blocks
-                other.blocks = lambda ids, uncut=uncut, pieces=pieces: recut(uncut(ids), pieces)
+                other.blocks = lambda ids, uncut=uncut, pieces=pieces, **how: recut(uncut(ids, **how), pieces)
                 cut = write_bigwigs(other, FEATURES, folder / str(pieces))
             assert [path.read_bytes() for path in cut] == [path.read_bytes() for path in whole]
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,7 @@ from track_oracle import FEATURES, any_readable, genomes, regions_of, spans, toy
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
-from sae_tracks.regions import Shard
+from sae_tracks.regions import GenomicRegion, Shard
 from sae_tracks.tracks import StoredRuns, Values, merge_bigwigs, write_bigwigs, write_part
 from sae_tracks.tracks.choose import top_features
 
@@ -58,11 +59,13 @@ def test_parts_that_do_not_make_one_run_are_refused():
     with toy_source(RECORDS) as (source, folder):
         parts = parts_of(source, folder, 3)
         others = parts_of(source, folder / "others", 3, [0])
+        masked = parts_of(replace(source, black_list=[GenomicRegion("a", 120, 140)]), folder / "masked", 3)
         (coarse,) = parts_of(source, folder / "coarse", 1)
         for wrong, message in [
             (parts[:2], r"part 3/3 is missing: run export-bigwig --shard 3/3"),
             ([*parts, parts[0]], "there twice"),
             ([*parts[:2], others[2]], "is of another run than .*: its features differs"),
+            ([*parts[:2], masked[2]], "is of another run than .*: its black_list_sha256 differs"),
             ([*parts, coarse], "different divisions"),
             ([folder], "is not of export-bigwig --shard"),
         ]:

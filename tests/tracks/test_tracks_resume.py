@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,27 @@ from track_oracle import FEATURES, toy_source
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock
-from sae_tracks.regions import GenomicRegion
+from sae_tracks.files import values_differ
+from sae_tracks.regions import GenomicRegion, StreamPosition
 from sae_tracks.tracks import TrackSpool, spool, write_bed, write_bigwigs
 from sae_tracks.tracks.stored import StoredRuns
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[1] / "support"
 RECORDS = {"a": random_dna(300), "b": random_dna(100, seed=1)}
+CHANGES = [  # of a source: what the identity calls it, and the source with it changed
+    ("black_list_sha256", lambda source: replace(source, black_list=[GenomicRegion("a", 40, 60)])),
+    ("min_context", lambda source: replace(source, min_context=3)),
+    ("regions", lambda source: replace(source, regions=[GenomicRegion("a", 0, 200), GenomicRegion("b", 0, 9)])),
+    ("window", lambda source: replace(source, window=source.layout.window + 2)),
+    ("context", lambda source: replace(source, context=source.layout.context + 2)),
+    ("read_strands", lambda source: replace(source, read_strands=("-",))),
+    ("sae_sha256", lambda source: replace(source, sae=replace(source.sae, b_enc=source.sae.b_enc + 0.5))),
+    ("sae_architecture", lambda source: replace(source, sae=replace(source.sae, k=1))),
+]
 
 
 def test_a_kill_at_any_moment_leaves_no_file_that_opens_as_if_whole_and_the_next_run_goes_on(tmp_path):
-    command = [sys.executable, HERE / "killed_export.py", tmp_path, "5"]
+    command = [sys.executable, SUPPORT / "killed_export.py", tmp_path, "5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
@@ -57,14 +69,14 @@ def test_an_interrupted_export_goes_on_and_gives_the_same(monkeypatch, caplog, w
         write(source, FEATURES, folder / "whole")
         all_reads = len(source.lm.reads)
         uncut = source.blocks
-        source.blocks = lambda ids: interrupted(uncut(ids), 20)
+        source.blocks = lambda ids, **how: interrupted(uncut(ids, **how), 20)
         with pytest.raises(KeyboardInterrupt):
             write(source, FEATURES, folder / "cut")
         assert [path.name[:7] for path in (folder / "cut").iterdir()] == [".spool-"]
         del source.blocks, source.lm.reads[:]
         write(source, FEATURES, folder / "cut")
         assert 0 < len(source.lm.reads) < all_reads
-        assert "going on where an interrupted run left off: " in caplog.text
+        assert "an interrupted run is continued from " in caplog.text
         for path in (folder / "whole").iterdir():
             if "provenance" not in path.name:
                 assert (folder / "cut" / path.name).read_bytes() == path.read_bytes()
@@ -77,7 +89,7 @@ def test_what_other_settings_left_is_not_touched_but_named(monkeypatch, caplog):
     monkeypatch.setattr(spool, "HELD", 10)
     with toy_source(RECORDS) as (source, folder):
         source_blocks = source.blocks
-        source.blocks = lambda ids: interrupted(source_blocks(ids), 3)
+        source.blocks = lambda ids, **how: interrupted(source_blocks(ids, **how), 3)
         with pytest.raises(KeyboardInterrupt):
             write_bigwigs(source, [0, 1], folder / "t")
         del source.blocks
@@ -85,6 +97,63 @@ def test_what_other_settings_left_is_not_touched_but_named(monkeypatch, caplog):
         write_bigwigs(source, [0], folder / "t")
         assert f"{left} is of an export with other settings" in caplog.text
         assert left.is_dir()
+
+
+@pytest.mark.parametrize("changed", [name for name, _ in CHANGES])
+def test_an_interrupted_export_is_not_continued_with_other_settings(monkeypatch, changed):
+    """Each value is then that of a fresh run."""
+    monkeypatch.setattr(spool, "HELD", 60)
+    with toy_source(RECORDS) as (source, folder):
+        uncut = source.blocks
+        source.blocks = lambda ids, **how: interrupted(uncut(ids, **how), 8)
+        with pytest.raises(KeyboardInterrupt):
+            write_bigwigs(source, FEATURES, folder / "cut")
+        assert list((folder / "cut").glob(".spool-*/index.bin"))
+        other = dict(CHANGES)[changed](source)
+        fresh = write_bigwigs(other, FEATURES, folder / "fresh")
+        assert values_differ(source.identity(), other.identity()) == changed
+        again = write_bigwigs(other, FEATURES, folder / "cut")
+        assert [path.read_bytes() for path in again] == [path.read_bytes() for path in fresh]
+
+
+def test_a_bed_of_other_cutoffs_is_not_continued(monkeypatch):
+    """The maxima may be measured again, for the same weights and the same threshold."""
+    monkeypatch.setattr(spool, "HELD", 60)
+    with toy_source(RECORDS) as (source, folder):
+        uncut = source.blocks
+        source.blocks = lambda ids, **how: interrupted(uncut(ids, **how), 8)
+        with pytest.raises(KeyboardInterrupt):
+            write_bed(source, FEATURES, folder / "cut" / "f.bed")
+        other = replace(source, sae=replace(source.sae, stats=source.sae.stats.assign(max=np.float32(0.05))))
+        assert write_bed(other, FEATURES, folder / "f.bed") == write_bed(other, FEATURES, folder / "cut" / "f.bed")
+        assert (folder / "f.bed").read_bytes() == (folder / "cut" / "f.bed").read_bytes()
+
+
+def test_the_identity_does_not_hold_names_and_paths(tmp_path):
+    with toy_source(RECORDS) as (source, _), toy_source(RECORDS) as (moved, _):
+        assert source.genome.path != moved.genome.path
+        moved.lm.model_id = "the same model, copied"
+        assert values_differ(source.identity(), moved.identity()) is None
+
+
+@pytest.mark.parametrize("strands", [["+"], ["-"], ["+", "-"]])
+def test_the_stream_goes_on_at_any_base(strands):
+    with toy_source(RECORDS, [GenomicRegion("a", 10, 90), GenomicRegion("b", 5, 60)], strands) as (source, _):
+        whole = [base for block in source.blocks() for base in bases_of(block)]
+        for strand in strands:
+            for contig, base in [("a", 0), ("a", 10), ("a", 37), ("a", 89), ("a", 300), ("b", 0), ("b", 59), ("b", 60)]:
+                left = source.blocks(after=StreamPosition(strand, contig, base))
+                reached = strands.index(strand), contig, base
+                expected = [one for one in whole if (strands.index(one[0]), one[1], one[2]) >= reached]
+                assert [one for block in left for one in bases_of(block)] == expected
+
+
+def bases_of(block):
+    """Read strand, contig, base, features and values of every base of a block."""
+    for i in range(len(block.region)):
+        held = slice(block.indptr[i], block.indptr[i + 1])
+        found = block.feature[held].tolist(), block.value[held].tolist()
+        yield block.read_strand, block.region.contig, block.region.start + i, bool(block.readable[i]), found
 
 
 def one_base(start):

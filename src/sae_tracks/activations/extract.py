@@ -25,7 +25,7 @@ from sae_tracks.activations.shards import (
     write_shard,
 )
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic, make_folder, read_json, write_json, write_provenance
+from sae_tracks.files import atomic, make_folder, read_json, values_differ, write_json, write_provenance
 from sae_tracks.genome import Genome
 from sae_tracks.lm.protocol import GeneLM, describe
 from sae_tracks.progress import counter
@@ -226,15 +226,8 @@ def _check_same(plan: Extraction, out: Path) -> None:
         if (out / MANIFEST).exists():
             raise SaeTracksError(f"{out} holds shards that extract did not write; name another folder")
         return
-    theirs = read_json(out / PLAN)
-    for key, ours in plan.settings.items():
-        if _identity(key, theirs.get(key)) != _identity(key, ours):
-            raise SaeTracksError(f"{out} holds an extraction with another {key}; name another folder or delete it")
-
-
-def _identity(key: str, value: Any) -> Any:
-    """A model is the same whatever the path that named it."""
-    return {k: v for k, v in value.items() if k not in ("model", "revision")} if key == "lm" and value else value
+    if key := values_differ(plan.settings, read_json(out / PLAN)):
+        raise SaeTracksError(f"{out} holds an extraction with another {key}; name another folder or delete it")
 
 
 def _claim(plan: Extraction, out: Path) -> None:

@@ -7,26 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sae_tracks.cli.options import (
-    BlackListOption,
-    ContextOption,
-    DeviceOption,
     GenomePath,
-    MismatchOption,
-    ModelOption,
-    ReadStrands,
-    ReadStrandsOption,
-    RegionOption,
-    RegionsOption,
+    ReadingOptions,
     SaePath,
     Scale,
     ScaleOption,
     SomeFeaturesOption,
-    ThreadsOption,
     ThresholdOption,
-    TrustRemoteCodeOption,
-    WindowOption,
     open_source,
     parse_features,
+    with_options,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +28,7 @@ log = logging.getLogger(__name__)
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
-    app.command(epilog=EPILOG)(check_seams)
+    app.command(epilog=EPILOG)(with_options(without=["min_context"])(check_seams))
 
 
 def check_seams(
@@ -50,17 +40,8 @@ def check_seams(
     features: SomeFeaturesOption = None,
     threshold: ThresholdOption = 0.15,
     scale: ScaleOption = Scale.max,
-    region: RegionOption = None,
-    regions: RegionsOption = None,
-    black_list: BlackListOption = None,
-    read_strand: ReadStrandsOption = ReadStrands.forward,
-    model: ModelOption = None,
-    window_size: WindowOption = None,
-    context: ContextOption = None,
-    device: DeviceOption = "auto",
-    threads: ThreadsOption = None,
-    allow_mismatch: MismatchOption = False,
-    trust_remote_code: TrustRemoteCodeOption = False,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """How far features differ between readings with little context and with much: which --context is enough."""
     from sae_tracks.evaluate.seams import measure_seams, write_seams
@@ -68,22 +49,7 @@ def check_seams(
     from sae_tracks.report.figures import plot_seams, save_figure
 
     ids = parse_features(features) if features else None
-    source = open_source(
-        sae,
-        genome,
-        region=region,
-        regions=regions,
-        black_list=black_list,
-        read_strand=read_strand,
-        model=model,
-        window_size=window_size,
-        context=context,
-        min_context=0,
-        device=device,
-        threads=threads,
-        allow_mismatch=allow_mismatch,
-        trust_remote_code=trust_remote_code,
-    )
+    source = open_source(sae, genome, reading)
     make_folder(out)
     measured = measure_seams(source, ids, threshold, scale)
     table = write_seams(measured, out)

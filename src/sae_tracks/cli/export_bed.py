@@ -7,28 +7,17 @@ from typing import Annotated
 import typer
 
 from sae_tracks.cli.options import (
-    BlackListOption,
-    ContextOption,
-    DeviceOption,
     DryRunOption,
     FeaturesOption,
     GenomePath,
-    MinContextOption,
-    MismatchOption,
-    ModelOption,
-    ReadStrands,
-    ReadStrandsOption,
-    RegionOption,
-    RegionsOption,
+    ReadingOptions,
     SaePath,
     Scale,
     ScaleOption,
-    ThreadsOption,
     ThresholdOption,
-    TrustRemoteCodeOption,
-    WindowOption,
     open_source,
     parse_features,
+    with_options,
 )
 
 EPILOG = """With an index: sae-tracks export-bed sae/ hg38.fa -f 0-99 --format narrowpeak -o f0-99.narrowPeak.gz
@@ -54,7 +43,7 @@ FormatOption = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
-    app.command("export-bed", epilog=EPILOG)(export_bed)
+    app.command("export-bed", epilog=EPILOG)(with_options()(export_bed))
 
 
 def export_bed(
@@ -67,18 +56,8 @@ def export_bed(
     form: FormatOption = Format.bed6,
     merge_gap: Annotated[int, typer.Option(min=0, help="Join intervals of a feature closer than this, in bases.")] = 0,
     min_length: Annotated[int, typer.Option(min=1, help="Leave out shorter intervals, after joining.")] = 1,
-    region: RegionOption = None,
-    regions: RegionsOption = None,
-    black_list: BlackListOption = None,
-    read_strand: ReadStrandsOption = ReadStrands.forward,
-    model: ModelOption = None,
-    window_size: WindowOption = None,
-    context: ContextOption = None,
-    min_context: MinContextOption = 0,
-    device: DeviceOption = "auto",
-    threads: ThreadsOption = None,
-    allow_mismatch: MismatchOption = False,
-    trust_remote_code: TrustRemoteCodeOption = False,
+    *,
+    reading: ReadingOptions,
     dry_run: DryRunOption = False,
 ) -> None:
     """Intervals in which features are active, sorted: name f357, score 0 to 1000, strand the read strand."""
@@ -86,22 +65,7 @@ def export_bed(
     from sae_tracks.tracks.estimate import estimate
 
     ids = parse_features(features)
-    source = open_source(
-        sae,
-        genome,
-        region=region,
-        regions=regions,
-        black_list=black_list,
-        read_strand=read_strand,
-        model=model,
-        window_size=window_size,
-        context=context,
-        min_context=min_context,
-        device=device,
-        threads=threads,
-        allow_mismatch=allow_mismatch,
-        trust_remote_code=trust_remote_code,
-    )
+    source = open_source(sae, genome, reading)
     if dry_run:
         typer.echo(f"1 file, {out}: {estimate(source, ids)}")
         return

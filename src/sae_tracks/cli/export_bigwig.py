@@ -9,30 +9,19 @@ import typer
 
 from sae_tracks.cli.options import (
     AllFeaturesOption,
-    BlackListOption,
     ChosenFeaturesOption,
-    ContextOption,
-    DeviceOption,
     DryRunOption,
     GenomePath,
-    MinContextOption,
-    MismatchOption,
-    ModelOption,
-    ReadStrands,
-    ReadStrandsOption,
-    RegionOption,
-    RegionsOption,
+    ReadingOptions,
     SaePath,
     Scale,
     ScoresOption,
     ShardOption,
-    ThreadsOption,
     TopOption,
-    TrustRemoteCodeOption,
-    WindowOption,
     choose_features,
     open_source,
     use_threads,
+    with_options,
 )
 
 EPILOG = """The best matches: sae-tracks export-bigwig sae/ hg38.fa --top 50 --from scores/metrics.tsv -bs 10 -o tracks/
@@ -48,14 +37,14 @@ class BinStat(StrEnum):
     mean = "mean"
 
 
-BinSizeOption = Annotated[int, typer.Option("--binSize", "-bs", min=1, help="Bases a bin; 1 is every base.")]
+BinSizeOption = Annotated[int, typer.Option("--bin-size", "-bs", "--binSize", min=1, help="Bases per bin.")]
 BinStatOption = Annotated[BinStat, typer.Option(help="Of the readable bases of a bin.")]
 ValueScaleOption = Annotated[Scale, typer.Option(help="Activations (raw), or fractions of the feature's maximum.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
-    app.command("export-bigwig", epilog=EPILOG)(export_bigwig)
+    app.command("export-bigwig", epilog=EPILOG)(with_options()(export_bigwig))
 
 
 def export_bigwig(
@@ -66,22 +55,12 @@ def export_bigwig(
     top: TopOption = None,
     scores: ScoresOption = None,
     everything: AllFeaturesOption = False,
-    region: RegionOption = None,
-    regions: RegionsOption = None,
-    black_list: BlackListOption = None,
-    read_strand: ReadStrandsOption = ReadStrands.forward,
-    model: ModelOption = None,
-    window_size: WindowOption = None,
-    context: ContextOption = None,
-    min_context: MinContextOption = 0,
+    *,
+    reading: ReadingOptions,
     bin_size: BinSizeOption = 1,
     bin_stat: BinStatOption = BinStat.max,
     scale: ValueScaleOption = Scale.raw,
     shard: ShardOption = None,
-    device: DeviceOption = "auto",
-    threads: ThreadsOption = None,
-    allow_mismatch: MismatchOption = False,
-    trust_remote_code: TrustRemoteCodeOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Activations of features along the genome, one bigWig a feature and read strand. An interrupted run goes on."""
@@ -91,22 +70,7 @@ def export_bigwig(
 
     chosen = choose_features(features, top, scores, everything)
     part, values = parse_shard(shard), Values(bin_size, bin_stat.value, scale.value)
-    source = open_source(
-        sae,
-        genome,
-        region=region,
-        regions=regions,
-        black_list=black_list,
-        read_strand=read_strand,
-        model=model,
-        window_size=window_size,
-        context=context,
-        min_context=min_context,
-        device=device,
-        threads=threads,
-        allow_mismatch=allow_mismatch,
-        trust_remote_code=trust_remote_code,
-    )
+    source = open_source(sae, genome, reading)
     ids = range(source.sae.d_sae) if chosen is None else chosen
     if dry_run:
         expected = estimate(source, ids)
@@ -115,5 +79,5 @@ def export_bigwig(
         write_part(source, ids, out, part, values)
         log.info("part %s in %s; sae-tracks merge-bigwig writes the bigWigs of all parts", shard, out)
     else:
-        paths = write_bigwigs(source, ids, out, values, threads=use_threads(threads))
+        paths = write_bigwigs(source, ids, out, values, threads=use_threads(reading.threads))
         log.info("%d bigWigs in %s", len(paths), out)

@@ -7,26 +7,17 @@ from typing import Annotated
 import typer
 
 from sae_tracks.cli.options import (
-    BlackListOption,
-    ContextOption,
-    DeviceOption,
     DryRunOption,
     GenomePath,
     HookOption,
     LayerOption,
-    MinContextOption,
-    ReadStrands,
-    ReadStrandsOption,
-    RegionOption,
-    RegionsOption,
+    ReadingOptions,
     SeedOption,
     ShardOption,
-    ThreadsOption,
-    TrustRemoteCodeOption,
-    WindowOption,
     parse_black_list,
     parse_regions,
     use_threads,
+    with_options,
 )
 
 log = logging.getLogger(__name__)
@@ -34,7 +25,9 @@ log = logging.getLogger(__name__)
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
-    app.command(epilog="Example: sae-tracks extract demo hg38.fa -n 1000 --seed 1 -o act/")(extract)
+    app.command(epilog="Example: sae-tracks extract demo hg38.fa -n 1000 --seed 1 -o act/")(
+        with_options(without=["model", "allow_mismatch"])(extract)
+    )
 
 
 def extract(
@@ -48,18 +41,10 @@ def extract(
     n_windows: Annotated[
         int | None, typer.Option("--n-windows", "-n", min=1, help="Windows to draw, a read strand (default: all).")
     ] = None,
-    region: RegionOption = None,
-    regions: RegionsOption = None,
-    black_list: BlackListOption = None,
-    read_strand: ReadStrandsOption = ReadStrands.forward,
-    window_size: WindowOption = None,
-    context: ContextOption = None,
-    min_context: MinContextOption = 0,
+    *,
+    reading: ReadingOptions,
     seed: SeedOption = 0,
     shard: ShardOption = None,
-    device: DeviceOption = "auto",
-    threads: ThreadsOption = None,
-    trust_remote_code: TrustRemoteCodeOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Store a language model's activations as shards for training; goes on where it was interrupted."""
@@ -70,20 +55,20 @@ def extract(
     from sae_tracks.regions import parse_shard
 
     part = parse_shard(shard)
-    use_threads(threads)
+    use_threads(reading.threads)
     fasta = Genome(genome)
-    lm = load_lm(model, layer, hook=hook, device=device, trust_remote_code=trust_remote_code)
+    lm = load_lm(model, layer, hook=hook, device=reading.device, trust_remote_code=reading.trust_remote_code)
     plan = library.plan_extraction(
         lm,
         fasta,
-        parse_regions(fasta, region, regions),
-        read_strands=read_strand.each,
-        window=window_size,
-        context=context,
-        min_context=min_context,
+        parse_regions(fasta, reading.region, reading.regions),
+        read_strands=reading.read_strand.each,
+        window=reading.window_size,
+        context=reading.context,
+        min_context=reading.min_context,
         sample=n_windows,
         seed=seed,
-        black_list=parse_black_list(fasta, black_list),
+        black_list=parse_black_list(fasta, reading.black_list),
     )
     log.info("%s, %s", model, place(lm))
     if dry_run:

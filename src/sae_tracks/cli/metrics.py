@@ -18,29 +18,19 @@ from sae_tracks.cli.controlled import (
 )
 from sae_tracks.cli.options import (
     AliasOption,
-    BlackListOption,
-    ContextOption,
-    DeviceOption,
     DryRunOption,
     MaxCoverageOption,
-    MinContextOption,
-    MismatchOption,
-    ModelOption,
     MotifsOption,
+    ReadingOptions,
     ReadStrands,
-    ReadStrandsOption,
-    RegionOption,
-    RegionsOption,
     Scale,
     ScaleOption,
     ShardOption,
     SomeFeaturesOption,
-    ThreadsOption,
-    TrustRemoteCodeOption,
-    WindowOption,
     open_source,
     parse_black_list,
     parse_regions,
+    with_options,
 )
 from sae_tracks.cli.scored import write_scores
 from sae_tracks.cli.streaming import score_stream, size_of
@@ -99,7 +89,7 @@ AllPairsOption = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
-    app.command(epilog=EPILOG)(metrics)
+    app.command(epilog=EPILOG)(with_options()(metrics))
 
 
 def metrics(
@@ -107,14 +97,8 @@ def metrics(
     out: OutOption,
     bed: BedOption = None,
     annotation: AnnotationOption = None,
-    region: RegionOption = None,
-    regions: RegionsOption = None,
-    black_list: BlackListOption = None,
-    read_strand: ReadStrandsOption = ReadStrands.forward,
-    model: ModelOption = None,
-    window_size: WindowOption = None,
-    context: ContextOption = None,
-    min_context: MinContextOption = 0,
+    *,
+    reading: ReadingOptions,
     features: SomeFeaturesOption = None,
     threshold: ThresholdsOption = None,
     scale: ScaleOption = Scale.max,
@@ -133,10 +117,6 @@ def metrics(
     seeds: SeedsOption = None,
     trained_on: TrainedOnOption = None,
     shard: ShardOption = None,
-    device: DeviceOption = "auto",
-    processors: ThreadsOption = None,
-    allow_mismatch: MismatchOption = False,
-    trust_remote_code: TrustRemoteCodeOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Precision, recall and F1 of features against annotations and A, C, G, T, and whether a match is real."""
@@ -157,17 +137,13 @@ def metrics(
         return evaluate_on(fasta, annotations, where, black_list=black, **_parsed(fasta, halves), **filters)
 
     if bed:
-        alone = read_strand is ReadStrands.forward and context is None
-        if not alone or model or features or window_size or min_context or shard:
+        alone = reading.read_strand is ReadStrands.forward and reading.context is None
+        if not alone or reading.model or features or reading.window_size or reading.min_context or shard:
             raise SaeTracksError("--bed reads no model: leave out -m, -f, --read-strand, --shard, windows and contexts")
         hold = None
-        done = _score_bed(bed, genome, evaluate, region, regions, black_list, threshold, dry_run)
+        done = _score_bed(bed, genome, evaluate, reading, threshold, dry_run)
     else:
-        source = open_source(
-            sae, genome, region=region, regions=regions, black_list=black_list, read_strand=read_strand, model=model,
-            window_size=window_size, context=context, min_context=min_context, device=device, threads=processors,
-            allow_mismatch=allow_mismatch, trust_remote_code=trust_remote_code,
-        )  # fmt: skip
+        source = open_source(sae, genome, reading)
         thresholds = sorted(set(threshold or THRESHOLDS))
         hold = None if untested or dry_run else holder(
             wanted, source, sae, thresholds, scale.value, out, alias=alias, min_score=min_score
@@ -177,6 +153,7 @@ def metrics(
         counts, facts = done
         named = {f"{half}_on": texts for half, texts in halves.items()}
         facts |= {"annotations": annotation_checksums(annotations), **filters, **named}
+        facts |= {"alias_sha256": next(iter(annotation_checksums([alias]).values())) if alias else None}
         _write_part(counts, out, facts, shard) if shard else write_scores(
             counts, out, facts, all_pairs=all_pairs, hold=hold, untested=untested or ""
         )
@@ -197,9 +174,7 @@ def _score_bed(
     bed: Path,
     genome: Path,
     evaluate: "Evaluate",
-    region: list[str] | None,
-    regions: Path | None,
-    black_list: Path | None,
+    reading: ReadingOptions,
     threshold: list[float] | None,
     dry_run: bool,
 ) -> "tuple[Counts, dict] | None":
@@ -208,7 +183,8 @@ def _score_bed(
     from sae_tracks.metrics import score_bed
 
     fasta, exported_at = Genome(genome), _only(threshold)
-    evaluation = evaluate(fasta, parse_regions(fasta, region, regions), parse_black_list(fasta, black_list))
+    regions = parse_regions(fasta, reading.region, reading.regions)
+    evaluation = evaluate(fasta, regions, parse_black_list(fasta, reading.black_list))
     if dry_run:
         return typer.echo(size_of(evaluation))
     counts = score_bed(bed, evaluation, threshold=exported_at)

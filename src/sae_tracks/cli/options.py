@@ -2,9 +2,12 @@
 
 import logging
 import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -60,7 +63,8 @@ RegionOption = Annotated[
 ]
 RegionsOption = Annotated[Path | None, typer.Option("--regions", help="BED file of regions to read.")]
 BlackListOption = Annotated[
-    Path | None, typer.Option("--blackListFileName", "-bl", "--blackList", help="BED file of regions to leave out.")
+    Path | None,
+    typer.Option("--black-list", "-bl", "--blackListFileName", "--blackList", help="BED file of regions to leave out."),
 ]
 AliasOption = Annotated[
     str | None,
@@ -116,7 +120,8 @@ ThresholdOption = Annotated[float, typer.Option("--threshold", "-t", min=0, help
 ScaleOption = Annotated[Scale, typer.Option(help="Threshold as a fraction of the feature's maximum, or raw.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--numberOfProcessors", "-p", min=1, help="Threads (default: the CPUs granted).")
+    int | None,
+    typer.Option("--threads", "-p", "--numberOfProcessors", min=1, help="Threads (default: the CPUs granted)."),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be read, written and how long it takes.")]
 MismatchOption = Annotated[bool, typer.Option("--allow-mismatch", help="Accept an SAE of another model or layer.")]
@@ -191,33 +196,82 @@ def use_share_of_threads(threads: int | None) -> None:
         logging.getLogger("sae_tracks").setLevel(logging.ERROR)
 
 
-def open_source(
-    sae: str,
-    genome: Path,
-    *,
-    region: list[str] | None,
-    regions: Path | None,
-    black_list: Path | None,
-    read_strand: ReadStrands,
-    model: str | None,
-    window_size: int | None,
-    context: int | None,
-    min_context: int,
-    device: str,
-    threads: int | None,
-    allow_mismatch: bool,
-    trust_remote_code: bool = False,
-) -> "Source":
-    """Model, SAE and genome of a verb, from its options of these names."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingOptions:
+    """The options of every verb that reads a genome through a language model; see `with_options`."""
+
+    region: RegionOption = None
+    regions: RegionsOption = None
+    black_list: BlackListOption = None
+    read_strand: ReadStrandsOption = ReadStrands.forward
+    model: ModelOption = None
+    window_size: WindowOption = None
+    context: ContextOption = None
+    min_context: MinContextOption = 0
+    device: DeviceOption = "auto"
+    threads: ThreadsOption = None
+    allow_mismatch: MismatchOption = False
+    trust_remote_code: TrustRemoteCodeOption = False
+
+
+def open_source(sae: str, genome: Path, reading: ReadingOptions) -> "Source":
+    """The language model, SAE and genome of a verb, after setting the number of threads."""
     from sae_tracks.genome import Genome
     from sae_tracks.sae import load_sae
     from sae_tracks.source import Source, sae_language_model
 
-    use_threads(threads)
+    use_threads(reading.threads)
     fasta = Genome(genome)
-    wanted, masked = parse_regions(fasta, region, regions), parse_black_list(fasta, black_list)
+    regions = parse_regions(fasta, reading.region, reading.regions)
+    masked = parse_black_list(fasta, reading.black_list)
     loaded = load_sae(sae)
-    lm = sae_language_model(loaded, model, device, trust_remote_code)
     return Source(
-        lm, loaded, fasta, wanted, read_strand.each, window_size, context, masked, min_context, allow_mismatch
+        sae_language_model(loaded, reading.model, reading.device, reading.trust_remote_code),
+        loaded,
+        fasta,
+        regions,
+        reading.read_strand.each,
+        window=reading.window_size,
+        context=reading.context,
+        black_list=masked,
+        min_context=reading.min_context,
+        allow_mismatch=reading.allow_mismatch,
     )
+
+
+def with_options(without: Iterable[str] = ()) -> Callable[[Callable], Callable]:
+    """A decorator for verbs that take their options as one object, such as `ReadingOptions`.
+
+    For Typer, a parameter whose type is a dataclass of options stands for the fields of that dataclass.
+
+    Parameters
+    ----------
+    without : iterable of str
+        Fields that the verb does not offer; they keep their defaults.
+    """
+    left_out = set(without)
+
+    def decorate(verb: Callable) -> Callable:
+        flat, groups = [], {}
+        for parameter in signature(verb, eval_str=True).parameters.values():
+            if is_dataclass(parameter.annotation):
+                hints = get_type_hints(parameter.annotation, include_extras=True)
+                offered = [field for field in fields(parameter.annotation) if field.name not in left_out]
+                groups[parameter.name] = parameter.annotation, [field.name for field in offered]
+                flat += [
+                    Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+                    for field in offered
+                ]
+            else:
+                flat.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
+
+        def call(**given: Any) -> Any:
+            for name, (group, offered) in groups.items():
+                given[name] = group(**{field: given.pop(field) for field in offered})
+            return verb(**given)
+
+        call.__name__, call.__doc__, call.__module__ = verb.__name__, verb.__doc__, verb.__module__
+        call.__dict__["__signature__"] = Signature(flat)
+        return call
+
+    return decorate

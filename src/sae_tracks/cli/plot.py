@@ -1,6 +1,7 @@
 """``sae-tracks plot``: single figures, the paper's among them."""
 
 import logging
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,18 +10,13 @@ import typer
 
 from sae_tracks.cli.options import (
     RELEASE,
-    ContextOption,
-    DeviceOption,
     GenomePath,
-    MismatchOption,
-    ModelOption,
     MotifsOption,
+    ReadingOptions,
     ReadStrands,
     SaePath,
-    ThreadsOption,
-    TrustRemoteCodeOption,
-    WindowOption,
-    use_threads,
+    open_source,
+    with_options,
 )
 from sae_tracks.errors import SaeTracksError
 
@@ -44,7 +40,7 @@ def add_to(app: typer.Typer) -> None:
     plots.command(
         "activation",
         epilog="Example: sae-tracks plot activation sae/ hg38.fa -r chr14:87049332-87049831 -f 357 -o a.png",
-    )(activation)
+    )(with_options(without=["region", "regions", "black_list", "min_context"])(activation))
     plots.command("scores", epilog="Example: sae-tracks plot scores metrics/metrics.tsv -o scores.pdf")(scores)
     plots.command("logo", epilog="Example: sae-tracks plot logo MA0139.1 --motifs JASPAR2024.pfm -o ctcf.svg")(logo)
     plots.command(
@@ -60,30 +56,18 @@ def activation(
     feature: Annotated[int, typer.Option("--feature", "-f", help="Feature id.")],
     out: FigurePath,
     base: Annotated[str | None, typer.Option(help="Base to mark (default: where the feature is strongest).")] = None,
-    read_strand: Annotated[ReadStrands, typer.Option(help="+ or -.")] = ReadStrands.forward,
-    model: ModelOption = None,
-    window_size: WindowOption = None,
-    context: ContextOption = None,
-    allow_mismatch: MismatchOption = False,
-    trust_remote_code: TrustRemoteCodeOption = False,
-    device: DeviceOption = "auto",
-    threads: ThreadsOption = None,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """A feature's activation along a region, one base marked (the paper's Fig. 2)."""
-    from sae_tracks.genome import Genome
     from sae_tracks.report.figures import plot_activation, save_figure
-    from sae_tracks.sae import load_sae
-    from sae_tracks.source import Source, sae_language_model
 
-    if read_strand is ReadStrands.both:
+    if reading.read_strand is ReadStrands.both:
         raise SaeTracksError("a figure shows one read strand: --read-strand + or -")
-    use_threads(threads)
-    fasta, loaded = Genome(genome), load_sae(sae)
-    place = fasta.region(region)
-    lm = sae_language_model(loaded, model, device, trust_remote_code)
-    source = Source(lm, loaded, fasta, [place], read_strand.each, window_size, context, allow_mismatch=allow_mismatch)
+    source = open_source(sae, genome, replace(reading, region=[region]))
+    (place,) = source.regions or ()
     blocks = list(source.blocks([feature]))
-    save_figure(plot_activation(blocks, fasta, place, feature, base and base.upper()), out)
+    save_figure(plot_activation(blocks, source.genome, place, feature, base and base.upper()), out)
     log.info("f/%d at %s in %s", feature, place, out)
 
 

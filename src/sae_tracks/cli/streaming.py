@@ -31,6 +31,8 @@ def score_stream(
     from dataclasses import asdict
 
     from sae_tracks.features import run
+    from sae_tracks.files import digest
+    from sae_tracks.metrics import cutoffs_of
 
     evaluation = evaluate(source.genome, source.regions, source.black_list)
     sinks = hold.watch(evaluation) if hold else []
@@ -43,6 +45,8 @@ def score_stream(
     return counts, source.provenance() | {"removed": removed} | {
         "scale": scale.value,
         "thresholds": counts.thresholds.tolist(),
+        "cutoffs_sha256": digest(map(str, cutoffs_of(source.sae, thresholds, scale.value).ravel())),
+        "halves_sha256": digest([str(evaluation.halves)]),
     }
 
 
@@ -56,13 +60,13 @@ def _stream(
     hold: "Holder | None",
 ) -> "tuple[Counter, Iterator[FeatureBlock]]":
     """The counter of the features asked for, and the blocks that it is to take in."""
-    from sae_tracks.metrics import Counter, cutoffs_of, part_of
+    from sae_tracks.metrics import Counter, cutoffs_of
     from sae_tracks.regions import parse_shard
 
     ids = source.sae.check_features(parse_features(features)).tolist() if features else None
     cutoffs = cutoffs_of(source.sae, thresholds, scale.value)
     counter = Counter(evaluation, thresholds, cutoffs, features=ids, read_strands=source.read_strands)
-    return counter, part_of(source, parse_shard(shard), ids) if shard else source.blocks(ids, hold and hold.look)
+    return counter, source.blocks(ids, shard=parse_shard(shard), on_reading=hold.look if hold else None)
 
 
 def size_of(evaluation: "Evaluation") -> str:

@@ -167,5 +167,5 @@ def blank_sample(
     strand = (like.read_strand,)
     through = replace(source, lm=lm, sae=sae, regions=like.bins, read_strands=strand, allow_mismatch=False)
     sampler = Sampler(source.genome, like.bins, like.half, lm.d_model, sae.d_sae, like.read_strand)
-    run(through.blocks(look=sampler.look), sampler)
+    run(through.blocks(on_reading=sampler.look), sampler)
     return sampler.sample(), sae

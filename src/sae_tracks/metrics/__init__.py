@@ -6,7 +6,7 @@ from sae_tracks.metrics.counts import Counts, load_counts
 from sae_tracks.metrics.evaluation import Evaluation, annotation_checksums, evaluate_on
 from sae_tracks.metrics.halves import Halves, halves_of
 from sae_tracks.metrics.labels import Labels
-from sae_tracks.metrics.parts import merge_parts, part_of
+from sae_tracks.metrics.parts import merge_parts
 from sae_tracks.metrics.scores import best_features, kept_pairs, score_tables, scores
 from sae_tracks.metrics.tables import COUNTS, Judge, read_table, write_tables
 
@@ -27,7 +27,6 @@ __all__ = [
     "kept_pairs",
     "load_counts",
     "merge_parts",
-    "part_of",
     "read_table",
     "score_bed",
     "score_tables",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, STDOUT, opened, write_provenance
+from sae_tracks.files import PROVENANCE, STDOUT, digest, opened, write_provenance
 from sae_tracks.tracks.bigbed import write_bigbed
 from sae_tracks.tracks.bigwig import finest_zoom
 from sae_tracks.tracks.export import nonempty, spooled
@@ -101,6 +101,7 @@ def write_bed(
     cutoffs = source.sae.cutoffs(threshold, scale)
     folder = None if str(out) == STDOUT else Path(out).parent
     facts = {**source.provenance(), "features": ids, "threshold": threshold, "scale": str(scale), "out": Path(out).name}
+    facts["cutoffs_sha256"] = digest(map(str, cutoffs[ids]))
     results = [] if folder is None else [Path(f"{out}{ending}") for ending in ("", *ENDINGS)]
     with spooled(source, ids, folder, facts, cutoffs, results=results) as runs:
         rows = _rows(runs, source, ids, form, merge_gap, min_length)

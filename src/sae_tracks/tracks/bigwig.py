@@ -58,7 +58,7 @@ class Values:
 
     def __post_init__(self) -> None:
         if self.bin_size < 1:
-            raise SaeTracksError(f"--binSize {self.bin_size}: a bin has at least 1 base")
+            raise SaeTracksError(f"--bin-size {self.bin_size}: bins have at least 1 base")
         if self.bin_stat not in STATS or self.scale not in SCALES:
             raise SaeTracksError(f"bin_stat is one of {STATS} and scale one of {SCALES}")
 

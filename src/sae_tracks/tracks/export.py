@@ -1,25 +1,22 @@
 """From a source to a spool: resumable, whole or a shard."""
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_tracks.files import make_folder, remove_parts
+from sae_tracks.files import digest, make_folder, remove_parts, without_names
 from sae_tracks.reading.windows import WHOLE
-from sae_tracks.regions import GenomicRegion, Shard
+from sae_tracks.regions import Shard
 from sae_tracks.tracks.spool import TrackSpool
 from sae_tracks.tracks.stored import StoredRuns
 
 if TYPE_CHECKING:
-    from sae_tracks.features import FeatureBlock
     from sae_tracks.source import Source
 
 log = logging.getLogger(__name__)
@@ -57,7 +54,10 @@ def spooled(
 def fill(spool: TrackSpool, source: "Source", ids: list[int], shard: Shard = WHOLE) -> None:
     """Read what a spool does not have yet, of the windows of a shard, and seal it."""
     if not spool.sealed:
-        for block in _blocks(spool, source, ids, shard):
+        reached = spool.reached
+        if reached:
+            log.info("an interrupted run is continued from %s:%d, read %s", reached.contig, reached.base, reached[0])
+        for block in source.blocks(ids, shard=shard, after=reached):
             spool.add(block)
         spool.seal()
 
@@ -67,39 +67,8 @@ def nonempty(lengths: Mapping[str, int]) -> dict[str, int]:
     return {name: length for name, length in lengths.items() if length}
 
 
-def _blocks(spool: TrackSpool, source: "Source", ids: list[int], shard: Shard) -> Iterator["FeatureBlock"]:
-    """The blocks of a shard from the position of a spool on: reading may begin at any base."""
-    if shard == WHOLE and spool.position is None:
-        yield from source.blocks(ids)
-        return
-    strands = list(source.read_strands)
-    if spool.position is not None:
-        log.info("going on where an interrupted run left off: %s", _where(spool))
-        strands = strands[strands.index(spool.position[0]) :]
-    for strand in strands:
-        windows = source.windows(strand)
-        regions = [window.kept for window in windows[shard.slice(len(windows))]]
-        if spool.position is not None and spool.position[0] == strand:
-            regions = [part for region in regions for part in _after(spool, region)]
-        if regions:
-            yield from replace(source, regions=regions, read_strands=(strand,)).blocks(ids)
-
-
-def _after(spool: TrackSpool, region: GenomicRegion) -> Iterator[GenomicRegion]:
-    """The bases of a region from the position of a spool on."""
-    done = spool.position[1] - spool.line.place(region) if spool.position else 0
-    if done < len(region):
-        yield replace(region, start=region.start + max(done, 0))
-
-
-def _where(spool: TrackSpool) -> str:
-    strand, position = spool.position
-    contig = int(np.searchsorted(spool.line.offsets, position, side="right")) - 1
-    return f"{spool.line.names[contig]}:{position - spool.line.offsets[contig]:,}, read {strand}"
-
-
 def _fingerprint(facts: Mapping) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    return digest([json.dumps(without_names(facts), sort_keys=True)])[:12]
 
 
 def _mention_others(folder: Path, mine: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import make_folder, write_provenance
+from sae_tracks.files import make_folder, values_differ, write_provenance
 from sae_tracks.regions import Shard, check_complete, parse_shard
 from sae_tracks.tracks.bigwig import PLAIN, Values, bigwig_facts, recorded, write_stored
 from sae_tracks.tracks.export import fill, nonempty
@@ -61,10 +61,8 @@ def merge_bigwigs(parts: Iterable[str | Path], folder: str | Path, *, threads: i
             )
     first = records[parts[0]]
     for part, record in records.items():
-        keys = [key for key in first | record if key != "shard"]
-        differing = [key for key in keys if record.get(key) != first.get(key)]
-        if differing:
-            raise SaeTracksError(f"{part} is of another run than {parts[0]}: its {differing[0]} differs")
+        if differing := values_differ(first, record, ignore=["shard"]):
+            raise SaeTracksError(f"{part} is of another run than {parts[0]}: its {differing} differs")
     shards = [parse_shard(records[part]["shard"]) for part in parts]
     check_complete(shards, "export-bigwig")
     order = [part for _, part in sorted(zip((shard.index for shard in shards), parts))]

@@ -37,6 +37,11 @@ class GenomeLine:
         """The position of a region's first base."""
         return self._offset[region.contig] + region.start
 
+    def locate(self, position: int) -> tuple[str, int]:
+        """Contig and base of a position; the free position behind a contig is its length."""
+        contig = int(np.searchsorted(self.offsets, position, side="right")) - 1
+        return self.names[contig], position - int(self.offsets[contig])
+
     def split(self, runs: NDArray) -> Iterator[tuple[str, NDArray]]:
         """Ascending runs contig by contig, with positions from the contig's first base."""
         contig = np.searchsorted(self.offsets, runs["start"], side="right") - 1

@@ -5,7 +5,6 @@ lie and how far the reading was. A row counts once it is whole, so what a killed
 """
 
 import fcntl
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import make_folder, read_json, unwritable, write_json
+from sae_tracks.files import make_folder, read_json, unwritable, values_differ, write_json
+from sae_tracks.regions import StreamPosition
 from sae_tracks.tracks import kernels
 from sae_tracks.tracks.runs import RUN, GenomeLine, make_runs
 
@@ -107,6 +107,14 @@ class TrackSpool:
         except OSError as error:
             raise unwritable(folder or Path(tempfile.gettempdir()), error) from error
 
+    @property
+    def reached(self) -> StreamPosition | None:
+        """How far the stream was read; None if it was not begun."""
+        if self.position is None:
+            return None
+        strand, place = self.position
+        return StreamPosition(strand, *self.line.locate(place))
+
     def _open(self) -> None:
         """Open the files and go back to the last row that is whole."""
         self._runs, self._index = (self.folder / RUNS).open("ab"), (self.folder / INDEX).open("ab")
@@ -194,7 +202,7 @@ def _put_record(folder: Path, record: dict) -> None:
     """Write ``spool.json``; where it is there, it must say the same."""
     if not (folder / RECORD).exists():
         write_json(folder / RECORD, record)
-    elif read_json(folder / RECORD) != json.loads(json.dumps(record)):
+    elif values_differ(read_json(folder / RECORD), record):
         raise SaeTracksError(
             f"{folder} holds a part of an export with other settings: name another folder, or delete it"
         )
