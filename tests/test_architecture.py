@@ -24,7 +24,10 @@ NO_TORCH = {
     *("errors", "regions", "files", "progress", "jit", "intervals", "dna", "genome", "annotations", "motifs"),
     *("tracks", "metrics", "browsers", "report", "fetch"),
 }
-HEAVY = {"torch", "transformers", "pandas", "numpy", "scipy", "pyranges", "matplotlib", "pysam", "pyarrow"}
+HEAVY = {
+    *("torch", "transformers", "pandas", "numpy", "scipy", "pyranges", "matplotlib", "pysam", "pyarrow", "numba"),
+    *("huggingface_hub", "safetensors", "requests", "pooch", "logomaker", "pyBigWig"),
+}
 
 
 def room(path: Path) -> str:
@@ -74,19 +77,17 @@ def test_verbs_import_nothing_heavy_at_top_level(path):
     assert not [module for module, top in imports(path) if top and module.split(".")[0] in HEAVY]
 
 
-def test_help_loads_no_heavy_library_and_is_quick():
+def test_help_loads_no_heavy_library():
     code = (
-        "import sys, time\n"
+        "import sys\n"
         "from sae_tracks.cli import main\n"
         "sys.argv = ['sae-tracks', '--help']\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        f"print(sorted({HEAVY!r} & sys.modules.keys()), time.process_time(), file=sys.stderr)\n"
+        f"print(sorted({HEAVY!r} & sys.modules.keys()), file=sys.stderr)\n"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded, _, seconds = out.stderr.strip().rpartition(" ")
-    assert loaded == "[]"
-    assert float(seconds) <= 0.5
+    assert out.stderr == "[]\n"
 
 
 def test_every_file_is_one_idea():

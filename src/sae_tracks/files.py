@@ -1,14 +1,15 @@
-"""Files that are whole or absent, text as a file or on stdout, checksums, and the record of how an output was made."""
+"""Output files that are either whole or absent, checksums, and the record of how an output was made."""
 
+import errno
 import hashlib
 import json
 import os
 import re
+import secrets
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +17,71 @@ from sae_tracks.errors import SaeTracksError
 
 CHUNK = 1 << 22
 STDOUT = "-"
-LONGEST_TBI = 1 << 29  # bases; longer contigs take a .csi
+LONGEST_TBI = 1 << 29  # bases; longer contigs need a .csi index
 Write = Callable[[str], object]
 PROVENANCE = "provenance.json"
 NAMES = {"lm": ("weights_sha256", ("model", "revision")), "genome": ("contigs", ("path",))}  # known by, other names
-FOLDERS = re.compile(r"(^|=)(?:/|~|\.\.?/).*/(?=.)")  # those of a path, or of --option=path
+FOLDERS = re.compile(r"(^|=)(?:/|~|\.\.?/).*/(?=.)")  # the folders of a path, also in --option=path
+FAILED_WRITES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its name when the block ends without an error, and vanishes otherwise.
+    """Yield a temporary path beside `path`; the file takes its name when the block ends without an error.
 
-    Safe with several writers of the same file: each has a temporary of its own and the last rename wins.
+    After an error, the temporary file is removed. Several writers of one file are safe: each has its own temporary
+    file, and the last rename wins. The file has the mode that the umask gives any new file.
+
+    Raises
+    ------
+    SaeTracksError
+        The output cannot be written. Other errors of the block, such as a missing input, pass unchanged.
     """
     path = Path(path)
     if path.is_dir():
         raise SaeTracksError(f"{path} is a folder; name a file")
     make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        raise unwritable(path, error) from error
+        with writing(path, temporary):
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            yield temporary
+            temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(output: Path, *places: Path) -> Iterator[None]:
+    """Turn errors of writing in the block into one that names the output; other errors pass unchanged.
+
+    Parameters
+    ----------
+    output : path
+        The file or folder that the message names.
+    *places : path
+        What the block writes: these files, and all that lies below these folders. An error that names another file
+        is of an input.
+    """
+    try:
+        yield
+    except OSError as error:
+        if _is_of_writing(error, places):
+            raise unwritable(output, error) from error
+        raise
+
+
+def _is_of_writing(error: OSError, places: Iterable[Path]) -> bool:
+    named = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    if named:
+        return any(name.is_relative_to(place) for name in named for place in places)
+    # `write` names no file. numpy and pysam give no number either when they cannot write
+    return error.errno in FAILED_WRITES or (error.errno is None and type(error) is OSError)
 
 
 def remove_parts(path: Path) -> None:
-    """Remove what killed writers of a file left of it; none may be at work."""
+    """Remove the temporary files that killed writers of a file left; no writer of it may be running."""
     mine = re.compile(rf"\.{re.escape(path.name)}\.[^.]+\.part")
     for part in path.parent.iterdir():
         if mine.fullmatch(part.name):
@@ -58,7 +89,7 @@ def remove_parts(path: Path) -> None:
 
 
 def make_folder(path: Path) -> Path:
-    """Create a folder and its parents, with an error that names it where that cannot be done."""
+    """Create a folder and its parents if they are missing; an error names the folder."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -67,14 +98,8 @@ def make_folder(path: Path) -> Path:
 
 
 def unwritable(path: Path, error: OSError) -> SaeTracksError:
-    """The error for an output that cannot be written: the disk is full, the folder is read-only, ..."""
+    """The error for an output that cannot be written, for example because the disk is full."""
     return SaeTracksError(f"cannot write {path}: {error.strerror or error}")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def sha256(path: Path) -> str:
@@ -87,7 +112,7 @@ def sha256(path: Path) -> str:
 
 
 def check_end(path: Path) -> None:
-    """Refuse a bigWig or bigBed that is cut short: they end with the number that they begin with."""
+    """Refuse a bigWig or bigBed that is cut short: its last four bytes must equal its first four."""
     with path.open("rb") as file:
         head = file.read(4)
         file.seek(-4, os.SEEK_END)
@@ -112,13 +137,13 @@ def read_json(path: Path) -> Any:
 
 
 def bundled(name: str) -> Path:
-    """A folder of ``data/``, which lies in the installed package or, in a checkout, beside ``src``."""
+    """Return a folder of ``data/``: inside the installed package or, in a checkout, beside ``src``."""
     packaged = Path(__file__).parent / "data" / name
     return packaged if packaged.exists() else Path(__file__).parents[2] / "data" / name
 
 
 def write_provenance(folder: Path, *, file_name: str = PROVENANCE, **facts: Any) -> None:
-    """Write ``provenance.json``: version, command line and the facts given, such as model and genome."""
+    """Write ``provenance.json``: the version, the command line, and the given facts, such as model and genome."""
     from sae_tracks import __version__
 
     record = {"sae_tracks": __version__, "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), **facts}
@@ -150,7 +175,7 @@ def digest(lines: Iterable[str]) -> str:
 
 
 def without_folders(value: Any) -> Any:
-    """A record, or a part of it, as a page may show it: of paths of this machine only the names of the files."""
+    """Return a record (or any part of one) in which every path of this machine is only its file name, for a page."""
     if isinstance(value, dict):
         public = {without_folders(key): without_folders(inner) for key, inner in value.items()}
         return public | ({"command": _command_without_folders(value["command"])} if "command" in value else {})
@@ -162,21 +187,21 @@ def without_folders(value: Any) -> Any:
 def _command_without_folders(command: Any) -> str:
     try:
         words = shlex.split(str(command))
-    except ValueError:  # not a command line as `write_provenance` writes it
+    except ValueError:  # not written by `write_provenance`
         words = str(command).split()
     return shlex.join(without_folders(words))
 
 
 @contextmanager
 def opened(out: str | Path, longest: int) -> Iterator[Write]:
-    """What writes BED-like text; a file is whole or absent, and so is its index.
+    """Open an output for BED-like text and yield the function that writes it; file and index are whole or absent.
 
     Parameters
     ----------
     out : path
-        ``.gz`` is bgzip, with ``.tbi`` beside it; ``-`` is stdout.
+        A name that ends in ``.gz`` gives bgzip with a ``.tbi`` index beside it; ``-`` is stdout.
     longest : int
-        Bases of the longest contig: from 2^29 on the index is ``.csi``.
+        Length of the longest contig in bases; from 2^29 on, the index is a ``.csi``.
     """
     if str(out) == STDOUT:
         yield sys.stdout.write
@@ -198,5 +223,5 @@ def _indexed(out: Path, *, csi: bool) -> Iterator[Write]:
         with pysam.BGZFile(str(temporary), "wb") as file:
             yield lambda text: file.write(text.encode())
         pysam.tabix_index(str(temporary), preset="bed", index=str(temporary_index), force=True, csi=csi)
-        for old in (index, other):  # no index is better than that of another file
+        for old in (index, other):  # an old index would not fit the new file
             old.unlink(missing_ok=True)

@@ -124,6 +124,7 @@ def test_a_malformed_row_is_named_by_its_line(genome, tmp_path, line, reason):
                                  r"\(--alias ucsc maps them\)$"),
         (b"x\t1\t9\ny\t1\t9\nz\t1\t9\n", r"it has 'x', 'y' ...; .* \(is it of another assembly\?\)$"),
     ],
+    ids=["empty", "comments", "blanks", "latin-1", "cut gzip", "other names", "other assembly"],
 )  # fmt: skip
 def test_a_file_that_is_no_annotation(genome, tmp_path, content, message):
     (tmp_path / "sites.bed").write_bytes(content)

@@ -1,9 +1,16 @@
 """Atomic writing, checksums and provenance."""
 
+import gzip
 import hashlib
 import json
+import os
 import shlex
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sae_tracks.errors import SaeTracksError
@@ -45,6 +52,64 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path):
     with pytest.raises(SaeTracksError, match=r"cannot write .*out\.txt: No space left"), atomic(tmp_path / "out.txt"):
         raise OSError(28, "No space left on device")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        lambda folder, temporary: shutil.copyfile(folder / "input.bed", temporary),
+        lambda folder, temporary: temporary.write_bytes((folder / "input.bed").read_bytes()),
+        lambda folder, temporary: gzip.decompress(b"no gzip"),
+    ],
+    ids=["copied", "read", "decompressed"],
+)
+def test_an_error_of_an_input_is_not_one_of_the_output(tmp_path, missing):
+    with pytest.raises(OSError) as caught, atomic(tmp_path / "out.txt") as temporary:
+        missing(tmp_path, temporary)
+    assert "out.txt" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda temporary: temporary.with_name("input.bed").replace(temporary / "x"),
+        lambda temporary: (temporary.unlink(), temporary.mkdir(), temporary.open("wb")),
+    ],
+    ids=["renamed", "opened"],
+)
+def test_an_error_that_names_the_output_is_of_the_output(tmp_path, fail):
+    (tmp_path / "input.bed").write_text("")
+    with pytest.raises(SaeTracksError, match=r"cannot write .*out\.txt: "), atomic(tmp_path / "out.txt") as temporary:
+        fail(temporary)
+
+
+def test_a_full_device_is_of_the_output_whoever_writes(tmp_path):
+    values = np.zeros(1 << 20)
+    for write in (values.tofile, lambda file: np.save(file, values), lambda file: file.write(values.tobytes())):
+        with (
+            pytest.raises(SaeTracksError, match=r"cannot write .*out\.txt: "),
+            atomic(tmp_path / "out.txt"),
+            Path("/dev/full").open("wb") as full,
+        ):
+            write(full)
+
+
+def test_files_of_many_threads_have_the_mode_that_the_umask_gives(tmp_path):
+    def write(i):
+        with atomic(tmp_path / f"{i}.txt") as temporary:
+            temporary.write_text("")
+
+    umask, interval = os.umask(0o027), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(64) as pool:
+            list(pool.map(write, range(3200)))
+        assert os.umask(0o027) == 0o027
+    finally:
+        sys.setswitchinterval(interval)
+        os.umask(umask)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
 
 
 def test_a_file_in_the_way_of_a_folder_is_named(tmp_path):

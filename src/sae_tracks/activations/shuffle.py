@@ -6,7 +6,6 @@ one after the other are then a uniform permutation of all rows (Rao 1961, Sandel
 
 import math
 import re
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from sae_tracks.activations.shards import (
     write_shard,
 )
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import make_folder, unwritable, write_provenance
+from sae_tracks.files import make_folder, write_provenance, writing
 from sae_tracks.progress import counter
 
 ROWS_SHARE = 0.5  # of the memory; the rest is for sorting, file buffers and Python itself
@@ -96,21 +95,20 @@ def shuffle(source: ActivationShards, out: Path, plan: ShufflePlan, *, seed: int
         raise SaeTracksError(f"{out} is the input: name another folder for the output")
     if (out / MANIFEST).exists() or any(out.glob("shard-*")):
         raise SaeTracksError(f"{out} holds activation shards already: name another folder or delete it")
+    windows = (source.folder / WINDOWS).read_bytes()
     make_folder(out)
     with (
+        writing(out, out),
         tempfile.TemporaryDirectory(prefix=".shuffle-", dir=out) as name,
         counter("shuffling", len(source) + plan.buckets) as advance,
     ):
         hidden = Path(name)
-        try:
-            distribute(source, hidden, plan, np.random.default_rng([seed, 0]), advance)
-            shards = [permute_bucket(hidden, i, source.d_model, seed, advance) for i in range(plan.buckets)]
-            shutil.copyfile(source.folder / WINDOWS, out / WINDOWS)
-            for shard in shards:
-                for path in shard.paths(hidden):
-                    path.rename(out / path.name)
-        except OSError as error:
-            raise unwritable(out, error) from error
+        distribute(source, hidden, plan, np.random.default_rng([seed, 0]), advance)
+        shards = [permute_bucket(hidden, i, source.d_model, seed, advance) for i in range(plan.buckets)]
+        (out / WINDOWS).write_bytes(windows)
+        for shard in shards:
+            for path in shard.paths(hidden):
+                path.rename(out / path.name)
     facts = {**source.manifest, "shuffled": True, "shuffle_seed": seed, "source_sha256": source.checksum}
     write_provenance(out, source=str(source.folder), seed=seed)
     write_manifest(out, facts, shards)

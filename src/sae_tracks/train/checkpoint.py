@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import tempfile
 from collections.abc import Mapping
 from copy import deepcopy
@@ -120,8 +121,8 @@ def save_model(model: HyenaDNAForCausalLM, folder: Path) -> None:
             deepcopy(model).half().save_pretrained(name)
             HyenaDNATokenizer(model_max_length=model.config.max_seq_len).save_pretrained(name)
             for path in sorted(Path(name).iterdir(), key=lambda path: path.name == WEIGHTS):
-                with atomic(folder / path.name) as temporary:  # gives it the mode of any other file
-                    path.replace(temporary)
+                with atomic(folder / path.name) as temporary:  # a copy has the umask's mode, unlike safetensors' file
+                    shutil.copyfile(path, temporary)
     except OSError as error:
         raise unwritable(folder, error) from error
     except SafetensorError as error:
