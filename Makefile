@@ -12,7 +12,7 @@ help:
 	@echo "make demo     the whole path on a small genome made here -> demo/ (minutes)"
 	@echo "make test     the tests"
 	@echo "make lint     ruff and pyright"
-	@echo "make docs     write docs/cli.md anew from the help texts"
+	@echo "make docs     write docs/cli.md from the help texts and docs/api.md from the docstrings"
 	@echo "make install  only the virtual environment ($(VENV))"
 
 install: $(VENV)/.installed
@@ -41,6 +41,7 @@ lint: install
 
 docs: install
 	$(BIN)/python docs/make_cli_reference.py
+	$(BIN)/python docs/make_api_reference.py
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .hypothesis

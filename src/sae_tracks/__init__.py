@@ -1,41 +1,73 @@
-"""Sparse autoencoder features of gene language models as genome tracks."""
+"""Sparse autoencoder features of gene language models as genome tracks.
+
+The names below are the public API. Each is loaded when it is first used, so importing the package is instant. The
+API reference is docs/api.md.
+"""
 
 import importlib
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from sae_tracks.features import FeatureBlock, stream_features
-    from sae_tracks.genome import Genome
-    from sae_tracks.lm import load_lm
-    from sae_tracks.reading.reader import Reading, read
-    from sae_tracks.regions import GenomicRegion
-    from sae_tracks.sae import load_sae
-    from sae_tracks.tracks import write_bigwigs
+if TYPE_CHECKING:  # the same names for type checkers and editors; a test compares them with _HOME
+    from sae_tracks.activations.extract import extract as extract
+    from sae_tracks.activations.extract import plan_extraction as plan_extraction
+    from sae_tracks.activations.shards import ActivationShards as ActivationShards
+    from sae_tracks.activations.shards import open_shards as open_shards
+    from sae_tracks.activations.shuffle import plan_shuffle as plan_shuffle
+    from sae_tracks.activations.shuffle import shuffle as shuffle
+    from sae_tracks.errors import SaeTracksError as SaeTracksError
+    from sae_tracks.features import FeatureBlock as FeatureBlock
+    from sae_tracks.features import stream_features as stream_features
+    from sae_tracks.genome import Genome as Genome
+    from sae_tracks.lm import GeneLM as GeneLM
+    from sae_tracks.lm import load_lm as load_lm
+    from sae_tracks.reading.reader import Reading as Reading
+    from sae_tracks.reading.reader import read as read
+    from sae_tracks.reading.windows import Window as Window
+    from sae_tracks.regions import GenomicRegion as GenomicRegion
+    from sae_tracks.sae import SAE as SAE
+    from sae_tracks.sae import load_sae as load_sae
+    from sae_tracks.sae import save_sae as save_sae
+    from sae_tracks.sae.interop.importing import import_sae as import_sae
+    from sae_tracks.source import Source as Source
+    from sae_tracks.tracks import write_bigwigs as write_bigwigs
+    from sae_tracks.train.plan import plan_training as plan_training
+    from sae_tracks.train.presets import TrainSettings as TrainSettings
+    from sae_tracks.train.train import train_sae as train_sae
 
-_HOME = {  # loaded when first asked for, so that importing the package stays instant
-    "FeatureBlock": "features",
+_HOME = {  # public name: the module that defines it, in the order of docs/api.md
     "Genome": "genome",
     "GenomicRegion": "regions",
-    "Reading": "reading.reader",
     "load_lm": "lm",
+    "GeneLM": "lm",
     "load_sae": "sae",
+    "save_sae": "sae",
+    "import_sae": "sae.interop.importing",
+    "SAE": "sae",
+    "Source": "source",
     "read": "reading.reader",
+    "Reading": "reading.reader",
+    "Window": "reading.windows",
     "stream_features": "features",
+    "FeatureBlock": "features",
     "write_bigwigs": "tracks",
+    "plan_extraction": "activations.extract",
+    "extract": "activations.extract",
+    "open_shards": "activations.shards",
+    "ActivationShards": "activations.shards",
+    "plan_shuffle": "activations.shuffle",
+    "shuffle": "activations.shuffle",
+    "TrainSettings": "train.presets",
+    "plan_training": "train.plan",
+    "train_sae": "train.train",
+    "SaeTracksError": "errors",
 }
-__all__ = [
-    "FeatureBlock",
-    "Genome",
-    "GenomicRegion",
-    "Reading",
-    "load_lm",
-    "load_sae",
-    "read",
-    "stream_features",
-    "write_bigwigs",
-]
+__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
 
 
 def __getattr__(name: str):

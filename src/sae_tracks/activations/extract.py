@@ -98,9 +98,16 @@ def plan_extraction(
     read_strands : sequence of "+" and "-"
         Directions to read in.
     sample : int, optional
-        Windows of each read strand, drawn without replacement with `seed`; default all.
+        Number of windows to draw per read strand, without replacement; default all.
+    seed : int
+        Seed of that draw.
     rows_per_shard : int
-        About how many rows a shard file holds; it holds whole windows.
+        Rows per shard file, approximately: a shard file holds whole windows.
+
+    Returns
+    -------
+    Extraction
+        For `extract`.
     """
     laid = layout(lm, window, context)
     check_min_context(laid, min_context)

@@ -99,10 +99,12 @@ class ActivationShards:
 
     @property
     def rows(self) -> int:
+        """Number of rows in all shards."""
         return self.manifest["rows"]
 
     @property
     def d_model(self) -> int:
+        """Width of a row: the channels of the language model's layer."""
         return self.manifest["lm"]["d_model"]
 
     @property
@@ -146,6 +148,16 @@ class ActivationShards:
 
 def open_shards(folder: str | Path) -> ActivationShards:
     """Open a complete folder of activation shards.
+
+    Parameters
+    ----------
+    folder : path
+        Written by `extract` or `shuffle`.
+
+    Returns
+    -------
+    ActivationShards
+        Its arrays are memory-mapped when they are read.
 
     Raises
     ------

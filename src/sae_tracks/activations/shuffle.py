@@ -59,12 +59,26 @@ def parse_size(text: str) -> int:
 
 
 def plan_shuffle(source: ActivationShards, memory: int) -> ShufflePlan:
-    """The fewest buckets whose largest fits the memory, but for a chance below one in a billion.
+    """Choose the number of buckets of a shuffle: the fewest whose largest fits the memory.
+
+    The largest bucket is larger than planned with a chance below one in a billion.
 
     Parameters
     ----------
+    source : ActivationShards
+        The rows to shuffle.
     memory : int
-        Bytes.
+        Memory to use, in bytes.
+
+    Returns
+    -------
+    ShufflePlan
+        For `shuffle`.
+
+    Raises
+    ------
+    SaeTracksError
+        The memory holds no row.
     """
     row_bytes = _record(source.d_model).itemsize
     budget = int(memory * ROWS_SHARE) // row_bytes
@@ -84,7 +98,9 @@ def shuffle(source: ActivationShards, out: Path, plan: ShufflePlan, *, seed: int
     out : path
         Another folder, without shards.
     plan : ShufflePlan
-        From `plan_shuffle`. The order is a function of the source, the plan and the seed.
+        From `plan_shuffle`.
+    seed : int
+        The order of the rows is a function of the source, the plan and the seed.
 
     Raises
     ------

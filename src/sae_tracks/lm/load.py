@@ -72,6 +72,11 @@ def load_lm(
         Run Python code that the model's repository brings, of the commit that the revision stands for. A model that
         sae-tracks or transformers has needs none.
 
+    Returns
+    -------
+    GeneLM
+        In evaluation mode, with frozen weights.
+
     Raises
     ------
     SaeTracksError

@@ -33,7 +33,17 @@ SETTINGS = {
 
 
 def save_sae(sae: SAE, folder: Path) -> None:
-    """Write an SAE directory and note its checksum; ``cfg.json`` comes last: a folder that has it is complete."""
+    """Write an SAE directory.
+
+    ``cfg.json`` is written last, so a folder that has it is complete.
+
+    Parameters
+    ----------
+    sae : SAE
+        Its ``checksum`` becomes that of the file of weights.
+    folder : path
+        Made if it is not there; an SAE in it is replaced.
+    """
     make_folder(folder)
     for stale in (CONFIG, STATS):
         (folder / stale).unlink(missing_ok=True)
@@ -76,6 +86,11 @@ def load_sae(path: str | Path) -> SAE:
     ----------
     path : path or str
         A folder, or a hub id ``owner/name``.
+
+    Returns
+    -------
+    SAE
+        float32, on the CPU.
 
     Raises
     ------

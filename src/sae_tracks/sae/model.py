@@ -53,14 +53,17 @@ class SAE:
 
     @property
     def architecture(self) -> Architecture:
+        """``standard``, ``jumprelu`` or ``topk``, as SAELens names them."""
         return "jumprelu" if self.threshold is not None else "topk" if self.k is not None else "standard"
 
     @property
     def d_in(self) -> int:
+        """Width of the activations that the SAE takes."""
         return self.W_enc.shape[0]
 
     @property
     def d_sae(self) -> int:
+        """Number of features."""
         return self.W_enc.shape[1]
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:

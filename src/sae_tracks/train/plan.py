@@ -75,10 +75,23 @@ def plan_training(
     ----------
     data : ActivationShards
         Must be shuffled.
+    settings : TrainSettings
+        How to train.
     d_sae : int, optional
-        Features; default ``settings.expansion * d_model``.
+        Number of features; default ``settings.expansion * d_model``.
     rows : int, optional
-        Rows to train on, in whole batches; default those of the data, once. More go round again.
+        Rows to train on, in whole batches; default all rows once. More than that reads the data again.
+    seed : int
+        Seed of the initial weights.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    dtype : str
+        ``float32``, ``float64`` or, on an NVIDIA GPU, ``tf32``.
+
+    Returns
+    -------
+    TrainPlan
+        For `train_sae`.
 
     Raises
     ------

@@ -65,7 +65,12 @@ def import_sae(
         The language model and where the SAE reads it, as `sae_tracks.lm.load_lm` takes them; kept as the metadata's
         ``lm``. Default: what the metadata says already, of an SAE that sae-tracks made.
     k : int, optional
-        Features a row, of Evo 2's release alone.
+        Active features per row; only for Evo 2's release.
+
+    Returns
+    -------
+    Imported
+        The SAE, its format, the file of its weights, and a note on any difference from the original.
 
     Raises
     ------
