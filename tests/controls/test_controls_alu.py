@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import random_dna, write_fasta
 
-from sae_tracks.controls.align import align, best_ends
-from sae_tracks.controls.alu import ALU, MIN_SCORE, alu_sites, best_score, find_copies
+from sae_tracks.controls.alu import ALU, MIN_SCORE, align, alu_sites, best_ends, best_score, find_copies
 from sae_tracks.dna import codes, reverse_complement
 from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion

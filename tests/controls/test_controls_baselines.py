@@ -9,15 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sae_tracks.controls import random_sae
-from sae_tracks.controls.baselines import baselines
-from sae_tracks.controls.best import Best, Cells, best, best_cut, halves_of
-from sae_tracks.controls.causal import causal_reference
-from sae_tracks.controls.kmers import best_kmers, kmer_cells, kmer_name
+from sae_tracks.controls.baselines import (
+    QUANTILES,
+    baselines,
+    best_kmers,
+    best_neurons,
+    causal_reference,
+    flanks,
+    kmer_cells,
+    kmer_name,
+    probe_neurons,
+    probe_sequence,
+)
+from sae_tracks.controls.best import Best, Cells, best, best_cut
 from sae_tracks.controls.linear import RIDGE, probe
-from sae_tracks.controls.neurons import QUANTILES, best_neurons, probe_neurons
 from sae_tracks.controls.random_sae import best_random_features, firing_bases, random_cells
 from sae_tracks.controls.sample import Sites
-from sae_tracks.controls.sequence_probe import flanks, probe_sequence
 from sae_tracks.motifs import Motif, causal_scores, loss_limit, markov2
 
 NONE = np.zeros(0, np.int64)
@@ -60,7 +67,8 @@ def test_the_best_column_and_threshold_are_those_of_trying_all(seed, k, depth):
     level = rng.integers(0, depth + 1, (len(sample), k))  # how many thresholds a base exceeds
     rows = [[j * depth + v - 1 for j, v in enumerate(row) if v] for row in level.tolist()]
     indptr = np.cumsum([0, *map(len, rows)])
-    found = best(Cells(indptr, np.int32([c for row in rows for c in row]), k, depth), sites.labels, halves_of(sample))
+    half = sample.half_of_base()
+    found = best(Cells(indptr, np.int32([c for row in rows for c in row]), k, depth), sites.labels, half)
 
     select, report, labels = of_half(sample, 0), of_half(sample, 1), dense(sites, len(sample))
     for c in range(labels.shape[1]):
@@ -79,9 +87,10 @@ def test_the_best_column_and_threshold_are_those_of_trying_all(seed, k, depth):
 def test_entries_that_exceed_nothing_and_unreadable_bases_do_not_count():
     sample = make_sample(np.zeros((4, 1)), bins=[2, 2], half=[0, 1], unreadable=[1, 3])
     cells = Cells(np.arange(5), np.int32([0, 0, 0, 0]), 1)
-    found = best(cells, columns(np.array([[1], [0], [1], [0]])), halves_of(sample))
+    half = sample.half_of_base()
+    found = best(cells, columns(np.array([[1], [0], [1], [0]])), half)
     assert (found.select_f1[0], found.f1[0]) == (1, 1)
-    none = best(dataclasses.replace(cells, cell=np.full(4, -1, np.int32)), columns(np.ones((4, 1))), halves_of(sample))
+    none = best(dataclasses.replace(cells, cell=np.full(4, -1, np.int32)), columns(np.ones((4, 1))), half)
     assert (none.column[0], none.select_f1[0]) == (-1, 0)
     assert np.isnan(none.f1[0])
 
@@ -102,7 +111,7 @@ def test_the_best_cut_is_that_of_trying_every_score(seed):
     score = np.random.default_rng(seed).integers(0, 12, len(sample)) / 8
     select, report, labels = of_half(sample, 0), of_half(sample, 1), dense(sites, len(sample))
     for c in range(labels.shape[1]):
-        cut, select_f1, report_f1 = best_cut(score, labels[:, c], halves_of(sample))
+        cut, select_f1, report_f1 = best_cut(score, labels[:, c], sample.half_of_base())
         if not (select & labels[:, c]).any():
             assert np.isnan([cut, select_f1, report_f1]).all()
             continue
@@ -190,7 +199,7 @@ def test_a_probe_is_ridge_regression_with_the_best_cut():
     shares = np.array([0.5, 0.9, 0.99])
     labels = (logit + rng.normal(0, 1, len(x)))[:, None] > np.quantile(logit, shares)
     labels &= sample.readable[:, None]
-    found = probe(lambda part: x[part].astype(np.float32), 4, columns(labels), halves_of(sample))
+    found = probe(lambda part: x[part].astype(np.float32), 4, columns(labels), sample.half_of_base())
 
     select, report = of_half(sample, 0), of_half(sample, 1)
     for c in range(3):
@@ -206,7 +215,7 @@ def test_a_rare_label_that_one_input_tells_is_not_lost_among_the_highest_scores(
     labels = np.zeros((len(sample), 2), bool)
     labels[[50, 5050, 10050], 0] = True  # no more than 2 of 10,000 bases choose
     inputs = labels.astype(np.float32) + np.float32(shift)  # the second one is constant
-    found = probe(lambda part: inputs[part], 2, columns(labels), halves_of(sample))
+    found = probe(lambda part: inputs[part], 2, columns(labels), sample.half_of_base())
     assert found[0] == 1
     assert np.isnan(found[1])
 
@@ -289,7 +298,7 @@ def random_directions(d_sae: int, d_model: int, seed: int) -> np.ndarray:
 
 def test_random_features_fire_as_often_as_the_trained_ones():
     sample = wide_sample(features=12, unreadable=range(5000, 5300))
-    half = halves_of(sample)
+    half = sample.half_of_base()
     wanted = firing_bases(sample.features, half)
     assert wanted.tolist() == [(sample.features.dense(i, len(sample)) > 0)[half == 0].sum() for i in range(12)]
     assert wanted[0] == 0
@@ -385,7 +394,7 @@ def test_the_reference_reads_bin_by_bin_in_the_direction_of_the_model():
         chosen = [read[0], read[2]] if strand == "+" else [read[2], read[0]]
         background = markov2(b"N".join(chosen))
         score = np.concatenate([causal_scores(along, loss_limit(along), text, background)[turn] for text in read])
-        cut, _, expected = best_cut(score, labels[:, 0], halves_of(sample))
+        cut, _, expected = best_cut(score, labels[:, 0], sample.half_of_base())
         assert found[0] == pytest.approx(expected, abs=1e-12)
         assert np.isnan(found[1])
         assert 0.5 < found[0] < 0.95  # the first bases of a site are not known

@@ -9,11 +9,9 @@ import pytest
 from control_samples import draw_sample, make_sample, make_sites
 from scipy.stats import pearsonr, rankdata
 
-from sae_tracks.controls.bootstrap import f1_intervals
-from sae_tracks.controls.offsets import lags, offset_profiles
+from sae_tracks.controls.chance import shift_p
+from sae_tracks.controls.fit import f1_intervals, lags, offset_profiles, rankings
 from sae_tracks.controls.pairs import Pairs, Reported
-from sae_tracks.controls.ranking import rankings
-from sae_tracks.controls.shift import shift_p
 
 SEEDS = range(8)
 

@@ -11,13 +11,11 @@ from control_samples import columns
 from toy import unit_stats
 
 from sae_tracks.annotations import read_annotation
-from sae_tracks.controls.best import best, cells_of, halves_of
-from sae_tracks.controls.chance import decoy_scores
+from sae_tracks.controls.best import best, cells_of
+from sae_tracks.controls.chance import decoy_scores, q_values
 from sae_tracks.controls.control import Against, Seen, _oriented, control
-from sae_tracks.controls.fdr import q_values
 from sae_tracks.controls.pairs import Pairs
-from sae_tracks.controls.sample import cover, label_sites, numbers_of, sites_in
-from sae_tracks.controls.sampler import samplers_of
+from sae_tracks.controls.sample import cover, label_sites, numbers_of, samplers_of, sites_in
 from sae_tracks.features import run
 from sae_tracks.metrics import THRESHOLDS, Counter, best_features, evaluate_on, scores
 from sae_tracks.sae import SAE
@@ -151,7 +149,7 @@ def test_where_no_feature_is_active_neither_motif_nor_decoy_wins(known):
     concepts = evaluation.labels.concepts
     sites = label_sites(silent, evaluation.labels.annotation.sites, concepts)
     cells = cells_of(silent.features, cutoffs[:, :1], len(silent))
-    found = decoy_scores(silent, sites, concepts, genome, cells, halves_of(silent), planted.motifs(), 2, 0)
+    found = decoy_scores(silent, sites, concepts, genome, cells, silent.half_of_base(), planted.motifs(), 2, 0)
     assert found["decoy_q"].dropna().tolist() == [1] * 18
     assert found["decoy_f1"].dropna().tolist() == [0] * 18
 
@@ -167,7 +165,7 @@ def test_motif_sites_without_a_strand_have_no_decoys_and_no_ideal_reader(known, 
     concepts = concepts.reset_index(drop=True)
     sites = sites_in(sample, rows, numbers_of(concepts, rows["Name"], rows["Strand"]), len(concepts))
     cells = cells_of(sample.features, cutoffs, len(sample))
-    found = decoy_scores(sample, sites, concepts, genome, cells, halves_of(sample), planted.motifs(), 2, 0)
+    found = decoy_scores(sample, sites, concepts, genome, cells, sample.half_of_base(), planted.motifs(), 2, 0)
     stranded = (concepts["site_strand"] != ".").tolist()
     assert found["decoy_q"].notna().tolist() == found["decoy_f1"].notna().tolist() == stranded
     every = Pairs(np.arange(len(concepts)), np.zeros(len(concepts), int), np.zeros(len(concepts), np.float32))
@@ -216,7 +214,7 @@ def test_decoys_are_seldom_called_supported(known):
     Labels are sites of random words, as many as the motifs have, so that no feature can know them.
     """
     genome, *_, (sample,), cutoffs = known
-    cells, half = cells_of(sample.features, cutoffs, len(sample)), halves_of(sample)
+    cells, half = cells_of(sample.features, cutoffs, len(sample)), sample.half_of_base()
     called = tested = 0
     for seed in range(20):
         rng = np.random.default_rng(seed)

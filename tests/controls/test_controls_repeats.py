@@ -7,8 +7,7 @@ from control_samples import columns, draw_sample, make_sample, make_sites
 
 from sae_tracks.controls.evidence import examine
 from sae_tracks.controls.pairs import Pairs, Reported
-from sae_tracks.controls.repeats import in_repeats
-from sae_tracks.controls.selectivity import motif_clusters, selectivity
+from sae_tracks.controls.specificity import in_repeats, motif_clusters, selectivity
 
 SEEDS = range(8)
 

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy import OneHotLM, random_dna, random_sae, write_fasta
 
-from sae_tracks.controls.sample import REPORT, SELECT, bins_of, sites_in, spread
-from sae_tracks.controls.sampler import Sampler, choose_bins, seen_through
+from sae_tracks.controls.sample import REPORT, SELECT, Sampler, bins_of, choose_bins, seen_through, sites_in, spread
 from sae_tracks.features import run
 from sae_tracks.genome import Genome
 from sae_tracks.metrics import Halves

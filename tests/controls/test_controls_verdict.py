@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sae_tracks.controls.fdr import q_values
+from sae_tracks.controls.chance import q_values
 from sae_tracks.controls.verdict import verdicts
 
 PASSES = {

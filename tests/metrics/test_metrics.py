@@ -15,7 +15,7 @@ from sae_tracks.annotations import Annotation
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock
 from sae_tracks.genome import Genome
-from sae_tracks.metrics import Counter, Evaluation, Halves, Labels, counter, halves_of, load_counts, score_bed
+from sae_tracks.metrics import Counter, Evaluation, Halves, Labels, counter, load_counts, score_bed, split_halves
 from sae_tracks.regions import GenomicRegion
 
 THRESHOLDS = (0.0, 0.15, 0.5, 0.6, 0.8)
@@ -367,8 +367,8 @@ def region(start, end, contig="chr1"):
 
 def test_halves_are_alternate_blocks_of_the_contig():
     small, large = [GenomicRegion("chr1", 150_000, 350_000)], [GenomicRegion("chr1", 0, 10_000_000)]
-    assert halves_of(small) == Halves(100_000)
-    assert halves_of(large) == Halves(1_000_000, 32_000)
+    assert split_halves(small) == Halves(100_000)
+    assert split_halves(large) == Halves(1_000_000, 32_000)
     places = np.array([0, 99_999, 100_000, 199_999, 200_000])
     assert Halves(100_000).of("chr1", places).tolist() == [0, 0, 1, 1, 0]
     tiles = [(len(tile), half) for tile, half in Halves(100_000).tiles(small[0])]
@@ -378,7 +378,7 @@ def test_halves_are_alternate_blocks_of_the_contig():
         (999_999, 1_999_999, 0),
         (1_999_999, 2_000_000, 0),
     ]
-    assert halves_of(small, split=False) == Halves(None)
+    assert split_halves(small, split=False) == Halves(None)
 
 
 def test_32_kb_on_either_side_of_a_border_of_large_blocks_are_in_no_half():
@@ -393,11 +393,11 @@ def test_32_kb_on_either_side_of_a_border_of_large_blocks_are_in_no_half():
 
 def test_halves_that_are_named():
     regions = [region(0, 100), region(0, 50, "chr2")]
-    assert halves_of(regions, select=[region(0, 50, "chr2")]).named == ([region(0, 50, "chr2")], [region(0, 100)])
-    halves = halves_of(regions, report=[region(20, 30), region(40, 60)])
+    assert split_halves(regions, select=[region(0, 50, "chr2")]).named == ([region(0, 50, "chr2")], [region(0, 100)])
+    halves = split_halves(regions, report=[region(20, 30), region(40, 60)])
     assert halves.named[0] == [region(0, 20), region(30, 40), region(60, 100), region(0, 50, "chr2")]
     assert halves.of("chr1", np.array([19, 20, 29, 30, 59, 60, 99, 100])).tolist() == [0, 1, 1, 0, 1, 0, 0, -1]
-    assert halves_of(regions, select=[region(0, 10)], report=[region(10, 20)]).of("chr1", np.array([20])) == -1
+    assert split_halves(regions, select=[region(0, 10)], report=[region(10, 20)]).of("chr1", np.array([20])) == -1
 
 
 @pytest.mark.parametrize(
@@ -414,9 +414,9 @@ def test_halves_that_are_named():
 )
 def test_halves_that_cannot_be(named, message):
     with pytest.raises(SaeTracksError, match=message):
-        halves_of([region(0, 100)], **named)
+        split_halves([region(0, 100)], **named)
 
 
 def test_a_half_without_bases_is_refused():
     with pytest.raises(SaeTracksError, match=r"100,000 bases, lie in one half .* or --no-split"):
-        halves_of([GenomicRegion("chr1", 100_000, 200_000)])
+        split_halves([GenomicRegion("chr1", 100_000, 200_000)])

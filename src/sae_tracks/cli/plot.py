@@ -106,7 +106,7 @@ def offsets(
     strand: Annotated[SiteStrand, typer.Option(help="Strand of the sites.")] = SiteStrand.forward,
 ) -> None:
     """How often a concept's best feature is active at each distance from the start and the end of its sites."""
-    from sae_tracks.metrics.tables import OFFSETS
+    from sae_tracks.metrics.scores import OFFSETS
     from sae_tracks.report.figures import plot_offsets, read_offsets, save_figure
 
     save_figure(plot_offsets(read_offsets(folder / OFFSETS), concept, strand.value), out)

@@ -8,7 +8,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csc_array
 
-from sae_tracks.controls.sample import REPORT, SELECT, Columns, Sample
+from sae_tracks.controls.sample import REPORT, SELECT, Columns
 from sae_tracks.jit import HOW
 from sae_tracks.threads import pieces
 
@@ -104,11 +104,6 @@ class Best:
         )
 
 
-def halves_of(sample: Sample) -> NDArray[np.int8]:
-    """(n,) int8: the half of every readable base, -1 on the others."""
-    return np.where(sample.readable, np.repeat(sample.half, np.diff(sample.offset)), -1).astype(np.int8)
-
-
 def best(cells: Cells, labels: Columns, half: NDArray[np.int8]) -> Best:
     """Choose for every concept among columns and their thresholds.
 
@@ -119,7 +114,7 @@ def best(cells: Cells, labels: Columns, half: NDArray[np.int8]) -> Best:
     labels : Columns
         (n x C), readable bases only; its values are not looked at.
     half : (n,) int8
-        From `halves_of`.
+        From `Sample.half_of_base`.
     """
     active = np.zeros((2, cells.columns * cells.depth), np.int64)
     _count_active(half, cells.indptr, cells.cell, active)
@@ -148,7 +143,7 @@ def best_cut(
     score : (n,) float64
     labelled : (n,) bool
     half : (n,) int8
-        From `halves_of`.
+        From `Sample.half_of_base`.
 
     Returns
     -------

@@ -10,12 +10,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from sae_tracks.annotations import Annotation
-from sae_tracks.controls.baselines import baselines
-from sae_tracks.controls.best import Best, Cells, best, cells_of, halves_of
-from sae_tracks.controls.causal import causal_reference
+from sae_tracks.controls.baselines import baselines, causal_reference
+from sae_tracks.controls.best import Best, Cells, best, cells_of
 from sae_tracks.controls.chance import decoy_scores
 from sae_tracks.controls.evidence import examine
-from sae_tracks.controls.offsets import offset_profiles
+from sae_tracks.controls.fit import offset_profiles
 from sae_tracks.controls.pairs import Pairs
 from sae_tracks.controls.sample import REPORT, Columns, Sample, Sites, cover, instances_in, label_sites, numbers_of
 from sae_tracks.controls.verdict import verdicts
@@ -153,7 +152,7 @@ def _others(
     sample: Sample, sites: Sites, evaluation: Evaluation, cutoffs: NDArray[np.float32], against: Against
 ) -> list[pd.DataFrame]:
     """What needs the best feature of every concept: decoys, models without training, other seeds; a row a concept."""
-    half = halves_of(sample)
+    half = sample.half_of_base()
 
     def through(seen: Seen) -> Best:
         return best(seen.cells(len(sample)), sites.labels, half)

@@ -5,14 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from sae_tracks.controls.bootstrap import f1_intervals
-from sae_tracks.controls.offsets import lags
+from sae_tracks.controls.chance import shift_p
+from sae_tracks.controls.fit import f1_intervals, lags, rankings
 from sae_tracks.controls.pairs import Pairs, Reported
-from sae_tracks.controls.ranking import rankings
-from sae_tracks.controls.repeats import in_repeats
 from sae_tracks.controls.sample import Columns, Sample, Sites
-from sae_tracks.controls.selectivity import motif_clusters, selectivity
-from sae_tracks.controls.shift import shift_p
+from sae_tracks.controls.specificity import in_repeats, motif_clusters, selectivity
 
 
 def examine(

@@ -12,15 +12,14 @@ from sae_tracks.activations.shards import open_shards
 from sae_tracks.annotations import Annotation, read_annotation
 from sae_tracks.controls.alu import alu_sites
 from sae_tracks.controls.control import Against, Seen, control
-from sae_tracks.controls.sample import Columns, Sample
-from sae_tracks.controls.sampler import Sampler, samplers_of, seen_through
+from sae_tracks.controls.sample import Columns, Sample, Sampler, samplers_of, seen_through
 from sae_tracks.controls.untrained import KINDS, SEEDS, blank_sample
 from sae_tracks.controls.verdict import is_motif
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, atomic, read_json
 from sae_tracks.lm.blank import Kind
 from sae_tracks.metrics import Evaluation, annotation_checksums, cutoffs_of
-from sae_tracks.metrics.tables import OFFSETS
+from sae_tracks.metrics.scores import OFFSETS
 from sae_tracks.motifs import named_motifs
 from sae_tracks.reading.reader import Reading
 from sae_tracks.regions import GenomicRegion

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from sae_tracks.controls.best import Best, Cells, best, cells_above, halves_of
+from sae_tracks.controls.best import Best, Cells, best, cells_above
 from sae_tracks.controls.sample import SELECT, Columns, Sample, Sites
 from sae_tracks.metrics.counter import THRESHOLDS
 from sae_tracks.sae.encoder import SparseEncoder
@@ -30,7 +30,7 @@ def best_random_features(sample: Sample, sites: Sites, seed: int) -> NDArray[np.
     (C,) float64
         NaN where no random feature is active on the concept in the select half.
     """
-    half, found = halves_of(sample), Best.none(len(sites.labels))
+    half, found = sample.half_of_base(), Best.none(len(sites.labels))
     firing = firing_bases(sample.features, half)
     encoder = np.random.default_rng(seed).standard_normal((len(firing), sample.activations.shape[1]), np.float32)
     encoder /= np.linalg.norm(encoder, axis=1, keepdims=True)
@@ -56,7 +56,7 @@ def random_cells(
     sample : Sample
         Its activations are read.
     half : (n,) int8
-        From `halves_of`.
+        From `Sample.half_of_base`.
     encoder : (k, d_model) float32
     firing : (k,) int64
         On how many bases of the select half each is to be active, at least 1.

@@ -13,8 +13,7 @@ import pandas as pd
 from sae_tracks.activations.extract import extract, plan_extraction
 from sae_tracks.activations.shards import MANIFEST, WINDOWS, ActivationShards, open_shards
 from sae_tracks.activations.shuffle import plan_shuffle, shuffle
-from sae_tracks.controls.sample import Sample
-from sae_tracks.controls.sampler import Sampler
+from sae_tracks.controls.sample import Sample, Sampler
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import run
 from sae_tracks.genome import Genome

@@ -3,12 +3,19 @@
 from sae_tracks.metrics.beds import score_bed
 from sae_tracks.metrics.counter import THRESHOLDS, Counter, cutoffs_of
 from sae_tracks.metrics.counts import Counts, load_counts
-from sae_tracks.metrics.evaluation import Evaluation, annotation_checksums, evaluate_on
-from sae_tracks.metrics.halves import Halves, halves_of
-from sae_tracks.metrics.labels import Labels
-from sae_tracks.metrics.parts import merge_parts
-from sae_tracks.metrics.scores import best_features, kept_pairs, score_tables, scores
-from sae_tracks.metrics.tables import COUNTS, Judge, read_table, write_tables
+from sae_tracks.metrics.evaluation import Evaluation, Labels, annotation_checksums, evaluate_on
+from sae_tracks.metrics.halves import Halves, split_halves
+from sae_tracks.metrics.scores import (
+    COUNTS,
+    Judge,
+    best_features,
+    kept_pairs,
+    merge_parts,
+    read_table,
+    score_tables,
+    scores,
+    write_tables,
+)
 
 __all__ = [
     "COUNTS",
@@ -23,7 +30,6 @@ __all__ = [
     "best_features",
     "cutoffs_of",
     "evaluate_on",
-    "halves_of",
     "kept_pairs",
     "load_counts",
     "merge_parts",
@@ -31,5 +37,6 @@ __all__ = [
     "score_bed",
     "score_tables",
     "scores",
+    "split_halves",
     "write_tables",
 ]

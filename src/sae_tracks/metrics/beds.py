@@ -14,8 +14,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.intervals import runs_of
 from sae_tracks.metrics.counts import Counts
-from sae_tracks.metrics.evaluation import Evaluation
-from sae_tracks.metrics.labels import join_overlaps
+from sae_tracks.metrics.evaluation import Evaluation, join_overlaps
 from sae_tracks.regions import GenomicRegion
 
 INTERVAL = ["Chromosome", "Start", "End"]

@@ -1,24 +1,184 @@
 """The sink that counts features against annotations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from sae_tracks.dna import NUCLEOTIDES
-from sae_tracks.metrics.buffer import Buffer
-from sae_tracks.metrics.counts import Counts
+from sae_tracks.dna import NUCLEOTIDES, codes
+from sae_tracks.metrics.counts import Counts, OpenInstance, OpenInstances, Place
 from sae_tracks.metrics.evaluation import Evaluation
 from sae_tracks.metrics.kernels import count_instances, count_letter, encode
-from sae_tracks.metrics.rows import Rows
+from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae.model import feature_name
 from sae_tracks.threads import Each, pieces
 
 if TYPE_CHECKING:
     from sae_tracks.features import FeatureBlock
     from sae_tracks.sae import SAE
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Blocks of one read strand, one behind the other, ascending: n bases.
+
+    Attributes
+    ----------
+    regions : list of GenomicRegion
+        Of the blocks.
+    edges : (blocks + 1,) int64
+        Block i holds bases ``edges[i]:edges[i + 1]`` of the buffer.
+    half : (n,) int8
+        -1 on bases that are not readable or in no half.
+    letter : (n,) int8
+        0 to 3 on A, C, G, T, else 4.
+    """
+
+    regions: list[GenomicRegion]
+    edges: NDArray[np.int64]
+    half: NDArray[np.int8]
+    letter: NDArray[np.int8]
+
+    @classmethod
+    def of(cls, blocks: "list[FeatureBlock]", evaluation: Evaluation) -> "Buffer":
+        """From blocks, which say what is readable."""
+        regions = [block.region for block in blocks]
+        halves = [evaluation.halves.of(r.contig, np.arange(r.start, r.end)) for r in regions]
+        readable = np.concatenate([block.readable for block in blocks])
+        letter = np.concatenate([codes(evaluation.genome.sequence(region)) for region in regions])
+        half = np.where(readable, np.concatenate(halves), -1).astype(np.int8)
+        return cls(regions, np.cumsum([0, *map(len, regions)]), half, letter.astype(np.int8))
+
+    def bases_of(self, block: int) -> slice:
+        return slice(self.edges[block], self.edges[block + 1])
+
+    def letters_by_half(self, halves: int) -> NDArray[np.int64]:
+        """(H, 4) int64: counted bases."""
+        counted = self.half >= 0
+        place = self.half[counted].astype(np.int64) * len(NUCLEOTIDES) + self.letter[counted]
+        return np.bincount(place, minlength=halves * len(NUCLEOTIDES)).reshape(halves, -1)
+
+    def spans(self) -> Iterator[tuple[GenomicRegion, slice]]:
+        """From the first to the last base on each contig, and the blocks there, which may have gaps between them."""
+        start = 0
+        for i, region in enumerate(self.regions):
+            if i + 1 == len(self.regions) or self.regions[i + 1].contig != region.contig:
+                yield GenomicRegion(region.contig, self.regions[start].start, region.end), slice(start, i + 1)
+                start = i + 1
+
+    def at(self, blocks: slice, position: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Of blocks on one contig, the first base in the buffer that does not lie before a position."""
+        starts = np.array([region.start for region in self.regions[blocks]])
+        ends = np.array([region.end for region in self.regions[blocks]])
+        block = np.maximum(np.searchsorted(starts, position, side="right") - 1, 0)
+        return self.edges[blocks][block] + np.clip(position, starts[block], ends[block]) - starts[block]
+
+    def has(self, blocks: slice, position: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Of blocks on one contig, whether one of them holds a position."""
+        starts = np.array([region.start for region in self.regions[blocks]])
+        ends = np.array([region.end for region in self.regions[blocks]])
+        block = np.searchsorted(starts, position, side="right") - 1
+        return (block >= 0) & (position < ends[block])
+
+    def passed(self, strand: int, instances: OpenInstances) -> list[Place]:
+        """The open instances of a read strand that count and of which no base will come after this buffer."""
+        last = self.regions[-1]
+        mine = [place for place, instance in instances.items() if place.strand == strand and instance.counted]
+        return [place for place in mine if place.contig != last.contig or place.end <= last.end]
+
+
+COLUMNS = ("start", "end", "concept", "copies")
+PLACED = ["contig", "start", "end", "concept", "copies", "half"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Instances, by concept and start.
+
+    Attributes
+    ----------
+    found : DataFrame
+        ``contig``, ``start``, ``end``, ``concept``, ``copies``; ``first`` and ``last``, first base and last + 1 in the
+        buffer; ``half`` of its first base, -1 where that is not counted or not in the buffer; ``reaching``: it does
+        not begin and end within. ``contig`` is a number.
+    contigs : list of str
+        What the numbers mean.
+    home, row : (m,) int64
+        Half in which it may be hit, or -1; its row among the open ones, or -1.
+    opened : OpenInstances
+        Those that are reaching and may be hit, in the order of their rows.
+    """
+
+    found: pd.DataFrame
+    contigs: list[str]
+    home: NDArray[np.int64]
+    row: NDArray[np.int64]
+    opened: OpenInstances
+
+    @classmethod
+    def of(cls, buffer: Buffer, evaluation: Evaluation) -> "Rows":
+        """Look up the instances of a buffer; none is followed."""
+        parts, contigs = [], []
+        for region, blocks in buffer.spans():
+            there = evaluation.labels.overlapping(region)
+            first, last = buffer.at(blocks, there.start), buffer.at(blocks, there.end)
+            inside = buffer.has(blocks, there.start) & (first < last)
+            half = np.where(inside, buffer.half[np.minimum(first, len(buffer.half) - 1)], -1).astype(np.int64)
+            reaching = (there.start < region.start) | (there.end > region.end)
+            own = {"first": first, "last": last, "half": half, "reaching": reaching, "contig": len(contigs)}
+            contigs.append(region.contig)
+            parts.append(pd.DataFrame({name: getattr(there, name) for name in COLUMNS} | own)[first < last])
+        found = pd.concat(parts).sort_values(["concept", "first"], kind="stable", ignore_index=True)
+        nowhere = np.full(len(found), -1)
+        return cls(found, contigs, nowhere, nowhere, OpenInstances())
+
+    def followed(
+        self, strand: int, known: OpenInstances, features: int, begun: tuple[str, int], evaluation: Evaluation
+    ) -> "Rows":
+        """The same with what may be hit.
+
+        Parameters
+        ----------
+        strand : int
+            Read strand, by number.
+        known : OpenInstances
+            What is known of instances that began before.
+        features : int
+            K.
+        begun : (str, int)
+            The first base that was seen in this read strand. What begins before it on that contig may have begun where
+            another counter sees it; else what is neither known nor begins here is not counted.
+        """
+        home, row, opened = self.found["half"].to_numpy(copy=True), self.row.copy(), OpenInstances()
+        reaching = self.found[self.found["reaching"]]
+        for i, number, start, end, concept, copies, half in reaching[PLACED].itertuples(name=None):
+            contig = self.contigs[number]
+            place = Place(strand, contig, start, end, concept)
+            state = known.get(place)
+            if state is None and half < 0 and contig == begun[0] and start < begun[1]:
+                elsewhere = int(evaluation.halves.of(contig, np.array(start)))
+                state = OpenInstance(elsewhere, copies, False, np.zeros(features, np.uint8))
+            elif state is None:
+                state = OpenInstance(half, copies, True, np.zeros(features, np.uint8))
+            home[i] = state.half
+            if state.half >= 0:
+                row[i], opened[place] = len(opened), state
+        return Rows(self.found, self.contigs, home, row, opened)
+
+    def table(self) -> NDArray[np.int64]:
+        """(m, 5) int64: see `kernels.count_instances`."""
+        columns = self.found["first"], self.found["last"], self.home, self.found["copies"], self.row
+        return np.stack([np.asarray(column, np.int64) for column in columns], axis=1)
+
+    def groups(self) -> NDArray[np.int64]:
+        """(g, 3) int64: every concept, its first row and last + 1."""
+        concept, first = np.unique(self.found["concept"].to_numpy(np.int64), return_index=True)
+        return np.stack([concept, first, np.append(first, len(self.found))[1:]], axis=1)
+
 
 BASES = 1 << 18  # counted at once: the more, the more sites of a concept meet its counts in the cache
 NONZEROS = 1 << 26  # counted at once, where features are dense

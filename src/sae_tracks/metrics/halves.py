@@ -73,7 +73,7 @@ class Halves:
                 yield from (border - self.margin, border + self.margin)
 
 
-def halves_of(
+def split_halves(
     regions: Iterable[GenomicRegion],
     *,
     split: bool = True,

@@ -1,13 +1,19 @@
-"""From counts to precision, recall and F1: which pairs are worth a row, and the rows."""
+"""From counts to precision, recall and F1: the pairs that get rows, the rows, and the files that hold them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
+from pyarrow import parquet
 
 from sae_tracks.dna import NUCLEOTIDES
-from sae_tracks.metrics.counts import Counts, at_thresholds
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import PROVENANCE, atomic, read_json, values_differ
+from sae_tracks.metrics.counts import Counts, at_thresholds, load_counts
+from sae_tracks.regions import check_complete, parse_shard
 
 BEST = 10  # features a concept, and concepts a feature
 PAIRS = 1 << 17  # scored at once
@@ -160,3 +166,127 @@ def _ratio(numerator: NDArray, denominator: NDArray) -> NDArray[np.float64]:
     """Quotient, NaN where the denominator is 0."""
     denominator = np.broadcast_to(denominator, numerator.shape)
     return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0)
+
+
+SCORES, BEST_SCORES, COUNTS = "metrics.parquet", "metrics.tsv", "counts.npz"
+OFFSETS = "offsets.parquet"  # of the controls
+PAIR = ["concept", "site_strand", "feature", "read_strand"]
+Judge = Callable[[pd.DataFrame], pd.DataFrame]
+SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("concept", "tf", "site_strand", "feature", "read_strand")),
+        ("threshold", pa.float64()),
+        *((name, pa.int64()) for name in ("instances", "instances_hit", "tp", "fp", "fn")),
+        *((name, pa.float64()) for name in ("precision", "recall", "f1", "domain_recall", "domain_f1", "enrichment")),
+        ("select_f1", pa.float64()),
+        ("chosen", pa.bool_()),
+        ("verdict", pa.string()),
+    ]
+)
+TEXTS = [field.name for field in SCHEMA if field.type == pa.string()]
+TEXTS += [
+    "tf_class",
+    "tf_family",
+    "untested",
+    "kmer",
+    "neuron",
+    "repeat_class",
+    "next_concept",
+    "memorised",
+]  # controls
+
+
+def write_tables(counts: Counts, folder: Path, *, all_pairs: bool = False, judge: Judge | None = None) -> pd.DataFrame:
+    """Write ``counts.npz``, ``metrics.parquet`` and ``metrics.tsv``.
+
+    Parameters
+    ----------
+    counts : Counts
+        What to score.
+    folder : Path
+        Made where it is missing.
+    all_pairs : bool
+        See `scores`; the table is written in parts and never held whole.
+    judge : function, optional
+        Adds columns to the rows of ``metrics.tsv`` and gives each its verdict, which all thresholds of the pair get.
+
+    Returns
+    -------
+    DataFrame
+        The rows of ``metrics.tsv``: see `best_features`.
+    """
+    kept = kept_pairs(counts, all_pairs=all_pairs)
+    parts = [best_features(table) for table in score_tables(counts, kept)]
+    counts.save(folder / COUNTS)
+    best = best_features(pd.concat(parts, ignore_index=True))
+    if judge and len(best):
+        best = judge(best)
+    verdict = best.set_index(PAIR)["verdict"]
+    with atomic(folder / SCORES) as temporary, parquet.ParquetWriter(temporary, SCHEMA) as writer:
+        for table in score_tables(counts, kept):
+            known = verdict.reindex(pd.MultiIndex.from_frame(table[PAIR])).to_numpy(object)
+            table["verdict"] = np.where(pd.isna(known), table["verdict"], known)
+            writer.write_table(pa.Table.from_pandas(table, SCHEMA, preserve_index=False))
+    with atomic(folder / BEST_SCORES) as temporary:
+        best.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+    return best
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read ``metrics.tsv`` or ``metrics.parquet``; an empty number is NaN, an empty or "NA" text stays text."""
+    path = Path(path)
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        names = pd.read_csv(path, sep="\t", nrows=0).columns
+        numbers = {name: [""] for name in names if name not in TEXTS}
+        return pd.read_csv(path, sep="\t", dtype=dict.fromkeys(TEXTS, str), na_values=numbers, keep_default_na=False)
+    except FileNotFoundError as error:
+        raise SaeTracksError(f"no table {path}") from error
+    except (OSError, ValueError) as error:
+        raise SaeTracksError(f"cannot read {path} as a table of scores: {error}") from error
+
+
+OWN = ("shard", "command")  # facts that differ between the parts of one run
+
+
+def merge_parts(folders: Iterable[Path]) -> tuple[Counts, dict]:
+    """Add the counts that the shards of one run have written, one at a time.
+
+    Parameters
+    ----------
+    folders : iterable of Path
+        Each holds the ``counts.npz`` and ``provenance.json`` of ``metrics --shard i/n``; any order.
+
+    Returns
+    -------
+    Counts, dict
+        The numbers of the run in one part, and what its provenance says.
+
+    Raises
+    ------
+    SaeTracksError
+        A folder holds no part, parts are of different runs, or one is missing or there twice.
+    """
+    folders = list(folders)
+    facts = [_facts(folder) for folder in folders]
+    shards = [parse_shard(fact["shard"]) for fact in facts]
+    for folder, fact in zip(folders, facts):
+        if key := values_differ(facts[0], fact, ignore=OWN):
+            raise SaeTracksError(f"{folder} is of another run than {folders[0]}: its {key} differs")
+    check_complete(shards, "metrics")
+    total = None
+    for folder in folders:
+        counts = load_counts(folder / COUNTS)
+        if total is None:
+            total = counts
+        else:
+            total.merge(counts)
+    return total, {key: value for key, value in facts[0].items() if key not in (*OWN, "sae_tracks")}
+
+
+def _facts(folder: Path) -> dict:
+    facts = read_json(Path(folder) / PROVENANCE)
+    if "shard" not in facts:
+        raise SaeTracksError(f"{folder} is not of metrics --shard i/n: there is nothing to add")
+    return facts

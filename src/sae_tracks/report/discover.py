@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, read_json
-from sae_tracks.metrics.tables import BEST_SCORES
+from sae_tracks.metrics.scores import BEST_SCORES
 from sae_tracks.report.page import PAGE, make_page
 from sae_tracks.report.site import Site, folder_site
 from sae_tracks.report.tracks import TrackSet, open_tracks

@@ -15,7 +15,7 @@ import pandas as pd
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, make_folder, read_json, sha256, write_provenance
-from sae_tracks.metrics.tables import BEST_SCORES
+from sae_tracks.metrics.scores import BEST_SCORES
 from sae_tracks.motifs import Motif, named_motifs
 from sae_tracks.report import head, markup
 from sae_tracks.report.figures import plot_scores, save_figure

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.metrics import read_table
-from sae_tracks.metrics.tables import BEST_SCORES, OFFSETS
+from sae_tracks.metrics.scores import BEST_SCORES, OFFSETS
 from sae_tracks.report.figures import read_offsets
 from sae_tracks.report.words import CONTROLS, OUTCOMES, meaning
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.metrics.tables import read_table
+from sae_tracks.metrics.scores import read_table
 
 COLUMNS = ("concept", "site_strand", "feature", "read_strand", "f1")
 

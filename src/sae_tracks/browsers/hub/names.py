@@ -9,7 +9,7 @@ import pandas as pd
 from sae_tracks.browsers.hub.stanzas import SHORT
 from sae_tracks.controls.verdict import SUPPORTED
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.metrics.tables import read_table
+from sae_tracks.metrics.scores import read_table
 from sae_tracks.tracks.folder import TrackFile, list_tracks
 
 REPEAT = "repeat"  # the verdict
