@@ -103,8 +103,7 @@ def write_bigwigs(
 
     Examples
     --------
-    >>> from sae_tracks import Genome, load_lm, load_sae, write_bigwigs
-    >>> from sae_tracks.source import Source
+    >>> from sae_tracks import Genome, Source, load_lm, load_sae, write_bigwigs
     >>> genome = Genome("hg38.fa")
     >>> source = Source(load_lm("demo"), load_sae("sae/"), genome, [genome.region("chr14:87,049,332-87,049,831")])
     >>> write_bigwigs(source, [357], "tracks")
