@@ -1,8 +1,8 @@
-"""The one stream: sparse feature activations along the genome, for sinks to take in."""
+"""The one stream: sparse feature activations along the genome, which sinks store or count."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from sae_tracks.reading.reader import Reading
 from sae_tracks.reading.windows import ReadStrand
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.sae.encoder import ROWS, SparseEncoder
+from sae_tracks.sae.encoder import ROWS, Sparse, SparseEncoder
 from sae_tracks.sae.model import SAE
 
-MOST_NONZEROS = 1 << 23  # a denser block is split
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+MOST_NONZEROS = 1 << 23  # per block; a denser one is split
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FeatureBlock:
     """Feature activations of consecutive bases, as a CSR matrix (bases x features).
 
@@ -35,6 +38,8 @@ class FeatureBlock:
         Feature ids, ascending within a base.
     value : (nnz,) float32
         Activations, > 0.
+    d_sae : int
+        Features of the SAE: columns of the matrix.
     """
 
     region: GenomicRegion
@@ -43,12 +48,31 @@ class FeatureBlock:
     indptr: NDArray[np.int64]
     feature: NDArray[np.int32]
     value: NDArray[np.float32]
+    d_sae: int
+
+    def to_scipy(self) -> "csr_array":
+        """The activations as a sparse matrix that shares this block's memory.
+
+        Returns
+        -------
+        (n, d_sae) scipy.sparse.csr_array of float32
+            Row i is base ``region.start + i``. Rows of bases that are not readable are empty.
+        """
+        from scipy.sparse import csr_array
+
+        return csr_array((self.value, self.feature, self.indptr), shape=(len(self.region), self.d_sae))
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.value):,} non-zeros of {self.d_sae:,} features"
+        return f"FeatureBlock({self.region}, read {self.read_strand}, {counts})"
 
 
 class Sink(Protocol):
-    """Takes in a stream of blocks, ascending, one read strand or several."""
+    """What stores or counts feature blocks; they come ascending per read strand."""
 
-    def add(self, block: FeatureBlock) -> None: ...
+    def add(self, block: FeatureBlock) -> None:
+        """Take the next block of the stream."""
+        ...
 
 
 def stream_features(
@@ -57,8 +81,8 @@ def stream_features(
     """Encode readings with a sparse autoencoder.
 
     The encoder runs in tiles whose place is fixed by the window and by the feature id, so a clipped reading, a subset
-    of the features or a mirrored genome give the same bits as the whole. Of a ``topk`` all features are encoded,
-    whatever is asked for; where values tie for the last of the k places, the lower feature ids have them.
+    of the features or a mirrored genome give the same bits as the whole. With a ``topk`` all features are encoded even
+    if few are asked for; if values tie for the last of the k places, the lower feature ids take them.
 
     Parameters
     ----------
@@ -89,22 +113,22 @@ def encode_reading(encoder: SparseEncoder, reading: Reading) -> Iterator[Feature
         at, readable = reading.context[start:end] % ROWS, reading.readable[start:end]
         counts, feature, value = encoder.encode_tile(reading.activations[start:end], at, readable)
         if pending and nonzeros + len(feature) > MOST_NONZEROS:
-            yield _block(reading, first, start, pending)
+            yield _block(reading, first, start, pending, encoder.d_sae)
             pending, first, nonzeros = [], start, 0
         pending.append((counts, feature, value))
         nonzeros += len(feature)
-    yield _block(reading, first, edges[-1], pending)
+    yield _block(reading, first, edges[-1], pending, encoder.d_sae)
 
 
-def _block(reading: Reading, start: int, end: int, parts: list) -> FeatureBlock:
-    counts, feature, value = (np.concatenate(arrays) for arrays in zip(*parts))
+def _block(reading: Reading, start: int, end: int, tiles: list[Sparse], d_sae: int) -> FeatureBlock:
+    counts, feature, value = (np.concatenate(arrays) for arrays in zip(*tiles))
     region = GenomicRegion(reading.region.contig, reading.region.start + start, reading.region.start + end)
     indptr = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
-    return FeatureBlock(region, reading.read_strand, reading.readable[start:end], indptr, feature, value)
+    return FeatureBlock(region, reading.read_strand, reading.readable[start:end], indptr, feature, value, d_sae)
 
 
 def run(blocks: Iterable[FeatureBlock], *sinks: Sink) -> None:
-    """Feed every block to every sink."""
+    """Feed every block of a stream to every sink."""
     for block in blocks:
         for sink in sinks:
             sink.add(block)

@@ -18,7 +18,7 @@ from sae_tracks.sae import SAE
 from sae_tracks.sae.directory import check_match
 
 
-@dataclass
+@dataclass(repr=False)
 class Source:
     """A genome seen through a language model and an SAE: where feature blocks come from.
 
@@ -56,6 +56,12 @@ class Source:
         check_min_context(self.layout, self.min_context)
         self.regions = self.genome.merged(self.regions)
         self.black_list = self.genome.merged(self.black_list)
+
+    def __repr__(self) -> str:
+        regions = self.regions or []
+        bases = f"{sum(map(len, regions)):,} bases in {len(regions):,} regions of {self.genome.path.name}"
+        windows = f"windows of {self.layout.window:,} with {self.layout.context:,} of context"
+        return f"Source({bases}, read {' and '.join(self.read_strands)}, {windows}, {self.sae.d_sae:,} features)"
 
     def blocks(
         self,

@@ -219,3 +219,16 @@ def test_one_hot_features_are_the_bases(tmp_path):
 def test_features_outside_the_dictionary_are_refused(features, message):
     with pytest.raises(SaeTracksError, match=message):
         list(stream_features([reading_of(3, d_in=6)], identity_sae(), features=features))
+
+
+@of_every_architecture
+def test_a_block_as_a_sparse_matrix_and_in_short(architecture):
+    sae, reading = random_sae(8, 40, architecture), reading_of(30)
+    (block,) = stream_features([reading], sae)
+    matrix = block.to_scipy()
+    assert matrix.shape == (30, 40) and matrix.format == "csr" and matrix.dtype == np.float32
+    assert np.array_equal(matrix.toarray(), dense([block], 40)[0])
+    (some,) = stream_features([reading], sae, features=[3, 7])
+    assert np.array_equal(some.to_scipy().toarray()[:, [3, 7]], matrix.toarray()[:, [3, 7]])
+    assert repr(block) == f"FeatureBlock(a:1001-1030, read +, {matrix.nnz} non-zeros of 40 features)"
+    assert repr(reading) == f"Reading(a:1001-1030, read +, {reading.readable.sum()} of 30 bases readable, d_model 8)"

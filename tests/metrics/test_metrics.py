@@ -92,7 +92,8 @@ class Case:
         values = self.values[strand, region.contig][region.start : region.end] * readable[:, None]
         row, feature = np.nonzero(values)
         indptr = np.searchsorted(row, np.arange(len(region) + 1)).astype(np.int64)
-        return FeatureBlock(region, strand, readable, indptr, feature.astype(np.int32), values[row, feature])
+        sparse = indptr, feature.astype(np.int32), values[row, feature]
+        return FeatureBlock(region, strand, readable, *sparse, d_sae=values.shape[1])
 
 
 def annotation(sites) -> Annotation:

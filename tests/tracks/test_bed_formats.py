@@ -3,6 +3,7 @@
 import io
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,8 @@ from track_oracle import FEATURES, any_readable, genomes, read_back, regions_of,
 
 from sae_tracks import files as output_module
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.tracks import write_bed, write_bigwigs
+from sae_tracks.files import read_json
+from sae_tracks.tracks import write_bed, write_beds, write_bigwigs
 from sae_tracks.tracks.bigbed import write_bigbed
 from sae_tracks.tracks.folder import track_name
 
@@ -111,6 +113,25 @@ def test_a_bigbed_of_overlapping_intervals_is_searched_by_its_longest_one(tmp_pa
     with pyBigWig.open(str(tmp_path / "x.bb")) as file:
         assert file.entries("c", 4900, 4901) == [(0, 5000, "long")]
         assert sorted(file.entries("c", 3998, 4000)) == [(0, 5000, "long"), (3998, 3999, "s1999")]
+
+
+@pytest.mark.parametrize("form, suffix", [("bed6", "bed"), ("narrowpeak", "narrowPeak"), ("bedgraph", "bedgraph")])
+def test_a_file_per_track_has_the_rows_of_that_track_in_the_file_of_all(form, suffix):
+    joined = {} if form == "bedgraph" else {"merge_gap": 3, "min_length": 2}
+    with toy_source(RECORDS, strands=["+", "-"]) as (source, folder):
+        paths = write_beds(source, FEATURES, folder / "each", 0.004, "raw", form=form, **joined)
+        strands = {"plus": "+", "minus": "-"}
+        assert [path.name for path in paths] == [f"f{f}.{s}.{suffix}" for s in strands for f in FEATURES]
+        for path in paths:
+            feature, strand, _ = path.name.split(".")
+            alone = replace(source, read_strands=[strands[strand]])
+            write_bed(alone, [int(feature[1:])], folder / "one", 0.004, "raw", form=form, **joined)
+            assert path.read_bytes() == (folder / "one").read_bytes()
+        facts = read_json(folder / "each" / "intervals.provenance.json")
+        assert (facts["format"], facts["features"]) == (form, list(FEATURES))
+        assert not list((folder / "each").glob(".spool-*"))
+        with pytest.raises(SaeTracksError, match="write_bed writes a bigBed"):
+            write_beds(source, [0], folder / "each", form="bigbed")
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from track_oracle import FEATURES, any_readable, genomes, regions_of, spans, toy
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
 from sae_tracks.regions import GenomicRegion, Shard
-from sae_tracks.tracks import StoredRuns, Values, merge_bigwigs, write_bigwigs, write_part
-from sae_tracks.tracks.choose import top_features
+from sae_tracks.tracks import StoredRuns, Values, merge_bigwigs, write_bigwig_shard, write_bigwigs
+from sae_tracks.tracks.export import top_features
 
 RECORDS = {"a": "N" * 110 + random_dna(200), "b": random_dna(60, seed=1)}
 
@@ -27,7 +27,7 @@ MEANS = Values(7, "mean", "max")
 def parts_of(source, folder, count, features=FEATURES, values=MEANS):
     folders = [folder / f"part{i}" for i in range(1, count + 1)]
     for i, part in enumerate(folders, start=1):
-        write_part(source, features, part, Shard(i, count), values)
+        write_bigwig_shard(source, features, part, Shard(i, count), values)
     return folders
 
 
@@ -43,7 +43,7 @@ def test_merged_shards_have_the_bytes_of_the_whole(records, drawn, count, values
         assert [path.name for path in merged] == [path.name for path in whole]
         assert [path.read_bytes() for path in merged] == [path.read_bytes() for path in whole]
         record, facts = (read_json(folder / name / "provenance.json") for name in ("whole", "merged"))
-        assert facts.pop("parts") == count and facts == record
+        assert facts.pop("shards") == count and facts == record
         assert not list((folder / "whole").glob(".spool-*"))
 
 
@@ -67,22 +67,22 @@ def test_parts_that_do_not_make_one_run_are_refused():
             ([*parts[:2], others[2]], "is of another run than .*: its features differs"),
             ([*parts[:2], masked[2]], "is of another run than .*: its black_list_sha256 differs"),
             ([*parts, coarse], "different divisions"),
-            ([folder], "is not of export-bigwig --shard"),
+            ([folder], "was not written by export-bigwig --shard"),
         ]:
             with pytest.raises(SaeTracksError, match=message):
                 merge_bigwigs(wrong, folder / "merged")
         assert not (folder / "merged").exists()
-        with pytest.raises(SaeTracksError, match="holds a part of an export with other settings"):
-            write_part(source, [0], parts[0], Shard(1, 3))
+        with pytest.raises(SaeTracksError, match="holds a shard of an export with other settings"):
+            write_bigwig_shard(source, [0], parts[0], Shard(1, 3))
 
 
 def test_what_a_run_in_one_part_left_is_no_part(tmp_path):
     with toy_source(RECORDS) as (source, _):
-        write_part(source, FEATURES, tmp_path / "spool", Shard(1, 1))
+        write_bigwig_shard(source, FEATURES, tmp_path / "spool", Shard(1, 1))
     record = read_json(tmp_path / "spool" / "spool.json")
     del record["shard"]
     (tmp_path / "spool" / "spool.json").write_text(json.dumps(record))
-    with pytest.raises(SaeTracksError, match="is of an interrupted run in one part: run that again"):
+    with pytest.raises(SaeTracksError, match="belongs to an interrupted run without --shard"):
         merge_bigwigs([tmp_path / "spool"], tmp_path / "merged")
 
 
@@ -106,7 +106,9 @@ def test_more_parts_than_may_be_open_are_an_error_that_says_so():
         fillers = [os.open("/dev/null", os.O_RDONLY) for _ in range(highest + 2)]  # the gaps between open handles
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(fillers) + 4, hard))
         try:
-            with pytest.raises(SaeTracksError, match="Too many open files; a part takes two handles: raise ulimit -n"):
+            with pytest.raises(
+                SaeTracksError, match="Too many open files; a shard takes two file handles: raise ulimit -n"
+            ):
                 StoredRuns(parts)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -119,7 +121,7 @@ def test_a_part_that_is_not_finished_or_of_another_version_is_refused():
         parts = parts_of(source, folder, 2)
         index = parts[1] / "index.bin"
         index.write_bytes(index.read_bytes()[:-1])
-        with pytest.raises(SaeTracksError, match=r"part2 is not finished: run its part again"):
+        with pytest.raises(SaeTracksError, match=r"part2 is not complete: run that shard again"):
             merge_bigwigs(parts, folder / "merged")
         record = read_json(parts[0] / "spool.json")
         (parts[0] / "spool.json").write_text(json.dumps({**record, "format_version": 99}))

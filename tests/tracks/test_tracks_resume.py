@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sae_tracks.features import FeatureBlock
 from sae_tracks.files import values_differ
 from sae_tracks.regions import GenomicRegion, StreamPosition
 from sae_tracks.tracks import TrackSpool, spool, write_bed, write_bigwigs
-from sae_tracks.tracks.stored import StoredRuns
+from sae_tracks.tracks.spool import StoredRuns
 
 SUPPORT = Path(__file__).parents[1] / "support"
 RECORDS = {"a": random_dna(300), "b": random_dna(100, seed=1)}
@@ -95,7 +96,7 @@ def test_what_other_settings_left_is_not_touched_but_named(monkeypatch, caplog):
         del source.blocks
         (left,) = (folder / "t").iterdir()
         write_bigwigs(source, [0], folder / "t")
-        assert f"{left} is of an export with other settings" in caplog.text
+        assert f"{left} belongs to an export with other settings" in caplog.text
         assert left.is_dir()
 
 
@@ -160,7 +161,7 @@ def one_base(start):
     """A block of one base on which feature 1 is active."""
     one = np.ones(1, np.int32)
     region = GenomicRegion("c", start, start + 1)
-    return FeatureBlock(region, "+", np.ones(1, bool), np.array([0, 1]), one, one.astype(np.float32))
+    return FeatureBlock(region, "+", np.ones(1, bool), np.array([0, 1]), one, one.astype(np.float32), d_sae=2)
 
 
 def test_a_refusal_leaves_nothing_and_a_failure_what_was_read(tmp_path):
@@ -184,7 +185,7 @@ def test_two_writers_of_one_spool_are_refused(tmp_path):
     with TrackSpool({"c": 9}, [1], tmp_path / "spool"):
         with pytest.raises(SaeTracksError, match="another process is writing"):
             TrackSpool({"c": 9}, [1], tmp_path / "spool")
-        with pytest.raises(SaeTracksError, match="is not finished"):
+        with pytest.raises(SaeTracksError, match="is not complete"):
             StoredRuns([tmp_path / "spool"])
 
 
@@ -203,3 +204,31 @@ def test_a_spool_whose_runs_are_cut_goes_back_to_the_rows_that_are_whole(tmp_pat
     with StoredRuns([tmp_path / "s"]) as stored:
         found = np.concatenate(list(stored.stored_runs(1, "+")))
     assert found.tolist() == [(0, 1, 1), (4, 5, 1), (7, 8, 1)]
+
+
+def test_going_on_with_a_spool_does_not_load_its_index(tmp_path):
+    """The index of a whole genome with all features takes gigabytes: only its last rows are read."""
+    features = list(range(500))
+    with TrackSpool({"c": 999}, features, tmp_path / "s", keep=True, held=501) as spool:
+        for start in range(400):
+            every = np.arange(500, dtype=np.int32)
+            spool.add(
+                FeatureBlock(
+                    GenomicRegion("c", start, start + 1),
+                    "+",
+                    np.ones(1, bool),
+                    np.array([0, 500]),
+                    every,
+                    every + np.float32(start + 1),
+                    d_sae=500,
+                )
+            )
+    size = (tmp_path / "s" / "index.bin").stat().st_size
+    assert size > 400 * 8 * 1500
+    (tmp_path / "s" / "runs.bin").open("ab").write(b"cut")
+    tracemalloc.start()
+    with TrackSpool({"c": 999}, features, tmp_path / "s", keep=True, held=501) as spool:
+        peak = tracemalloc.get_traced_memory()[1]
+        assert spool.position == ("+", 400) or spool.position == ("+", 399)
+    tracemalloc.stop()
+    assert peak < size / 10

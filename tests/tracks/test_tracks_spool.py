@@ -13,10 +13,9 @@ from track_oracle import FEATURES, activations, any_readable, genomes, recut, re
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.tracks.intervals import NO_INTERVALS, active_intervals
+from sae_tracks.tracks.bed import NO_INTERVALS, active_intervals
 from sae_tracks.tracks.runs import NO_RUNS, GenomeLine, make_runs
-from sae_tracks.tracks.spool import TrackSpool
-from sae_tracks.tracks.stored import StoredRuns
+from sae_tracks.tracks.spool import StoredRuns, TrackSpool
 
 
 def block(start, values, contig="a", strand="+", feature=3):
@@ -30,6 +29,7 @@ def block(start, values, contig="a", strand="+", feature=3):
         np.concatenate(([0], np.cumsum(active))),
         np.full(active.sum(), feature, np.int32),
         values[active],
+        d_sae=feature + 1,
     )
 
 
@@ -160,6 +160,7 @@ def test_many_features_need_few_file_handles():
         np.array([0, 500]),
         np.arange(500, dtype=np.int32),
         np.ones(500, np.float32),
+        d_sae=500,
     )
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 16, hard))
     try:

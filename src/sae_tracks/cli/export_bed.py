@@ -62,7 +62,7 @@ def export_bed(
 ) -> None:
     """Intervals in which features are active, sorted: name f357, score 0 to 1000, strand the read strand."""
     from sae_tracks.tracks import write_bed
-    from sae_tracks.tracks.estimate import estimate
+    from sae_tracks.tracks.export import estimate
 
     ids = parse_features(features)
     source = open_source(sae, genome, reading)

@@ -65,8 +65,8 @@ def export_bigwig(
 ) -> None:
     """Activations of features along the genome, one bigWig a feature and read strand. An interrupted run goes on."""
     from sae_tracks.regions import parse_shard
-    from sae_tracks.tracks import Values, write_bigwigs, write_part
-    from sae_tracks.tracks.estimate import estimate
+    from sae_tracks.tracks import Values, write_bigwig_shard, write_bigwigs
+    from sae_tracks.tracks.export import estimate
 
     chosen = choose_features(features, top, scores, everything)
     part, values = parse_shard(shard), Values(bin_size, bin_stat.value, scale.value)
@@ -76,7 +76,7 @@ def export_bigwig(
         expected = estimate(source, ids)
         typer.echo(f"{expected.tracks:,} bigWigs in {out}: {expected}")
     elif shard:
-        write_part(source, ids, out, part, values)
+        write_bigwig_shard(source, ids, out, part, values)
         log.info("part %s in %s; sae-tracks merge-bigwig writes the bigWigs of all parts", shard, out)
     else:
         paths = write_bigwigs(source, ids, out, values, threads=use_threads(reading.threads))

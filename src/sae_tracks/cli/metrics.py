@@ -154,7 +154,7 @@ def metrics(
         named = {f"{half}_on": texts for half, texts in halves.items()}
         facts |= {"annotations": annotation_checksums(annotations), **filters, **named}
         facts |= {"alias_sha256": next(iter(annotation_checksums([alias]).values())) if alias else None}
-        _write_part(counts, out, facts, shard) if shard else write_scores(
+        _write_bigwig_shard(counts, out, facts, shard) if shard else write_scores(
             counts, out, facts, all_pairs=all_pairs, hold=hold, untested=untested or ""
         )
 
@@ -191,7 +191,7 @@ def _score_bed(
     return counts, _bed_facts(bed, evaluation) | {"thresholds": None if exported_at is None else [exported_at]}
 
 
-def _write_part(counts: "Counts", out: Path, facts: dict, shard: str) -> None:
+def _write_bigwig_shard(counts: "Counts", out: Path, facts: dict, shard: str) -> None:
     """The counts of a shard; their tables wait for the others."""
     from sae_tracks.files import write_provenance
     from sae_tracks.metrics import COUNTS

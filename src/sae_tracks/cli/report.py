@@ -1,4 +1,4 @@
-"""``sae-tracks report``: one page of scores and controls."""
+"""``sae-tracks report`` and ``view``: scores, controls and tracks as a page, written or served on this machine."""
 
 import logging
 from pathlib import Path
@@ -6,20 +6,26 @@ from typing import Annotated
 
 import typer
 
-from sae_tracks.cli.options import MotifsOption
-from sae_tracks.cli.view import AnnotationOption, BrowserGenomeOption, TracksOption
+from sae_tracks.cli.options import MotifsOption, ShownAnnotationsOption
 
+TracksOption = Annotated[
+    Path | None, typer.Option("--tracks", help="Folder of bigWigs; its BED, GTF, GFF3 and bigBed files are shown too.")
+]
+BrowserGenomeOption = Annotated[
+    Path | None, typer.Option("--genome", help="FASTA of the tracks, plain or bgzip (default: the one they name).")
+]
 log = logging.getLogger(__name__)
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
+    """Register the verbs."""
     app.command(epilog="Example: sae-tracks report scores/ --motifs JASPAR2024.pfm --figure f357.png -o site/")(report)
+    app.command(epilog="Example: sae-tracks view scores/ --tracks tracks/ --annotation genes.gtf.gz")(view)
 
 
 def report(
     scores: Annotated[Path, typer.Argument(metavar="SCORES", help="Folder that `sae-tracks metrics` wrote.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of index.html and what belongs to it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of index.html and its files.")],
     motifs: MotifsOption = None,
     figure: Annotated[
         list[Path] | None,
@@ -28,12 +34,12 @@ def report(
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     tracks: TracksOption = None,
     genome: BrowserGenomeOption = None,
-    annotation: AnnotationOption = None,
+    annotation: ShownAnnotationsOption = None,
 ) -> None:
-    """One static page: what each feature matches, beside what else explains it.
+    """Write one static page: what each feature matches, and what else explains the match.
 
     It opens without a network. With --tracks it is the page of `view`: tracks and FASTA are copied, and any web server
-    that gives byte ranges shows it.
+    that serves byte ranges shows it.
     """
     from sae_tracks.report import TITLE, choose_tracks, write_report
 
@@ -42,4 +48,29 @@ def report(
     path = out / "index.html"
     log.info("%d matches, %d of them supported, %d logos: %s", made.matches, made.supported, made.logos, path)
     if tracks:
-        log.info("it needs a web server: sae-tracks view %s, or any that gives byte ranges", out)
+        log.info("it needs a web server: sae-tracks view %s, or any that serves byte ranges", out)
+
+
+def view(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Scores, tracks, both (also in metrics/ and tracks/), or a page of `report`."
+        ),
+    ],
+    tracks: TracksOption = None,
+    genome: BrowserGenomeOption = None,
+    annotation: ShownAnnotationsOption = None,
+    motifs: MotifsOption = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+) -> None:
+    """Browse features beside genes and motifs on this machine, without a network; Ctrl-C ends it."""
+    from sae_tracks.report import serve, view_site
+
+    serve(view_site(folder, tracks, genome, annotation or (), motifs), port, browser=browser, ready=_announce)
+
+
+def _announce(url: str) -> None:
+    typer.echo(url)
+    log.info("Ctrl-C ends it. Only this machine reaches it; from another, ssh -L with the same port on both sides")

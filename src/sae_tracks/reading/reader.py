@@ -20,7 +20,7 @@ from sae_tracks.reading.windows import WHOLE, ReadStrand, Window, check_min_cont
 from sae_tracks.regions import GenomicRegion, Shard, spans_by_contig
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Reading:
     """The kept part of one window.
 
@@ -46,6 +46,10 @@ class Reading:
     context: NDArray[np.int32]
     token_starts: NDArray[np.bool_]
     activations: torch.Tensor
+
+    def __repr__(self) -> str:
+        readable = f"{int(self.readable.sum()):,} of {len(self.region):,} bases readable"
+        return f"Reading({self.region}, read {self.read_strand}, {readable}, d_model {self.activations.shape[1]})"
 
 
 def read_windows(

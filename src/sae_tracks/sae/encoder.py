@@ -40,7 +40,7 @@ class SparseEncoder:
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, cutoff: torch.Tensor, k: int | None = None) -> None:
-        self.k, features = k, torch.arange(len(cutoff))
+        self.k, self.d_sae, features = k, len(cutoff), torch.arange(len(cutoff))
         encoded = features[cutoff < torch.inf] if k is None else features  # all features decide which k are largest
         tiles = torch.unique(encoded // COLUMNS)
         columns = features[torch.isin(features // COLUMNS, tiles)]

@@ -1,9 +1,18 @@
 """Genome tracks: the feature stream as bigWig and BED."""
 
-from sae_tracks.tracks.bed import write_bed
-from sae_tracks.tracks.bigwig import Values, write_bigwigs
-from sae_tracks.tracks.parts import merge_bigwigs, write_part
-from sae_tracks.tracks.spool import TrackSpool
-from sae_tracks.tracks.stored import StoredRuns
+from sae_tracks.tracks.bed import write_bed, write_beds
+from sae_tracks.tracks.bigwig import Values, merge_bigwigs, write_bigwig_shard, write_bigwigs
+from sae_tracks.tracks.examples import top_examples
+from sae_tracks.tracks.spool import StoredRuns, TrackSpool
 
-__all__ = ["StoredRuns", "TrackSpool", "Values", "merge_bigwigs", "write_bed", "write_bigwigs", "write_part"]
+__all__ = [
+    "StoredRuns",
+    "TrackSpool",
+    "Values",
+    "merge_bigwigs",
+    "top_examples",
+    "write_bed",
+    "write_beds",
+    "write_bigwig_shard",
+    "write_bigwigs",
+]

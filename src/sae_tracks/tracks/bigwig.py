@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, make_folder, write_provenance
+from sae_tracks.files import PROVENANCE, atomic, make_folder, values_differ, write_provenance
 from sae_tracks.progress import track
+from sae_tracks.regions import Shard, check_complete, parse_shard
 from sae_tracks.tracks.bbi import FINEST_ZOOM, MOST_ZOOMS, ZOOM_STEP, BigFile
 from sae_tracks.tracks.bins import STATS, binned
 from sae_tracks.tracks.check import Tally, check_bigwig
-from sae_tracks.tracks.export import nonempty, spooled
+from sae_tracks.tracks.export import fill, nonempty, spooled
 from sae_tracks.tracks.folder import BIGWIG, track_name
 from sae_tracks.tracks.runs import batches
-from sae_tracks.tracks.stored import StoredRuns
+from sae_tracks.tracks.spool import StoredRuns, TrackSpool, spool_record
 
 if TYPE_CHECKING:
     from sae_tracks.source import Source
@@ -35,21 +36,21 @@ BEDGRAPH, FIXED = 1, 3  # types of blocks
 BLOCK = struct.Struct("<IIIIIBBH")  # contig, start, end, step, span, type, reserved, items
 ITEM = np.dtype([("start", "<u4"), ("end", "<u4"), ("value", "<f4")])
 SCALES = ("raw", "max")
-MOST_WRITERS = 64  # each has up to a dozen files open, of the 1,024 that are usual; pyBigWig does not survive a lack
+MOST_WRITERS = 64  # each opens up to 12 of the usual 1,024 files; pyBigWig crashes if there are no more
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What the values of a bigWig are.
+    """How the values of a bigWig follow from activations.
 
     Attributes
     ----------
     bin_size : int
-        Bases a bin; 1 is the activation of every base.
+        Bases per bin; 1 is the activation of every base.
     bin_stat : "max" or "mean"
-        Of the readable bases of a bin.
+        The value of a bin, taken over its readable bases.
     scale : "raw" or "max"
-        ``max``: as fractions of the feature's maximum.
+        ``max``: fractions of the feature's maximum.
     """
 
     bin_size: int = 1
@@ -74,7 +75,7 @@ def write_bigwigs(
     *,
     threads: int = 1,
 ) -> list[Path]:
-    """Write one bigWig a feature and read strand, in one pass over the genome.
+    """Write one bigWig per feature and read strand, in one pass over the genome.
 
     Parameters
     ----------
@@ -83,18 +84,18 @@ def write_bigwigs(
     features : iterable of int
         Feature ids.
     folder : path
-        Gets ``f357.bw`` (``f357.plus.bw`` and ``f357.minus.bw`` where both strands are read) and ``provenance.json``.
-        While the genome is read, runs of values lie in a hidden folder there; a run that was killed or interrupted goes
-        on from it when it is started again with the same settings.
+        Gets ``f357.bw`` (``f357.plus.bw`` and ``f357.minus.bw`` if both strands are read) and ``provenance.json``.
+        While the genome is read, runs of values lie in a hidden folder there. If the export is interrupted, starting it
+        again with the same settings continues it.
     values : Values
         Bins and scale.
     threads : int
-        bigWigs written at once, at most 64.
+        Number of bigWigs written at the same time, at most 64.
 
     Returns
     -------
     list of Path
-        The files, read strand by read strand, features ascending.
+        The files: all of the first read strand, features ascending, then those of the second.
 
     Raises
     ------
@@ -111,15 +112,71 @@ def write_bigwigs(
     """
     ids = source.sae.check_features(features).tolist()
     folder = make_folder(Path(folder))
-    facts = bigwig_facts(source, ids, values)
+    facts = _facts(source, ids, values)
     with spooled(source, ids, folder, facts, results=[folder / PROVENANCE, *_paths(facts, folder)]) as runs:
-        paths = write_stored(runs, facts, folder, threads)
-        write_provenance(folder, **recorded(facts))
+        paths = _write_tracks(runs, facts, folder, threads)
+        write_provenance(folder, **_recorded(facts))
     return paths
 
 
-def bigwig_facts(source: "Source", ids: list[int], values: Values) -> dict:
-    """All that the bytes of bigWigs depend on, for JSON."""
+def write_bigwig_shard(
+    source: "Source", features: Iterable[int], folder: str | Path, shard: Shard, values: Values = PLAIN
+) -> None:
+    """Read the windows of a shard and store the values of features, for `merge_bigwigs`.
+
+    Parameters
+    ----------
+    source, features, values
+        As for `write_bigwigs`.
+    folder : path
+        Gets ``spool.json``, ``runs.bin``, ``index.bin`` and ``provenance.json``. An interrupted shard is continued.
+    shard : Shard
+        Contiguous part of the windows of each read strand.
+    """
+    ids = source.sae.check_features(features).tolist()
+    facts = _facts(source, ids, values) | {"shard": f"{shard.index}/{shard.count}"}
+    with TrackSpool(nonempty(source.genome.lengths), ids, Path(folder), facts=facts, keep=True) as spool:
+        fill(spool, source, ids, shard)
+    write_provenance(Path(folder), **_recorded(facts))
+
+
+def merge_bigwigs(shards: Iterable[str | Path], folder: str | Path, *, threads: int = 1) -> list[Path]:
+    """Write the bigWigs of a run from all its shards; they have the bytes that `write_bigwigs` would write.
+
+    Parameters
+    ----------
+    shards : iterable of path
+        The folders that `write_bigwig_shard` wrote, each once, in any order.
+    folder, threads
+        As for `write_bigwigs`.
+
+    Raises
+    ------
+    SaeTracksError
+        A folder holds no shard or an incomplete one, a shard is missing, or two were made with settings that change
+        values.
+    """
+    folders = [Path(shard) for shard in shards]
+    records = [spool_record(shard) for shard in folders]
+    for shard, record in zip(folders, records):
+        if "shard" not in record:
+            raise SaeTracksError(f"{shard} belongs to an interrupted run without --shard: start that run again")
+        if differing := values_differ(records[0], record, ignore=["shard"]):
+            raise SaeTracksError(f"{shard} is of another run than {folders[0]}: its {differing} differs")
+    numbers = [parse_shard(record["shard"]) for record in records]
+    check_complete(numbers, "export-bigwig")
+    order = [shard for _, shard in sorted(zip((number.index for number in numbers), folders))]
+    folder = make_folder(Path(folder))
+    with StoredRuns(order) as runs:
+        paths = _write_tracks(runs, records[0], folder, threads)
+    own = ("shard", "lengths", "format_version")
+    facts = {key: value for key, value in _recorded(records[0]).items() if key not in own}
+    write_provenance(folder, **facts, shards=len(folders))
+    return paths
+
+
+def _facts(source: "Source", ids: list[int], values: Values) -> dict:
+    """All that the bytes of the bigWigs depend on, for JSON."""
     check_lengths(nonempty(source.genome.lengths))
     facts = {**source.provenance(), "features": ids, **asdict(values)}
     if values.scale == "max":
@@ -127,13 +184,13 @@ def bigwig_facts(source: "Source", ids: list[int], values: Values) -> dict:
     return facts
 
 
-def recorded(facts: dict) -> dict:
-    """The facts that provenance keeps."""
+def _recorded(facts: dict) -> dict:
+    """The facts that provenance records."""
     return {key: value for key, value in facts.items() if key != "maxima"}
 
 
-def write_stored(runs: StoredRuns, facts: dict, folder: Path, threads: int = 1) -> list[Path]:
-    """Write the bigWigs of what was spooled; see `write_bigwigs` and `bigwig_facts`."""
+def _write_tracks(runs: StoredRuns, facts: dict, folder: Path, threads: int = 1) -> list[Path]:
+    """Write the bigWigs of spooled runs; see `write_bigwigs` and `_facts`."""
     values = Values(*(facts[name] for name in Values.__slots__))
     maxima = dict(zip(facts["features"], facts.get("maxima", ())))
     wanted = _paths(facts, folder)

@@ -1,26 +1,32 @@
-"""From a source to a spool: resumable, whole or a shard."""
+"""What all exports of tracks share: which features, how much it takes, and reading a source into a spool."""
 
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import digest, make_folder, remove_parts, without_names
+from sae_tracks.metrics.scores import read_table
 from sae_tracks.reading.windows import WHOLE
 from sae_tracks.regions import Shard
-from sae_tracks.tracks.spool import TrackSpool
-from sae_tracks.tracks.stored import StoredRuns
+from sae_tracks.tracks.spool import HELD, StoredRuns, TrackSpool
 
 if TYPE_CHECKING:
     from sae_tracks.source import Source
 
 log = logging.getLogger(__name__)
-PREFIX = ".spool-"
+SPOOL_PREFIX = ".spool-"  # of the hidden folder beside the tracks
+MOST_BYTES = 48  # per base of a track with a value of its own: temporary 20, output at most 28
+HELD_BYTES = 100 * HELD  # of runs, their keys and the copies made while they are sorted
+COLUMNS = ("concept", "site_strand", "feature", "read_strand", "f1")  # of a table of scores
 
 
 @contextmanager
@@ -33,12 +39,25 @@ def spooled(
     *,
     results: Iterable[Path] = (),
 ) -> Iterator[StoredRuns]:
-    """Read a source into a spool in a folder (None: a temporary one), which is gone when the block has ended.
+    """Read a source into a spool and give its runs; the spool is removed when the block ends.
 
-    What an interrupted run with the same facts left there is gone on with. Where that run had read all, it was killed
-    while it wrote its `results`, the files that the block is to write: the parts that it left of them are removed.
+    Parameters
+    ----------
+    source : Source
+    ids : list of int
+        Feature ids, ascending.
+    folder : Path, optional
+        Where the hidden folder of the spool lies; default: a temporary one. If an interrupted run with the same facts
+        left a spool there, it is continued.
+    facts : dict
+        All that values depend on.
+    cutoffs : (d_sae,) float32, optional
+        Values at or below are dropped; default 0.
+    results : iterable of Path
+        Files that the block writes. If an interrupted run had read everything, it was killed while it wrote these: what
+        it left of them is removed.
     """
-    place = None if folder is None else make_folder(folder) / f"{PREFIX}{_fingerprint(facts)}"
+    place = None if folder is None else make_folder(folder) / f"{SPOOL_PREFIX}{_fingerprint(facts)}"
     lengths = nonempty(source.genome.lengths)
     with TrackSpool(lengths, ids, place, cutoffs, facts) as spool:
         if folder is not None:
@@ -52,7 +71,7 @@ def spooled(
 
 
 def fill(spool: TrackSpool, source: "Source", ids: list[int], shard: Shard = WHOLE) -> None:
-    """Read what a spool does not have yet, of the windows of a shard, and seal it."""
+    """Read what a spool lacks of the windows of a shard, and seal it."""
     if not spool.sealed:
         reached = spool.reached
         if reached:
@@ -72,8 +91,100 @@ def _fingerprint(facts: Mapping) -> str:
 
 
 def _mention_others(folder: Path, mine: Path) -> None:
-    for other in sorted(folder.glob(f"{PREFIX}*")):
+    for other in sorted(folder.glob(f"{SPOOL_PREFIX}*")):
         if other != mine:
-            log.warning(
-                "%s is of an export with other settings, under way or interrupted; delete it if not wanted", other
-            )
+            log.warning("%s belongs to an export with other settings, running or interrupted; you may delete it", other)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The size and cost of an export.
+
+    Attributes
+    ----------
+    bases : int
+        Bases outside long N runs, counted once per read strand.
+    windows : int
+    tracks : int
+        Features times read strands.
+    disk, most_disk : int
+        Bytes, temporary files included: expected if the genome is like the window that was timed, and at most.
+    memory : int
+        Bytes: the peak so far, which includes the model at work, plus what the spool holds.
+    seconds : float
+        Time of reading alone, at the speed of the window that was timed.
+    """
+
+    bases: int
+    windows: int
+    tracks: int
+    disk: int
+    most_disk: int
+    memory: int
+    seconds: float
+
+    def __str__(self) -> str:
+        minutes, seconds = divmod(round(self.seconds), 60)
+        return (
+            f"{self.bases:,} bases in {self.windows:,} windows, {self.tracks:,} tracks; "
+            f"disk about {_size(self.disk)}, at most {_size(self.most_disk)}; memory about {_size(self.memory)}; "
+            f"time about {minutes // 60} h {minutes % 60:02d} min {seconds:02d} s"
+        )
+
+
+def estimate(source: "Source", features: Iterable[int]) -> Estimate:
+    """Estimate what an export takes: one window in the middle of the regions is read and timed."""
+    from sae_tracks.activations.extract import peak_memory
+
+    ids = source.sae.check_features(features).tolist()
+    windows = [window for strand in source.read_strands for window in source.windows(strand)]
+    middle = windows[len(windows) // 2]
+    started = perf_counter()
+    part = replace(source, regions=[middle.kept], read_strands=[middle.read_strand])
+    nonzeros = sum(len(block.value) for block in part.blocks(ids))
+    seconds = perf_counter() - started
+    bases = sum(len(window.kept) for window in windows)
+    return Estimate(
+        bases=bases,
+        windows=len(windows),
+        tracks=len(ids) * len(source.read_strands),
+        disk=round(MOST_BYTES * nonzeros * bases / len(middle.kept)),
+        most_disk=MOST_BYTES * len(ids) * bases,
+        memory=peak_memory() + HELD_BYTES,
+        seconds=seconds * len(windows),
+    )
+
+
+def _size(count: float) -> str:
+    """A number of bytes for people, such as ``1.5 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} TB"
+
+
+def top_features(table: str | Path, count: int) -> list[int]:
+    """The features of the best matches by F1, each once.
+
+    Parameters
+    ----------
+    table : path
+        ``metrics.parquet`` or ``metrics.tsv``, as ``sae-tracks metrics`` writes them. A match is a pair of a concept on
+        one site strand and a feature in one read strand, at its best threshold; A, C, G and T are concepts too.
+    count : int
+        Number of matches. Features with several of them are listed once, so there may be fewer features.
+
+    Returns
+    -------
+    list of int
+        Best first.
+    """
+    matches = read_table(Path(table))
+    if missing := [name for name in COLUMNS if name not in matches]:
+        raise SaeTracksError(
+            f"{table} has no column {missing[0]!r}: name the metrics.parquet or metrics.tsv of sae-tracks metrics"
+        )
+    matches = matches.dropna(subset="f1").sort_values("f1", ascending=False, kind="stable")
+    best = matches.drop_duplicates([name for name in COLUMNS if name != "f1"]).head(count)
+    return [int(name) for name in dict.fromkeys(best["feature"].astype(str).str.removeprefix("f"))]

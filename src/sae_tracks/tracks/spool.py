@@ -1,13 +1,15 @@
-"""The spool: a stream of feature blocks as runs per feature, in two files, in bounded memory.
+"""The spool: a stream of feature blocks, stored as runs per feature in bounded memory, and read back per feature.
 
-``runs.bin`` holds `RUN` records, in stretches of one feature each; ``index.bin`` a row a flush, which says where they
-lie and how far the reading was. A row counts once it is whole, so what a killed process leaves can be gone on with.
+``runs.bin`` holds `RUN` records, those of one feature together. ``index.bin`` has one row per flush, which says where
+these lie and how far the stream was read. A row counts once it is whole, so an export can be continued after a kill.
 """
 
+import errno
 import fcntl
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -18,24 +20,25 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import make_folder, read_json, unwritable, values_differ, write_json
 from sae_tracks.regions import StreamPosition
 from sae_tracks.tracks import kernels
-from sae_tracks.tracks.runs import RUN, GenomeLine, make_runs
+from sae_tracks.tracks.runs import NO_RUNS, RUN, GenomeLine, clip, fill_with_zeros, join_chunks, make_runs
 
 if TYPE_CHECKING:
     from sae_tracks.features import FeatureBlock
 
 FORMAT_VERSION = 1
 HELD = 1 << 20  # runs held in memory before they go to the files: 24 MB, and three times that while they are sorted
+CHUNK = 1 << 17  # runs read back at once
 RECORD, RUNS, INDEX, LOCK = "spool.json", "runs.bin", "index.bin", "lock"
 STRANDS = "+-"
 SEALED = -1  # "strand" of the last row of a spool that is whole
 
 
 def index_row(features: int) -> np.dtype:
-    """A row of ``index.bin``.
+    """The dtype of a row of ``index.bin``.
 
-    0 for ``+`` and 1 for ``-``; the position on the genome line up to which all was read; and, of each feature and last
-    of the readable stretches, where its runs begin in ``runs.bin`` (then where all end), its bases, the sum of its
-    values.
+    ``strand`` is 0 for ``+`` and 1 for ``-``; ``position`` on the genome line is where reading goes on. The other
+    fields have an entry per feature and a last one for the readable stretches: ``offset`` is where its runs begin in
+    ``runs.bin`` (one more entry: where the last ones end), ``bases`` their bases, ``total`` the sum of their values.
     """
     keys = features + 1
     place = [("strand", "<i8"), ("position", "<i8"), ("offset", "<i8", (keys + 1,))]
@@ -43,29 +46,36 @@ def index_row(features: int) -> np.dtype:
 
 
 class TrackSpool:
-    """Takes in feature blocks, for `StoredRuns` to give back the runs of each feature.
+    """A sink that stores feature blocks; `StoredRuns` reads back the runs of each feature.
 
-    Only values above the cutoff are stored, and the readable stretches once a read strand, so the work and the disk go
-    with the non-zeros. Two files are open, however many features there are.
+    Only values above the cutoff are stored, and the readable stretches once per read strand, so work and disk space
+    grow with the number of non-zeros. Two files are open, whatever the number of features.
 
     Parameters
     ----------
     lengths : mapping of str to int
         Contig lengths in bases, in the order of the FASTA.
     features : sequence of int
-        Feature ids, ascending; others are left out.
+        Feature ids, ascending; values of others are dropped.
     folder : path, optional
-        The folder of the spool, made where it is not there; where a killed process left one, it is gone on with, from
-        `position`. Default: a temporary one. One process at a time writes a spool.
+        Folder of the spool; default: a temporary one. If a killed process left a spool there, it is continued from
+        `reached`. One process at a time can write a spool.
     cutoffs : (d_sae,) float32, optional
         Values at or below are dropped; default 0.
     facts : dict
-        What ``spool.json`` says besides; a spool of other facts is not gone on with.
+        Further content of ``spool.json``. A spool whose facts describe other values is refused.
     keep : bool
-        Leave the folder there; default: leaving the context removes it, unless it holds what can be gone on with after
-        an interrupt, a full disk, or any failure that is not a `SaeTracksError`.
+        Keep the folder. By default it is removed when the context ends, unless an interrupt, a full disk or a failure
+        that is no `SaeTracksError` left a spool that can be continued.
     held : int, optional
         Runs held in memory; default `HELD`.
+
+    Attributes
+    ----------
+    sealed : bool
+        The stream was stored to its end.
+    position : (str, int) or None
+        Read strand, and the position on the genome line up to which blocks were taken in.
 
     Examples
     --------
@@ -102,14 +112,14 @@ class TrackSpool:
         try:
             self.folder = make_folder(folder) if folder else Path(tempfile.mkdtemp(prefix="sae-tracks-"))
             self._lock = _locked(self.folder)
-            _put_record(self.folder, record | dict(facts or {}))
+            _write_or_check_record(self.folder, record | dict(facts or {}))
             self._open()
         except OSError as error:
             raise unwritable(folder or Path(tempfile.gettempdir()), error) from error
 
     @property
     def reached(self) -> StreamPosition | None:
-        """How far the stream was read; None if it was not begun."""
+        """`position` as a contig and a base, from which a stream can go on; None if nothing was stored."""
         if self.position is None:
             return None
         strand, place = self.position
@@ -118,14 +128,24 @@ class TrackSpool:
     def _open(self) -> None:
         """Open the files and go back to the last row that is whole."""
         self._runs, self._index = (self.folder / RUNS).open("ab"), (self.folder / INDEX).open("ab")
-        rows = np.fromfile(self.folder / INDEX, self._row.dtype)
-        rows = rows[rows["offset"][:, -1] * RUN.itemsize <= self._runs.tell()]
-        self._index.truncate(rows.nbytes)
-        self._runs.truncate(int(rows["offset"][-1, -1]) * RUN.itemsize if len(rows) else 0)
-        if len(rows):
-            self._row[0] = rows[-1]
-            self.sealed = bool(rows["strand"][-1] == SEALED)
-            self.position = (STRANDS[int(rows["strand"][-1])], int(rows["position"][-1])) if not self.sealed else None
+        row = self._row.dtype
+        count, end = self._index.tell() // row.itemsize, 0
+        with (self.folder / INDEX).open("rb") as index:  # the index of a whole genome may not fit into memory
+            while count:
+                index.seek((count - 1) * row.itemsize)
+                self._row = np.fromfile(index, row, 1)
+                end = int(self._row["offset"][0, -1]) * RUN.itemsize
+                if end <= self._runs.tell():
+                    break
+                count -= 1
+        if not count:
+            self._row, end = np.zeros(1, row), 0
+        self._index.truncate(count * row.itemsize)
+        self._runs.truncate(end)
+        if count:
+            strand = int(self._row["strand"][0])
+            self.sealed = strand == SEALED
+            self.position = None if self.sealed else (STRANDS[strand], int(self._row["position"][0]))
 
     def __enter__(self) -> Self:
         return self
@@ -140,7 +160,7 @@ class TrackSpool:
         self._lock.close()
 
     def add(self, block: "FeatureBlock") -> None:
-        """Take in a block; blocks ascend per read strand, contigs in FASTA order."""
+        """Store a block; blocks ascend per read strand, contigs in FASTA order."""
         finite = np.isfinite(block.value)
         if not finite.all():
             feature = block.feature[~finite][0]
@@ -158,7 +178,7 @@ class TrackSpool:
                 self._flush()
 
     def seal(self) -> None:
-        """All is in."""
+        """Store what is held and mark the spool as complete."""
         self._flush()
         self._row["strand"] = SEALED
         self._row["offset"] = self._row["offset"][0, -1]
@@ -167,7 +187,7 @@ class TrackSpool:
         self.sealed = True
 
     def _flush(self) -> None:
-        """Append what is held to the files."""
+        """Append the runs held in memory to the files."""
         if not self._used or self.position is None:
             return
         key, start, end, height = (column[: self._used] for column in self._held)
@@ -189,7 +209,7 @@ class TrackSpool:
 
 
 def _locked(folder: Path) -> TextIO:
-    """The lock of a folder, held until it is closed."""
+    """Lock a folder until the file returned is closed."""
     lock = (folder / LOCK).open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -198,21 +218,155 @@ def _locked(folder: Path) -> TextIO:
     return lock
 
 
-def _put_record(folder: Path, record: dict) -> None:
-    """Write ``spool.json``; where it is there, it must say the same."""
+def _write_or_check_record(folder: Path, record: dict) -> None:
+    """Write ``spool.json``, or check that the one there describes the same values."""
     if not (folder / RECORD).exists():
         write_json(folder / RECORD, record)
     elif values_differ(read_json(folder / RECORD), record):
         raise SaeTracksError(
-            f"{folder} holds a part of an export with other settings: name another folder, or delete it"
+            f"{folder} holds a shard of an export with other settings: name another folder, or delete it"
         )
 
 
 def spool_record(folder: Path) -> dict:
-    """What ``spool.json`` says; a folder that is no spool, or of another version, is an error."""
+    """Read ``spool.json``; a folder without one, or with one of another version, is an error."""
     if not (folder / RECORD).exists():
-        raise SaeTracksError(f"{folder} is not of export-bigwig --shard i/n: it has no {RECORD}")
+        raise SaeTracksError(f"{folder} was not written by export-bigwig --shard i/n: it has no {RECORD}")
     record = read_json(folder / RECORD)
     if record.get("format_version") != FORMAT_VERSION:
-        raise SaeTracksError(f"{folder} is of another version of sae-tracks: run its part again")
+        raise SaeTracksError(f"{folder} was written by another version of sae-tracks: run that shard again")
     return record
+
+
+class StoredRuns:
+    """The runs of each feature and read strand of one spool, or of the spools of all shards of a run.
+
+    Runs are joined as they are read, so they do not depend on how the stream was cut. Safe to use from several threads.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Sealed spools of the same features, in the order of the genome.
+
+    Raises
+    ------
+    SaeTracksError
+        A folder holds no complete spool, or there are more spools than the process may open files.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        record = spool_record(folders[0])
+        self.line = GenomeLine(record["lengths"])
+        self.features: list[int] = record["features"]
+        self._rows, self._files = [], []
+        for folder in folders:
+            rows = _mapped(folder / INDEX, index_row(len(self.features)))
+            if not len(rows) or rows["strand"][-1] != SEALED:
+                raise SaeTracksError(f"{folder} is not complete: run that shard again, it continues where it stopped")
+            if (folder / RUNS).stat().st_size < int(rows["offset"][-1, -1]) * RUN.itemsize:
+                raise SaeTracksError(f"{folder / RUNS} is cut short: copy it again, or run that shard again")
+            self._rows.append(rows)
+            self._files.append(_open(folder / RUNS))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files:
+            os.close(file)
+
+    def stretches(self, read_strand: str) -> NDArray:
+        """The maximal readable stretches, as (k,) `RUN` of value 0."""
+        chunks = join_chunks(self._chunks(len(self.features), read_strand, CHUNK), same_value=True)
+        return np.concatenate((NO_RUNS, *chunks))
+
+    def value_runs(
+        self, feature: int, read_strand: str, chunk: int = CHUNK, divisor: np.float32 | None = None
+    ) -> Iterator[NDArray]:
+        """Yield the maximal runs of readable bases with the same value, zeros included.
+
+        Parameters
+        ----------
+        divisor : float32, optional
+            Values are divided by it.
+
+        Yields
+        ------
+        (k,) `RUN`
+            On the genome line, ascending, tiling the readable stretches; about `chunk` stored runs per array.
+        """
+        stretches, done = self.stretches(read_strand), 0
+        stored = self._chunks(self._slot(feature), read_strand, chunk)
+        if divisor is not None:
+            stored = (_divided(runs, divisor) for runs in stored)
+        for runs in join_chunks(stored, same_value=True):
+            end = int(runs["end"][-1])
+            yield fill_with_zeros(runs, clip(stretches, done, end))
+            done = end
+        rest = clip(stretches, done, int(self.line.offsets[-1]))
+        if len(rest):
+            yield rest
+
+    def stored_runs(self, feature: int, read_strand: str, chunk: int = CHUNK) -> Iterator[NDArray]:
+        """Yield the maximal runs of bases with the same value above the cutoff, in arrays as `value_runs` does."""
+        return join_chunks(self._chunks(self._slot(feature), read_strand, chunk), same_value=True)
+
+    def bases(self, feature: int, read_strand: str) -> tuple[int, int, float]:
+        """Count readable bases and bases above the cutoff, and sum the values of the latter."""
+        slot = self._slot(feature)
+        readable, active, total = 0, 0, 0.0
+        for rows in self._rows:
+            strand = rows["strand"] == STRANDS.index(read_strand)
+            readable, active = readable + rows["bases"][strand, -1].sum(), active + rows["bases"][strand, slot].sum()
+            total += rows["total"][strand, slot].sum()
+        return int(readable), int(active), float(total)
+
+    def _slot(self, feature: int) -> int:
+        return self.features.index(feature)
+
+    def _chunks(self, slot: int, read_strand: str, size: int) -> Iterator[NDArray]:
+        """Yield the stored runs of one feature in arrays of at most `size`."""
+        held, count = [], 0
+        for file, first, last in self._spans(slot, read_strand):
+            while first < last:
+                taken = min(size - count, last - first)
+                held.append(os.pread(file, taken * RUN.itemsize, first * RUN.itemsize))
+                first, count = first + taken, count + taken
+                if count == size:
+                    yield np.frombuffer(b"".join(held), RUN)
+                    held, count = [], 0
+        if count:
+            yield np.frombuffer(b"".join(held), RUN)
+
+    def _spans(self, slot: int, read_strand: str) -> Iterator[tuple[int, int, int]]:
+        """Yield file, first and last of consecutive stored runs of one feature."""
+        for file, rows in zip(self._files, self._rows):
+            offsets = rows["offset"][:, slot : slot + 2][rows["strand"] == STRANDS.index(read_strand)]
+            yield from ((file, first, last) for first, last in offsets.tolist() if first < last)
+
+
+def _mapped(path: Path, row: np.dtype) -> NDArray:
+    """The whole rows of an index, mapped: it takes gigabytes if all features of a genome were spooled."""
+    count = path.stat().st_size // row.itemsize
+    try:
+        return np.memmap(path, row, "r", shape=(count,)) if count else np.empty(0, row)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> SaeTracksError:
+    hint = "; a shard takes two file handles: raise ulimit -n" if error.errno == errno.EMFILE else ""
+    return SaeTracksError(f"cannot read {path}: {error.strerror}{hint}")
+
+
+def _divided(runs: NDArray, divisor: np.float32) -> NDArray:
+    runs = runs.copy()
+    runs["value"] /= divisor
+    return runs

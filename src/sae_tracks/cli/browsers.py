@@ -1,0 +1,113 @@
+"""``sae-tracks hub``, ``check-hub``, ``igv`` and ``pygenometracks``: tracks for the programs that draw them."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sae_tracks.cli.options import ShownAnnotationsOption
+
+HUB_EPILOG = """With names: sae-tracks hub tracks/ --assembly hg38 --from scores/metrics.tsv --annotation sites.bed
+
+Example: sae-tracks hub tracks/ --assembly hg38 --url https://example.org/tracks"""
+TracksFolder = Annotated[Path, typer.Argument(metavar="TRACKS", help="Folder of bigWigs, BED and bigBed files.")]
+NamesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="TABLE",
+        help="metrics.tsv or .parquet: name features after their supported matches or repeats; the best come first.",
+    ),
+]
+log = logging.getLogger(__name__)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs."""
+    app.command(epilog=HUB_EPILOG)(hub)
+    app.command("check-hub", epilog="Example: sae-tracks check-hub tracks/hub.txt")(check_hub)
+    app.command(epilog="Example: sae-tracks igv tracks/ --genome hg38 -o tracks/session")(igv)
+    app.command(epilog="Example: sae-tracks pygenometracks tracks/ -o tracks/tracks.ini")(pygenometracks)
+
+
+def hub(
+    tracks: TracksFolder,
+    assembly: Annotated[str | None, typer.Option(help="UCSC's name of the genome, such as hg38.")] = None,
+    genome: Annotated[Path | None, typer.Option(help="FASTA, for a genome that UCSC does not have.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the hub (default: TRACKS).")] = None,
+    scores: NamesOption = None,
+    annotation: ShownAnnotationsOption = None,
+    email: Annotated[str | None, typer.Option(help="E-mail address for questions about the hub; UCSC asks for one.")] = None,
+    url: Annotated[str | None, typer.Option(help="URL at which you will serve the folder: prints UCSC's link.")] = None,
+) -> None:
+    """Write a UCSC track hub for a folder of bigWigs, with annotations beside them."""
+    from sae_tracks.browsers.hub import NO_EMAIL, write_hub
+    from sae_tracks.genome import Genome
+
+    written = write_hub(
+        tracks,
+        out,
+        assembly=assembly,
+        genome=Genome(genome) if genome else None,
+        email=email or NO_EMAIL,
+        scores=scores,
+        annotations=annotation or (),
+    )
+    path, counts = written.path, (written.tracks, written.annotations)
+    log.info("hub (tracks: %d, annotations: %d) in %s; check it with sae-tracks check-hub %s", *counts, path, path)
+    log.info(
+        "UCSC reads it from a web server with HTTPS and byte ranges: "
+        "curl -s -o /dev/null -w '%%{http_code}' -r 0-9 URL says 206"
+    )
+    log.info("until then, sae-tracks view %s shows the tracks on this machine", tracks)
+    if url:
+        typer.echo(written.link(url))
+    else:
+        log.info("--url https://... prints the browser's link")
+
+
+def check_hub(
+    hub: Annotated[Path, typer.Argument(metavar="HUB", help="hub.txt of any program, or its folder.")],
+) -> None:
+    """Check a track hub by UCSC's rules, on this machine; exit status 1 if UCSC would refuse it or one of its tracks.
+
+    Files at URLs are not checked.
+    """
+    from sae_tracks.browsers.hub import check_hub as check
+
+    findings = check(hub)
+    errors = sum(finding.error for finding in findings)
+    for finding in findings:
+        typer.echo(finding)
+    typer.echo(f"errors: {errors}, warnings: {len(findings) - errors}")
+    raise typer.Exit(min(errors, 1))
+
+
+def igv(
+    tracks: TracksFolder,
+    genome: Annotated[str, typer.Option(help="IGV's id of the genome, such as hg38, or a FASTA.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Writes OUT.xml and OUT.json (default: TRACKS/session).")
+    ] = None,
+    locus: Annotated[
+        str | None, typer.Option(help="Region to open (default: where the first track is highest).")
+    ] = None,
+    scores: NamesOption = None,
+) -> None:
+    """Write sessions of a folder of tracks: XML for the IGV desktop, JSON for igv.js."""
+    from sae_tracks.browsers.igv import write_sessions
+
+    desktop, web = write_sessions(tracks, genome, out, locus, scores)
+    log.info("open %s in IGV, or load %s with igv.js", desktop, web)
+
+
+def pygenometracks(
+    tracks: TracksFolder,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write (default: TRACKS/tracks.ini).")] = None,
+) -> None:
+    """Write tracks.ini, by which pyGenomeTracks draws a folder of tracks."""
+    from sae_tracks.browsers.pygenometracks import write_tracks_ini
+
+    path, command = write_tracks_ini(tracks, out)
+    log.info("%s; draw it with %s", path, command)
