@@ -75,7 +75,7 @@ def test_the_version_is_printed():
 
 
 def test_feature_lists_are_read_or_refused(tmp_path):
-    from sae_tracks.cli.options import parse_features
+    from sae_tracks.cli.inputs import parse_features
     from sae_tracks.errors import SaeTracksError
 
     (tmp_path / "list").write_text("f3\n4 5,6\n")

@@ -4,30 +4,24 @@ import typer
 
 from sae_tracks import __version__
 from sae_tracks.cli import (
-    check_hub,
+    browsers,
     check_model,
     check_seams,
+    convert_sae,
     evaluate,
     export_bed,
     export_bigwig,
-    export_sae,
     extract,
     fetch,
-    hub,
-    igv,
-    import_sae,
     info,
-    merge_bigwig,
     merge_metrics,
     metrics,
     plot,
     pretrain,
-    pygenometracks,
     report,
     scan,
     shuffle,
     train,
-    view,
 )
 from sae_tracks.cli import demo as demo_verb
 
@@ -53,31 +47,25 @@ def sae_tracks(
     """Sparse autoencoder features of gene language models as genome tracks."""
 
 
-for verb in (
+for verbs in (
     fetch,
     check_model,
     extract,
     shuffle,
     train,
-    import_sae,
-    export_sae,
+    convert_sae,
     evaluate,
     info,
     check_seams,
     export_bigwig,
-    merge_bigwig,
     export_bed,
     scan,
     metrics,
     merge_metrics,
     report,
-    view,
-    hub,
-    check_hub,
-    igv,
-    pygenometracks,
+    browsers,
     plot,
     pretrain,
     demo_verb,
 ):
-    verb.add_to(app)
+    verbs.add_to(app)

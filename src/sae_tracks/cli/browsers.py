@@ -38,7 +38,7 @@ def hub(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the hub (default: TRACKS).")] = None,
     scores: NamesOption = None,
     annotation: ShownAnnotationsOption = None,
-    email: Annotated[str | None, typer.Option(help="E-mail address for questions about the hub; UCSC asks for one.")] = None,
+    email: Annotated[str | None, typer.Option(help="E-mail address for questions; UCSC asks for one.")] = None,
     url: Annotated[str | None, typer.Option(help="URL at which you will serve the folder: prints UCSC's link.")] = None,
 ) -> None:
     """Write a UCSC track hub for a folder of bigWigs, with annotations beside them."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sae_tracks.cli.inputs import open_source, parse_features
 from sae_tracks.cli.options import (
     GenomePath,
     ReadingOptions,
@@ -14,8 +15,6 @@ from sae_tracks.cli.options import (
     ScaleOption,
     SomeFeaturesOption,
     ThresholdOption,
-    open_source,
-    parse_features,
     with_options,
 )
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from sae_tracks.cli.options import SeedOption, ThreadsOption, use_threads
+from sae_tracks.cli.inputs import use_threads
+from sae_tracks.cli.options import SeedOption, ThreadsOption
 
 
 def add_to(app: typer.Typer) -> None:

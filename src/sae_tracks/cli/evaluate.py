@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from sae_tracks.cli.inputs import parse_regions, use_threads
 from sae_tracks.cli.options import (
     DeviceOption,
     GenomePath,
@@ -17,8 +18,6 @@ from sae_tracks.cli.options import (
     RegionsOption,
     SaePath,
     ThreadsOption,
-    parse_regions,
-    use_threads,
 )
 from sae_tracks.errors import SaeTracksError
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sae_tracks.cli.inputs import open_source, parse_features
 from sae_tracks.cli.options import (
     DryRunOption,
     FeaturesOption,
@@ -15,8 +16,6 @@ from sae_tracks.cli.options import (
     Scale,
     ScaleOption,
     ThresholdOption,
-    open_source,
-    parse_features,
     with_options,
 )
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sae_tracks.cli.inputs import parse_black_list, parse_regions, use_threads
 from sae_tracks.cli.options import (
     DryRunOption,
     GenomePath,
@@ -14,9 +15,6 @@ from sae_tracks.cli.options import (
     ReadingOptions,
     SeedOption,
     ShardOption,
-    parse_black_list,
-    parse_regions,
-    use_threads,
     with_options,
 )
 

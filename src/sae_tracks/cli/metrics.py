@@ -16,6 +16,7 @@ from sae_tracks.cli.controlled import (
     Wanted,
     holder,
 )
+from sae_tracks.cli.inputs import open_source, parse_black_list, parse_regions
 from sae_tracks.cli.options import (
     AliasOption,
     DryRunOption,
@@ -27,9 +28,6 @@ from sae_tracks.cli.options import (
     ScaleOption,
     ShardOption,
     SomeFeaturesOption,
-    open_source,
-    parse_black_list,
-    parse_regions,
     with_options,
 )
 from sae_tracks.cli.scored import write_scores

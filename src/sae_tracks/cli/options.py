@@ -1,7 +1,5 @@
 """Arguments and options that several verbs share, so that a word means the same everywhere."""
 
-import logging
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
@@ -11,24 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from sae_tracks.errors import SaeTracksError
-
 if TYPE_CHECKING:
-    from sae_tracks.genome import Genome
     from sae_tracks.reading.windows import ReadStrand
-    from sae_tracks.regions import GenomicRegion
-    from sae_tracks.source import Source
+
+RELEASE = "JASPAR2024"  # for verbs that cannot do without matrices
 
 
 class Scale(StrEnum):
-    """What a threshold is measured against."""
+    """The unit of a threshold: fractions of the feature's maximum, or activations."""
 
     max = "max"
     raw = "raw"
 
 
 class ReadStrands(StrEnum):
-    """In which direction the model reads."""
+    """The directions in which the model reads."""
 
     forward = "+"
     reverse = "-"
@@ -36,6 +31,7 @@ class ReadStrands(StrEnum):
 
     @property
     def each(self) -> "list[ReadStrand]":
+        """The read strands, ``+`` first."""
         if self is ReadStrands.both:
             return ["+", "-"]
         return ["+"] if self is ReadStrands.forward else ["-"]
@@ -52,10 +48,12 @@ LayerOption = Annotated[
     typer.Option(min=1, help="Read after this block: 3, the default, is hidden_states[3], the output of layers.2."),
 ]
 HookOption = Annotated[
-    str | None, typer.Option(metavar="MODULE", help="Read a module's output, such as encoder.layer.11, not a layer's.")
+    str | None,
+    typer.Option(metavar="MODULE", help="Read the output of a module, such as encoder.layer.11, instead of a layer."),
 ]
 TrustRemoteCodeOption = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Run Python code that the model's repository brings: read it first.")
+    bool,
+    typer.Option("--trust-remote-code", help="Run Python code of the model's repository; read that code first."),
 ]
 RegionOption = Annotated[
     list[str] | None,
@@ -74,13 +72,12 @@ AliasOption = Annotated[
         help="Other names of contigs in annotations: ucsc (chr14, 14, NC_000014.9) or a file like chromAlias.txt.",
     ),
 ]
-RELEASE = "JASPAR2024"  # where a verb cannot do without matrices
 MotifsOption = Annotated[
     str | None,
     typer.Option(
         "--motifs",
         metavar="FILE|RELEASE",
-        help="Matrices: a file (JASPAR, PFM, MEME), or a release, vertebrate CORE, such as JASPAR2024 from pyjaspar.",
+        help="Matrices: a file (JASPAR, PFM, MEME), or a release of vertebrate CORE from pyjaspar, such as JASPAR2024.",
     ),
 ]
 MaxCoverageOption = Annotated[
@@ -89,25 +86,33 @@ MaxCoverageOption = Annotated[
         "--max-coverage", min=0, max=1, help="Leave out concepts that cover a larger share of the regions' bases."
     ),
 ]
+ShownAnnotationsOption = Annotated[
+    list[Path] | None,
+    typer.Option("--annotation", help="Genes, sites, ... to show: BED, GTF, GFF3, bigBed, peaks; repeatable."),
+]
 ReadStrandsOption = Annotated[
-    ReadStrands, typer.Option("--read-strand", help="+ reads the genome as given, - its reverse complement.")
+    ReadStrands,
+    typer.Option("--read-strand", help="+ reads the genome as given, - its reverse complement."),
 ]
 WindowOption = Annotated[
     int | None, typer.Option("--window-size", min=1, help="Bases read at once (default: the model's longest).")
 ]
 ContextOption = Annotated[
     int | None,
-    typer.Option("--context", min=0, help="Bases of a window that are only context (default: half, at most 8,192)."),
+    typer.Option(
+        "--context", min=0, help="Bases of a window that are only context (default: half of it, at most 8,192)."
+    ),
 ]
 MinContextOption = Annotated[
-    int, typer.Option(min=0, help="Leave out bases with less context: near the ends of contigs and runs of N.")
+    int,
+    typer.Option(min=0, help="Leave out bases with less context, near the ends of contigs and of long runs of N."),
 ]
 FeaturesOption = Annotated[str, typer.Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @file.")]
 ChosenFeaturesOption = Annotated[
-    str | None, typer.Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @file with one a line.")
+    str | None, typer.Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @file with one per line.")
 ]
 TopOption = Annotated[
-    int | None, typer.Option("--top", min=1, help="The features of the N best matches by F1 of the table of --from.")
+    int | None, typer.Option("--top", min=1, help="Features of the N best matches by F1 in the table of --from.")
 ]
 ScoresOption = Annotated[
     Path | None, typer.Option("--from", metavar="TABLE", help="metrics.parquet or metrics.tsv, for --top.")
@@ -116,84 +121,27 @@ AllFeaturesOption = Annotated[bool, typer.Option("--all", help="Every feature of
 SomeFeaturesOption = Annotated[
     str | None, typer.Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @file (default: all).")
 ]
-ThresholdOption = Annotated[float, typer.Option("--threshold", "-t", min=0, help="Active means strictly greater.")]
-ScaleOption = Annotated[Scale, typer.Option(help="Threshold as a fraction of the feature's maximum, or raw.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+ThresholdOption = Annotated[
+    float, typer.Option("--threshold", "-t", min=0, help="A feature is active if its value is strictly greater.")
+]
+ScaleOption = Annotated[
+    Scale, typer.Option(help="Unit of the threshold: max, fractions of the feature's maximum; raw, activations.")
+]
+DeviceOption = Annotated[str, typer.Option(help="Where the model runs: auto, cpu or cuda.")]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option("--threads", "-p", "--numberOfProcessors", min=1, help="Threads (default: the CPUs granted)."),
+    typer.Option(
+        "--threads", "-p", "--numberOfProcessors", min=1, help="Number of threads (default: all CPUs granted)."
+    ),
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be read, written and how long it takes.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be read and written and how long it takes; write nothing.")
+]
 MismatchOption = Annotated[bool, typer.Option("--allow-mismatch", help="Accept an SAE of another model or layer.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
-ShardOption = Annotated[str | None, typer.Option(help="Do part i of n: i/n, such as $SLURM_ARRAY_TASK_ID/16.")]
-
-
-def parse_features(text: str) -> list[int]:
-    """Read ``357,12``, ``0-9`` or ``@file`` (whitespace or commas between ids; ``f357`` is fine too)."""
-    if text.startswith("@"):
-        try:
-            text = Path(text[1:]).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SaeTracksError(f"cannot read the feature list {text[1:]}: {error}") from error
-    ids: list[int] = []
-    for word in text.replace(",", " ").split():
-        match = re.fullmatch(r"f?(\d{1,7})(?:-(\d{1,7}))?", word)
-        if not match or int(match[2] or match[1]) < int(match[1]):
-            raise SaeTracksError(f"cannot read feature {word!r}: write ids as 357,12 or 0-9")
-        ids += range(int(match[1]), int(match[2] or match[1]) + 1)
-    if not ids:
-        raise SaeTracksError("no feature asked for: write ids as 357,12 or 0-9")
-    return ids
-
-
-def choose_features(features: str | None, top: int | None, scores: Path | None, everything: bool) -> list[int] | None:
-    """The features of ``-f`` or of ``--top N --from TABLE``; None, all of them, with ``--all``."""
-    from sae_tracks.tracks.export import top_features
-
-    if sum((features is not None, top is not None, everything)) != 1 or (top is None) != (scores is None):
-        raise SaeTracksError("name features with one of -f 357,12, --top 50 --from metrics.parquet, --all")
-    if features is not None:
-        return parse_features(features)
-    return top_features(scores, top) if scores is not None and top is not None else None
-
-
-def parse_regions(genome: "Genome", texts: list[str] | None, bed: Path | None) -> "list[GenomicRegion] | None":
-    """The regions of ``-r`` and ``--regions``; None where neither is given."""
-    from sae_tracks.annotations import read_regions
-
-    if not texts and bed is None:
-        return None
-    return [genome.region(text) for text in texts or []] + (read_regions(bed, genome) if bed else [])
-
-
-def parse_black_list(genome: "Genome", bed: Path | None) -> "list[GenomicRegion]":
-    """The regions of ``-bl``; contigs that the genome does not have are passed over."""
-    from sae_tracks.annotations import read_regions
-
-    return read_regions(bed, genome, skip_unknown=True) if bed else []
-
-
-def use_threads(threads: int | None) -> int:
-    """Give torch `threads` threads; by default those the scheduler or the affinity mask grants."""
-    import torch
-
-    from sae_tracks.threads import granted_cpus
-
-    threads = threads or granted_cpus()
-    torch.set_num_threads(threads)
-    return threads
-
-
-def use_share_of_threads(threads: int | None) -> None:
-    """The same where torchrun may have started several processes: they share the machine, and the first one speaks."""
-    from sae_tracks.train.parallel import is_first, share_threads
-
-    granted = use_threads(threads)
-    if threads is None:
-        share_threads(granted)
-    if not is_first():
-        logging.getLogger("sae_tracks").setLevel(logging.ERROR)
+ShardOption = Annotated[
+    str | None, typer.Option(help="Do only shard i of n, written i/n, such as $SLURM_ARRAY_TASK_ID/16.")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,33 +162,8 @@ class ReadingOptions:
     trust_remote_code: TrustRemoteCodeOption = False
 
 
-def open_source(sae: str, genome: Path, reading: ReadingOptions) -> "Source":
-    """The language model, SAE and genome of a verb, after setting the number of threads."""
-    from sae_tracks.genome import Genome
-    from sae_tracks.sae import load_sae
-    from sae_tracks.source import Source, sae_language_model
-
-    use_threads(reading.threads)
-    fasta = Genome(genome)
-    regions = parse_regions(fasta, reading.region, reading.regions)
-    masked = parse_black_list(fasta, reading.black_list)
-    loaded = load_sae(sae)
-    return Source(
-        sae_language_model(loaded, reading.model, reading.device, reading.trust_remote_code),
-        loaded,
-        fasta,
-        regions,
-        reading.read_strand.each,
-        window=reading.window_size,
-        context=reading.context,
-        black_list=masked,
-        min_context=reading.min_context,
-        allow_mismatch=reading.allow_mismatch,
-    )
-
-
 def with_options(without: Iterable[str] = ()) -> Callable[[Callable], Callable]:
-    """A decorator for verbs that take their options as one object, such as `ReadingOptions`.
+    """A decorator for verbs that take options as one object, such as `ReadingOptions`.
 
     For Typer, a parameter whose type is a dataclass of options stands for the fields of that dataclass.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from sae_tracks.cli.inputs import open_source
 from sae_tracks.cli.options import (
     RELEASE,
     GenomePath,
@@ -15,7 +16,6 @@ from sae_tracks.cli.options import (
     ReadingOptions,
     ReadStrands,
     SaePath,
-    open_source,
     with_options,
 )
 from sae_tracks.errors import SaeTracksError

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from sae_tracks.cli.options import DeviceOption, GenomePath, SeedOption, ThreadsOption, use_share_of_threads
+from sae_tracks.cli.inputs import use_share_of_threads
+from sae_tracks.cli.options import DeviceOption, GenomePath, SeedOption, ThreadsOption
 
 log = logging.getLogger(__name__)
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from sae_tracks.cli.inputs import parse_regions
 from sae_tracks.cli.options import (
     RELEASE,
     GenomePath,
@@ -12,7 +13,6 @@ from sae_tracks.cli.options import (
     RegionOption,
     RegionsOption,
     ThreadsOption,
-    parse_regions,
 )
 
 log = logging.getLogger(__name__)

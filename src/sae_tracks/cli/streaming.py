@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sae_tracks.cli.options import Scale, parse_features
+from sae_tracks.cli.inputs import parse_features
+from sae_tracks.cli.options import Scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

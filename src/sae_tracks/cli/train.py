@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from sae_tracks.cli.options import DeviceOption, DryRunOption, SeedOption, ThreadsOption, use_share_of_threads
+from sae_tracks.cli.inputs import use_share_of_threads
+from sae_tracks.cli.options import DeviceOption, DryRunOption, SeedOption, ThreadsOption
 from sae_tracks.errors import SaeTracksError
 
 log = logging.getLogger(__name__)
