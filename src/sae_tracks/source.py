@@ -1,4 +1,4 @@
-"""What every verb that reads a genome through a model and an SAE sets up in the same way."""
+"""A genome read through a language model and an SAE: the source of every stream of feature blocks."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +12,15 @@ from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, describe, load_lm
 from sae_tracks.progress import track
 from sae_tracks.reading.reader import Reading, read_windows
-from sae_tracks.reading.windows import WHOLE, Layout, ReadStrand, Window, check_min_context, layout, plan_windows
+from sae_tracks.reading.windows import (
+    WHOLE,
+    ReadStrand,
+    Window,
+    WindowLayout,
+    check_min_context,
+    plan_windows,
+    window_layout,
+)
 from sae_tracks.regions import GenomicRegion, Shard, StreamPosition
 from sae_tracks.sae import SAE
 from sae_tracks.sae.directory import check_match
@@ -20,22 +28,42 @@ from sae_tracks.sae.directory import check_match
 
 @dataclass(repr=False)
 class Source:
-    """A genome seen through a language model and an SAE: where feature blocks come from.
+    """A genome read through a language model and an SAE.
 
     Attributes
     ----------
-    lm, sae, genome
-        The parts; the SAE must have been trained on this model and layer.
+    lm : GeneLM
+        From `load_lm`.
+    sae : SAE
+        From `load_sae`; it must have been trained on this model and layer.
+    genome : Genome
+        The FASTA.
     regions : list of GenomicRegion, optional
-        Default: the whole genome.
+        Default: the whole genome. They are merged and put in FASTA order.
     read_strands : sequence of "+" and "-"
-        Directions to read in, one after the other.
+        Directions in which the model reads, one after the other.
     window, context : int, optional
-        See `sae_tracks.reading.windows.layout`.
+        Bases read at once, and how many of them are only context; see `window_layout`.
     black_list : list of GenomicRegion
-        Bases that are never readable.
+        Bases that are never readable. They are merged.
     min_context : int
         Bases with less context are not readable.
+    allow_mismatch : bool
+        Accept an SAE that was trained on another model or layer.
+    layout : WindowLayout
+        Follows from `window` and `context`.
+
+    Raises
+    ------
+    SaeTracksError
+        The SAE does not fit the model, a region is not in the genome, or the model cannot read such windows.
+
+    Examples
+    --------
+    >>> genome = Genome("hg38.fa")
+    >>> source = Source(load_lm("demo"), load_sae("sae/"), genome, [genome.region("chr14:87,049,332-87,049,831")])
+    >>> for block in source.blocks([357]):
+    ...     print(block.region, block.to_scipy().max())
     """
 
     lm: GeneLM
@@ -48,11 +76,11 @@ class Source:
     black_list: list[GenomicRegion] = field(default_factory=list)
     min_context: int = 0
     allow_mismatch: bool = False
-    layout: Layout = field(init=False)
+    layout: WindowLayout = field(init=False)
 
     def __post_init__(self) -> None:
         check_match(self.sae, self.lm, allow_mismatch=self.allow_mismatch)
-        self.layout = layout(self.lm, self.window, self.context)
+        self.layout = window_layout(self.lm, self.window, self.context)
         check_min_context(self.layout, self.min_context)
         self.regions = self.genome.merged(self.regions)
         self.black_list = self.genome.merged(self.black_list)
@@ -71,7 +99,7 @@ class Source:
         after: StreamPosition | None = None,
         on_reading: Callable[[Reading], None] | None = None,
     ) -> Iterator[FeatureBlock]:
-        """The stream of feature blocks, one read strand after the other, with a progress bar over windows.
+        """Stream feature blocks, one read strand after the other, with a progress bar over windows.
 
         Parameters
         ----------
@@ -80,21 +108,21 @@ class Source:
         shard : Shard
             The part of the windows of each read strand to read, contiguous.
         after : StreamPosition, optional
-            What lies before it was read already and is left out. The stream may go on at any base.
+            Leave out what lies before this position. The stream can go on at any base.
         on_reading : function, optional
-            Is called with every reading before the blocks of that reading come.
+            Called with every reading, before its blocks are yielded.
 
         Yields
         ------
         FeatureBlock
-            Ascending per read strand. Shards and positions only select bases: values are those of the whole.
+            Ascending per read strand. Shards and positions only select bases; they change no value.
         """
         ids = None if features is None else list(features)
         strands = list(self.read_strands)
         for strand in strands[strands.index(after.read_strand) if after else 0 :]:
             windows = self.windows(strand, shard)
             if after and strand == after.read_strand:
-                windows = list(self._behind(after, windows))
+                windows = list(self._from(after, windows))
             if windows:
                 readings = read_windows(self.lm, self.genome, windows, self.black_list, self.min_context)
                 if on_reading is not None:
@@ -102,11 +130,11 @@ class Source:
                 yield from stream_features(track(readings, f"reading {strand}", len(windows)), self.sae, features=ids)
 
     def windows(self, read_strand: ReadStrand, shard: Shard = WHOLE) -> list[Window]:
-        """The windows of one read strand, ascending; with a shard, its part of them."""
+        """List the windows of one read strand, or of a shard of them, ascending."""
         return plan_windows(self.genome, self.regions, layout=self.layout, read_strand=read_strand, shard=shard)
 
-    def _behind(self, position: StreamPosition, windows: Iterable[Window]) -> Iterator[Window]:
-        """Windows without the bases before a position."""
+    def _from(self, position: StreamPosition, windows: Iterable[Window]) -> Iterator[Window]:
+        """Yield windows without the bases before a position."""
         order = {name: i for i, name in enumerate(self.genome.lengths)}
         reached = order[position.contig], position.base
         for window in windows:
@@ -118,14 +146,14 @@ class Source:
 
     @property
     def contigs(self) -> list[str]:
-        """Contigs that the regions touch, in FASTA order."""
+        """Contigs of the regions, in FASTA order."""
         return list(dict.fromkeys(region.contig for region in self.regions or ()))
 
     def identity(self) -> dict[str, Any]:
-        """All that the values of the stream depend on, for JSON.
+        """Everything that the values of the stream depend on, as a record for JSON.
 
-        Two sources have the same values if `values_differ` finds no difference. Names and paths are part of the record,
-        but not of that comparison. What sinks add, such as thresholds and bins, they add to the record.
+        Two sources give the same values if `sae_tracks.files.values_differ` finds no difference between their records;
+        it ignores the names and paths in them. Sinks add what their own values depend on, such as thresholds and bins.
         """
         return {
             "lm": describe(self.lm),
@@ -143,13 +171,13 @@ class Source:
         }
 
     def provenance(self) -> dict[str, Any]:
-        """The facts that every product of this source records: its identity, and how many bases have less context."""
+        """The facts that every output records: the identity, and how many bases have less context than the layout's."""
         low = sum(self.layout.low_context(self.windows(strand)) for strand in self.read_strands)
         return self.identity() | {"low_context": low}
 
 
 def device_type(lm: GeneLM) -> str:
-    """``cpu`` or ``cuda``, on which a model computes; ``cpu`` for a plug-in that does not say."""
+    """The type of device on which a model computes, ``cpu`` or ``cuda``; ``cpu`` for a plug-in without a device."""
     device = getattr(getattr(lm, "model", None), "device", None)
     return getattr(device, "type", "cpu")
 
@@ -169,15 +197,37 @@ def _shown(readings: Iterable[Reading], on_reading: Callable[[Reading], None]) -
         yield reading
 
 
-def sae_language_model(sae: SAE, model: str | None, device: str = "auto", trust_remote_code: bool = False) -> GeneLM:
-    """The language model that an SAE was trained on, at its layer or module, or the one named instead."""
+def sae_language_model(
+    sae: SAE, model: str | None = None, device: str = "auto", trust_remote_code: bool = False
+) -> GeneLM:
+    """Load the language model of an SAE, to be read at the layer or module of the SAE.
+
+    Parameters
+    ----------
+    sae : SAE
+    model : str, optional
+        Load this model instead of the one that the SAE was trained on; see `load_lm`.
+    device, trust_remote_code
+        See `load_lm`.
+
+    Raises
+    ------
+    SaeTracksError
+        The SAE's metadata name no model, or neither a layer nor a module; or the model cannot be loaded.
+    """
     trained = sae.metadata.get("lm", {})
     layer = trained.get("layer")
-    how = {"hook": trained.get("hook_name") if layer is None else None, "trust_remote_code": trust_remote_code}
+    hook = trained.get("hook_name") if layer is None else None
     if not model and "model" not in trained:
         raise SaeTracksError("this SAE does not say which language model it was trained on: name it with --model")
-    if layer is None and not how["hook"]:
+    if layer is None and not hook:
         raise SaeTracksError("this SAE does not say which layer it reads: sae-tracks import-sae ... --layer or --hook")
-    if model:
-        return load_lm(model, layer, device=device, **how)
-    return load_lm(trained["model"], layer, revision=trained.get("revision"), device=device, **how)
+    revision = None if model else trained.get("revision")
+    return load_lm(
+        model or trained["model"],
+        layer,
+        hook=hook,
+        revision=revision,
+        device=device,
+        trust_remote_code=trust_remote_code,
+    )

@@ -318,7 +318,7 @@ def test_the_command_line_says_what_it_did(server, tmp_path):
     words = [sys.executable, "-m", "sae_tracks", "fetch", "jaspar-sites", "toy1", "--matrix", "MA1596.1"]
     words += ["-o", "MA1596.1.tsv.gz"]
     said = [subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=True).stderr for _ in range(2)]
-    assert said == ["MA1596.1.tsv.gz is written\n", "MA1596.1.tsv.gz is there already, with the right content\n"]
+    assert said == ["MA1596.1.tsv.gz is written\n", "MA1596.1.tsv.gz is already there with the right content\n"]
     assert (tmp_path / "MA1596.1.tsv.gz").read_bytes() == server.files[SITES]
 
 

@@ -14,7 +14,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNAReader
 from sae_tracks.reading.reader import read, read_windows
-from sae_tracks.reading.windows import Layout, Window, layout, plan_windows
+from sae_tracks.reading.windows import Window, WindowLayout, plan_windows, window_layout
 from sae_tracks.regions import GenomicRegion, Shard
 
 
@@ -150,7 +150,7 @@ def test_the_minus_read_is_the_plus_read_of_the_reverse_complement(folder):
 def test_layouts_keep_every_base_once_with_the_context_asked_for_on_either_side(window, data):
     before = data.draw(st.integers(0, window - 1))
     after = data.draw(st.integers(0, window - 1 - before))
-    laid = Layout(window, before, after, data.draw(st.integers(0, window - before - after - 1)))
+    laid = WindowLayout(window, before, after, data.draw(st.integers(0, window - before - after - 1)))
     length = data.draw(st.integers(1, 200))
     kept, low = [], 0
     for (start, end), (first, last) in laid.spans(length):
@@ -225,7 +225,7 @@ def test_regions_in_one_window_share_one_pass_of_the_model(folder):
 
 def test_windows_that_feed_the_same_bases_in_two_directions_are_read_in_both(folder):
     genome = genome_of(folder, {"a": random_dna(60)})
-    how = {"layout": Layout(64, 0)}
+    how = {"layout": WindowLayout(64, 0)}
     both = [w for strand in "+-" for w in plan_windows(genome, read_strand=strand, **how)]
     plus, minus = read_windows(OneHotLM(), genome, both)
     (alone,) = read(OneHotLM(), genome, read_strand="-")
@@ -235,7 +235,7 @@ def test_windows_that_feed_the_same_bases_in_two_directions_are_read_in_both(fol
 
 def test_a_sample_is_a_seeded_subset_of_the_windows(folder):
     genome = genome_of(folder, {"a": random_dna(1000)})
-    how = {"layout": Layout(50, 10)}
+    how = {"layout": WindowLayout(50, 10)}
     whole = plan_windows(genome, **how)
     first = plan_windows(genome, **how, sample=5, seed=1)
     assert first == plan_windows(genome, **how, sample=5, seed=1) != plan_windows(genome, **how, sample=5, seed=2)
@@ -257,18 +257,18 @@ def test_activations_that_are_not_finite_are_refused(folder):
 @pytest.mark.parametrize(("window", "context"), [(0, None), (65, None), (10, 10), (10, -1)])
 def test_impossible_windows_are_refused(window, context):
     with pytest.raises(SaeTracksError):
-        layout(OneHotLM(), window, context)
+        window_layout(OneHotLM(), window, context)
 
 
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        (OneHotLM(64), Layout(64, 32)),
-        (OneHotLM(1), Layout(1, 0)),
-        (OneHotLM(32768), Layout(32768, 8192)),
-        (Codons(31), Layout(31, 8, 7, causal=False)),
-        (Codons(100_000), Layout(100_000, 4096, 4096, causal=False)),
+        (OneHotLM(64), WindowLayout(64, 32)),
+        (OneHotLM(1), WindowLayout(1, 0)),
+        (OneHotLM(32768), WindowLayout(32768, 8192)),
+        (Codons(31), WindowLayout(31, 8, 7, causal=False)),
+        (Codons(100_000), WindowLayout(100_000, 4096, 4096, causal=False)),
     ],
 )
 def test_the_default_context_is_half_a_window_but_at_most_8192_bases(model, expected):
-    assert layout(model) == expected
+    assert window_layout(model) == expected

@@ -30,7 +30,7 @@ from sae_tracks.genome import Genome
 from sae_tracks.lm.protocol import GeneLM, describe
 from sae_tracks.progress import counter
 from sae_tracks.reading.reader import read_windows
-from sae_tracks.reading.windows import WHOLE, ReadStrand, Window, check_min_context, layout, plan_windows
+from sae_tracks.reading.windows import WHOLE, ReadStrand, Window, check_min_context, plan_windows, window_layout
 from sae_tracks.regions import GenomicRegion, Shard
 
 PLAN = "plan.json"
@@ -109,7 +109,7 @@ def plan_extraction(
     Extraction
         For `extract`.
     """
-    laid = layout(lm, window, context)
+    laid = window_layout(lm, window, context)
     check_min_context(laid, min_context)
     regions, black_list = genome.merged(regions), genome.merged(black_list)
     windows = []

@@ -1,4 +1,4 @@
-"""``sae-tracks check-model``: is this the model that others measured?"""
+"""``sae-tracks check-model``: compare a model with published measurements."""
 
 import logging
 from pathlib import Path
@@ -26,13 +26,15 @@ def check_model(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="HyenaDNA: hub id or id@revision, folder, weights.ckpt or demo.")
     ],
-    genome: Annotated[Path, typer.Option("--genome", help="FASTA of the assembly the losses were measured on: hg38.")],
+    genome: Annotated[
+        Path, typer.Option("--genome", help="FASTA of the assembly on which the losses were measured: hg38.")
+    ],
     golden: Annotated[
         Path | None, typer.Option(help="JSON of expected losses (default: HyenaDNA small-32k on hg38).")
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Compare a HyenaDNA's next-base losses with published ones; exit status 1 where they differ."""
+    """Compare the next-base losses of a HyenaDNA with known ones; exit status 1 if they differ."""
     from sae_tracks.evaluate import golden as library
     from sae_tracks.genome import Genome
     from sae_tracks.lm import HyenaDNAReader, load_lm
@@ -48,7 +50,7 @@ def check_model(
 
 
 def _table(compared: "list[Comparison]") -> str:
-    """Tab-separated, one row a region, nats a base."""
+    """A tab-separated table with one row per region, in nats per base."""
     rows = ["region\texpected\tfound\tdifference\tok"]
     for one in compared:
         ok = "yes" if one.ok else "no"

@@ -1,4 +1,4 @@
-"""``sae-tracks check-seams``: how much of a track depends on where the windows began?"""
+"""``sae-tracks check-seams``: how much a track depends on where its windows begin."""
 
 import logging
 from pathlib import Path
@@ -42,7 +42,7 @@ def check_seams(
     *,
     reading: ReadingOptions,
 ) -> None:
-    """How far features differ between readings with little context and with much: which --context is enough."""
+    """Measure how features change with the context of a base, to choose --context."""
     from sae_tracks.evaluate.seams import measure_seams, write_seams
     from sae_tracks.files import make_folder, write_provenance
     from sae_tracks.report.figures import plot_seams, save_figure
@@ -61,7 +61,7 @@ def check_seams(
 
 
 def _table(table: "pd.DataFrame") -> str:
-    """The rows of ``seams.tsv`` for a terminal of 80 columns."""
+    """The rows of ``seams.tsv`` as text of 80 columns."""
     from sae_tracks.evaluate.seams import bin_text
 
     rows = [f"{'read':4}{'context':>15}{'bases':>12}{'mean':>11}{'95 %':>11}{'max':>11}{'Jaccard':>9}"]

@@ -1,4 +1,4 @@
-"""``sae-tracks demo``: the whole path on a small genome made on the spot."""
+"""``sae-tracks demo``: the whole path on a small genome that it makes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,11 +15,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for everything.")] = Path("demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for all files.")] = Path("demo"),
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
 ) -> None:
-    """The whole path on a small genome with known truth, in two to four minutes on two cores; needs no network."""
+    """Run the whole path on a small genome with known truth: two to four minutes on two cores, without a network."""
     from sae_tracks.demo import run_demo
 
     use_threads(threads)

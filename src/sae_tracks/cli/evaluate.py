@@ -1,4 +1,4 @@
-"""``sae-tracks evaluate``: how much of what the language model predicts survives an SAE."""
+"""``sae-tracks evaluate``: how well a language model predicts when it works through an SAE."""
 
 import json
 import logging
@@ -42,9 +42,9 @@ def evaluate(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     allow_mismatch: MismatchOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record that is written, not a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON record instead of a table.")] = False,
 ) -> None:
-    """Cross entropy that the language model keeps through the SAE, L0 and FVU, on sequence not trained on."""
+    """Measure how much of its prediction a language model keeps through an SAE, and the SAE's L0 and FVU."""
     from sae_tracks.evaluate.recovered import measure_recovered, next_base_reader, write_evaluation
     from sae_tracks.evaluate.seen import seen_text, trained_bases
     from sae_tracks.genome import Genome
@@ -66,7 +66,7 @@ def evaluate(
 
 
 def _target(sae: str, out: Path | None) -> Path:
-    """The file to write, refused before anything is measured where it cannot be."""
+    """The file to write; one that cannot be written is an error before anything is measured."""
     from sae_tracks.evaluate.info import EVALUATION
 
     if out is None and not Path(sae).is_dir():

@@ -1,4 +1,4 @@
-"""``sae-tracks export-bed``: the intervals in which features are active."""
+"""``sae-tracks export-bed``: intervals in which features are active."""
 
 import logging
 from enum import StrEnum
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Format(StrEnum):
-    """Of the file."""
+    """The format of the file."""
 
     bed6 = "bed6"
     narrowpeak = "narrowpeak"
@@ -36,7 +36,7 @@ class Format(StrEnum):
 
 FormatOption = Annotated[
     Format,
-    typer.Option("--format", help="bed6; narrowpeak and bigbed have the largest activation and its place besides."),
+    typer.Option("--format", help="Format; narrowpeak and bigbed also hold the largest activation and its position."),
 ]
 
 
@@ -49,17 +49,19 @@ def export_bed(
     sae: SaePath,
     genome: GenomePath,
     features: FeaturesOption,
-    out: Annotated[str, typer.Option("--out", "-o", help="File; .gz is bgzip with its index, - is stdout.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="File to write; .gz is bgzip with an index, - is stdout.")],
     threshold: ThresholdOption = 0.15,
     scale: ScaleOption = Scale.max,
     form: FormatOption = Format.bed6,
-    merge_gap: Annotated[int, typer.Option(min=0, help="Join intervals of a feature closer than this, in bases.")] = 0,
-    min_length: Annotated[int, typer.Option(min=1, help="Leave out shorter intervals, after joining.")] = 1,
+    merge_gap: Annotated[
+        int, typer.Option(min=0, help="Join intervals of a feature with fewer bases between them.")
+    ] = 0,
+    min_length: Annotated[int, typer.Option(min=1, help="Leave out shorter intervals, in bases, after joining.")] = 1,
     *,
     reading: ReadingOptions,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Intervals in which features are active, sorted: name f357, score 0 to 1000, strand the read strand."""
+    """Write intervals in which features are active, sorted: name f357, score 0 to 1000, read strand."""
     from sae_tracks.tracks import write_bed
     from sae_tracks.tracks.export import estimate
 

@@ -37,7 +37,8 @@ def extract(
     layer: LayerOption = None,
     hook: HookOption = None,
     n_windows: Annotated[
-        int | None, typer.Option("--n-windows", "-n", min=1, help="Windows to draw, a read strand (default: all).")
+        int | None,
+        typer.Option("--n-windows", "-n", min=1, help="Number of windows to sample per read strand (default: all)."),
     ] = None,
     *,
     reading: ReadingOptions,
@@ -45,7 +46,7 @@ def extract(
     shard: ShardOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Store a language model's activations as shards for training; goes on where it was interrupted."""
+    """Store a language model's activations as shards for training; continues an interrupted run."""
     from sae_tracks.activations import extract as library
     from sae_tracks.genome import Genome
     from sae_tracks.lm import load_lm
@@ -71,9 +72,9 @@ def extract(
     log.info("%s, %s", model, place(lm))
     if dry_run:
         e = library.estimate(plan, part)
-        log.info("%d windows, %d bases, at most as many rows, in %d shards", e.windows, e.bases, e.shards)
+        log.info("%d windows, %d bases (at most one row each), %d shards", e.windows, e.bases, e.shards)
         log.info("disk %.3g GiB, memory %.3g GiB, about %.0f s", e.disk / 2**30, e.memory / 2**30, e.seconds)
         return
     missing = library.extract(plan, out, part)
-    state = "complete" if not missing else f"{missing} of {plan.shard_count} shards are still to come"
+    state = "complete" if not missing else f"{missing} of {plan.shard_count} shards are still missing"
     log.info("%d windows in %s: %s", len(plan.windows), out, state)

@@ -7,17 +7,17 @@ from typing import Annotated
 import typer
 
 log = logging.getLogger(__name__)
-HELP = """Download models, genomes and JASPAR's matrices and sites: checked, cached, resumed where a transfer broke off.
+HELP = """Download models, genomes and JASPAR's matrices and sites; checked, cached, resumed if a transfer breaks off.
 
-Beside each file OUT stands OUT.provenance.json: address, date, checksum, and what that was checked against.
+Beside each file OUT lies OUT.provenance.json: URL, date, checksum, and what the checksum was compared with.
 The cache is --cache, else $SAE_TRACKS_CACHE, else the system's; models lie in the Hugging Face cache ($HF_HOME).
 Mirrors: $SAE_TRACKS_UCSC, $SAE_TRACKS_JASPAR, $SAE_TRACKS_JASPAR_SITES, $HF_ENDPOINT."""
 AssemblyName = Annotated[str, typer.Argument(metavar="ASSEMBLY", help="UCSC's name: hg38, hg19, mm10, ce11, ...")]
 CacheOption = Annotated[
     Path | None, typer.Option("--cache", help="Folder of downloads (default: $SAE_TRACKS_CACHE, else the system's).")
 ]
-OfflineOption = Annotated[bool, typer.Option("--offline", help="Use only what was downloaded before.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace OUT where it has other content.")]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Use only files that were downloaded before.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace OUT if its content differs.")]
 ReleaseOption = Annotated[str, typer.Option(help="JASPAR's release.")]
 
 
@@ -37,9 +37,9 @@ def model(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Hub id, or id@revision.")],
     offline: OfflineOption = False,
 ) -> None:
-    """A language model, into the Hugging Face cache: safetensors and configuration, no pickle, no code.
+    """Fetch a language model into the Hugging Face cache: safetensors and configuration, no pickle, no code.
 
-    Without a revision: the commit pinned here for HyenaDNA-small-32k, else main. Prints the model's folder.
+    The default revision is a pinned commit for HyenaDNA-small-32k, else main. Prints the model's folder.
     """
     from sae_tracks.fetch import fetch_model
 
@@ -58,10 +58,10 @@ def genome(
     offline: OfflineOption = False,
     force: ForceOption = False,
 ) -> None:
-    """A genome from UCSC, or some of its chromosomes, as an indexed FASTA; checked against UCSC's MD5 sums."""
+    """Fetch a genome or some of its chromosomes from UCSC as an indexed FASTA, checked by UCSC's MD5 sums."""
     from sae_tracks.fetch import fetch_genome
 
-    _say(out, fetch_genome(assembly, out, region or (), cache=cache, offline=offline, force=force))
+    _report(out, fetch_genome(assembly, out, region or (), cache=cache, offline=offline, force=force))
 
 
 def matrices(
@@ -71,10 +71,10 @@ def matrices(
     offline: OfflineOption = False,
     force: ForceOption = False,
 ) -> None:
-    """JASPAR's CORE vertebrates non-redundant count matrices (PFM), in JASPAR's own format."""
+    """Fetch JASPAR's CORE vertebrates non-redundant count matrices (PFM), in JASPAR's own format."""
     from sae_tracks.fetch import fetch_matrices
 
-    _say(out, fetch_matrices(release, out, cache=cache, offline=offline, force=force))
+    _report(out, fetch_matrices(release, out, cache=cache, offline=offline, force=force))
 
 
 def sites(
@@ -82,18 +82,20 @@ def sites(
     matrix: Annotated[str, typer.Option(help="Matrix ID with its version, such as MA1596.1.")],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="TSV to write: .tsv.gz or .tsv; `metrics` calls it by the ID it begins with."),
+        typer.Option(
+            "--out", "-o", help="TSV to write, .tsv.gz or .tsv; `metrics` takes the concept's name from the file name."
+        ),
     ],
     release: ReleaseOption = "2022",
     cache: CacheOption = None,
     offline: OfflineOption = False,
     force: ForceOption = False,
 ) -> None:
-    """The sites of one JASPAR matrix in a genome: where it scores well, not where a factor was seen to bind."""
+    """Fetch the sites of one JASPAR matrix in a genome: predicted by its score, not measured binding."""
     from sae_tracks.fetch import fetch_sites
 
-    _say(out, fetch_sites(assembly, matrix, release, out, cache=cache, offline=offline, force=force))
+    _report(out, fetch_sites(assembly, matrix, release, out, cache=cache, offline=offline, force=force))
 
 
-def _say(out: Path, kept: bool) -> None:
-    log.info("%s %s", out, "is there already, with the right content" if kept else "is written")
+def _report(out: Path, kept: bool) -> None:
+    log.info("%s %s", out, "is already there with the right content" if kept else "is written")

@@ -1,4 +1,4 @@
-"""``sae-tracks info``: what an SAE is, how good, and whether another training run finds the same."""
+"""``sae-tracks info``: what an SAE is, how good it is, and whether another training run finds the same features."""
 
 import json
 from dataclasses import asdict
@@ -23,11 +23,11 @@ def info(
     sae: SaePath,
     against: Annotated[
         list[str] | None,
-        typer.Option(metavar="SAE", help="Match the features one to one with those of this SAE; repeatable."),
+        typer.Option(metavar="SAE", help="Compare features, matched one to one, with those of this SAE; repeatable."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a record, not text.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON record instead of text.")] = False,
 ) -> None:
-    """Where an SAE comes from, how sparse and how faithful it is, and whether it is ready to interpret."""
+    """Print the origin of an SAE, its sparsity and fidelity, and whether it is ready to interpret."""
     from sae_tracks.evaluate.info import report_lines, sae_record
 
     record, compared = sae_record(sae), _compare(sae, against or [])
@@ -35,8 +35,8 @@ def info(
         pairs = [{"sae": name, **asdict(stability)} for name, stability in compared]
         return typer.echo(json.dumps(record | {"against": pairs}, indent=1))
     *lines, verdict = report_lines(record)
-    told = [f"against {name}: {stability.line()}" for name, stability in compared]
-    typer.echo("\n".join([*lines, *told, verdict]))
+    comparisons = [f"against {name}: {stability.line()}" for name, stability in compared]
+    typer.echo("\n".join([*lines, *comparisons, verdict]))
 
 
 def _compare(sae: str, others: list[str]) -> "list[tuple[str, Stability]]":

@@ -1,4 +1,4 @@
-"""``sae-tracks plot``: single figures, the paper's among them."""
+"""``sae-tracks plot``: single figures, among them those of the paper."""
 
 import logging
 from dataclasses import replace
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class SiteStrand(StrEnum):
-    """The strand that an annotation names."""
+    """The strand of an annotation."""
 
     forward = "+"
     reverse = "-"
@@ -55,11 +55,13 @@ def activation(
     region: Annotated[str, typer.Option("--region", "-r", help="chr14:87,049,332-87,049,831 (1-based inclusive).")],
     feature: Annotated[int, typer.Option("--feature", "-f", help="Feature id.")],
     out: FigurePath,
-    base: Annotated[str | None, typer.Option(help="Base to mark (default: where the feature is strongest).")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Letter to mark (default: the base at which the feature is strongest).")
+    ] = None,
     *,
     reading: ReadingOptions,
 ) -> None:
-    """A feature's activation along a region, one base marked (the paper's Fig. 2)."""
+    """Draw a feature's activation along a region, with one base marked (the paper's Fig. 2)."""
     from sae_tracks.report.figures import plot_activation, save_figure
 
     if reading.read_strand is ReadStrands.both:
@@ -74,9 +76,11 @@ def activation(
 def scores(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="metrics.tsv of `sae-tracks metrics`.")],
     out: FigurePath,
-    most: Annotated[int, typer.Option("-n", "--most", min=1, help="Annotations shown, the best first.")] = 12,
+    most: Annotated[
+        int, typer.Option("-n", "--most", min=1, help="Number of annotations to show, the best first.")
+    ] = 12,
 ) -> None:
-    """Precision, recall and F1 of nucleotides and of the best annotations (the paper's Fig. 3)."""
+    """Draw precision, recall and F1 for nucleotides and the best annotations (the paper's Fig. 3)."""
     from sae_tracks.metrics import read_table
     from sae_tracks.report.figures import plot_scores, save_figure
 
@@ -89,7 +93,7 @@ def logo(
     out: FigurePath,
     motifs: MotifsOption = RELEASE,
 ) -> None:
-    """The logo of a motif: letters as high as the bits that they carry."""
+    """Draw the logo of a motif: the height of a letter is its information in bits."""
     from sae_tracks.motifs import chosen_motifs, named_motifs
     from sae_tracks.report.figures import save_figure
     from sae_tracks.report.logos import plot_logo
@@ -105,7 +109,7 @@ def offsets(
     out: FigurePath,
     strand: Annotated[SiteStrand, typer.Option(help="Strand of the sites.")] = SiteStrand.forward,
 ) -> None:
-    """How often a concept's best feature is active at each distance from the start and the end of its sites."""
+    """Draw how often a concept's best feature is active at each distance from the start and end of its sites."""
     from sae_tracks.metrics.scores import OFFSETS
     from sae_tracks.report.figures import plot_offsets, read_offsets, save_figure
 

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class Size(StrEnum):
-    """Named sizes."""
+    """Named sizes of models."""
 
     nano = "nano"
     tiny = "tiny"
@@ -30,18 +30,23 @@ def add_to(app: typer.Typer) -> None:
 def pretrain(
     genome: GenomePath,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
-    size: Annotated[Size, typer.Option(help="Blocks x width, window: 4x128 2k, 2x128 1k, 4x256 32k.")] = Size.nano,
+    size: Annotated[
+        Size, typer.Option(help="Blocks x width and window: nano 4x128, 2k; tiny 2x128, 1k; small-32k 4x256, 32k.")
+    ] = Size.nano,
     steps: Annotated[int, typer.Option(min=0, help="Optimizer steps; 0 saves an untrained model.")] = 4000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows a step, over all processes.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows per step, over all processes.")] = 16,
     lr: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 3e-3,
     held_out: Annotated[
-        Path | None, typer.Option(help="BED file: never trained on; scored at the end, beside Markov models.")
+        Path | None,
+        typer.Option(
+            help="BED file of regions to hold out: the model and Markov models are scored on them at the end."
+        ),
     ] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
-    """Train a small HyenaDNA by next-base prediction on both strands; goes on where it was interrupted.
+    """Train a small HyenaDNA by next-base prediction on both strands; continues an interrupted run.
 
     On several GPUs or processes: torchrun --nproc-per-node 2 -m sae_tracks pretrain hg38.fa -o lm/
     """

@@ -25,16 +25,18 @@ def add_to(app: typer.Typer) -> None:
 
 def scan(
     genome: GenomePath,
-    out: Annotated[str, typer.Option("--out", "-o", help="BED file; .bed.gz is bgzip with an index, - is stdout.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="BED file to write; .bed.gz is bgzip with an index, - is stdout.")
+    ],
     motifs: MotifsOption = RELEASE,
     matrix: Annotated[list[str] | None, typer.Option(help="Only this matrix ID, such as MA0139.2; repeatable.")] = None,
     region: RegionOption = None,
     regions: RegionsOption = None,
-    p_value: Annotated[float, typer.Option(help="Highest p-value of a site; 1e-4 is score 400.")] = 1e-4,
-    min_relative: Annotated[float, typer.Option(help="Lowest relative score of a site, 0 to 1.")] = 0.8,
+    p_value: Annotated[float, typer.Option(help="Largest p-value of a site; 1e-4 is score 400.")] = 1e-4,
+    min_relative: Annotated[float, typer.Option(help="Smallest relative score of a site, 0 to 1.")] = 0.8,
     threads: ThreadsOption = None,
 ) -> None:
-    """Motif sites by the rule of the JASPAR tracks, as sorted BED6+1: matrix ID, -log10(p) x 100, strand, TF name."""
+    """Find motif sites by the rule of the JASPAR tracks; sorted BED6+1: matrix ID, -log10(p) x 100, strand, TF name."""
     from sae_tracks.genome import Genome
     from sae_tracks.motifs import Scanner, chosen_motifs, named_motifs, write_sites
 

@@ -19,11 +19,11 @@ def add_to(app: typer.Typer) -> None:
 def shuffle(
     shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of activation shards.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the shuffled shards.")],
-    memory: Annotated[str, typer.Option(help="Memory to use: 512M, 4G, ...")] = "4G",
+    memory: Annotated[str, typer.Option(help="Memory to use, such as 512M or 4G.")] = "4G",
     seed: SeedOption = 0,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Shuffle activations globally and exactly, so that a batch holds rows from everywhere."""
+    """Put the rows of all shards in one random order, so that every batch holds rows from the whole sample."""
     from sae_tracks.activations.shards import open_shards
     from sae_tracks.activations.shuffle import parse_size, plan_shuffle
     from sae_tracks.activations.shuffle import shuffle as run

@@ -23,7 +23,7 @@ class Preset(StrEnum):
 
 
 class Arch(StrEnum):
-    """How features come from pre-activations."""
+    """How features follow from pre-activations."""
 
     standard = "standard"
     topk = "topk"
@@ -32,7 +32,7 @@ class Arch(StrEnum):
 
 
 class Dtype(StrEnum):
-    """Of the weights; tf32 is float32 with matrix products in tf32."""
+    """Precision of the weights; tf32 is float32 with matrix products in tf32."""
 
     float32 = "float32"
     tf32 = "tf32"
@@ -56,31 +56,34 @@ def train(
     shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of shuffled activation shards.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="SAE directory to write.")],
     preset: Annotated[Preset, typer.Option(help="Settings to start from; paper: arXiv 2507.07486.")] = Preset.default,
-    arch: Annotated[Arch | None, typer.Option(help="How features come from pre-activations (default: topk).")] = None,
+    arch: Annotated[Arch | None, typer.Option(help="How features follow from pre-activations (default: topk).")] = None,
     k: Annotated[
-        int | None, typer.Option(min=1, help="Features a row, of topk and, on average, batchtopk (d/8).")
+        int | None,
+        typer.Option(min=1, help="Active features per row: of topk, and of batchtopk on average (default: d/8)."),
     ] = None,
-    l1: Annotated[float | None, typer.Option(min=0, help="Weight of the L1 penalty, of standard.")] = None,
-    l0_coefficient: Annotated[float | None, typer.Option(min=0, help="Weight of the L0 penalty, of jumprelu.")] = None,
+    l1: Annotated[float | None, typer.Option(min=0, help="Weight of the L1 penalty of standard.")] = None,
+    l0_coefficient: Annotated[float | None, typer.Option(min=0, help="Weight of the L0 penalty of jumprelu.")] = None,
     loss: Annotated[LossName | None, typer.Option(help="Reconstruction loss.")] = None,
     lr: Annotated[float | None, typer.Option(min=0, help="Learning rate after the warm-up.")] = None,
-    lr_warmup: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the steps to warm up in.")] = None,
-    d_sae: Annotated[int | None, typer.Option(min=1, help="Features in all.")] = None,
-    expansion: Annotated[int | None, typer.Option(min=1, help="Features an input channel.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step, over all processes.")] = None,
+    lr_warmup: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of the steps in which the learning rate rises.")
+    ] = None,
+    d_sae: Annotated[int | None, typer.Option(min=1, help="Number of features.")] = None,
+    expansion: Annotated[int | None, typer.Option(min=1, help="Number of features per input channel.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per step, over all processes.")] = None,
     tokens: Annotated[
-        int | None, typer.Option(min=1, help="Rows to train on, whole batches (default: all once).")
+        int | None, typer.Option(min=1, help="Number of rows to train on, in whole batches (default: every row once).")
     ] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     dtype: Annotated[Dtype, typer.Option(help="Precision of the weights and products.")] = Dtype.float32,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for TensorBoard too.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write a log for TensorBoard.")] = False,
     threads: ThreadsOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Train a sparse autoencoder, measure its features, and write an SAE directory that SAELens opens.
 
-    Goes on where it was interrupted. On several GPUs or processes: torchrun --nproc-per-node 2 -m sae_tracks train ...
+    It continues an interrupted run. On several GPUs or processes: torchrun --nproc-per-node 2 -m sae_tracks train ...
     """
     _refuse_options_of_others(arch or ("standard" if preset == Preset.paper else "topk"), k, l1, l0_coefficient)
     if d_sae and expansion:
@@ -115,7 +118,7 @@ def train(
 
 
 def _refuse_options_of_others(arch: str, k: int | None, l1: float | None, l0_coefficient: float | None) -> None:
-    """An option that would do nothing is a mistake."""
+    """Refuse an option that would do nothing."""
     owners = {"--k": (k, ("topk", "batchtopk")), "--l1": (l1, ("standard",))}
     for name, (value, archs) in {**owners, "--l0-coefficient": (l0_coefficient, ("jumprelu",))}.items():
         if value is not None and arch not in archs:

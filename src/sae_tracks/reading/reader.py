@@ -1,4 +1,4 @@
-"""The one reader: from a genome to activations that know where they lie.
+"""The one reader: from a genome to activations with their genome coordinates.
 
 Any subset of a genome gives the values of the whole, bit for bit on one machine, and the ``-`` read is the forward read
 of the reverse-complemented genome; see `sae_tracks.reading.windows`.
@@ -16,7 +16,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.intervals import NO_SPANS, cover
 from sae_tracks.lm.protocol import GeneLM
-from sae_tracks.reading.windows import WHOLE, ReadStrand, Window, check_min_context, layout, plan_windows
+from sae_tracks.reading.windows import WHOLE, ReadStrand, Window, check_min_context, plan_windows, window_layout
 from sae_tracks.regions import GenomicRegion, Shard, spans_by_contig
 
 
@@ -35,9 +35,9 @@ class Reading:
     context : (n,) int32
         Bases that the model had read before each base: its place in the window.
     token_starts : (n,) bool
-        True on the base at which the model read the first letter of a token; all True where a token is a base.
+        True on the base at which the model read the first letter of a token; all True if every token is one base.
     activations : (n, d_model) float32
-        Forward order, whatever the read strand; bases of one token have the same row.
+        Forward order on both read strands; bases of one token have the same row.
     """
 
     region: GenomicRegion
@@ -59,7 +59,7 @@ def read_windows(
     black_list: Iterable[GenomicRegion] = (),
     min_context: int = 0,
 ) -> Iterator[Reading]:
-    """Read planned windows one by one; consecutive ones that feed the same bases share one pass of the model."""
+    """Read planned windows one by one; consecutive windows with the same fed bases share one pass of the model."""
     masked = spans_by_contig(genome.merged(black_list))
     last = None
     for window in windows:
@@ -74,7 +74,7 @@ def read_windows(
 
 
 def _read_whole(lm: GeneLM, sequence: bytes, window: Window, min_context: int) -> Reading:
-    """All that is fed of a window, forward."""
+    """Read all fed bases of a window, and give them in forward order."""
     forward = window.read_strand == "+"
     oriented = sequence if forward else reverse_complement(sequence)
     activations = lm.activations(oriented)
@@ -113,20 +113,20 @@ def read(
     read_strand : "+" or "-"
         Direction in which the model reads.
     window, context : int, optional
-        Bases read at once, and how many of them only serve as context; see `layout`.
+        Bases read at once, and how many of them only serve as context; see `window_layout`.
     min_context : int
         Bases with less context than this are read but not readable in what is yielded; see `check_min_context`.
     black_list : iterable of GenomicRegion
         Bases that are read but not readable in what is yielded.
     shard : Shard
-        Part of the windows to read.
+        The part of the windows to read.
 
     Yields
     ------
     Reading
         Disjoint, ascending in forward start, covering the regions outside N runs of >= 100 bases.
     """
-    laid = layout(lm, window, context)
-    check_min_context(laid, min_context)
-    windows = plan_windows(genome, regions, layout=laid, read_strand=read_strand, shard=shard)
+    layout = window_layout(lm, window, context)
+    check_min_context(layout, min_context)
+    windows = plan_windows(genome, regions, layout=layout, read_strand=read_strand, shard=shard)
     yield from read_windows(lm, genome, windows, black_list, min_context)

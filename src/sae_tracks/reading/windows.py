@@ -1,7 +1,7 @@
-"""Which windows a model reads: laid out per contig and read strand, so that any subset is a selection of the same ones.
+"""The windows that a model reads, laid out per contig and read strand.
 
-Windows run from the start (for ``-``: from the end) of every stretch between long N runs. A region, a shard or a sample
-only selects windows and clips what they keep.
+Windows begin at the start (for ``-``: at the end) of every stretch between long N runs. A region, a shard or a sample
+only selects some of these windows and clips what they keep, so values never depend on what else is read.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,19 +17,19 @@ from sae_tracks.regions import GenomicRegion, Shard
 
 ReadStrand = Literal["+", "-"]
 WHOLE = Shard(1, 1)
-MOST_CONTEXT = 8192  # bases, by default; docs/methods.md says what was measured
+MOST_CONTEXT = 8192  # bases, by default; docs/methods.md has the measurements
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What the model reads at once, and the part of it that is kept.
+    """The bases that the model reads at once, and the part of them that is kept.
 
     Attributes
     ----------
     fed : GenomicRegion
         The bases that the model reads.
     kept : GenomicRegion
-        The part asked for, without the left context (of a ``-`` read: the right).
+        The part that was asked for, without the context on its left (of a ``-`` read: on its right).
     read_strand : "+" or "-"
         ``-`` reads the reverse complement.
     """
@@ -40,20 +40,20 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """How windows lie along a stretch, in the direction of reading.
+class WindowLayout:
+    """Size, context and offset of the windows along a stretch, in the direction of reading.
 
     Attributes
     ----------
     window : int
         Bases read at once.
     before, after : int
-        Bases at either end of a window that only serve as context, but for those at the ends of a stretch. A causal
-        model has them all in front.
+        Bases at either end of a window that are only context; at the ends of a stretch they are kept. For a causal
+        model `after` is 0.
     shift : int
-        The first window of a stretch is that much shorter, which moves all others: to see what their borders do.
+        Shorten the first window of a stretch by this many bases, which moves all other windows.
     causal : bool
-        Whether the bases behind count for nothing as context.
+        The model does not see the bases after a base, so they are no context.
     """
 
     window: int
@@ -64,14 +64,16 @@ class Layout:
 
     @property
     def context(self) -> int:
+        """Bases of a window that are only context."""
         return self.before + self.after
 
     @property
     def step(self) -> int:
+        """Bases from one window to the next."""
         return self.window - self.context
 
     def spans(self, length: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-        """(fed, kept) offsets of the windows of a stretch; the kept parts follow one another and cover it."""
+        """Yield the (fed, kept) offsets of the windows of a stretch; the kept parts tile it."""
         start, end = 0, min(self.window - self.shift, length)
         while True:
             yield (start, end), (start + self.before if start else 0, end if end == length else end - self.after)
@@ -81,7 +83,7 @@ class Layout:
             end = min(start + self.window, length)
 
     def low_context(self, windows: Iterable["Window"]) -> int:
-        """Bases of planned windows that have less context than asked for: those near the ends of their stretch."""
+        """Count the kept bases that have less context than the layout gives: those near the ends of their stretch."""
         total = 0
         for window in windows:
             before, after = window.kept.start - window.fed.start, window.fed.end - window.kept.end
@@ -92,10 +94,21 @@ class Layout:
         return total
 
 
-def layout(lm: GeneLM, window: int | None = None, context: int | None = None) -> Layout:
-    """Windows for a model, defaults filled in: its longest window, and half of that as context, at most `MOST_CONTEXT`.
+def window_layout(lm: GeneLM, window: int | None = None, context: int | None = None) -> WindowLayout:
+    """The window layout of a model: by default its longest window, half of it context but at most `MOST_CONTEXT`.
 
-    The context of a model that is not causal is split between the two ends of a window.
+    If the model is not causal, the context is split between the two ends of a window.
+
+    Parameters
+    ----------
+    lm : GeneLM
+    window, context : int, optional
+        Bases.
+
+    Raises
+    ------
+    SaeTracksError
+        The model cannot read such a window, or the context leaves nothing of it.
     """
     window = lm.max_length if window is None else window
     if not 1 <= window <= lm.max_length:
@@ -104,11 +117,11 @@ def layout(lm: GeneLM, window: int | None = None, context: int | None = None) ->
     if not 0 <= context < window:
         raise SaeTracksError(f"--context {context}: it must be smaller than the window, {window:,} bases")
     after = 0 if lm.causal else context // 2
-    return Layout(window, context - after, after, causal=lm.causal)
+    return WindowLayout(window, context - after, after, causal=lm.causal)
 
 
-def check_min_context(layout: Layout, min_context: int) -> None:
-    """Refuse a least context that windows do not give: it would mask the start of each, not of stretches alone."""
+def check_min_context(layout: WindowLayout, min_context: int) -> None:
+    """Refuse a `min_context` above the layout's context: it would mask bases of every window, not only of stretches."""
     least = layout.before if layout.causal else min(layout.before, layout.after)
     if min_context > least:
         raise SaeTracksError(f"--min-context {min_context}: windows give {least:,} bases of context; raise --context")
@@ -118,13 +131,13 @@ def plan_windows(
     genome: Genome,
     regions: Iterable[GenomicRegion] | None = None,
     *,
-    layout: Layout,
+    layout: WindowLayout,
     read_strand: ReadStrand = "+",
     sample: int | None = None,
     seed: int = 0,
     shard: Shard = WHOLE,
 ) -> list[Window]:
-    """The windows that cover the regions, ascending in forward start.
+    """List the windows that cover regions, ascending in forward start.
 
     Their kept parts are disjoint and cover every base of the regions outside N runs of >= 100 bases.
 
@@ -132,22 +145,29 @@ def plan_windows(
     ----------
     regions : iterable of GenomicRegion, optional
         Default: the whole genome. Overlaps are merged.
-    layout : Layout
-        From `layout`.
+    layout : WindowLayout
+        From `window_layout`.
+    read_strand : "+" or "-"
+        Direction in which the model reads.
     sample : int, optional
         Keep this many windows, drawn without replacement with `seed`.
     shard : Shard
         Keep this contiguous part of the windows.
+
+    Raises
+    ------
+    SaeTracksError
+        The read strand is no strand, the regions hold nothing to read, or fewer windows than the sample.
     """
     if read_strand not in get_args(ReadStrand):
         raise SaeTracksError(f"read strand {read_strand!r} is neither + nor -")
-    wanted: dict[str, list[GenomicRegion]] = {}
+    by_contig: dict[str, list[GenomicRegion]] = {}
     for region in genome.merged(regions):
-        wanted.setdefault(region.contig, []).append(region)
+        by_contig.setdefault(region.contig, []).append(region)
     windows = []
-    for contig, parts in wanted.items():
-        laid = [w for stretch in genome.stretches(contig) for w in _lay_out(stretch, layout, read_strand)]
-        windows += _clip(laid, parts)
+    for contig, wanted in by_contig.items():
+        all_windows = [w for stretch in genome.stretches(contig) for w in _windows_of(stretch, layout, read_strand)]
+        windows += _clip(all_windows, wanted)
     if sample is not None:
         if sample > len(windows):
             raise SaeTracksError(f"--n-windows {sample:,}: the regions hold only {len(windows):,} windows")
@@ -158,29 +178,29 @@ def plan_windows(
     return windows[shard.slice(len(windows))]
 
 
-def _lay_out(stretch: GenomicRegion, layout: Layout, read_strand: ReadStrand) -> list[Window]:
+def _windows_of(stretch: GenomicRegion, layout: WindowLayout, read_strand: ReadStrand) -> list[Window]:
     """All windows of one stretch, ascending."""
     spans = layout.spans(len(stretch))
-    laid = [Window(*(_place(stretch, span, read_strand) for span in pair), read_strand) for pair in spans]
-    return laid if read_strand == "+" else laid[::-1]
+    windows = [Window(*(_place(stretch, span, read_strand) for span in pair), read_strand) for pair in spans]
+    return windows if read_strand == "+" else windows[::-1]
 
 
 def _place(stretch: GenomicRegion, span: tuple[int, int], read_strand: ReadStrand) -> GenomicRegion:
-    """Offsets in the direction of reading as forward coordinates."""
+    """Convert offsets in the direction of reading to forward coordinates."""
     if read_strand == "+":
         return GenomicRegion(stretch.contig, stretch.start + span[0], stretch.start + span[1])
     return GenomicRegion(stretch.contig, stretch.end - span[1], stretch.end - span[0])
 
 
-def _clip(windows: Sequence[Window], parts: Sequence[GenomicRegion]) -> Iterator[Window]:
-    """The kept parts that lie in `parts`; both ascend along one contig and neither overlaps itself."""
+def _clip(windows: Sequence[Window], regions: Sequence[GenomicRegion]) -> Iterator[Window]:
+    """Yield windows clipped to regions; both ascend along one contig and are disjoint."""
     first = 0
     for window in windows:
-        while first < len(parts) and parts[first].end <= window.kept.start:
+        while first < len(regions) and regions[first].end <= window.kept.start:
             first += 1
-        for part in parts[first:]:
-            if part.start >= window.kept.end:
+        for region in regions[first:]:
+            if region.start >= window.kept.end:
                 break
-            kept = window.kept.overlap(part)
+            kept = window.kept.overlap(region)
             if kept:
                 yield Window(window.fed, kept, window.read_strand)

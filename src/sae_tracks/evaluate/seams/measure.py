@@ -27,7 +27,7 @@ from sae_tracks.evaluate.seams.found import Seams
 from sae_tracks.features import encode_reading
 from sae_tracks.progress import track
 from sae_tracks.reading.reader import read_windows
-from sae_tracks.reading.windows import Layout, ReadStrand, plan_windows
+from sae_tracks.reading.windows import ReadStrand, WindowLayout, plan_windows
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae.encoder import SparseEncoder
 from sae_tracks.source import Source
@@ -111,7 +111,7 @@ class _Part:
 
 def _phase(source: Source, encoder: SparseEncoder, read_strand: ReadStrand, shift: int) -> Iterator[_Part]:
     """The regions, read by windows that lie end to end, the first of them shorter by `shift`."""
-    laid = Layout(source.layout.window, before=0, shift=shift)
+    laid = WindowLayout(source.layout.window, before=0, shift=shift)
     windows = plan_windows(source.genome, source.regions, layout=laid, read_strand=read_strand)
     readings = read_windows(source.lm, source.genome, windows, source.black_list)
     if not shift:  # one bar for all: the phases advance together
