@@ -6,7 +6,7 @@ import shlex
 import click
 import pytest
 import typer
-from command_line import COMMANDS, run
+from command_line import COMMANDS, run, run_program
 
 FETCHES = {f"fetch {what}" for what in ("model", "genome", "jaspar-matrices", "jaspar-sites")}
 
@@ -71,7 +71,7 @@ def test_an_error_is_one_line_and_debug_shows_where(tmp_path):
 def test_the_version_is_printed():
     from sae_tracks import __version__
 
-    assert run("--version").stdout.strip() == f"sae-tracks {__version__}"
+    assert run_program("--version").stdout.strip() == f"sae-tracks {__version__}"
 
 
 def test_feature_lists_are_read_or_refused(tmp_path):

@@ -16,6 +16,7 @@ import pysam
 import pytest
 import requests
 import torch
+from command_line import run
 from toy import random_dna
 
 from sae_tracks.errors import SaeTracksError
@@ -295,9 +296,8 @@ def test_gzip_of_something_else_put_there_by_hand_writes_no_genome(server, tmp_p
 
 
 def test_without_a_server_there_is_one_line_with_what_to_do(server, tmp_path):
-    environment = {**os.environ, "SAE_TRACKS_UCSC": "http://127.0.0.1:9"}
-    words = [sys.executable, "-m", "sae_tracks", "fetch", "genome", "toy1", "-r", "chr1", "-o", str(tmp_path / "a.fa")]
-    out = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    words = ["fetch", "genome", "toy1", "-r", "chr1", "-o", tmp_path / "a.fa"]
+    out = run(*words, env={**os.environ, "SAE_TRACKS_UCSC": "http://127.0.0.1:9"})
     assert out.returncode == 1
     (line,) = out.stderr.strip().splitlines()
     assert line.startswith("error: cannot reach 127.0.0.1:9 (Connection refused) for http://127.0.0.1:9/goldenPath/")
@@ -315,9 +315,8 @@ def test_a_host_whose_name_is_unknown_is_named(tmp_path, monkeypatch):
 
 
 def test_the_command_line_says_what_it_did(server, tmp_path):
-    words = [sys.executable, "-m", "sae_tracks", "fetch", "jaspar-sites", "toy1", "--matrix", "MA1596.1"]
-    words += ["-o", "MA1596.1.tsv.gz"]
-    said = [subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=True).stderr for _ in range(2)]
+    words = ["fetch", "jaspar-sites", "toy1", "--matrix", "MA1596.1", "-o", "MA1596.1.tsv.gz"]
+    said = [run(*words, cwd=tmp_path).stderr for _ in range(2)]
     assert said == ["MA1596.1.tsv.gz is written\n", "MA1596.1.tsv.gz is already there with the right content\n"]
     assert (tmp_path / "MA1596.1.tsv.gz").read_bytes() == server.files[SITES]
 

@@ -1,13 +1,12 @@
 """The verbs as users run them: what they write, and one line where they cannot."""
 
 import json
-import os
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from command_line import run
 from toy import random_dna, unit_stats, write_fasta
 from track_oracle import read_back
 
@@ -34,13 +33,6 @@ def project(tmp_path_factory):
     return folder
 
 
-def run(project, *arguments):
-    """A verb in a process of its own."""
-    command = [sys.executable, "-m", "sae_tracks", *arguments]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, env=environment)
-
-
 @pytest.fixture
 def verb(project, monkeypatch, capsys):
     """A function that runs a verb in this process and gives what it prints, or the message it exits with."""
@@ -57,7 +49,7 @@ def verb(project, monkeypatch, capsys):
 
 def test_bed_on_stdout_is_the_bed_in_a_file(project, verb):
     arguments = [*BED, "-f", "0-9", "-r", "chr14:20-150", "-t", "0.05", "--scale", "raw"]
-    done = run(project, *arguments, "-o", "-")
+    done = run(*arguments, "-o", "-", cwd=project)
     assert done.returncode == 0
     assert done.stderr.endswith(f"{len(done.stdout.splitlines())} intervals of 10 features in stdout\n")
     rows = [line.split("\t") for line in done.stdout.splitlines()]
@@ -67,7 +59,7 @@ def test_bed_on_stdout_is_the_bed_in_a_file(project, verb):
 
 
 def test_an_error_is_one_line_on_stderr(project):
-    done = run(project, *BIGWIG, "-f", "3", "-r", "14", "-o", "failed")
+    done = run(*BIGWIG, "-f", "3", "-r", "14", "-o", "failed", cwd=project)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: no contig '14' in the genome: did you mean 'chr14'?\n"
 
