@@ -65,9 +65,8 @@ def _table(table: "pd.DataFrame") -> str:
     from sae_tracks.evaluate.seams import bin_text
 
     rows = [f"{'read':4}{'context':>15}{'bases':>12}{'mean':>11}{'95 %':>11}{'max':>11}{'Jaccard':>9}"]
-    for row in table.itertuples():
-        context = bin_text(row.context_from, row.context_to)
-        differences = (row.mean_difference, row.p95_difference, row.max_difference)
-        numbers = "".join(f"{number:11.3g}" for number in differences)
-        rows.append(f"{row.read_strand:4}{context:>15}{row.bases:12,}{numbers}{row.jaccard:9.3f}")
+    for row in table.to_dict("records"):
+        context = bin_text(row["context_from"], row["context_to"])
+        numbers = "".join(f"{row[f'{name}_difference']:11.3g}" for name in ("mean", "p95", "max"))
+        rows.append(f"{row['read_strand']:4}{context:>15}{row['bases']:12,}{numbers}{row['jaccard']:9.3f}")
     return "\n".join(rows)

@@ -34,7 +34,7 @@ def parse_features(text: str) -> list[int]:
 
 def choose_features(features: str | None, top: int | None, scores: Path | None, everything: bool) -> list[int] | None:
     """The features of ``-f`` or of ``--top N --from TABLE``; None, which is all of them, for ``--all``."""
-    from sae_tracks.tracks.export import top_features
+    from sae_tracks.metrics import top_features
 
     if sum((features is not None, top is not None, everything)) != 1 or (top is None) != (scores is None):
         raise SaeTracksError("name features with one of -f 357,12, --top 50 --from metrics.parquet, --all")

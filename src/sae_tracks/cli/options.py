@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from sae_tracks.reading.windows import ReadStrand
 
-RELEASE = "JASPAR2024"  # for verbs that cannot do without matrices
+RELEASE = "JASPAR2024"  # the default of `MatricesOption`
 
 
 class Scale(StrEnum):
@@ -72,14 +72,13 @@ AliasOption = Annotated[
         help="Other names of contigs in annotations: ucsc (chr14, 14, NC_000014.9) or a file like chromAlias.txt.",
     ),
 ]
-MotifsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--motifs",
-        metavar="FILE|RELEASE",
-        help="Matrices: a file (JASPAR, PFM, MEME), or a release of vertebrate CORE from pyjaspar, such as JASPAR2024.",
-    ),
-]
+_MOTIFS = typer.Option(
+    "--motifs",
+    metavar="FILE|RELEASE",
+    help="Matrices: a file (JASPAR, PFM, MEME), or a release of vertebrate CORE from pyjaspar, such as JASPAR2024.",
+)
+MotifsOption = Annotated[str | None, _MOTIFS]
+MatricesOption = Annotated[str, _MOTIFS]  # for verbs that cannot do without
 MaxCoverageOption = Annotated[
     float | None,
     typer.Option(

@@ -12,7 +12,7 @@ from sae_tracks.cli.inputs import open_source
 from sae_tracks.cli.options import (
     RELEASE,
     GenomePath,
-    MotifsOption,
+    MatricesOption,
     ReadingOptions,
     ReadStrands,
     SaePath,
@@ -67,7 +67,7 @@ def activation(
     if reading.read_strand is ReadStrands.both:
         raise SaeTracksError("a figure shows one read strand: --read-strand + or -")
     source = open_source(sae, genome, replace(reading, region=[region]))
-    (place,) = source.regions or ()
+    place = source.genome.region(region)
     blocks = list(source.blocks([feature]))
     save_figure(plot_activation(blocks, source.genome, place, feature, base and base.upper()), out)
     log.info("f/%d at %s in %s", feature, place, out)
@@ -91,7 +91,7 @@ def scores(
 def logo(
     matrix: Annotated[str, typer.Argument(metavar="MATRIX", help="Matrix ID, such as MA0139.1.")],
     out: FigurePath,
-    motifs: MotifsOption = RELEASE,
+    motifs: MatricesOption = RELEASE,
 ) -> None:
     """Draw the logo of a motif: the height of a letter is its information in bits."""
     from sae_tracks.motifs import chosen_motifs, named_motifs

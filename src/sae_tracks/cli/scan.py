@@ -9,7 +9,7 @@ from sae_tracks.cli.inputs import parse_regions
 from sae_tracks.cli.options import (
     RELEASE,
     GenomePath,
-    MotifsOption,
+    MatricesOption,
     RegionOption,
     RegionsOption,
     ThreadsOption,
@@ -28,7 +28,7 @@ def scan(
     out: Annotated[
         str, typer.Option("--out", "-o", help="BED file to write; .bed.gz is bgzip with an index, - is stdout.")
     ],
-    motifs: MotifsOption = RELEASE,
+    motifs: MatricesOption = RELEASE,
     matrix: Annotated[list[str] | None, typer.Option(help="Only this matrix ID, such as MA0139.2; repeatable.")] = None,
     region: RegionOption = None,
     regions: RegionsOption = None,

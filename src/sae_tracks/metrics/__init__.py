@@ -14,6 +14,7 @@ from sae_tracks.metrics.scores import (
     read_table,
     score_tables,
     scores,
+    top_features,
     write_tables,
 )
 
@@ -38,5 +39,6 @@ __all__ = [
     "score_tables",
     "scores",
     "split_halves",
+    "top_features",
     "write_tables",
 ]

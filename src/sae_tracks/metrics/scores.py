@@ -247,6 +247,33 @@ def read_table(path: Path) -> pd.DataFrame:
         raise SaeTracksError(f"cannot read {path} as a table of scores: {error}") from error
 
 
+def top_features(table: str | Path, count: int) -> list[int]:
+    """The features of the best matches by F1, each once.
+
+    Parameters
+    ----------
+    table : path
+        ``metrics.parquet`` or ``metrics.tsv``, as ``sae-tracks metrics`` writes them. A match is a pair of a concept on
+        one site strand and a feature in one read strand, at its best threshold; A, C, G and T are concepts too.
+    count : int
+        Number of matches. Features with several of them are listed once, so there may be fewer features.
+
+    Returns
+    -------
+    list of int
+        Best first.
+    """
+    columns = ("concept", "site_strand", "feature", "read_strand", "f1")
+    matches = read_table(Path(table))
+    if missing := [name for name in columns if name not in matches]:
+        raise SaeTracksError(
+            f"{table} has no column {missing[0]!r}: name the metrics.parquet or metrics.tsv of sae-tracks metrics"
+        )
+    matches = matches.dropna(subset="f1").sort_values("f1", ascending=False, kind="stable")
+    best = matches.drop_duplicates([name for name in columns if name != "f1"]).head(count)
+    return [int(name) for name in dict.fromkeys(best["feature"].astype(str).str.removeprefix("f"))]
+
+
 OWN = ("shard", "command")  # facts that differ between the parts of one run
 
 

@@ -181,7 +181,10 @@ def plan_windows(
 def _windows_of(stretch: GenomicRegion, layout: WindowLayout, read_strand: ReadStrand) -> list[Window]:
     """All windows of one stretch, ascending."""
     spans = layout.spans(len(stretch))
-    windows = [Window(*(_place(stretch, span, read_strand) for span in pair), read_strand) for pair in spans]
+    windows = [
+        Window(_place(stretch, fed, read_strand), _place(stretch, kept, read_strand), read_strand)
+        for fed, kept in spans
+    ]
     return windows if read_strand == "+" else windows[::-1]
 
 

@@ -67,14 +67,16 @@ class _Style:
     merge_gap: int
     min_length: int
 
-    def check(self, tracks: int) -> None:
-        """Refuse options that do not fit together, for a file that holds this many tracks."""
+    def check(self, tracks: int, out: str | Path) -> None:
+        """Refuse options that exclude each other, for a file that holds this many tracks."""
         if self.form not in FORMATS:
             raise SaeTracksError(f"--format {self.form}: it is one of {', '.join(FORMATS)}")
         if self.form == "bedgraph" and tracks > 1:
             raise SaeTracksError(f"bedGraph holds one track, not {tracks}: name one feature and one read strand")
         if self.form == "bedgraph" and (self.merge_gap or self.min_length > 1):
             raise SaeTracksError("bedGraph has one row per value: leave out --merge-gap and --min-length")
+        if self.form == "bigbed" and (str(out) == STDOUT or str(out).endswith(".gz")):
+            raise SaeTracksError(f"bigBed is binary and has its own index: name a file such as features.bb, not {out}")
 
 
 def write_bed(
@@ -122,13 +124,11 @@ def write_bed(
     Raises
     ------
     SaeTracksError
-        A feature is not in the SAE, options do not fit together, or the file cannot be written.
+        A feature is not in the SAE, options exclude each other, or the file cannot be written.
     """
     ids = source.sae.check_features(features).tolist()
     style, tracks = _Style(form, merge_gap, min_length), _tracks(source, ids)
-    style.check(len(tracks))
-    if form == "bigbed" and (str(out) == STDOUT or str(out).endswith(".gz")):
-        raise SaeTracksError(f"bigBed is binary and has its own index: name a file such as features.bb, not {out}")
+    style.check(len(tracks), out)
     folder = None if str(out) == STDOUT else Path(out).parent
     cutoffs = source.sae.cutoffs(threshold, scale)
     facts = _facts(source, ids, threshold, scale, cutoffs) | {"out": Path(out).name}
@@ -179,7 +179,7 @@ def write_beds(
     """
     ids = source.sae.check_features(features).tolist()
     style = _Style(form, merge_gap, min_length)
-    style.check(tracks=1)
+    style.check(tracks=1, out=folder)
     if form not in SUFFIXES:
         raise SaeTracksError(f"write_beds writes text, one of {', '.join(SUFFIXES)}; write_bed writes a bigBed")
     folder = make_folder(Path(folder))

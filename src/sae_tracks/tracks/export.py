@@ -1,4 +1,4 @@
-"""What all exports of tracks share: which features, how much it takes, and reading a source into a spool."""
+"""What all exports of tracks share: what they take, and reading a source into a spool."""
 
 import json
 import logging
@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import digest, make_folder, remove_parts, without_names
-from sae_tracks.metrics.scores import read_table
 from sae_tracks.reading.windows import WHOLE
 from sae_tracks.regions import Shard
 from sae_tracks.tracks.spool import HELD, StoredRuns, TrackSpool
@@ -26,7 +24,6 @@ log = logging.getLogger(__name__)
 SPOOL_PREFIX = ".spool-"  # of the hidden folder beside the tracks
 MOST_BYTES = 48  # per base of a track with a value of its own: temporary 20, output at most 28
 HELD_BYTES = 100 * HELD  # of runs, their keys and the copies made while they are sorted
-COLUMNS = ("concept", "site_strand", "feature", "read_strand", "f1")  # of a table of scores
 
 
 @contextmanager
@@ -162,29 +159,3 @@ def _size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:,.3g} TB"
-
-
-def top_features(table: str | Path, count: int) -> list[int]:
-    """The features of the best matches by F1, each once.
-
-    Parameters
-    ----------
-    table : path
-        ``metrics.parquet`` or ``metrics.tsv``, as ``sae-tracks metrics`` writes them. A match is a pair of a concept on
-        one site strand and a feature in one read strand, at its best threshold; A, C, G and T are concepts too.
-    count : int
-        Number of matches. Features with several of them are listed once, so there may be fewer features.
-
-    Returns
-    -------
-    list of int
-        Best first.
-    """
-    matches = read_table(Path(table))
-    if missing := [name for name in COLUMNS if name not in matches]:
-        raise SaeTracksError(
-            f"{table} has no column {missing[0]!r}: name the metrics.parquet or metrics.tsv of sae-tracks metrics"
-        )
-    matches = matches.dropna(subset="f1").sort_values("f1", ascending=False, kind="stable")
-    best = matches.drop_duplicates([name for name in COLUMNS if name != "f1"]).head(count)
-    return [int(name) for name in dict.fromkeys(best["feature"].astype(str).str.removeprefix("f"))]

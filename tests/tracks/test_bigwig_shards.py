@@ -5,7 +5,6 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -16,7 +15,6 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
 from sae_tracks.regions import GenomicRegion, Shard
 from sae_tracks.tracks import StoredRuns, Values, merge_bigwigs, write_bigwig_shard, write_bigwigs
-from sae_tracks.tracks.export import top_features
 
 RECORDS = {"a": "N" * 110 + random_dna(200), "b": random_dna(60, seed=1)}
 
@@ -127,35 +125,3 @@ def test_a_part_that_is_not_finished_or_of_another_version_is_refused():
         (parts[0] / "spool.json").write_text(json.dumps({**record, "format_version": 99}))
         with pytest.raises(SaeTracksError, match="another version"):
             merge_bigwigs(parts, folder / "merged")
-
-
-ROWS = pd.DataFrame(
-    {
-        "concept": ["x", "x", "y", "z", "w", "x"],
-        "tf": ["", "NA", "", "", "", ""],
-        "site_strand": ["+", "+", "+", "-", "+", "+"],
-        "feature": ["f3", "f3", "f12", "f3", "f5", "f7"],
-        "read_strand": ["+", "+", "+", "+", "+", "-"],
-        "threshold": [0, 0.5, 0, 0, 0, 0],
-        "f1": [0.7, 0.8, 0.75, 0.9, None, 0.1],
-    }
-)
-
-
-@pytest.mark.parametrize("name", ["metrics.parquet", "metrics.tsv"])
-@pytest.mark.parametrize("count, expected", [(1, [3]), (2, [3]), (3, [3, 12]), (99, [3, 12, 7])])
-def test_the_features_of_the_best_matches_each_once(tmp_path, name, count, expected):
-    """z f3, x f3 (at its better threshold), y f12, x f7; w has no F1."""
-    if name.endswith("tsv"):
-        ROWS.to_csv(tmp_path / name, sep="\t", index=False)
-    else:
-        ROWS.to_parquet(tmp_path / name)
-    assert top_features(tmp_path / name, count) == expected
-
-
-def test_a_table_of_something_else_is_an_error(tmp_path):
-    (tmp_path / "x.tsv").write_text("a\tb\n1\t2\n")
-    with pytest.raises(SaeTracksError, match="no column 'concept'"):
-        top_features(tmp_path / "x.tsv", 1)
-    with pytest.raises(SaeTracksError, match="no table"):
-        top_features(tmp_path / "y.tsv", 1)
