@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from sae_tracks.reading.reader import Reading
-from sae_tracks.reading.windows import ReadStrand
-from sae_tracks.regions import GenomicRegion
+from sae_tracks.regions import GenomicRegion, ReadStrand
 from sae_tracks.sae.encoder import ROWS, Sparse, SparseEncoder
 from sae_tracks.sae.model import SAE
 

@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.intervals import NO_SPANS, Spans, as_spans, intersect, merge, subtract
 
+ReadStrand = Literal["+", "-"]  # the direction in which a model reads; - is the reverse complement
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class GenomicRegion:
@@ -149,6 +151,9 @@ class Shard:
         return slice((self.index - 1) * n // self.count, self.index * n // self.count)
 
 
+WHOLE = Shard(1, 1)
+
+
 class StreamPosition(NamedTuple):
     """How far a stream was read: all earlier read strands, and this one up to a base.
 
@@ -160,7 +165,7 @@ class StreamPosition(NamedTuple):
         0-based; the first base that was not read.
     """
 
-    read_strand: Literal["+", "-"]
+    read_strand: ReadStrand
     contig: str
     base: int
 

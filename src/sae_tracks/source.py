@@ -12,16 +12,8 @@ from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, describe, load_lm
 from sae_tracks.progress import track
 from sae_tracks.reading.reader import Reading, read_windows
-from sae_tracks.reading.windows import (
-    WHOLE,
-    ReadStrand,
-    Window,
-    WindowLayout,
-    check_min_context,
-    plan_windows,
-    window_layout,
-)
-from sae_tracks.regions import GenomicRegion, Shard, StreamPosition
+from sae_tracks.reading.windows import Window, WindowLayout, check_min_context, plan_windows, window_layout
+from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard, StreamPosition
 from sae_tracks.sae import SAE
 from sae_tracks.sae.directory import check_match
 

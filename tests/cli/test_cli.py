@@ -53,6 +53,44 @@ def test_no_two_options_of_one_verb_share_a_name():
         assert len(names) == len(set(names))
 
 
+SHARED = (
+    "--region",
+    "--regions",
+    "--black-list",
+    "--read-strand",
+    "--model",
+    "--window-size",
+    "--context",
+    "--min-context",
+)
+SHARED += ("--device", "--threads", "--allow-mismatch", "--trust-remote-code")
+
+
+@pytest.mark.parametrize(
+    "name, left_out",
+    [
+        ("export-bigwig", ()),
+        ("export-bed", ()),
+        ("metrics", ()),
+        ("check-seams", ("--min-context",)),
+        ("extract", ("--model", "--allow-mismatch")),
+        ("plot activation", ("--regions", "--black-list", "--min-context")),
+    ],
+)
+def test_verbs_that_read_a_genome_share_their_options(name, left_out):
+    flags = {flag for p in COMMANDS[name].params for flag in p.opts}
+    assert [flag for flag in SHARED if flag not in flags] == list(left_out)
+    assert {"-r", "-p", "--numberOfProcessors"} <= flags
+    if "--black-list" not in left_out:
+        assert {"-bl", "--blackListFileName"} <= flags
+
+
+def test_flags_are_written_with_hyphens_and_deeptools_words_are_aliases():
+    for command in COMMANDS.values():
+        for flags in ([flag for flag in p.opts if flag.startswith("--")] for p in command.params):
+            assert not flags or re.fullmatch("--[a-z0-9]+(-[a-z0-9]+)*", flags[0]), flags
+
+
 def test_a_wrong_option_is_a_usage_error():
     out = run("extract", "--no-such-option")
     assert out.returncode == 2

@@ -30,8 +30,8 @@ from sae_tracks.genome import Genome
 from sae_tracks.lm.protocol import GeneLM, describe
 from sae_tracks.progress import counter
 from sae_tracks.reading.reader import read_windows
-from sae_tracks.reading.windows import WHOLE, ReadStrand, Window, check_min_context, plan_windows, window_layout
-from sae_tracks.regions import GenomicRegion, Shard
+from sae_tracks.reading.windows import Window, check_min_context, plan_windows, window_layout
+from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard
 
 PLAN = "plan.json"
 ROWS_PER_SHARD = 1 << 20

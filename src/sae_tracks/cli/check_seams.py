@@ -53,7 +53,7 @@ def check_seams(
     measured = measure_seams(source, ids, threshold, scale)
     table = write_seams(measured, out)
     save_figure(plot_seams(table), out / "seams.png")
-    write_provenance(out, **source.provenance(), threshold=threshold, scale=scale.value)
+    write_provenance(out, **source.provenance(), features=ids, threshold=threshold, scale=scale.value)
     typer.echo(_table(table))
     for seams in measured:
         typer.echo(seams.advice(source.layout.context))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 if TYPE_CHECKING:
-    from sae_tracks.reading.windows import ReadStrand
+    from sae_tracks.regions import ReadStrand
 
 RELEASE = "JASPAR2024"  # the default of `MatricesOption`
 

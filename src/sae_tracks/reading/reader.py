@@ -16,8 +16,8 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.intervals import NO_SPANS, cover
 from sae_tracks.lm.protocol import GeneLM
-from sae_tracks.reading.windows import WHOLE, ReadStrand, Window, check_min_context, plan_windows, window_layout
-from sae_tracks.regions import GenomicRegion, Shard, spans_by_contig
+from sae_tracks.reading.windows import Window, check_min_context, plan_windows, window_layout
+from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard, spans_by_contig
 
 
 @dataclass(frozen=True, slots=True, repr=False)

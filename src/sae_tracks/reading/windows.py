@@ -6,17 +6,15 @@ only selects some of these windows and clips what they keep, so values never dep
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.lm.protocol import GeneLM
-from sae_tracks.regions import GenomicRegion, Shard
+from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard
 
-ReadStrand = Literal["+", "-"]
-WHOLE = Shard(1, 1)
 MOST_CONTEXT = 8192  # bases, by default; docs/methods.md has the measurements
 
 

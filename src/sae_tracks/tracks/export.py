@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.files import digest, make_folder, remove_parts, without_names
-from sae_tracks.reading.windows import WHOLE
-from sae_tracks.regions import Shard
+from sae_tracks.regions import WHOLE, Shard
 from sae_tracks.tracks.spool import HELD, StoredRuns, TrackSpool
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import make_folder, read_json, unwritable, values_differ, write_json
-from sae_tracks.regions import StreamPosition
+from sae_tracks.regions import ReadStrand, StreamPosition
 from sae_tracks.tracks import kernels
 from sae_tracks.tracks.runs import NO_RUNS, RUN, GenomeLine, clip, fill_with_zeros, join_chunks, make_runs
 
@@ -29,7 +29,7 @@ FORMAT_VERSION = 1
 HELD = 1 << 20  # runs held in memory before they go to the files: 24 MB, and three times that while they are sorted
 CHUNK = 1 << 17  # runs read back at once
 RECORD, RUNS, INDEX, LOCK = "spool.json", "runs.bin", "index.bin", "lock"
-STRANDS: tuple[Literal["+", "-"], ...] = ("+", "-")
+STRANDS: tuple[ReadStrand, ...] = ("+", "-")
 SEALED = -1  # "strand" of the last row of a spool that is whole
 
 
@@ -107,7 +107,7 @@ class TrackSpool:
         self._used = 0
         self._row = np.zeros(1, index_row(k))
         self.sealed, self._keep, self._temporary = False, keep, folder is None
-        self.position: tuple[Literal["+", "-"], int] | None = None
+        self.position: tuple[ReadStrand, int] | None = None
         record = {"format_version": FORMAT_VERSION, "lengths": dict(lengths), "features": list(features)}
         try:
             self.folder = make_folder(folder) if folder else Path(tempfile.mkdtemp(prefix="sae-tracks-"))

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.files import atomic
-from sae_tracks.reading.windows import ReadStrand
+from sae_tracks.regions import ReadStrand
 from sae_tracks.sae.model import feature_name
 
 TABLE, BY_FEATURE = "seams.tsv", "seams_by_feature.parquet"

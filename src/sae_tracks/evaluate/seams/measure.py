@@ -27,8 +27,8 @@ from sae_tracks.evaluate.seams.found import Seams
 from sae_tracks.features import encode_reading
 from sae_tracks.progress import track
 from sae_tracks.reading.reader import read_windows
-from sae_tracks.reading.windows import ReadStrand, WindowLayout, plan_windows
-from sae_tracks.regions import GenomicRegion
+from sae_tracks.reading.windows import WindowLayout, plan_windows
+from sae_tracks.regions import GenomicRegion, ReadStrand
 from sae_tracks.sae.encoder import SparseEncoder
 from sae_tracks.source import Source
 
