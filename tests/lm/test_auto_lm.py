@@ -13,8 +13,8 @@ from sae_tracks.cli.app import app
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, describe, load_lm
+from sae_tracks.lm.auto import Tap
 from sae_tracks.lm.protocol import place
-from sae_tracks.lm.tap import Tap
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import SAE, save_sae
 from sae_tracks.sae.directory import check_match

@@ -12,10 +12,10 @@ from tokenizers import Regex, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 from toy import random_dna
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, load_lm
+from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, load_causal_lm, load_lm
 from sae_tracks.train.checkpoint import save_model
 
 DNA = random_dna(60, 5)
@@ -134,13 +134,6 @@ def test_code_that_lies_in_another_repository_is_refused(own_code, tmp_path):
         load_lm(own_code, 2, device="cpu", trust_remote_code=True)
 
 
-def test_a_misfit_of_a_model_with_code_of_its_own_names_the_flag(tmp_path):
-    folder = lm_zoo.byte_pairs(tmp_path)
-    lm_zoo.edit_config(folder, num_hidden_layers=4, auto_map={"AutoModel": "own.Model"})
-    with pytest.raises(SaeTracksError, match=r"missing weights, .*--trust-remote-code"):
-        load_lm(folder, 1, device="cpu")
-
-
 @pytest.mark.parametrize("auto_map", [["evil/repo--tok.Tok", None], {"AutoTokenizer": ["kmers.T", "evil/repo--t.T"]}])
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
 def test_code_of_another_repository_is_not_even_asked_for(tmp_path, monkeypatch, file, auto_map):
@@ -231,6 +224,152 @@ def test_a_file_is_told_from_a_folder(tmp_path, monkeypatch, name):
 
 def test_a_folder_without_a_configuration_says_so(tmp_path):
     refused(tmp_path, "no config.json is there$")
+
+
+OTHER_POSITIONS = """
+import torch
+from transformers import BertConfig, BertModel
+class Model(BertModel):
+    config_class = BertConfig
+    def forward(self, *args, **options):
+        with torch.no_grad():
+            self.embeddings.position_embeddings.weight.zero_()
+        return super().forward(*args, **options)
+"""
+
+
+def test_a_class_of_its_own_is_not_silently_replaced_by_one_that_fits_the_weights(tmp_path, monkeypatch):
+    """As DNABERT-2: BERT's names and shapes, and activations without absolute positions."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = lm_zoo.byte_pairs(tmp_path / "own")
+    native = load_lm(folder, 2, device="cpu").activations(DNA.encode())
+    (folder / "own.py").write_text(OTHER_POSITIONS)
+    lm_zoo.edit_config(folder, auto_map={"AutoModel": "own.Model"})
+    refused(
+        folder, r"brings Python code of its own \(AutoModel: own.Model\), .*: read the code, .* --trust-remote-code$"
+    )
+    own = load_lm(folder, 2, device="cpu", trust_remote_code=True)
+    assert type(own.model).__name__ == "Model"
+    assert not torch.allclose(own.activations(DNA.encode()), native)
+
+
+@pytest.mark.parametrize("auto_map", [{"AutoConfig": "own.Config"}, {"AutoModelForSequenceClassification": "own.M"}])
+def test_any_class_of_its_own_in_the_configuration_needs_trust(tmp_path, auto_map):
+    folder = lm_zoo.byte_pairs(tmp_path)
+    lm_zoo.edit_config(folder, num_hidden_layers=4, auto_map=auto_map)  # nor does it fit
+    refused(folder, "brings Python code of its own .*--trust-remote-code")
+
+
+def test_code_of_its_own_for_a_head_alone_does_not_make_it_transformers_model(tmp_path):
+    folder = lm_zoo.byte_pairs(tmp_path)
+    lm_zoo.edit_config(folder, auto_map={"AutoModelForSequenceClassification": "own.M"})
+    refused(
+        folder, "brings AutoModelForSequenceClassification, and none of AutoModel, .*plug-in", trust_remote_code=True
+    )
+
+
+@pytest.mark.parametrize("auto_map", [{"AutoTokenizer": ["own.T", None]}, ["own.T", None]])
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_a_tokenizer_of_its_own_is_not_silently_replaced(tmp_path, file, auto_map):
+    """Its ``tokenizer_class`` is one that transformers has, and would open."""
+    if file == "config.json" and isinstance(auto_map, list):
+        pytest.skip("lists are of tokenizer_config.json")
+    folder = lm_zoo.six_mers(tmp_path)
+    lm_zoo.edit_config(folder, file, auto_map=auto_map)
+    refused(folder, r"brings Python code of its own \(AutoTokenizer: own.T\).*--trust-remote-code")
+
+
+def wrap(folder, prefix):
+    weights = load_file(folder / "model.safetensors")
+    wrapped = {prefix + name: tensor for name, tensor in weights.items()}
+    save_file(wrapped, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_prefixes_of_wrappers_are_removed(model, prefix):
+    before = load_lm(model, 1, device="cpu")
+    wrap(model, prefix)
+    after = load_lm(model, 1, device="cpu")
+    assert after.checksum == before.checksum
+    assert torch.equal(after.activations(b"ACGTACGT"), before.activations(b"ACGTACGT"))
+
+
+@pytest.fixture
+def hyenadna(tmp_path):
+    save_model(HyenaDNAForCausalLM(HyenaDNAConfig(d_model=16, n_layer=2, max_seq_len=66)), tmp_path / "hyenadna")
+    return tmp_path / "hyenadna"
+
+
+def drop_head(weights):
+    del weights["lm_head.weight"]
+
+
+def add_classifier(weights):
+    weights["score.weight"] = torch.zeros(2, 16)
+
+
+def only_classifier(weights):
+    drop_head(weights)
+    add_classifier(weights)
+
+
+def only_body(weights):
+    for name in list(weights):
+        tensor = weights.pop(name)
+        if name.startswith("hyena."):
+            weights[name.removeprefix("hyena.")] = tensor
+
+
+@pytest.mark.parametrize("change", [drop_head, add_classifier, only_classifier, only_body])
+@pytest.mark.parametrize("where", [{"layer": 2}, {"hook": "hyena.backbone.layers.1"}])
+def test_a_fine_tuned_hyenadna_is_read_whatever_its_heads_are(hyenadna, change, where):
+    expected = load_lm(hyenadna, **where, device="cpu").activations(b"ACGTNACGT")
+    change_weights(hyenadna, change)
+    lm = load_lm(hyenadna, **where, device="cpu")
+    assert torch.equal(lm.activations(b"ACGTNACGT"), expected)
+    assert lm.checksum == load_lm(hyenadna, **where, device="cpu").checksum
+
+
+def test_a_hyenadna_without_a_next_base_head_has_no_loss_and_says_so(hyenadna):
+    assert load_lm(hyenadna, 2, device="cpu").causal_lm.lm_head.weight.shape == (16, 16)
+    change_weights(hyenadna, drop_head)
+    with pytest.raises(SaeTracksError, match="has no next-base head"):
+        _ = load_lm(hyenadna, 2, device="cpu").causal_lm
+    with pytest.raises(SaeTracksError, match=r"1 missing weights, such as lm_head\.weight"):
+        load_causal_lm(str(hyenadna))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("hyena.backbone.ln_f.bias"), "1 missing weights, such as hyena.backbone.ln_f.bias"),
+        (
+            lambda w: w.update({"hyena.backbone.layers.2.x": torch.ones(1)}),
+            "1 unexpected weights, such as .*layers.2.x",
+        ),
+    ],
+)
+def test_the_body_of_a_hyenadna_must_fit_all_the_same(hyenadna, change, message):
+    change_weights(hyenadna, drop_head)
+    change_weights(hyenadna, change)
+    refused(hyenadna, message)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path):
+    folder = lm_zoo.letters(tmp_path, "llama")
+    words = [*"abcdefghijkl", "[UNK]", *"ACGTN"]
+    inner = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    inner.pre_tokenizer = Split(Regex("."), "isolated")
+    PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]").save_pretrained(folder)
+    refused(folder, "its tokenizer gives DNA the token 17, and the model knows tokens 0 to 9: .* another model$")
+
+
+def test_tokens_that_dna_never_has_may_be_more_than_the_model_has(tmp_path):
+    folder = lm_zoo.letters(tmp_path, "llama")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<extra>"])
+    tokenizer.save_pretrained(folder)
+    assert load_lm(folder, 1, device="cpu").activations(b"ACGTN").shape == (5, 16)
 
 
 @pytest.mark.parametrize("mask", [None, "[MASK]"])

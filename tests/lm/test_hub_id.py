@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -41,6 +43,14 @@ def folders(tmp_path_factory):
     return root
 
 
+def missing(folders, file):
+    """What the hub calls a file of its that is not there."""
+    owner, name, commit, *_ = file.relative_to(folders).parts
+    if not (folders / owner / name).is_dir():
+        return "RepoNotFound"
+    return "EntryNotFound" if re.fullmatch("[0-9a-f]{40}", commit) else "RevisionNotFound"
+
+
 @pytest.fixture(scope="module")
 def hub(folders):
     """The address of a server of these files; every revision resolves to a commit."""
@@ -58,7 +68,7 @@ def hub(folders):
             commit = COMMITS.get(revision, revision)
             file = folders / owner / name / commit / "/".join(rest)
             if not file.is_file():
-                return self.reply(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit}, body)
+                return self.reply(404, b"", {"X-Error-Code": missing(folders, file), "X-Repo-Commit": commit}, body)
             data = file.read_bytes()
             etag = f'"{hashlib.sha256(data).hexdigest()}"'
             self.reply(200, data, {"ETag": etag, "X-Repo-Commit": commit}, body)
@@ -80,10 +90,10 @@ def hub(folders):
     server.shutdown()
 
 
-def load(hub, tmp_path, model):
+def load(hub, tmp_path, model, script=SCRIPT, **variables):
     environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
-    environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    words = [sys.executable, "-c", SCRIPT, model]
+    environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1", **variables}
+    words = [sys.executable, "-c", script, model]
     return subprocess.run(words, capture_output=True, text=True, env=environment, check=False, timeout=120)
 
 
@@ -107,3 +117,48 @@ def test_an_id_that_is_not_there_is_an_error_that_names_it(hub, tmp_path):
     out = load(hub, tmp_path, "me/none")
     assert out.returncode != 0
     assert "SaeTracksError: cannot load a language model from me/none" in out.stderr
+
+
+TIMED = """
+import sys, time
+from sae_tracks import load_lm
+from sae_tracks.errors import SaeTracksError
+started = time.monotonic()
+try:
+    print(load_lm(sys.argv[1], 2, device="cpu").revision)
+except SaeTracksError as error:
+    print(error)
+print(time.monotonic() - started)
+"""
+
+
+def test_without_a_network_the_error_comes_at_once_and_says_so(tmp_path):
+    out = load("http://127.0.0.1:9", tmp_path, "nobody/none", script=TIMED)
+    message, seconds = out.stdout.splitlines()
+    assert re.match("cannot load .* nobody/none: .*http://127.0.0.1:9 does not answer .*: connect, or give", message)
+    assert float(seconds) < 5
+    assert "Retry" not in out.stderr
+
+
+def test_a_hub_that_never_answers_is_not_waited_for(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        out = load(address, tmp_path, "nobody/none", script=TIMED, HF_HUB_ETAG_TIMEOUT="1")
+    message, seconds = out.stdout.splitlines()
+    assert f"{address} does not answer" in message and float(seconds) < 10
+
+
+@pytest.mark.parametrize(("model", "commit"), [("me/lm", "a" * 40), ("me/lm@" + "b" * 40, "b" * 40)])
+def test_a_model_that_was_downloaded_is_read_without_a_network(hub, tmp_path, model, commit):
+    assert load(hub, tmp_path, model, script=TIMED).stdout.split()[0] == commit
+    out = load("http://127.0.0.1:9", tmp_path, model, script=TIMED)
+    found, seconds = out.stdout.splitlines()
+    assert found == commit, out.stderr
+    assert float(seconds) < 10
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"), [("me/none", "no folder has this name"), ("me/lm@v9", "no revision 'v9'")]
+)
+def test_the_error_says_what_is_not_there(hub, tmp_path, model, reason):
+    assert reason in load(hub, tmp_path, model, script=TIMED).stdout

@@ -122,3 +122,18 @@ def test_what_is_no_such_model_is_refused_by_name(tmp_path, what):
     else:
         state[name] = value
     refused(save(tmp_path / "a.ckpt", state_dict=state), message)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
+@pytest.mark.parametrize("head", ["lm_head", "classifier", None])
+def test_a_fine_tuned_checkpoint_is_read_whatever_its_head_is(tmp_path, prefix, head):
+    state = lightning_state()
+    if head != "lm_head":
+        del state["model.lm_head.weight"]
+    if head == "classifier":
+        state["decoder.0.output_transform.weight"] = torch.zeros(2, 6)
+    state = {prefix + name: tensor for name, tensor in state.items()}
+    lm = load_lm(save(tmp_path / "a.ckpt", state_dict=state), 2, device="cpu")
+    with torch.inference_mode():
+        expected = MODEL(torch.tensor([[7, 8, 9, 10]]), output_hidden_states=True).hidden_states[2][0]
+    assert torch.allclose(lm.activations(b"ACGT"), expected, atol=1e-6)

@@ -102,3 +102,15 @@ def test_a_folder_with_a_colon_in_its_name_is_a_folder(tmp_path):
     (tmp_path / "a:b").mkdir()
     with pytest.raises(SaeTracksError, match="cannot load a language model from"):
         load_lm(tmp_path / "a:b", 3)
+
+
+def test_a_plugin_takes_an_argument_that_is_too_long_for_a_file_name():
+    argument = "x" * 5000
+    assert load_lm(f"onehot:{argument}", 3).model_id == f"onehot:{argument}"
+
+
+@pytest.mark.parametrize("model", ["x" * 300, "nobody/" + "x" * 300, "x" * 5000])
+def test_an_id_that_is_too_long_is_one_line(model):
+    with pytest.raises(SaeTracksError, match=f"^cannot load a language model from {model[:10]}") as error:
+        load_lm(model, 3)
+    assert "\n" not in str(error.value)

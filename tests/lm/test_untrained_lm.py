@@ -7,7 +7,7 @@ from toy import OneHotLM, random_dna
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.lm import load_lm
-from sae_tracks.lm.blank import untrained
+from sae_tracks.lm.untrained import untrained
 
 DNA = random_dna(300, 1).encode()
 

@@ -43,7 +43,7 @@ def check_model(
     lm = load_lm(model, 1, device=device)
     if not isinstance(lm, HyenaDNAReader):
         raise SaeTracksError(f"{model} is a {lm.architecture!r} model; losses are compared for HyenaDNA alone")
-    compared = library.check_model(lm.model, fasta, expected)
+    compared = library.check_model(lm.causal_lm, fasta, expected)
     typer.echo(_table(compared))
     library.verdict(compared, fasta, expected)
     log.info("%s computes what %s does: %d regions within %g", model, expected.model, len(compared), library.TOLERANCE)

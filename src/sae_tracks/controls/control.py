@@ -19,7 +19,7 @@ from sae_tracks.controls.pairs import Pairs
 from sae_tracks.controls.sample import REPORT, Columns, Sample, Sites, cover, instances_in, label_sites, numbers_of
 from sae_tracks.controls.verdict import verdicts
 from sae_tracks.dna import NUCLEOTIDES
-from sae_tracks.lm.blank import Kind
+from sae_tracks.lm.untrained import Kind
 from sae_tracks.metrics import Evaluation
 from sae_tracks.motifs import Motif
 

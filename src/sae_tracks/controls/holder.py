@@ -17,7 +17,7 @@ from sae_tracks.controls.untrained import KINDS, SEEDS, blank_sample
 from sae_tracks.controls.verdict import is_motif
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, atomic, read_json
-from sae_tracks.lm.blank import Kind
+from sae_tracks.lm.untrained import Kind
 from sae_tracks.metrics import Evaluation, annotation_checksums, cutoffs_of
 from sae_tracks.metrics.scores import OFFSETS
 from sae_tracks.motifs import named_motifs

@@ -19,7 +19,7 @@ from sae_tracks.features import run
 from sae_tracks.genome import Genome
 from sae_tracks.intervals import runs_of
 from sae_tracks.lm import GeneLM
-from sae_tracks.lm.blank import Kind, untrained
+from sae_tracks.lm.untrained import Kind, untrained
 from sae_tracks.progress import counter
 from sae_tracks.regions import GenomicRegion, merge_regions, regions_of, subtract_regions
 from sae_tracks.sae import SAE, load_sae

@@ -172,9 +172,9 @@ class _Tail:
     """What comes after the SAE's layer."""
 
     def __init__(self, lm: HyenaDNAReader) -> None:
-        backbone = lm.model.hyena.backbone
+        backbone = lm.causal_lm.hyena.backbone
         self.device, self.blocks = lm.model.device, backbone.layers[lm.layer :]
-        self.norm, self.head = backbone.ln_f, lm.model.lm_head
+        self.norm, self.head = backbone.ln_f, lm.causal_lm.lm_head
         filters = [block.mixer.filter_fn for block in self.blocks]
         self._spectra = lru_cache(maxsize=2)(lambda length: [one.spectrum(length) for one in filters])
 

@@ -2,11 +2,11 @@
 
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-from sae_tracks.lm.configuration import HyenaDNAConfig
-from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM, HyenaDNAModel
-from sae_tracks.lm.load import load_causal_lm, load_lm, quiet_transformers
+from sae_tracks.lm.hyenadna import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNAModel
+from sae_tracks.lm.inference import HyenaDNAReader
+from sae_tracks.lm.load import load_causal_lm, load_lm
+from sae_tracks.lm.pretrained import quiet_transformers
 from sae_tracks.lm.protocol import GeneLM, describe
-from sae_tracks.lm.reader import HyenaDNAReader
 from sae_tracks.lm.tokens import HyenaDNATokenizer, base_tokens
 
 AutoConfig.register("hyenadna", HyenaDNAConfig)

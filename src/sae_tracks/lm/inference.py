@@ -1,28 +1,95 @@
-"""HyenaDNA for reading alone: the parameters of the differentiable `forward`, with less memory traffic.
+"""HyenaDNA read at one layer: the parameters of the differentiable `forward`, with less memory traffic.
 
-On a CPU a block runs in three stages, each cut into pieces that one thread takes from its cache to the end: projection
-by rows, long filters by channels, output projection and MLP by rows. Threads share no work within a piece, so the
-result does not depend on their number, and a busy machine slows them by no more than its load. On other devices the
-blocks run as they are, with the filters' transforms at hand.
+On a CPU a block runs in three stages, and each stage is cut into parts that one thread takes from its cache to the end:
+projection by rows, long filters by channels, output projection and MLP by rows. Threads share no work within a part,
+so the result does not depend on their number, and a busy machine slows them by no more than its load. On other devices
+the blocks run as they are, with the filters' transforms computed once.
 """
 
 import threading
 from functools import lru_cache, partial
 from itertools import islice
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from sae_tracks.lm.blocks import HyenaBackbone, HyenaBlock, fft_length
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.lm.hyenadna import HyenaBackbone, HyenaBlock, HyenaDNAForCausalLM, HyenaDNAModel, fft_length
+from sae_tracks.lm.protocol import check_length, weights_checksum
+from sae_tracks.lm.tokens import SPECIAL_TOKENS, base_tokens
 from sae_tracks.threads import Each, pieces
 
-ROWS = 1024  # bases of a piece: with fewer the matrix products slow down, with more the caches overflow
-CHANNELS = 32  # of a piece: with fewer, planning the FFTs takes longer than running them
+ROWS = 1024  # bases of a part: with fewer the matrix products slow down, with more the caches overflow
+CHANNELS = 32  # of a part: with fewer, planning the FFTs takes longer than running them
 TAPS = 3  # of the short filter, as the kernels have it
-_ONE_AT_A_TIME = threading.Lock()  # memory to work in, and torch's number of threads
+_ONE_AT_A_TIME = threading.Lock()  # protects the work memory and torch's number of threads
+
+
+class HyenaDNAReader:
+    """HyenaDNA at one layer, as a `GeneLM`. Only the blocks that are needed run.
+
+    Parameters
+    ----------
+    model : HyenaDNAForCausalLM or HyenaDNAModel
+        With its next-base head or without one.
+    layer : int
+        1-based block whose output is read = ``hidden_states[layer]``.
+    model_id, revision : str
+        Where the model came from.
+
+    Raises
+    ------
+    SaeTracksError
+        The model has no such layer.
+    """
+
+    architecture, causal = "hyenadna", True
+
+    def __init__(
+        self,
+        model: HyenaDNAForCausalLM | HyenaDNAModel,
+        layer: int,
+        model_id: str = "unnamed",
+        revision: str | None = None,
+    ) -> None:
+        n = model.config.n_layer
+        if not 1 <= layer <= n:
+            raise SaeTracksError(f"no layer {layer} in {model_id}: it has layers 1 to {n} (the outputs of its blocks)")
+        self.model = model.eval().requires_grad_(False)
+        self.layer, self.model_id, self.revision = layer, model_id, revision
+        self.hook_name = f"hyena.backbone.layers.{layer - 1}"
+        self.d_model = model.config.d_model
+        self.max_length = max(model.config.max_seq_len - SPECIAL_TOKENS, 1)
+        self.checksum = weights_checksum(model)
+        body = model.hyena if isinstance(model, HyenaDNAForCausalLM) else model
+        self._read = Inference(body.backbone, layer)
+
+    @property
+    def causal_lm(self) -> HyenaDNAForCausalLM:
+        """The whole model with its next-base head.
+
+        Raises
+        ------
+        SaeTracksError
+            The checkpoint has no such head.
+        """
+        if not isinstance(self.model, HyenaDNAForCausalLM):
+            raise SaeTracksError(f"{self.model_id} has no next-base head (lm_head), so it has no next-base loss")
+        return self.model
+
+    def token_starts(self, sequence: bytes) -> NDArray[np.bool_]:
+        """See `GeneLM.token_starts`."""
+        return np.ones(len(sequence), dtype=bool)
+
+    def activations(self, sequence: bytes) -> torch.Tensor:
+        """See `GeneLM.activations`."""
+        check_length(self, sequence)
+        return self._read(torch.from_numpy(base_tokens(sequence)).to(self.model.device)).cpu()
 
 
 class Inference:
-    """The first blocks of a HyenaDNA; callers in several threads wait for one another.
+    """The first blocks of a HyenaDNA. Callers in several threads wait for one another.
 
     Parameters
     ----------
@@ -33,11 +100,11 @@ class Inference:
     """
 
     def __init__(self, backbone: HyenaBackbone, layers: int) -> None:
-        self.backbone, self.blocks = backbone, backbone.layers[:layers]
+        self.backbone, self.blocks = backbone, backbone.blocks[:layers]
         self._spectra = lru_cache(maxsize=2)(lambda length: backbone.spectra(length, layers))
         self._passes = lru_cache(maxsize=2)(self._make_passes)  # full windows, and the last of a stretch
 
-    @torch.inference_mode(False)  # what is kept from call to call must work outside of it too
+    @torch.inference_mode(False)  # tensors kept between calls must work outside of it too
     @torch.no_grad()
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
         """Residual stream after the last of the blocks.
@@ -69,12 +136,12 @@ class Inference:
 
 
 class Workspace:
-    """Memory that the blocks of one length share; what a piece works in, each thread has to itself.
+    """Memory that the blocks of one length share, and work memory of each thread.
 
     Attributes
     ----------
     projected : (3, d_model, >= L) float32
-        Rows are longer than a power of two, which would crowd them into a few sets of the cache.
+        Rows are not a power of two long: that would crowd them into a few sets of the cache.
     """
 
     def __init__(self, length: int, d_model: int, d_inner: int) -> None:
@@ -103,7 +170,7 @@ class BlockPass:
         self.projected = space.projected
 
     def __call__(self, x: torch.Tensor, bias: torch.Tensor, each: Each) -> torch.Tensor:
-        """``x += bias`` and on through the block, in place, but for the bias of its last layer, which is returned."""
+        """``x += bias``, then the block, in place, without the bias of its last layer. Returns that bias."""
         each(partial(self._project, x, bias), len(x), ROWS)
         each(partial(self._filter, len(x)), x.shape[1], CHANNELS)
         each(partial(self._transform, x), len(x), ROWS)
@@ -114,7 +181,7 @@ class BlockPass:
         torch.mm(self.block.mixer.in_proj.weight, normed.T, out=self.projected.flatten(0, 1)[:, rows])
 
     def _filter(self, length: int, channels: slice) -> None:
-        """The gated long convolution of some channels; the result takes the place of the second projection."""
+        """The gated long convolution of some channels. The result replaces the second projection."""
         gate, inner, v = (part[channels].numpy() for part in self.projected)
         (g_taps, g_add, g_bias), *others = ([a[channels] for a in part] for part in self.filters)
         (i_taps, i_add, i_bias), (v_taps, v_add, v_bias) = others

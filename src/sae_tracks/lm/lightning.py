@@ -6,12 +6,18 @@ from pathlib import Path
 import torch
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.lm.blocks import Modulation, PositionalEmbedding
-from sae_tracks.lm.configuration import HyenaDNAConfig
-from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM
+from sae_tracks.lm.hyenadna import (
+    HyenaDNAConfig,
+    HyenaDNAForCausalLM,
+    HyenaDNAModel,
+    Modulation,
+    PositionalEmbedding,
+)
+from sae_tracks.lm.pretrained import WRAPPERS
 from sae_tracks.lm.torchfile import read_state_dict
 
 METRICS = re.compile(r"(train|val|test)_torchmetrics\.")  # counters of the training run
+HEAD = "lm_head.weight"
 LAYERS = "hyena.backbone.layers."
 FILTER = "mixer.filter_fn."
 TOLERANCE = 1e-5  # of derived buffers, whose last bits depend on the version of torch
@@ -19,16 +25,19 @@ TOLERANCE = 1e-5  # of derived buffers, whose last bits depend on the version of
 Weights = dict[str, torch.Tensor]
 
 
-def load_lightning(path: str | Path) -> HyenaDNAForCausalLM:
+def load_lightning(path: str | Path, *, need_head: bool = True) -> HyenaDNAForCausalLM | HyenaDNAModel:
     """The model of an original checkpoint, fp32, on the CPU, in evaluation mode. Nothing in the file is run.
 
-    Sizes follow from the tensors' shapes, so no configuration is needed. Both forms of the names are read: with and
-    without the ``.layer`` that gradient checkpointing put behind ``.mixer`` and ``.mlp``.
+    Sizes follow from the tensors' shapes, so no configuration is needed. Names may have the ``.layer`` that gradient
+    checkpointing puts behind ``.mixer`` and ``.mlp``, and prefixes of DistributedDataParallel and torch.compile.
 
     Parameters
     ----------
     path : path
         ``weights.ckpt`` of a ``LongSafari/hyenadna-*`` repository without ``-hf``, or a folder that holds it.
+    need_head : bool
+        Refuse a checkpoint without a next-base head, or with weights of another head. Otherwise such a checkpoint
+        gives a `HyenaDNAModel`, and other heads are left out.
 
     Raises
     ------
@@ -41,8 +50,13 @@ def load_lightning(path: str | Path) -> HyenaDNAForCausalLM:
     stored = read_state_dict(path, wanted=lambda name: not METRICS.match(name))
     weights = _merge_frequencies(path, _hub_names(path, stored))
     config = _config(path, weights)
+    has_head = need_head or HEAD in weights
+    if not need_head:
+        weights = {name: tensor for name, tensor in weights.items() if name == HEAD or name.startswith("hyena.")}
     with torch.device("meta"):  # shapes alone: nothing is allocated before they are known to be the file's
-        model = HyenaDNAForCausalLM(config)
+        model = HyenaDNAForCausalLM(config) if has_head else HyenaDNAModel(config)
+    if not has_head:
+        weights = {name.removeprefix("hyena."): tensor for name, tensor in weights.items()}
     _check_names_and_shapes(path, weights, model)
     _check_values(path, weights, config)
     model.load_state_dict(weights, assign=True)
@@ -53,7 +67,7 @@ def _hub_names(path: Path, stored: Weights) -> Weights:
     """The tensors as fp32 copies, under the names of the hub's ``-hf`` repositories."""
     weights: Weights = {}
     for name, tensor in stored.items():
-        renamed = re.sub(r"\.(mixer|mlp)\.layer\.", r".\1.", name)
+        renamed = re.sub(r"\.(mixer|mlp)\.layer\.", r".\1.", re.sub(WRAPPERS, "", name))
         renamed = renamed.replace("model.backbone.", "hyena.backbone.", 1).replace("model.lm_head.", "lm_head.", 1)
         if renamed in weights:
             raise SaeTracksError(f"{path} holds {renamed} twice, as {name} and with or without '.layer'")
@@ -99,7 +113,7 @@ def _config(path: Path, weights: Weights) -> HyenaDNAConfig:
     )
 
 
-def _check_names_and_shapes(path: Path, weights: Weights, model: HyenaDNAForCausalLM) -> None:
+def _check_names_and_shapes(path: Path, weights: Weights, model: torch.nn.Module) -> None:
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for problem, names in (
         ("missing", [name for name in expected if name not in weights]),

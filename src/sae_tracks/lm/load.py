@@ -1,7 +1,9 @@
-"""Load a gene language model and read it at one layer."""
+"""Load a gene language model, of this package or of a plug-in, and read it at one layer."""
 
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -9,29 +11,31 @@ from transformers import AutoModelForCausalLM
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import bundled
 from sae_tracks.lm.auto import AutoReader
-from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM
+from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM, HyenaDNAModel
+from sae_tracks.lm.inference import HyenaDNAReader
 from sae_tracks.lm.pretrained import (
     Pretrained,
     check_complete,
     find_pretrained,
+    first_line,
+    is_on_disk,
     open_any_model,
     open_config,
     open_model,
     open_tokenizer,
-    quiet_transformers,
 )
-from sae_tracks.lm.protocol import GeneLM
-from sae_tracks.lm.reader import SPECIAL_TOKENS, HyenaDNAReader
-from sae_tracks.lm.registry import load_plugin
-from sae_tracks.lm.tokens import HyenaDNATokenizer
+from sae_tracks.lm.protocol import MEMBERS, GeneLM
+from sae_tracks.lm.tokens import SPECIAL_TOKENS, HyenaDNATokenizer
 
-__all__ = ["DEMO", "load_causal_lm", "load_lm", "quiet_transformers", "resolve_device"]
 DEMO = "demo"
 DEFAULT_LAYER = 3
+PLUGINS = "sae_tracks.models"  # the entry point group of other packages' models
+Model = TypeVar("Model", bound=torch.nn.Module)
+HEAD, BODY = "lm_head.weight", ("hyena.", "backbone.")
 
 
 def resolve_device(device: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU."""
+    """``auto`` is CUDA if there is one, else the CPU."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise SaeTracksError(f"--device {device}: it is auto, cpu or cuda")
     if device == "auto":
@@ -50,27 +54,27 @@ def load_lm(
     device: str = "auto",
     trust_remote_code: bool = False,
 ) -> GeneLM:
-    """Load a gene language model, fp32, to be read at one layer. No pickle is opened.
+    """Load a gene language model in fp32, to be read at one layer. No pickle is opened.
 
     Parameters
     ----------
     model : str or path
-        A hub id such as ``LongSafari/hyenadna-small-32k-seqlen-hf``, with ``@revision`` behind it or not; a folder with
-        config.json and safetensors; a HyenaDNA checkpoint of Lightning; ``NAME:ARG`` of an installed plug-in; or
+        A hub id such as ``LongSafari/hyenadna-small-32k-seqlen-hf``, with or without ``@revision`` behind it; a folder
+        with config.json and safetensors; a HyenaDNA checkpoint of Lightning; ``NAME:ARG`` of an installed plug-in; or
         ``demo``, the small model that comes with sae-tracks.
     layer : int, optional
-        1-based: the residual stream after that block = transformers' ``hidden_states[layer]``. Default 3, where no
+        1-based: the residual stream after that block = transformers' ``hidden_states[layer]``. Default 3, unless a
         `hook` is given.
     hook : str, optional
         Instead of a layer, the path of the module whose output is read.
     revision : str, optional
-        Branch, tag or commit on the hub, where the id does not say it. Default: the commit that is pinned for a known
-        model (`sae_tracks.lm.pretrained.PINNED`), else ``main``.
+        Branch, tag or commit on the hub, if the id does not name one. Default: the pinned commit of a known model
+        (`sae_tracks.lm.pretrained.PINNED`), else ``main``.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     trust_remote_code : bool
-        Run Python code that the model's repository brings, of the commit that the revision stands for. A model that
-        sae-tracks or transformers has needs none.
+        Run Python code that the model's repository brings, at the commit that the revision stands for. A model whose
+        code is in sae-tracks or transformers needs none.
 
     Returns
     -------
@@ -86,9 +90,9 @@ def load_lm(
         raise SaeTracksError("--layer and --hook both say where to read: give one of them")
     layer = DEFAULT_LAYER if layer is None and hook is None else layer
     name = str(model)
-    is_path = name != DEMO and Path(name).exists()
+    is_path = name != DEMO and is_on_disk(name)
     if ":" in name and not is_path:
-        return load_plugin(name, layer, hook=hook, revision=revision, device=device)
+        return _load_plugin(name, layer, hook=hook, revision=revision, device=device)
     on = resolve_device(device)
     if "@" in name and not is_path:
         name, _, revision = name.partition("@")
@@ -96,36 +100,80 @@ def load_lm(
     source = str(bundled("demo-lm")) if name == DEMO else name
     found = None if _is_lightning(source) else find_pretrained(source, revision, trust_remote_code)
     if found and not found.is_hyenadna:
-        return AutoReader(open_any_model(found).to(on), open_tokenizer(found), layer, hook, model_id, found.commit)
-    loaded, commit = (_open_hyenadna(found), found.commit) if found else load_causal_lm(source)
-    if hook is None:
-        return HyenaDNAReader(loaded.to(on), layer, model_id, commit)
-    bases_and_sep = loaded.config.max_seq_len - SPECIAL_TOKENS + 1
+        body = _on(open_any_model(found), on)
+        return AutoReader(body, open_tokenizer(found), layer, hook, model_id, found.commit)
+    hyenadna = _on(_open_hyenadna(found) if found else _open_lightning(source, need_head=False), on)
+    commit = found.commit if found else None
+    if layer is not None:
+        return HyenaDNAReader(hyenadna, layer, model_id, commit)
+    bases_and_sep = hyenadna.config.max_seq_len - SPECIAL_TOKENS + 1
     tokenizer = HyenaDNATokenizer(model_max_length=bases_and_sep)  # the window is then that of a layer
-    return AutoReader(loaded.to(on), tokenizer, None, hook, model_id, commit)
+    return AutoReader(hyenadna, tokenizer, None, hook, model_id, commit)
 
 
 def load_causal_lm(source: str, revision: str | None = None) -> tuple[HyenaDNAForCausalLM, str | None]:
-    """A whole HyenaDNA with its head, fp32, on the CPU, and the commit it came from; no remote code is run."""
+    """A whole HyenaDNA with its head, fp32, on the CPU, and the commit it came from. No remote code is run."""
     if _is_lightning(source):
-        from sae_tracks.lm.lightning import load_lightning
-
-        return load_lightning(Path(source)), None
+        return cast(HyenaDNAForCausalLM, _open_lightning(source, need_head=True)), None
     found = find_pretrained(source, revision)
     if not found.is_hyenadna:
         raise SaeTracksError(f"{source} is a {found.model_type!r} model; a 'hyenadna' one is needed")
-    return _open_hyenadna(found), found.commit
+    model, report = open_model(found, open_config(found), AutoModelForCausalLM)
+    check_complete(found, model, report)
+    return cast(HyenaDNAForCausalLM, model), found.commit
 
 
-def _open_hyenadna(found: Pretrained) -> HyenaDNAForCausalLM:
-    loaded, report = open_model(found, open_config(found), AutoModelForCausalLM)
-    check_complete(found, loaded, report)
-    return loaded
+def _open_hyenadna(found: Pretrained) -> HyenaDNAForCausalLM | HyenaDNAModel:
+    """A HyenaDNA with its next-base head, or without one if the file has none; other heads are left out."""
+    opened, report = open_model(found, open_config(found), AutoModelForCausalLM)
+    model = cast(HyenaDNAForCausalLM, opened)
+    missing = [name for name in report["missing_keys"] if name != HEAD]
+    unexpected = [name for name in report["unexpected_keys"] if name.startswith(BODY)]
+    check_complete(found, model, {**report, "missing_keys": missing, "unexpected_keys": unexpected})
+    return model if HEAD not in report["missing_keys"] else model.hyena
+
+
+def _open_lightning(source: str, *, need_head: bool) -> HyenaDNAForCausalLM | HyenaDNAModel:
+    from sae_tracks.lm.lightning import load_lightning
+
+    return load_lightning(source, need_head=need_head)
 
 
 def _is_lightning(source: str) -> bool:
     """A Lightning checkpoint, or a folder that holds one and no safetensors."""
     path = Path(source)
-    if path.is_file():
-        return path.suffix == ".ckpt"
+    if not is_on_disk(source) or path.is_file():
+        return is_on_disk(source) and path.suffix == ".ckpt"
     return (path / "weights.ckpt").is_file() and not any(path.glob("*.safetensors"))
+
+
+def _on(model: Model, device: torch.device) -> Model:
+    torch.nn.Module.to(model, device)  # the `to` of transformers' models has no type
+    return model
+
+
+def _load_plugin(model: str, layer: int | None, **options: Any) -> GeneLM:
+    """The model ``NAME:ARG`` of an installed package.
+
+    The package's entry point NAME is called as ``load(ARG, layer, hook=..., revision=..., device=...)``.
+    """
+    name, _, argument = model.partition(":")
+    registered = {point.name: point for point in entry_points(group=PLUGINS)}
+    if name not in registered:
+        installed = ", ".join(sorted(registered)) or "none"
+        raise SaeTracksError(f"no model plug-in {name!r} for {model}; installed ({PLUGINS}): {installed}")
+    try:
+        lm = registered[name].load()(argument, layer, **options)
+    except SaeTracksError:
+        raise
+    except Exception as error:  # code that is not ours
+        why = first_line(error)
+        raise SaeTracksError(f"the model plug-in {name!r} ({registered[name].value}) does not load: {why}") from error
+    if missing := [member for member in MEMBERS if not hasattr(lm, member)]:
+        raise SaeTracksError(f"the model plug-in {name!r} gives no GeneLM: it lacks {', '.join(missing)}")
+    if lm.model_id != model:
+        raise SaeTracksError(
+            f"the model plug-in {name!r} calls its model {lm.model_id!r}; the model_id must be {model!r}, so that an "
+            "SAE finds the model again"
+        )
+    return lm

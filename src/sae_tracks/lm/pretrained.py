@@ -1,12 +1,16 @@
 """Configurations, weights and tokenizers from a folder or the hub, and what is refused of them."""
 
+import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+from huggingface_hub import errors as hub_errors
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -17,33 +21,38 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging as hf_logging
-from transformers.utils.hub import cached_file, extract_commit_hash
+from transformers.utils.hub import extract_commit_hash
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
 
-# The commits meant where none is named; the losses of `check-model` were measured on this one.
+# Revisions of models that are named without one; the losses of `check-model` were measured on this commit.
 PINNED = {"LongSafari/hyenadna-small-32k-seqlen-hf": "8fe770c78eb13fe33bf81501612faeddf4d6f331"}
-TELLING = (OSError, ValueError, RuntimeError, ImportError)  # errors whose text says what they are
+CLEAR_ERRORS = (OSError, ValueError, RuntimeError, ImportError)  # their text needs no name of a class in front
 FILES = (".ckpt", ".safetensors", ".bin", ".pt", ".json", ".fa", ".fasta", ".fna", ".gz", ".bgz")
+WRAPPERS = r"^(?:module\.|_orig_mod\.)+"  # of names, by DistributedDataParallel and torch.compile
+PATIENCE = 5.0  # seconds to wait for the hub's first answer, unless HF_HUB_ETAG_TIMEOUT says otherwise
+_TOKENIZERS = "AutoTokenizer"
+Report = dict[str, Any]  # transformers' `output_loading_info`
 
 
 @dataclass(frozen=True, slots=True)
 class Pretrained:
-    """A model's folder or hub repository at one commit, of which the configuration was read.
+    """A model's folder or hub repository at one commit, with its configuration.
 
     Attributes
     ----------
     source : str
         Folder or hub id.
     revision, commit : str or None
-        What was asked for, and the commit that it stands for (None for a folder).
+        The revision asked for, and the commit that it stands for (None for a folder).
     settings : dict
-        config.json as it is.
+        The content of config.json.
     trust_remote_code : bool
         Whether Python code that the repository brings may be run.
+    offline : bool
+        The hub did not answer: only files of its cache on this machine are used.
     """
 
     source: str
@@ -51,6 +60,7 @@ class Pretrained:
     commit: str | None
     settings: dict[str, Any]
     trust_remote_code: bool
+    offline: bool = False
 
     @property
     def model_type(self) -> str:
@@ -61,81 +71,144 @@ class Pretrained:
         return self.model_type == "hyenadna"
 
     @property
-    def own_code(self) -> dict[str, Any]:
-        """The classes that the repository brings; none for models that sae-tracks or transformers have."""
-        return self.settings.get("auto_map") or {}
+    def own_classes(self) -> dict[str, Any]:
+        """The configuration and model classes that the repository brings, by Auto class; none for most models."""
+        auto_map = self.settings.get("auto_map")
+        return {k: v for k, v in auto_map.items() if k != _TOKENIZERS} if isinstance(auto_map, dict) else {}
 
     @property
     def where(self) -> dict[str, Any]:
-        """Arguments of ``from_pretrained`` that pin files, and code where it is run, to the commit."""
+        """Arguments of ``from_pretrained`` that pin files, and code if it may run, to the commit."""
         where = {"revision": self.commit or self.revision, "trust_remote_code": self.trust_remote_code}
+        where |= {"local_files_only": True} if self.offline else {}
         return where | ({"code_revision": self.commit} if self.trust_remote_code and self.commit else {})
 
 
+def is_on_disk(name: str) -> bool:
+    """Whether a name is the path of a file or folder. A name that is too long for a path is none."""
+    try:
+        return Path(name).exists()
+    except OSError:
+        return False
+
+
 def find_pretrained(source: str, revision: str | None = None, trust_remote_code: bool = False) -> Pretrained:
-    """Read config.json, and settle which commit is meant: without a revision the pinned one, else the hub's ``main``.
+    """Read config.json and find the commit: without a revision the pinned one, else that of the hub's ``main``.
 
     Raises
     ------
     SaeTracksError
-        There is no model, or its code lies in another repository than its weights.
+        There is no model, the hub cannot be reached, or the repository asks for code of its own that is not trusted
+        or lies in another repository. HyenaDNA needs no such code.
     """
     _refuse_what_is_no_model(source)
-    is_folder = Path(source).is_dir()
+    is_folder = is_on_disk(source)
     revision = revision or (None if is_folder else PINNED.get(source))
-    settings, file = _settings(source, "config.json", revision)
+    file, offline = _find_file(source, "config.json", revision)
     if file is None:
-        raise SaeTracksError(f"cannot load a language model from {source}: no config.json is there")
-    commit = None if is_folder else extract_commit_hash(file, None)
-    found = Pretrained(source, revision, commit, settings, trust_remote_code)
+        raise _cannot_load(source, "no config.json is there")
+    commit = None if is_folder else extract_commit_hash(str(file), None)
+    found = Pretrained(source, revision, commit, _read_object(source, file), trust_remote_code, offline)
     if found.is_hyenadna:
-        return replace(found, trust_remote_code=False)  # ours is read in place of the repository's code
-    if trust_remote_code:
-        _refuse_code_elsewhere(found)
+        return replace(found, trust_remote_code=False)  # our class replaces the repository's code
+    _check_own_code(found)
     return found
+
+
+def _check_own_code(found: Pretrained) -> None:
+    """Refuse code of the repository that is not trusted, and code of other repositories.
+
+    Without its own class a repository would load as the class that transformers has for its ``model_type``. That may
+    fit its weights by name and shape and still compute something else.
+    """
+    tokenizer_map = _tokenizer_settings(found).get("auto_map")
+    if not found.trust_remote_code:
+        names = [f"{kind}: {name}" for kind, name in found.own_classes.items()]
+        names += [f"{_TOKENIZERS}: {name}" for name in _own_tokenizers(found.settings.get("auto_map"), tokenizer_map)]
+        if names:
+            raise SaeTracksError(
+                f"{found.source} brings Python code of its own ({', '.join(names)}), which is not run unless you ask "
+                "for it, and activations without it may be wrong: read the code, then give --trust-remote-code"
+            )
+        return
+    if "configuration_files" in found.settings:  # transformers would read one of them, with classes of its own
+        raise SaeTracksError(f"{found.source}: its config.json names other configurations, whose code is not run")
+    for name in _classes([found.settings.get("auto_map"), tokenizer_map]):
+        if "--" in name and name.split("--")[0] != found.source:
+            raise SaeTracksError(f"{found.source} takes its code from {name}, which no revision pins: it is not run")
+
+
+def _tokenizer_settings(found: Pretrained) -> dict[str, Any]:
+    """The content of tokenizer_config.json, which a repository need not have."""
+    name, revision = "tokenizer_config.json", found.commit or found.revision
+    if found.offline:
+        file = _cached(found.source, name, revision)
+    else:
+        file, _ = _find_file(found.source, name, revision)
+    return _read_object(f"cannot load the tokenizer of {found.source}", file) if file else {}
+
+
+def _own_tokenizers(model_map: Any, tokenizer_map: Any) -> list[str]:
+    """Tokenizer classes that a repository brings, by the ``auto_map`` of config.json and tokenizer_config.json."""
+    maps = [value.get(_TOKENIZERS) if isinstance(value, dict) else None for value in (model_map, tokenizer_map)]
+    return _classes([*maps, tokenizer_map if not isinstance(tokenizer_map, dict) else None])
 
 
 def open_config(found: Pretrained) -> PreTrainedConfig:
     """The configuration as transformers' object."""
-    if not found.trust_remote_code and found.own_code and found.model_type not in CONFIG_MAPPING:
-        raise SaeTracksError(_needs_code(found))
     try:
         return AutoConfig.from_pretrained(found.source, **found.where)
     except Exception as error:  # whatever the file, or code beside it, leads to
-        raise SaeTracksError(f"cannot load a language model from {found.source}: {first_line(error)}") from error
+        raise _cannot_load(found.source, first_line(error)) from error
 
 
-def open_model(found: Pretrained, config: PreTrainedConfig, kind: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The weights as a model of an Auto class, fp32, on the CPU, without a pooler; and transformers' report."""
-    how = {"config": config, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
-    how["ignore_mismatched_sizes"] = True  # the report then names them, and `check_complete` refuses them
+def open_model(found: Pretrained, config: PreTrainedConfig, kind: Any) -> tuple[PreTrainedModel, Report]:
+    """The weights as a model of an Auto class, fp32, on the CPU, without a pooler, and transformers' report.
+
+    Prefixes that DistributedDataParallel and torch.compile put in front of names are removed.
+    """
     try:
         with quiet_transformers():
-            try:
-                return kind.from_pretrained(found.source, **found.where, **how, add_pooling_layer=False)
-            except TypeError as error:
-                if "add_pooling_layer" not in str(error):
-                    raise
-            return kind.from_pretrained(found.source, **found.where, **how)
+            model, report = _from_pretrained(found, config, kind)
+            if any(re.match(WRAPPERS, name) for name in report["unexpected_keys"]):
+                model, report = _from_pretrained(found, config, kind, key_mapping={WRAPPERS: ""})
+            return model, report
     except Exception as error:  # as above; safetensors' own error among them
         raise SaeTracksError(
-            f"cannot load the weights of {found.source} (safetensors only, a pickle is never run): "
-            f"{first_line(error)}{_hint(found)}"
+            f"cannot load the weights of {found.source} (safetensors only, a pickle is never run): {first_line(error)}"
         ) from error
 
 
+def _from_pretrained(
+    found: Pretrained, config: PreTrainedConfig, kind: Any, **more: Any
+) -> tuple[PreTrainedModel, Report]:
+    options = {"config": config, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True, **more}
+    options["ignore_mismatched_sizes"] = True  # the report then names them, and `check_complete` refuses them
+    try:
+        return kind.from_pretrained(found.source, **found.where, **options, add_pooling_layer=False)
+    except TypeError as error:
+        if "add_pooling_layer" not in str(error):
+            raise
+    return kind.from_pretrained(found.source, **found.where, **options)
+
+
 def open_any_model(found: Pretrained) -> PreTrainedModel:
-    """The model without its head, where its code has a class for that; every weight in it comes from the file."""
+    """The model without its head, if its code has a class for that. Every weight in it comes from the file."""
     config = open_config(found)
     kinds = (AutoModel, AutoModelForMaskedLM, AutoModelForCausalLM)
-    own = found.own_code if found.trust_remote_code else {}
-    known = [k for k in kinds if k.__name__ in own] or [k for k in kinds if type(config) in k._model_mapping]
+    known = [k for k in kinds if k.__name__ in found.own_classes]
+    if not known and any(name.startswith("AutoModel") for name in found.own_classes):
+        raise SaeTracksError(
+            f"{found.source} brings {', '.join(found.own_classes)}, and none of {', '.join(k.__name__ for k in kinds)}:"
+            " a model of this kind needs a plug-in (docs/models.md)"
+        )
+    known = known or [k for k in kinds if type(config) in k._model_mapping]
     if not known:
-        raise SaeTracksError(f"{found.source}: transformers has no model for {found.model_type!r}{_hint(found)}")
+        raise SaeTracksError(f"{found.source}: transformers has no model for {found.model_type!r}")
     model, report = open_model(found, config, known[0])
     inside = {name for name, _ in model.named_children()} | {model.base_model_prefix}
-    parts = [key.removeprefix(f"{model.base_model_prefix}.").split(".")[0] for key in report["unexpected_keys"]]
-    kept = [key for key, part in zip(report["unexpected_keys"], parts) if part in inside - {"pooler"}]
+    heads = [key.removeprefix(f"{model.base_model_prefix}.").split(".")[0] for key in report["unexpected_keys"]]
+    kept = [key for key, head in zip(report["unexpected_keys"], heads) if head in inside - {"pooler"}]
     check_complete(found, model, {**report, "unexpected_keys": kept})
     return model
 
@@ -144,20 +217,18 @@ def open_tokenizer(found: Pretrained) -> PreTrainedTokenizerBase:
     """The tokenizer of a model."""
     try:
         with quiet_transformers():
-            return AutoTokenizer.from_pretrained(found.source, **found.where)
+            return cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(found.source, **found.where))
     except Exception as error:  # as above
-        if "trust_remote_code" in str(error):
-            raise SaeTracksError(_needs_code(found)) from error
         raise SaeTracksError(f"cannot load the tokenizer of {found.source}: {first_line(error)}") from error
 
 
-def check_complete(found: Pretrained, model: torch.nn.Module, report: dict[str, Any]) -> None:
-    """Refuse a model of which weights are missing, left over, of another shape or not finite."""
+def check_complete(found: Pretrained, model: torch.nn.Module, report: Report) -> None:
+    """Refuse a model with weights that are missing, left over, of another shape or not finite."""
     for problem in ("mismatched_keys", "missing_keys", "unexpected_keys"):
         if report.get(problem):
             names = sorted(key if isinstance(key, str) else _shapes(*key) for key in report[problem])
             what = problem.removesuffix("_keys")
-            raise SaeTracksError(f"{found.source}: {len(names)} {what} weights, such as {names[0]}{_hint(found)}")
+            raise SaeTracksError(f"{found.source}: {len(names)} {what} weights, such as {names[0]}")
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise SaeTracksError(f"{found.source}: {name} holds NaN or infinity")
@@ -165,7 +236,7 @@ def check_complete(found: Pretrained, model: torch.nn.Module, report: dict[str, 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Without transformers' progress bars and warnings; what it warns of when loading, we refuse."""
+    """Hide transformers' progress bars and warnings: what it warns of when loading is refused here."""
     level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
@@ -180,63 +251,92 @@ def quiet_transformers() -> Iterator[None]:
 def first_line(error: Exception) -> str:
     """An error of another library in one line."""
     line, *_ = str(error).strip().splitlines() or [""]
-    if line and isinstance(error, TELLING):
+    if line and isinstance(error, CLEAR_ERRORS):
         return line
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
+def _cannot_load(source: str, reason: str) -> SaeTracksError:
+    return SaeTracksError(f"cannot load a language model from {source}: {reason}")
+
+
 def _refuse_what_is_no_model(source: str) -> None:
-    """Say what is wrong with a path, of which the hub would say that it is no id."""
-    path = Path(source)
-    if path.is_file():
-        raise SaeTracksError(f"cannot load a language model from {source}: it is a file; name its folder")
-    looks_like_a_path = source.startswith((".", "/", "~")) or path.suffix in FILES or source.count("/") > 1
-    if looks_like_a_path and not path.exists():
-        raise SaeTracksError(f"cannot load a language model from {source}: no such file or folder")
+    """Refuse a path to a file or to nothing, which the hub would only call a malformed id."""
+    on_disk = is_on_disk(source)
+    if on_disk and Path(source).is_file():
+        raise _cannot_load(source, "it is a file; name its folder")
+    looks_like_a_path = source.startswith((".", "/", "~")) or Path(source).suffix in FILES or source.count("/") > 1
+    if looks_like_a_path and not on_disk:
+        raise _cannot_load(source, "no such file or folder")
 
 
-def _settings(source: str, name: str, revision: str | None) -> tuple[dict[str, Any], str | None]:
-    """A JSON file of a model and where it lies; empty and None where there is none."""
+def _find_file(source: str, name: str, revision: str | None) -> tuple[Path | None, bool]:
+    """Where a model's file lies on this machine, or None if the model has none; and whether the hub did not answer.
+
+    The hub is asked once. Its own client tries six times in 23 s before it says that there is no network.
+    """
+    if is_on_disk(source):
+        return (file if (file := Path(source) / name).is_file() else None), False
     try:
-        file = cached_file(source, name, revision=revision, _raise_exceptions_for_missing_entries=False)
+        if _is_commit(revision) and (cached := _cached(source, name, revision)) and any(cached.parent.glob("*.safe*")):
+            return cached, False
+        patience = float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or PATIENCE)
+        get_hf_file_metadata(hf_hub_url(source, name, revision=revision), timeout=patience)
+        return Path(hf_hub_download(source, name, revision=revision)), False
+    except hub_errors.EntryNotFoundError:
+        return None, False
     except Exception as error:  # the hub client's errors share no base class
-        raise SaeTracksError(f"cannot load a language model from {source}: {first_line(error)}") from error
-    settings = {} if file is None else read_json(Path(file))
+        no_answer = not isinstance(error, hub_errors.HfHubHTTPError | hub_errors.HFValidationError)
+        if no_answer and (cached := _cached(source, name, revision)):
+            return cached, True
+        raise _cannot_load(source, _why_not_from_the_hub(source, revision, error)) from error
+
+
+def _is_commit(revision: str | None) -> bool:
+    return re.fullmatch("[0-9a-f]{40}", revision or "") is not None
+
+
+def _cached(source: str, name: str, revision: str | None) -> Path | None:
+    """A file of the hub's cache on this machine."""
+    try:
+        return Path(hf_hub_download(source, name, revision=revision, local_files_only=True))
+    except hub_errors.LocalEntryNotFoundError:
+        return None
+
+
+def _why_not_from_the_hub(source: str, revision: str | None, error: Exception) -> str:
+    """Why a repository cannot be read, and what to do, in one line."""
+    if isinstance(error, hub_errors.GatedRepoError):
+        return f"access to it is restricted: accept its terms at {constants.ENDPOINT}/{source}, then `hf auth login`"
+    if isinstance(error, hub_errors.RevisionNotFoundError):
+        return f"it has no revision {revision!r}"
+    if isinstance(error, hub_errors.RepositoryNotFoundError):
+        return (
+            f"no folder has this name, and {constants.ENDPOINT} has no such model (a private one needs `hf auth login`)"
+        )
+    if isinstance(error, hub_errors.HfHubHTTPError | hub_errors.HFValidationError):
+        return first_line(error)
+    return (
+        f"no folder has this name, {constants.ENDPOINT} does not answer ({first_line(error)}), and the model is not in "
+        f"the cache {constants.HF_HUB_CACHE}: connect, or give the path of a downloaded folder"
+    )
+
+
+def _read_object(source: str, file: Path) -> dict[str, Any]:
+    settings = read_json(file)
     if not isinstance(settings, dict):
-        raise SaeTracksError(f"{source}: {name} is a {type(settings).__name__}; an object with the settings is needed")
-    return settings, file
-
-
-def _refuse_code_elsewhere(found: Pretrained) -> None:
-    """Refuse classes of other repositories, in config.json and in tokenizer_config.json."""
-    if "configuration_files" in found.settings:  # transformers would read one of them, with classes of its own
-        raise SaeTracksError(f"{found.source}: its config.json names other configurations, whose code is not run")
-    tokenizer, _ = _settings(found.source, "tokenizer_config.json", found.commit or found.revision)
-    for name in _classes([found.own_code, tokenizer.get("auto_map")]):
-        if "--" in name and name.split("--")[0] != found.source:
-            raise SaeTracksError(f"{found.source} takes its code from {name}, which no revision pins: it is not run")
+        kind = type(settings).__name__
+        raise SaeTracksError(f"{source}: {file.name} is a {kind}; an object with the settings is needed")
+    return settings
 
 
 def _classes(auto_map: Any) -> list[str]:
     """The classes that an ``auto_map`` names, one by one or in lists."""
     if isinstance(auto_map, str):
         return [auto_map]
-    parts = auto_map.values() if isinstance(auto_map, dict) else auto_map if isinstance(auto_map, list) else ()
-    return [name for part in parts for name in _classes(part)]
+    inner = auto_map.values() if isinstance(auto_map, dict) else auto_map if isinstance(auto_map, list) else ()
+    return [name for part in inner for name in _classes(part)]
 
 
 def _shapes(name: str, stored: Sequence[int], expected: Sequence[int]) -> str:
     return f"{name}: {tuple(stored)} in the file, {tuple(expected)} by config.json"
-
-
-def _needs_code(found: Pretrained) -> str:
-    return (
-        f"{found.source} brings Python code of its own, which is not run unless you ask for it: read it, then give "
-        "--trust-remote-code"
-    )
-
-
-def _hint(found: Pretrained) -> str:
-    if found.own_code and not found.trust_remote_code and not found.is_hyenadna:
-        return "; the repository brings code of its own, which may fit: read it, then give --trust-remote-code"
-    return ""

@@ -1,5 +1,6 @@
 """What the rest of the project needs of a gene language model."""
 
+import hashlib
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,40 +12,55 @@ from sae_tracks.errors import SaeTracksError
 
 @runtime_checkable
 class GeneLM(Protocol):
-    """A frozen gene language model, read at one layer.
+    """A frozen gene language model, read at one layer. A plug-in may use plain attributes for the properties."""
 
-    Attributes
-    ----------
-    model_id : str
-        Hub id, absolute path of a local folder, or ``NAME:ARG`` of a plug-in: what `load_lm` finds it again by.
-    revision : str or None
-        Commit of the hub repository, None for a local folder.
-    checksum : str
-        SHA-256 over the weights (names, shapes and bytes).
-    architecture : str
-        transformers' ``model_type``.
-    layer : int or None
-        1-based block whose output residual stream is read = ``hidden_states[layer]``; None where a module was named.
-    hook_name : str
-        Module path of that block, or of the module that was named.
-    d_model : int
-        Width of the activations.
-    max_length : int
-        The longest window, in bases.
-    causal : bool
-        True where the activation at a base depends on no base behind the token that covers it: the context of a window
-        then lies in front of what is kept, else on both sides.
-    """
+    @property
+    def model_id(self) -> str:
+        """Hub id, absolute path of a local folder, or ``NAME:ARG`` of a plug-in: `load_lm` opens the model by it."""
+        ...
 
-    model_id: str
-    revision: str | None
-    checksum: str
-    architecture: str
-    layer: int | None
-    hook_name: str
-    d_model: int
-    max_length: int
-    causal: bool
+    @property
+    def revision(self) -> str | None:
+        """Commit of the hub repository, None for a local folder."""
+        ...
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 over the weights (names, shapes and bytes)."""
+        ...
+
+    @property
+    def architecture(self) -> str:
+        """transformers' ``model_type``."""
+        ...
+
+    @property
+    def layer(self) -> int | None:
+        """1-based block whose output is read = ``hidden_states[layer]``; None if a module was named instead."""
+        ...
+
+    @property
+    def hook_name(self) -> str:
+        """Module path of that block, or of the module that was named."""
+        ...
+
+    @property
+    def d_model(self) -> int:
+        """Width of the activations."""
+        ...
+
+    @property
+    def max_length(self) -> int:
+        """The longest window, in bases."""
+        ...
+
+    @property
+    def causal(self) -> bool:
+        """True if the activation at a base depends on no base behind the token that covers it.
+
+        The context of a window then lies in front of the bases that are kept, otherwise on both sides.
+        """
+        ...
 
     def activations(self, sequence: bytes) -> torch.Tensor:
         """Activations of every base of one sequence, read left to right.
@@ -62,7 +78,7 @@ class GeneLM(Protocol):
         ...
 
     def token_starts(self, sequence: bytes) -> NDArray[np.bool_]:
-        """Where the tokens of a sequence begin; training takes one row a token.
+        """Where the tokens of a sequence begin. Training takes one row per token.
 
         Parameters
         ----------
@@ -72,9 +88,12 @@ class GeneLM(Protocol):
         Returns
         -------
         (n,) bool
-            True on the first base of each token; all True where a token is a base.
+            True on the first base of each token: everywhere if each token is one base.
         """
         ...
+
+
+MEMBERS = tuple(name for name in vars(GeneLM) if not name.startswith("_"))
 
 
 def check_length(lm: GeneLM, sequence: bytes) -> None:
@@ -84,7 +103,7 @@ def check_length(lm: GeneLM, sequence: bytes) -> None:
 
 
 def describe(lm: GeneLM) -> dict[str, str | int | None]:
-    """The facts by which a model is known again: kept in manifests, SAE metadata and provenance."""
+    """The facts that identify a model and where it is read, as manifests, SAE metadata and provenance keep them."""
     return {
         "model": lm.model_id,
         "revision": lm.revision,
@@ -97,8 +116,17 @@ def describe(lm: GeneLM) -> dict[str, str | int | None]:
 
 
 def place(lm: GeneLM) -> str:
-    """Where a model is read, by every name that it goes by."""
+    """Where a model is read, under all names of that place, for people."""
     if lm.layer is None:
         return f"the output of {lm.hook_name}"
     state = f"hidden_states[{lm.layer}]"
     return f"layer {lm.layer}: {state}" + (f", the output of {lm.hook_name}" if lm.hook_name != state else "")
+
+
+def weights_checksum(model: torch.nn.Module) -> str:
+    """SHA-256 over names, shapes and fp32 bytes of the parameters, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(f"{name} {tuple(parameter.shape)}\n".encode())
+        digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerBase
 from sae_tracks.errors import SaeTracksError
 
 PROBE = "".join(np.random.default_rng(0).choice(list("ACGT"), 5040))  # 5,040 is a multiple of every k up to 10
-MARKS = re.compile("^(?:##|\N{LOWER ONE EIGHTH BLOCK}|\u0120)")  # of a word's start or middle; they stand for no base
+MARKS = re.compile("^(?:##|\N{LOWER ONE EIGHTH BLOCK}|\u0120)")  # at the start of a token; they cover no base
+DNA = re.compile("[ACGTNacgtn]+")
 _LETTERS = np.full(256, ord("N"), np.uint8)
 for _base in b"ACGT":
     _LETTERS[_base] = _base
@@ -45,30 +46,32 @@ class Tokens:
 
 
 class DNATokenizer:
-    """A transformers tokenizer that is asked for DNA alone.
+    """A transformers tokenizer that is given DNA alone.
 
-    Letters other than A, C, G and T are read as N or, where the tokenizer has no N, as one unknown (else mask) token
-    a base; no token then reaches over them.
+    Letters other than A, C, G and T are read as N. If the tokenizer has no N, each is read as one unknown (else mask)
+    token, and no token reaches over it.
 
     Parameters
     ----------
     tokenizer : PreTrainedTokenizerBase
-        Fast or slow. The tokens of a slow one must be the letters that they stand for; an unknown token at the end
-        stands for what is left there (GENERator has no token for fewer than six bases).
+        Fast or slow. The tokens of a slow one must be the letters that they cover. An unknown token at the end covers
+        the bases that are left (GENERator has no token for fewer than six bases).
     name : str
-        Of the model, for errors.
+        Name of the model, for errors.
 
     Attributes
     ----------
     before, after : list of int
         Special tokens that the tokenizer puts in front of a sequence and behind it.
+    largest_id : int
+        Largest id among the special tokens and the tokens for DNA.
     bases_per_token : float
-        Mean over fixed pseudo-random DNA: 6 for 6-mers, 1 where a token is a base.
+        Mean over fixed pseudo-random DNA: 6 for 6-mers, 1 if each token is one base.
 
     Raises
     ------
     SaeTracksError
-        It has no token for one of A, C, G, T, or does not split DNA into tokens that cover each base once.
+        It has no token for one of A, C, G, T, or it does not split DNA into tokens that cover each base once.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
@@ -78,6 +81,9 @@ class DNATokenizer:
         self.before, self.after = self._special()
         self.bases_per_token = len(PROBE) / len(self._encode(PROBE).ids)
         self._in_place_of_n = None if self._knows("N") and self._knows("ANA") else self._unknown()
+        others = [*self.before, *self.after, self._in_place_of_n or 0]
+        words = self.tokenizer.get_vocab().items()
+        self.largest_id = max(others + [index for word, index in words if DNA.fullmatch(MARKS.sub("", word))])
 
     @property
     def around(self) -> int:
@@ -85,7 +91,7 @@ class DNATokenizer:
         return len(self.before) + len(self.after)
 
     def encode(self, sequence: bytes) -> Tokens:
-        """The tokens of n >= 1 letters, case and IUPAC codes as they come.
+        """The tokens of n >= 1 letters, in any case, IUPAC codes included.
 
         Raises
         ------
@@ -109,13 +115,13 @@ class DNATokenizer:
         return Tokens(np.array(ids, np.int64), lengths)
 
     def _spans(self, text: str) -> tuple[list[int], Sequence[tuple[int, int]]]:
-        """Ids, and the letters (start, end) that each stands for."""
+        """Token ids, and the letters (start, end) that each token covers."""
         if self.tokenizer.is_fast:
             out = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
             return out["input_ids"], out["offset_mapping"]
         ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         words = [MARKS.sub("", word) for word in self.tokenizer.convert_ids_to_tokens(ids)]
-        if ids and ids[-1] == self.tokenizer.unk_token_id:  # of k-mers alone: the bases that are left at the end
+        if ids and ids[-1] == self.tokenizer.unk_token_id:  # k-mers only: the bases that are left at the end
             words[-1] = text[sum(map(len, words[:-1])) :]
         if "".join(words).upper() != text:
             return ids, []
@@ -125,12 +131,12 @@ class DNATokenizer:
     def _knows(self, text: str) -> bool:
         try:
             ids, spans = self._spans(text)
-        except Exception:  # of tokenizers, on a letter without a token where there is no unknown one
+        except Exception:  # a letter without a token, and no unknown token
             return False
         return self.tokenizer.unk_token_id not in ids and _lengths(spans, len(text)) is not None
 
     def _trouble(self) -> str:
-        """Why it does not read the probe."""
+        """Why the tokenizer does not read the probe."""
         missing = [base for base in "ACGT" if not self._knows(base)]
         if 0 < len(missing) < 4:
             return f"has no {missing[0]}: is it a DNA model?"
@@ -141,7 +147,7 @@ class DNATokenizer:
 
     def _unknown(self) -> int:
         for index in (self.tokenizer.unk_token_id, self.tokenizer.mask_token_id):
-            if index is not None:
+            if isinstance(index, int):
                 return index
         raise SaeTracksError(f"{self.name}: its tokenizer has neither N nor an unknown or mask token to read it as")
 
@@ -153,11 +159,11 @@ class DNATokenizer:
         for start in range(len(whole) - len(alone) + 1):
             if whole[start : start + len(alone)] == alone:
                 return whole[:start], whole[start + len(alone) :]
-        raise SaeTracksError(f"{self.name}: its tokenizer changes a sequence's tokens where it adds special ones")
+        raise SaeTracksError(f"{self.name}: its tokenizer gives a sequence other tokens when it adds special ones")
 
 
 def _lengths(spans: Sequence[tuple[int, int]], n: int) -> NDArray[np.int64] | None:
-    """(t,) bases a token, or None where spans that cover any do not follow one another from 0 to n."""
+    """(t,) bases per token, or None if the spans with bases do not cover 0 to n one after the other."""
     starts, ends = np.array(spans, np.int64).reshape(-1, 2).T
     covering = ends > starts
     borders = np.concatenate(([0], ends[covering]))

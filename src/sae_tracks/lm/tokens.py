@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizer
 
 TOKENS = ("[CLS]", "[SEP]", "[BOS]", "[MASK]", "[PAD]", "[RESERVED]", "[UNK]", "A", "C", "G", "T", "N")
 UNKNOWN = TOKENS.index("[UNK]")
+SPECIAL_TOKENS = 2  # counted in max_seq_len: 32,770 tokens are 32,768 bases
 BASES = tuple(TOKENS.index(base) for base in "ACGT")
 
 _TABLE = np.full(256, UNKNOWN, np.int64)
@@ -17,7 +18,7 @@ for _base in "ACGTN":
 
 
 def base_tokens(sequence: bytes) -> NDArray[np.int64]:
-    """Token ids of upper-case bases, one a base; letters other than A, C, G, T, N become ``[UNK]``.
+    """Token ids of upper-case bases, one per base; letters other than A, C, G, T, N become ``[UNK]``.
 
     No ``[SEP]`` is added: the model is causal, so a trailing token changes nothing before it.
     """
@@ -25,7 +26,7 @@ def base_tokens(sequence: bytes) -> NDArray[np.int64]:
 
 
 class HyenaDNATokenizer(PreTrainedTokenizer):
-    """One token a letter, upper case only, one trailing ``[SEP]`` and nothing in front, as HyenaDNA was trained.
+    """One token per letter, upper case only, one trailing ``[SEP]`` and nothing in front, as HyenaDNA was trained.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ class HyenaDNATokenizer(PreTrainedTokenizer):
         Longest sequence in tokens.
     """
 
-    model_input_names = ("input_ids",)
+    model_input_names = ["input_ids"]  # noqa: RUF012 (transformers changes neither)
     vocab_files_names = {"vocab_file": "vocab.json"}  # noqa: RUF012 (transformers reads a plain dict)
 
     def __init__(self, vocab_file=None, model_max_length=32770, **kwargs):

@@ -1,9 +1,9 @@
-"""The tensors of a torch checkpoint, taken out without running it.
+"""Tensors of a torch checkpoint, read without running the checkpoint.
 
 A checkpoint is a zip of raw numbers and ``data.pkl``, a program for pickle's stack machine that may call anything. Here
-the program is read as data: where it would look up a name, call it or set an object's state, a `Note` says so and
-nothing happens. No name of the file is imported, no object of it is made, and only notes that describe a tensor become
-one.
+the program is read as data: an instruction that would look up a name, call it or set an object's state becomes a `Note`
+and has no effect. No name of the file is imported and no object of it is made. Only notes that describe a tensor are
+turned into one.
 """
 
 import math
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -31,7 +31,7 @@ MORE_DTYPES = {
     "torch DoubleStorage": torch.float64,
     "torch IntStorage": torch.int32,
     "torch LongStorage": torch.int64,
-    "torch BoolStorage": torch.uint8,  # a byte of a file may be neither 0 nor 1, which a bool must be
+    "torch BoolStorage": torch.uint8,  # a byte of a file need be neither 0 nor 1, as a bool must
 }
 REBUILD_TENSOR, REBUILD_PARAMETER = "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"
 TENSOR_NAMES = re.compile(rf"{REBUILD_TENSOR}|{REBUILD_PARAMETER}|torch \w+Storage|collections OrderedDict")
@@ -43,16 +43,16 @@ _MARK = object()
 
 @dataclass(slots=True, eq=False, repr=False)
 class Note:
-    """What an instruction of the program would have made.
+    """What an instruction of the program would make.
 
     Attributes
     ----------
     made_by : str
         The instruction, such as ``GLOBAL`` (a name is looked up) or ``REDUCE`` (it is called).
     operands : list
-        What it takes: the name as ``"module name"``; the callable and its arguments; ...
+        Its operands: the name as ``"module name"``; the callable and its arguments; ...
     items : dict
-        What is then set under keys that are strings; what is set under others is dropped.
+        Items that are then set under string keys. Items under other keys are dropped.
     """
 
     made_by: str
@@ -61,7 +61,7 @@ class Note:
 
 
 def read_pickle(program: bytes) -> Any:
-    """The value that a pickle stands for: numbers, strings, bytes and tuples as they are, all else as a `Note`.
+    """The value of a pickle: numbers, strings, bytes and tuples as they are, everything else as a `Note`.
 
     Raises
     ------
@@ -71,24 +71,24 @@ def read_pickle(program: bytes) -> Any:
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     for opcode, argument, _ in pickletools.genops(program):
-        name = opcode.name
+        name, slot = opcode.name, cast(int, argument)  # the place in the memo, of instructions that have one
         if name == "STOP":
             break
         if name == "MARK":
             stack.append(_MARK)
         elif name.endswith("PUT"):
-            memo[argument] = stack[-1]
+            memo[slot] = stack[-1]
         elif name == "MEMOIZE":
             memo[len(memo)] = stack[-1]
         elif name.endswith("GET"):
-            stack.append(memo[argument])
+            stack.append(memo[slot])
         else:
             stack += _result(opcode, argument, _take(stack, opcode))
     return stack.pop()
 
 
 def _take(stack: list[Any], opcode: pickletools.OpcodeInfo) -> list[Any]:
-    """Pop what an instruction consumes, by pickletools' own description of it; the mark is left out."""
+    """Pop the operands of an instruction, by pickletools' own description of it, without the mark."""
     before = [item.name for item in opcode.stack_before]
     fixed, above = len(before), []
     if "mark" in before:
@@ -141,7 +141,7 @@ def read_state_dict(path: Path, wanted: Callable[[str], bool]) -> dict[str, torc
     path : path
         The checkpoint. It may come from anyone: nothing in it is run.
     wanted : function
-        Says of a name whether to read what is there, which must then be a tensor.
+        Called with each name: whether to read it. Its value must then be a tensor.
 
     Returns
     -------
@@ -151,14 +151,14 @@ def read_state_dict(path: Path, wanted: Callable[[str], bool]) -> dict[str, torc
     Raises
     ------
     SaeTracksError
-        The file is missing, damaged or of another kind, has no ``state_dict``, or holds no tensor where one is wanted.
+        The file is missing, damaged or of another kind, has no ``state_dict``, or a wanted value is no tensor.
     """
     with _open(path, DTYPES) as checkpoint:
         return checkpoint.under_state_dict(wanted)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file that ``torch.save`` made of a state dict (torch >= 1.6), and of nothing else.
+    """The tensors of a state dict that ``torch.save`` wrote (torch >= 1.6).
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 @contextmanager
 def _open(path: Path, dtypes: dict[str, torch.dtype]) -> "Iterator[_Checkpoint]":
-    """A checkpoint to read; whatever a damaged one raises becomes one error that names it."""
+    """Open a checkpoint. Any error of a damaged file becomes one error that names the file."""
     if not path.is_file():
         raise SaeTracksError(f"no file {path}")
     try:
@@ -231,7 +231,7 @@ class _Checkpoint:
         return self.record("data.pkl")
 
     def record(self, name: str) -> bytes:
-        """A file of the archive, its CRC checked; torch compresses none, so none can unfold to more than is there."""
+        """A file of the archive, its CRC checked. Compressed ones are refused: they could unfold to any size."""
         info = self.archive.getinfo(self.folder + name)
         if info.compress_type != zipfile.ZIP_STORED:
             raise SaeTracksError(f"{self.path}: {info.filename} is compressed, which torch does not do")
@@ -269,7 +269,7 @@ class _Checkpoint:
 
 
 def _arguments(value: Any, function: str) -> tuple | None:
-    """The arguments of a call of one of torch's rebuilding functions; None where the value is no such call."""
+    """The arguments of a call of one of torch's rebuilding functions; None if the value is no such call."""
     match value:
         case Note("REDUCE", [Note("GLOBAL", [name]), tuple(arguments)]) if name == function:
             return arguments
@@ -277,7 +277,7 @@ def _arguments(value: Any, function: str) -> tuple | None:
 
 
 def _inside(count: int, offset: int, size: tuple, stride: tuple) -> bool:
-    """Whether a view of at most `count` numbers, none of them empty or repeated at will, lies in a storage."""
+    """Whether a view that is not empty and has at most `count` numbers lies inside a storage of `count`."""
     if len(size) != len(stride) or not all(type(n) is int for n in size + stride):
         return False
     if offset < 0 or any(n < 1 for n in size) or any(not 0 <= step <= count for step in stride):

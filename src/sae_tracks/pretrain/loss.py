@@ -13,8 +13,7 @@ from sae_tracks.dna import readable_bases
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import CHUNK, Genome
 from sae_tracks.lm import HyenaDNAForCausalLM, base_tokens
-from sae_tracks.lm.reader import SPECIAL_TOKENS
-from sae_tracks.lm.tokens import BASES
+from sae_tracks.lm.tokens import BASES, SPECIAL_TOKENS
 from sae_tracks.pretrain.parts import parts_inside, pieces
 from sae_tracks.regions import GenomicRegion
 
