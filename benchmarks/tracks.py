@@ -35,8 +35,9 @@ from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import SAE
 from sae_tracks.source import Source
 from sae_tracks.tracks import StoredRuns, TrackSpool
-from sae_tracks.tracks.bigwig import PLAIN, finest_zoom, write_bigwig, write_stored
-from sae_tracks.tracks.runs import make_runs
+from sae_tracks.tracks.bbi.bigwig import finest_zoom, write_bigwig
+from sae_tracks.tracks.bbi.runs import make_runs
+from sae_tracks.tracks.bigwig import PLAIN, write_stored
 
 BASES, DENSITY, BURST = 10_000_000, 0.02, 4
 ADDED, ADDED_BASES, D_SAE = 100, 200_000, 512

@@ -1,6 +1,7 @@
 """The floors of the package: imports go down, never up, and torch stays out of the rooms that do not compute."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import sae_tracks
 
 ROOT = Path(sae_tracks.__file__).parent
 FLOORS = [
-    {"errors", "regions", "files", "progress", "threads", "jit", "intervals", "dna"},
+    {"errors", "names", "regions", "files", "progress", "threads", "jit", "intervals", "dna"},
     {"genome", "lm", "sae"},
     {"annotations", "motifs", "reading"},
     {"features", "source", "activations", "train", "pretrain"},
@@ -21,7 +22,7 @@ FLOORS = [
 ]
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 NO_TORCH = {
-    *("errors", "regions", "files", "progress", "jit", "intervals", "dna", "genome", "annotations", "motifs"),
+    *("errors", "names", "regions", "files", "progress", "jit", "intervals", "dna", "genome", "annotations", "motifs"),
     *("tracks", "metrics", "browsers", "report", "fetch"),
 }
 HEAVY = {
@@ -65,6 +66,14 @@ def test_rooms_of_one_floor_do_not_import_each_other_in_a_circle():
     while leaves := {a for a, _ in arrows} - {b for _, b in arrows}:
         arrows = {(a, b) for a, b in arrows if a not in leaves}
     assert not arrows
+
+
+def test_bigwig_bigbed_and_2bit_need_nothing_but_the_ground_floor():
+    files = [path for path in FILES if path.is_relative_to(ROOT / "tracks" / "bbi")]
+    ours = {module for path in files for module, _ in imports(path) if module.startswith("sae_tracks.")}
+    assert len(files) > 3
+    assert not [m for m in ours if m.split(".")[1] not in FLOORS[0] and not m.startswith("sae_tracks.tracks.bbi.")]
+    assert not [p.name for p in files if re.search(r"(?i)\bSAE\b|autoencoder|feature", p.read_text())]
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if room(p) in NO_TORCH], ids=lambda p: str(p.relative_to(ROOT)))

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from sae_tracks.browsers.hub import check_hub
 from sae_tracks.cli.app import app
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.tracks.bigbed import write_bigbed
-from sae_tracks.tracks.bigwig import write_bigwig
-from sae_tracks.tracks.runs import make_runs
+from sae_tracks.tracks.bbi.bigbed import write_bigbed
+from sae_tracks.tracks.bbi.bigwig import write_bigwig
+from sae_tracks.tracks.bbi.runs import make_runs
 
 LENGTHS = {"c1": 1000, "c2": 500}
 SQL = 'table t\n"t"\n(\nstring a; "a"\nuint b; "b"\nuint c; "c"\nstring d; "d"\nuint e; "e"\nchar[1] f; "f"\n)\n'

@@ -19,12 +19,13 @@ from sae_tracks.browsers.igv import write_sessions
 from sae_tracks.cli.app import app
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
-from sae_tracks.tracks import folder as folder_module
+from sae_tracks.tracks import loci as loci_module
 from sae_tracks.tracks import write_bed, write_bigwigs
-from sae_tracks.tracks.bigwig import write_bigwig
-from sae_tracks.tracks.folder import highest, list_tracks
-from sae_tracks.tracks.runs import make_runs
-from sae_tracks.tracks.twobit import write_two_bit
+from sae_tracks.tracks.bbi.bigwig import write_bigwig
+from sae_tracks.tracks.bbi.runs import make_runs
+from sae_tracks.tracks.bbi.twobit import write_two_bit
+from sae_tracks.tracks.folder import list_tracks
+from sae_tracks.tracks.loci import highest
 
 RECORDS = {"chr1": "N" * 10 + random_dna(90), "chr2": "ACGRT" * 8}
 MAIL = {"email": "a@example.org"}
@@ -146,7 +147,7 @@ def test_tracks_sort_by_number_and_a_track_of_zeros_has_an_axis(tmp_path):
 
 
 def test_the_highest_base_is_found_over_contigs_and_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder_module, "PEAK_SPAN", 7)
+    monkeypatch.setattr(loci_module, "PEAK_SPAN", 7)
     starts = np.array([3, 40, 44, 60])
     pieces = [("a", make_runs(starts, starts + 2, np.float32([1, 4, 9, 9]))), ("b", make_runs(starts, starts + 1))]
     write_bigwig(tmp_path / "x.bw", {"empty": 50, "a": 100, "b": 90}, pieces, 8)
@@ -249,7 +250,7 @@ def test_two_bit_holds_the_genome(first, second):
 def test_two_bit_in_chunks_is_the_same(tmp_path, monkeypatch):
     genome = Genome(write_fasta(tmp_path / "g.fa", c="ACNNNNNNACGTNN" * 3 + "NN"))
     write_two_bit(tmp_path / "whole.2bit", genome)
-    monkeypatch.setattr("sae_tracks.tracks.twobit.CHUNK", 4)
+    monkeypatch.setattr("sae_tracks.tracks.bbi.twobit.CHUNK", 4)
     write_two_bit(tmp_path / "parts.2bit", genome)
     assert (tmp_path / "parts.2bit").read_bytes() == (tmp_path / "whole.2bit").read_bytes()
 

@@ -23,10 +23,10 @@ from sae_tracks.browsers.igv import write_sessions
 from sae_tracks.cli.app import app
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
-from sae_tracks.tracks.bigbed import write_bigbed
-from sae_tracks.tracks.bigwig import write_bigwig
+from sae_tracks.tracks.bbi.bigbed import write_bigbed
+from sae_tracks.tracks.bbi.bigwig import write_bigwig
+from sae_tracks.tracks.bbi.runs import make_runs
 from sae_tracks.tracks.folder import TrackFile
-from sae_tracks.tracks.runs import make_runs
 
 LENGTHS = {"c1": 1000, "c2": 500}
 COLUMNS = ("concept", "tf", "site_strand", "feature", "read_strand", "f1", "verdict", "repeat_class", "chosen")

@@ -17,7 +17,9 @@ from toy import random_dna
 from track_oracle import toy_source
 
 from sae_tracks.files import sha256
-from sae_tracks.tracks import Values, bbi, bigwig, export, spool, write_bigwigs
+from sae_tracks.tracks import Values, export, spool, write_bigwigs
+from sae_tracks.tracks.bbi import bigfile as bbi
+from sae_tracks.tracks.bbi import bigwig
 
 RECORDS = {"long": random_dna(300) + "N" * 150 + random_dna(80, seed=1), "short": "ACGTN" * 4}
 CALLS = [(spool.TrackSpool, "_commit"), (bbi.Blocks, "add"), (bbi.BigFile, "finish"), (bigwig, "check_bigwig")]

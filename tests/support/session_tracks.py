@@ -5,8 +5,8 @@ from PIL import Image
 from toy import random_dna, write_fasta
 
 from sae_tracks.browsers.igv import write_sessions
-from sae_tracks.tracks.bigwig import write_bigwig
-from sae_tracks.tracks.runs import make_runs
+from sae_tracks.tracks.bbi.bigwig import write_bigwig
+from sae_tracks.tracks.bbi.runs import make_runs
 
 BASES, AT = 50_000, 30_000  # of chr1, and where the tracks are high
 BLUE, ORANGE = (0, 114, 178), (213, 94, 0)  # of the first and the second feature

@@ -19,7 +19,7 @@ from sae_tracks import files as output_module
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
 from sae_tracks.tracks import write_bed, write_beds, write_bigwigs
-from sae_tracks.tracks.bigbed import write_bigbed
+from sae_tracks.tracks.bbi.bigbed import write_bigbed
 from sae_tracks.tracks.folder import track_name
 
 A, PLACE = 0, 4  # features of the toy model: "is A", and the number of bases read before over 1,000
@@ -153,7 +153,7 @@ def test_what_does_not_go_together_is_an_error_before_anything_is_read(out, feat
 
 def test_a_bigbed_without_an_interval_is_an_error_and_leaves_nothing():
     with toy_source(RECORDS) as (source, folder):
-        with pytest.raises(SaeTracksError, match="no interval is above the threshold"):
+        with pytest.raises(SaeTracksError, match="there is no interval"):
             write_bed(source, [A], folder / "out" / "f.bb", 5, "raw", form="bigbed")
         assert not list((folder / "out").iterdir())
 

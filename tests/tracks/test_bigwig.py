@@ -25,10 +25,13 @@ from track_oracle import (
 import sae_tracks
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
-from sae_tracks.tracks import bbi, bigwig
-from sae_tracks.tracks.bigwig import write_bigwig, write_bigwigs
-from sae_tracks.tracks.folder import read_summary, track_name
-from sae_tracks.tracks.runs import make_runs
+from sae_tracks.tracks import bigwig
+from sae_tracks.tracks.bbi import bigfile as bbi
+from sae_tracks.tracks.bbi.bigwig import write_bigwig
+from sae_tracks.tracks.bbi.read import read_summary
+from sae_tracks.tracks.bbi.runs import make_runs
+from sae_tracks.tracks.bigwig import write_bigwigs
+from sae_tracks.tracks.folder import track_name
 
 A, C = 0, 1  # features of the toy model
 RECORDS = {"short": "ACGT", "long": "ACCCA" * 30 + "N" * 3 + "R" + "GGGC" * 20, "gap": "N" * 150, "last": "TTTA"}
@@ -167,8 +170,8 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from sae_tracks.tracks.bigwig import write_bigwig
-from sae_tracks.tracks.runs import make_runs
+from sae_tracks.tracks.bbi.bigwig import write_bigwig
+from sae_tracks.tracks.bbi.runs import make_runs
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 n = 100_000

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.tracks import bbi, bigwig
-from sae_tracks.tracks.bigwig import finest_zoom, write_bigwig
-from sae_tracks.tracks.runs import make_runs
+from sae_tracks.tracks.bbi import bigfile as bbi
+from sae_tracks.tracks.bbi import bigwig
+from sae_tracks.tracks.bbi.bigwig import finest_zoom, write_bigwig
+from sae_tracks.tracks.bbi.runs import make_runs
 
 
 def runs_of(values):

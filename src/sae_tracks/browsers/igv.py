@@ -9,7 +9,8 @@ from sae_tracks.browsers.hub.names import best_track, match_of, named_tracks, ti
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, write_json
 from sae_tracks.genome import Genome
-from sae_tracks.tracks.folder import TrackFile, highest, list_intervals, relative
+from sae_tracks.tracks.folder import TrackFile, list_intervals, relative
+from sae_tracks.tracks.loci import highest
 
 FASTA_ENDINGS = (".fa", ".fasta", ".fna", ".gz", ".bgz")
 HEIGHT = 60  # pixels

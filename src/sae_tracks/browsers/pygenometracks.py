@@ -6,7 +6,8 @@ from pathlib import Path
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic
-from sae_tracks.tracks.folder import TrackFile, highest, list_intervals, list_tracks, relative
+from sae_tracks.tracks.folder import TrackFile, list_intervals, list_tracks, relative
+from sae_tracks.tracks.loci import highest
 
 INI = "tracks.ini"
 HEIGHT = "2"  # centimetres

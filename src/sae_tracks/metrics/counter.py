@@ -13,8 +13,8 @@ from sae_tracks.dna import NUCLEOTIDES, codes
 from sae_tracks.metrics.counts import Counts, OpenInstance, OpenInstances, Place
 from sae_tracks.metrics.evaluation import Evaluation
 from sae_tracks.metrics.kernels import count_instances, count_letter, encode
+from sae_tracks.names import feature_name
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.sae.model import feature_name
 from sae_tracks.threads import Each, pieces
 
 if TYPE_CHECKING:

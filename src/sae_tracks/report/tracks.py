@@ -19,7 +19,8 @@ from sae_tracks.motifs import Motif
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.report.logos import LETTERS, letter_heights
 from sae_tracks.report.site import Content
-from sae_tracks.tracks.folder import TrackFile, contig_lengths, list_tracks
+from sae_tracks.tracks.bbi.read import contig_lengths
+from sae_tracks.tracks.folder import TrackFile, list_tracks
 from sae_tracks.tracks.loci import Locus, top_loci
 
 log = logging.getLogger(__name__)

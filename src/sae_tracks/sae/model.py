@@ -117,8 +117,3 @@ class SAE:
             return np.full(self.d_sae, threshold, np.float32)
         maxima = self.maxima()
         return np.where(maxima > 0, np.float32(threshold) * maxima, np.float32(np.inf))
-
-
-def feature_name(feature: int) -> str:
-    """``f357``: how a feature is called in files, tracks and tables."""
-    return f"f{feature}"

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, STDOUT, digest, make_folder, opened, write_provenance
-from sae_tracks.tracks.bigbed import write_bigbed
-from sae_tracks.tracks.bigwig import finest_zoom
+from sae_tracks.tracks.bbi.bigbed import write_bigbed
+from sae_tracks.tracks.bbi.bigwig import finest_zoom
+from sae_tracks.tracks.bbi.runs import RUN
 from sae_tracks.tracks.export import nonempty, spooled
 from sae_tracks.tracks.folder import track_name
-from sae_tracks.tracks.runs import RUN
 from sae_tracks.tracks.spool import StoredRuns
 
 if TYPE_CHECKING:

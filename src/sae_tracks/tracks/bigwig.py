@@ -3,38 +3,27 @@
 Written here, read back with pyBigWig before it takes its name. docs/performance.md says how other writers compare.
 """
 
-import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, make_folder, values_differ, write_provenance
+from sae_tracks.files import PROVENANCE, make_folder, values_differ, write_provenance
 from sae_tracks.progress import track
 from sae_tracks.regions import Shard, check_complete, parse_shard
-from sae_tracks.tracks.bbi import FINEST_ZOOM, MOST_ZOOMS, ZOOM_STEP, BigFile
-from sae_tracks.tracks.bins import STATS, binned
-from sae_tracks.tracks.check import Tally, check_bigwig
+from sae_tracks.tracks.bbi.bigwig import check_lengths, finest_zoom, write_bigwig
+from sae_tracks.tracks.bbi.runs import STATS, binned
 from sae_tracks.tracks.export import fill, nonempty, spooled
-from sae_tracks.tracks.folder import BIGWIG, track_name
-from sae_tracks.tracks.runs import batches
+from sae_tracks.tracks.folder import track_name
 from sae_tracks.tracks.spool import StoredRuns, TrackSpool, spool_record
 
 if TYPE_CHECKING:
     from sae_tracks.source import Source
 
-MOST_BASES = 2**31 - 1  # coordinates have 32 bits, of which pyBigWig and pybigtools take the first for a sign
-ITEMS = 1024  # runs a block
-BATCH = 128 * ITEMS
-BEDGRAPH, FIXED = 1, 3  # types of blocks
-BLOCK = struct.Struct("<IIIIIBBH")  # contig, start, end, step, span, type, reserved, items
-ITEM = np.dtype([("start", "<u4"), ("end", "<u4"), ("value", "<f4")])
 SCALES = ("raw", "max")
 MOST_WRITERS = 64  # each opens up to 12 of the usual 1,024 files; pyBigWig crashes if there are no more
 
@@ -220,6 +209,8 @@ def _write_track(
     """The bigWig of one feature and read strand."""
     lengths = dict(zip(runs.line.names, (np.diff(runs.line.offsets) - 1).tolist()))
     readable, active, total = runs.bases(feature, strand)
+    if not readable:
+        raise SaeTracksError(f"nothing to write into {path.name}: the regions hold no readable base")
     if maximum == 0 and active:
         raise SaeTracksError(f"{path.stem} has values, but was dead where its maximum was measured: use --scale raw")
     divisor = np.float32(maximum) if maximum else None
@@ -229,79 +220,3 @@ def _write_track(
         pieces = binned(pieces, values.bin_size, values.bin_stat, lengths)
     expected = (readable, total / float(divisor or 1)) if values.bin_size == 1 else None
     write_bigwig(path, lengths, pieces, finest_zoom(active / max(readable, 1), values.bin_size), expected)
-
-
-def finest_zoom(density: float, bin_size: int = 1) -> int:
-    """Bases a record of the first zoom level: some ten runs go into one.
-
-    Parameters
-    ----------
-    density : float
-        Share of the bases that have a value of their own, from which the number of runs follows.
-    """
-    size = FINEST_ZOOM * -(-bin_size // 8)
-    for _ in range(MOST_ZOOMS - 1):
-        if size * density >= 8:
-            break
-        size *= ZOOM_STEP
-    return size
-
-
-def check_lengths(lengths: Mapping[str, int]) -> None:
-    """Refuse contigs that are too long for a bigWig."""
-    too_long = [name for name, length in lengths.items() if length > MOST_BASES]
-    if too_long:
-        raise SaeTracksError(f"contig {too_long[0]!r} has more than {MOST_BASES:,} bases: bigWigs of it cannot be read")
-
-
-def write_bigwig(
-    path: Path,
-    lengths: Mapping[str, int],
-    pieces: Iterable[tuple[str, NDArray]],
-    finest: int = FINEST_ZOOM,
-    expected: tuple[int, float] | None = None,
-) -> None:
-    """Write one bigWig; it is there and right, or not there.
-
-    Parameters
-    ----------
-    path : Path
-    lengths : mapping of str to int
-        Contig lengths, > 0, in the order wanted.
-    pieces : iterable of (str, (k,) RUN)
-        Contig and runs on it, ascending, contigs in order; values finite. How they are cut changes no byte.
-    finest : int
-        Bases a record of the first zoom level.
-    expected : (int, float), optional
-        Bases and the sum of their values, which are compared with what was written.
-    """
-    check_lengths(lengths)
-    tally = Tally()
-    with atomic(path) as temporary:
-        with BigFile(temporary, BIGWIG, lengths, finest) as file:
-            for contig, runs in tally.watch(batches(pieces, BATCH)):
-                _add(file, file.ids[contig], runs)
-            if not tally.bases:  # readers refuse a bigWig without values
-                raise SaeTracksError(f"nothing to write into {path.name}: the regions hold no readable base")
-            file.finish(tally.summary(), file.data.blocks, ITEMS)
-        if expected and (tally.bases != expected[0] or not isclose(tally.total, expected[1], rel_tol=1e-5)):
-            raise SaeTracksError(f"{path.name} is not what was read: is the disk of {path.parent} failing?")
-        check_bigwig(temporary, lengths, tally, path.name)
-
-
-def _add(file: BigFile, contig: int, runs: NDArray) -> None:
-    """Write runs in blocks: values alone where every run follows the one before and is as wide."""
-    items = np.empty(len(runs), ITEM)
-    for name in ITEM.names or ():
-        items[name] = runs[name]
-    width = runs["end"] - runs["start"]
-    breaks = (runs["start"][1:] != runs["end"][:-1]) | (width[1:] != width[:-1])
-    for first in range(0, len(runs), ITEMS):
-        part = items[first : first + ITEMS]
-        start, end, span = int(part["start"][0]), int(part["end"][-1]), int(width[first])
-        if breaks[first : first + len(part) - 1].any():
-            content = BLOCK.pack(contig, start, end, 0, 0, BEDGRAPH, 0, len(part)) + part.tobytes()
-        else:
-            content = BLOCK.pack(contig, start, end, span, span, FIXED, 0, len(part)) + part["value"].tobytes()
-        file.data.add(contig, start, end, content, len(part))
-    file.zooms.add(contig, runs)

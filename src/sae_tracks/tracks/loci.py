@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.tracks.folder import contig_lengths, read_summary
+from sae_tracks.regions import GenomicRegion
+from sae_tracks.tracks.bbi.read import opened, read_summary
 
 APART = 100  # bases between two loci, at least
 BINS = 30
 CHUNK = 1 << 20  # bases read at once, about
+PEAK_SPAN = 100_000  # bases searched base by base for the highest
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +81,12 @@ def top_loci(path: Path, count: int, *, apart: int = APART, bins: int = BINS) ->
     SaeTracksError
         The file is no bigWig.
     """
-    import pyBigWig
-
-    lengths = contig_lengths(path)
     edges = np.linspace(0, max(read_summary(path).maximum, np.finfo(np.float32).tiny), bins + 1)
     counts = np.zeros(bins, np.int64)
     candidates = _Candidates(3 * count)  # a locus bars the bases of at most three blocks of `apart` bases
     bases = active = 0
-    with pyBigWig.open(str(path)) as bigwig:
+    with opened(path) as bigwig:
+        lengths = bigwig.chroms()
         for number, (contig, start, values) in enumerate(_chunks(bigwig, lengths, apart)):
             present = values[~np.isnan(values)]
             above = present[present > 0]
@@ -164,3 +164,23 @@ def _pick(bigwig, blocks: list, lengths: dict[str, int], count: int, apart: int)
         chosen.setdefault(contig, []).append(begin + best)
         loci.append(Locus(contig, begin + best, float(values[best])))
     return loci
+
+
+def highest(path: Path, span: int = 500) -> GenomicRegion:
+    """`span` bases around the first base that has a bigWig's largest value, cut at the ends of the contig."""
+    with opened(path) as bigwig:
+        lengths = bigwig.chroms()
+        best = {contig: bigwig.stats(contig, type="max", exact=True)[0] for contig in lengths}
+        contig = max(lengths, key=lambda name: -1.0 if best[name] is None else best[name])
+        centre = _first_maximum(bigwig, contig, lengths[contig])
+    start = max(min(centre - span // 2, lengths[contig] - span), 0)
+    return GenomicRegion(contig, start, min(start + span, lengths[contig]))
+
+
+def _first_maximum(bigwig, contig: str, length: int) -> int:
+    """Position of the first base with the contig's largest value, found block by block."""
+    edges = range(0, length, PEAK_SPAN)
+    maxima = [bigwig.stats(contig, start, min(start + PEAK_SPAN, length), type="max", exact=True)[0] for start in edges]
+    block = edges[int(np.argmax([-1.0 if value is None else value for value in maxima]))]
+    values = bigwig.values(contig, block, min(block + PEAK_SPAN, length), numpy=True)
+    return block + int(np.argmax(np.nan_to_num(values, nan=-1.0)))

@@ -4,19 +4,18 @@ A position on the line is the offset of the contig plus the 0-based position in 
 contigs, so runs of two contigs never touch, and everything here works without knowing about contigs.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Iterator, Mapping
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from sae_tracks.intervals import overlapping
+from sae_tracks.jit import HOW
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.tracks import kernels
+from sae_tracks.tracks.bbi.runs import RUN, make_runs
 
-RUN = np.dtype([("start", np.int64), ("end", np.int64), ("value", np.float32)])  # 0-based half-open, on the line
-NO_RUNS = np.empty(0, RUN)
+EXACT = HOW | {"fastmath": False}
 
 
 class GenomeLine:
@@ -54,43 +53,6 @@ class GenomeLine:
                 yield self.names[contig[first]], part
 
 
-def make_runs(start: NDArray, end: NDArray, value: NDArray | float = 0) -> NDArray:
-    """(k,) `RUN` of its three columns."""
-    runs = np.empty(len(start), RUN)
-    runs["start"], runs["end"], runs["value"] = start, end, value
-    return runs
-
-
-def join(runs: NDArray, *, same_value: bool) -> NDArray:
-    """Join ascending runs that touch; the value of a joined run is its largest.
-
-    Parameters
-    ----------
-    same_value : bool
-        Join only runs of equal value.
-    """
-    if not len(runs):
-        return runs
-    new = runs["start"][1:] != runs["end"][:-1]
-    if same_value:
-        new |= runs["value"][1:] != runs["value"][:-1]
-    first = np.concatenate(([0], np.flatnonzero(new) + 1))
-    last = np.append(first[1:], len(runs)) - 1
-    return make_runs(runs["start"][first], runs["end"][last], np.maximum.reduceat(runs["value"], first))
-
-
-def join_chunks(chunks: Iterable[NDArray], *, same_value: bool) -> Iterator[NDArray]:
-    """`join` over a stream of non-empty chunks; what is joined does not depend on how the stream is cut."""
-    carried = NO_RUNS
-    for chunk in chunks:
-        runs = join(np.concatenate((carried, chunk)), same_value=same_value)
-        carried = runs[-1:]  # the next chunk may go on with it
-        if len(runs) > 1:
-            yield runs[:-1]
-    if len(carried):
-        yield carried
-
-
 def clip(runs: NDArray, start: int, end: int) -> NDArray:
     """The parts of ascending runs that lie in ``start:end``."""
     part = runs[overlapping(runs["start"], runs["end"], start, end)].copy()
@@ -105,21 +67,109 @@ def fill_with_zeros(runs: NDArray, stretches: NDArray) -> NDArray:
     start, end, value = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.float32)
     columns = (np.ascontiguousarray(runs[name]) for name in RUN.names or ())
     fill = (np.ascontiguousarray(stretches[name]) for name in ("start", "end"))
-    n = kernels.tile(*columns, *fill, start, end, value)
+    n = _tile(*columns, *fill, start, end, value)
     return make_runs(start[:n], end[:n], value[:n])
 
 
-def batches(pieces: Iterable[tuple[str, NDArray]], size: int) -> Iterator[tuple[str, NDArray]]:
-    """The same runs, `size` at a time but for the last of a contig, however they came."""
-    for contig, group in groupby(pieces, key=itemgetter(0)):
-        held, count = [], 0
-        for _, runs in group:
-            held.append(runs)
-            count += len(runs)
-            if count >= size:
-                joined = np.concatenate(held)
-                whole = count // size * size
-                yield from ((contig, joined[first : first + size]) for first in range(0, whole, size))
-                held, count = [joined[whole:]], count - whole
-        if count:
-            yield contig, np.concatenate(held)
+@njit(**EXACT)
+def _tile(start, end, value, fill_start, fill_end, out_start, out_end, out_value):
+    """Tile stretches: the runs that lie in them, and runs of value 0 between; returns the number of tiles.
+
+    Both ascend, and every run lies in one stretch; there is room for twice the runs and the stretches.
+    """
+    i = n = 0
+    for k in range(len(fill_start)):
+        at, stop = fill_start[k], fill_end[k]
+        while i < len(start) and start[i] < stop:
+            if at < start[i]:
+                out_start[n], out_end[n], out_value[n] = at, start[i], 0
+                n += 1
+            out_start[n], out_end[n], out_value[n] = start[i], end[i], value[i]
+            at = end[i]
+            i, n = i + 1, n + 1
+        if at < stop:
+            out_start[n], out_end[n], out_value[n] = at, stop, 0
+            n += 1
+    return n
+
+
+@njit(**EXACT)
+def collect(indptr, feature, value, readable, first, place, slot, cutoff, last, key, start, end, height, used):
+    """Append the runs of a block to those held; a run that goes on is made longer.
+
+    Parameters
+    ----------
+    indptr, feature, value, readable
+        Of a `FeatureBlock` of n bases.
+    first : int
+        The base to begin with.
+    place : int
+        Position of base 0 on the genome line.
+    slot : (m,) int32
+        Place of each feature id among the k features wanted; -1 where it is not.
+    cutoff : (k,) float32
+        Values at or below are left out.
+    last : (k + 1,) int64
+        Index of the latest run held of each feature and, last, of the readable stretches; -1 for none. Updated.
+    key, start, end, height : (most,) int32, int64, int64, float32
+        The runs held: feature (its slot; k for readable stretches), 0-based half-open, value.
+    used : int
+        How many there are.
+
+    Returns
+    -------
+    int, int
+        The base to go on with, n when all are in, and how many runs there are now. It stops where the runs might run
+        full.
+    """
+    for i in range(first, len(readable)):
+        if used + 1 + indptr[i + 1] - indptr[i] > len(start):
+            return i, used
+        at = place + i
+        if readable[i]:
+            used = _extend(len(cutoff), at, np.float32(0), last, key, start, end, height, used)
+        for j in range(indptr[i], indptr[i + 1]):
+            k = slot[feature[j]] if feature[j] < len(slot) else -1
+            if k >= 0 and value[j] > cutoff[k]:
+                used = _extend(k, at, value[j], last, key, start, end, height, used)
+    return len(readable), used
+
+
+@njit(**EXACT)
+def _extend(k, at, v, last, key, start, end, height, used):
+    run = last[k]
+    if run >= 0 and end[run] == at and height[run] == v:
+        end[run] = at + 1
+        return used
+    key[used], start[used], end[used], height[used] = k, at, at + 1, v
+    last[k] = used
+    return used + 1
+
+
+@njit(**EXACT)
+def group(key, start, end, height, edges, order, bases, sums):
+    """Put runs in the order of their keys, otherwise kept: a counting sort.
+
+    Parameters
+    ----------
+    key, start, end, height : (n,)
+        The runs.
+    edges : (keys + 1,) int64
+        Set to where the runs of each key begin in the new order.
+    order : (n,) int64
+        Set to the new order.
+    bases, sums : (keys,) int64, float64
+        Set to the bases of each key and the sum of their values.
+    """
+    edges[:], bases[:], sums[:] = 0, 0, 0
+    for i in range(len(key)):
+        k, width = key[i], end[i] - start[i]
+        edges[k + 1] += 1
+        bases[k] += width
+        sums[k] += np.float64(height[i]) * width
+    for k in range(len(bases)):
+        edges[k + 1] += edges[k]
+    free = edges[:-1].copy()
+    for i in range(len(key)):
+        order[free[key[i]]] = i
+        free[key[i]] += 1

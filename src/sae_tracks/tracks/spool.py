@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import make_folder, read_json, unwritable, values_differ, write_json
 from sae_tracks.regions import ReadStrand, StreamPosition
-from sae_tracks.tracks import kernels
-from sae_tracks.tracks.runs import NO_RUNS, RUN, GenomeLine, clip, fill_with_zeros, join_chunks, make_runs
+from sae_tracks.tracks.bbi.runs import NO_RUNS, RUN, join_chunks, make_runs
+from sae_tracks.tracks.runs import GenomeLine, clip, collect, fill_with_zeros, group
 
 if TYPE_CHECKING:
     from sae_tracks.features import FeatureBlock
@@ -169,7 +169,7 @@ class TrackSpool:
         if self.position and self.position[0] != block.read_strand:
             self._flush()
         while first < len(block.region):
-            first, self._used = kernels.collect(
+            first, self._used = collect(
                 block.indptr, block.feature, block.value, block.readable, first, place,
                 self._slots, self._cutoffs, self._last, *self._held, self._used,
             )  # fmt: skip
@@ -192,7 +192,7 @@ class TrackSpool:
             return
         key, start, end, height = (column[: self._used] for column in self._held)
         edges, order, row = np.empty(len(self._last) + 1, np.int64), np.empty(self._used, np.int64), self._row[0]
-        kernels.group(key, start, end, height, edges, order, row["bases"], row["total"])
+        group(key, start, end, height, edges, order, row["bases"], row["total"])
         row["offset"] = row["offset"][-1] + edges
         row["strand"], row["position"] = STRANDS.index(self.position[0]), self.position[1]
         self._commit(make_runs(start[order], end[order], height[order]).tobytes())

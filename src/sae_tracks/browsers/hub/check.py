@@ -4,12 +4,13 @@ import re
 from pathlib import Path
 
 from sae_tracks.browsers.hub.contigs import Contigs
-from sae_tracks.browsers.hub.data import check_data, check_page, local, two_bit_lengths
+from sae_tracks.browsers.hub.data import check_data, check_page, local
 from sae_tracks.browsers.hub.family import check_family, inherited
 from sae_tracks.browsers.hub.stanzas import HUB, Book, Finding, Report, Stanza, read_stanzas
 from sae_tracks.browsers.hub.values import check_labels, check_values
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.regions import parse_region
+from sae_tracks.tracks.bbi.twobit import two_bit_lengths
 
 HEAD = ("shortLabel", "longLabel", "email")
 OWN_GENOME = ("organism", "defaultPos")
@@ -128,15 +129,24 @@ def _check_genome(genome: Stanza, path: Path, report: Report) -> Contigs:
         report(genome.line, f"genome {genome.name} has no htmlPath, a page that says what it is", error=False)
     if genome.get("groups"):
         local(genome.get("groups"), path.parent, genome.at("groups"), "groups", report)
+    return Contigs(genome.name, _own_lengths(genome, path, report))
+
+
+def _own_lengths(genome: Stanza, path: Path, report: Report) -> dict[str, int] | None:
+    """The contigs of a genome's .2bit, which its default position must fit; None if it is elsewhere or unreadable."""
     line = genome.at("twoBitPath")
     file = local(genome.get("twoBitPath"), path.parent, line, "twoBitPath", report)
-    lengths = two_bit_lengths(file, line, report) if file else None
-    if lengths and genome.get("defaultPos"):
-        try:
+    try:
+        lengths = two_bit_lengths(file) if file else None
+    except SaeTracksError as error:
+        report(line, str(error))
+        return None
+    try:
+        if lengths and genome.get("defaultPos"):
             parse_region(genome.get("defaultPos").replace("..", "-"), lengths)
-        except SaeTracksError as error:
-            report(genome.at("defaultPos"), f"defaultPos: {error}")
-    return Contigs(genome.name, lengths)
+    except SaeTracksError as error:
+        report(genome.at("defaultPos"), f"defaultPos: {error}")
+    return lengths
 
 
 def _check_tracks(stanzas: list[Stanza], contigs: Contigs | None, path: Path, report: Report) -> None:

@@ -1,17 +1,11 @@
 """The contigs of a hub's genome, and what its files say of theirs."""
 
-import struct
 from collections.abc import Mapping
-from pathlib import Path
 
 from sae_tracks.annotations.alias import LENGTHS
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import check_end
-from sae_tracks.tracks.bigbed import BIGBED
 
 ASSEMBLIES = {"hg19": "GRCh37", "hg38": "GRCh38"}
-FIELDS = struct.Struct("<HH")  # columns of a bigBed, and how many of them are BED's
-FIELDS_OFFSET = 32
 
 
 class Contigs:
@@ -47,35 +41,3 @@ class Contigs:
         if self._known and not any(contig in self._known or contig.startswith("chr") for contig in theirs):
             names = f"{next(iter(theirs), 'none')}, not {next(iter(self._known))}"
             raise SaeTracksError(f"{file} has no chromosome of {self._genome}: its contigs are called {names}")
-
-
-def bigbed_fields(path: Path) -> tuple[int, int]:
-    """Columns of a bigBed, and how many of them are BED's own.
-
-    Raises
-    ------
-    SaeTracksError
-        The file is missing, or not a (little-endian) bigBed.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(FIELDS_OFFSET + FIELDS.size)
-    except OSError as error:
-        raise SaeTracksError(f"cannot read {path}: {error.strerror}") from error
-    if len(head) < FIELDS_OFFSET + FIELDS.size or struct.unpack_from("<I", head)[0] != BIGBED:
-        raise SaeTracksError(f"{path} is not a (little-endian) bigBed, or it is cut short")
-    columns, plain = FIELDS.unpack_from(head, FIELDS_OFFSET)
-    return columns, plain
-
-
-def bigbed_lengths(path: Path) -> dict[str, int]:
-    """Contigs and their lengths in bases, as a bigBed's header has them."""
-    import pyBigWig
-
-    bigbed_fields(path)  # pyBigWig does not survive every file that is not a bigBed
-    check_end(path)
-    try:
-        with pyBigWig.open(str(path)) as file:
-            return file.chroms()
-    except RuntimeError as error:
-        raise SaeTracksError(f"{path} cannot be read as bigBed: it is damaged") from error

@@ -1,16 +1,14 @@
 """The files that a hub points to: whether they are there, and of the hub's genome."""
 
 import re
-import struct
 from pathlib import Path
 from urllib.parse import unquote
 
-from sae_tracks.browsers.hub.contigs import Contigs, bigbed_fields, bigbed_lengths
+from sae_tracks.browsers.hub.contigs import Contigs
 from sae_tracks.browsers.hub.stanzas import Report, Stanza
 from sae_tracks.browsers.hub.values import BIGBED_TYPES, INDEXED_TYPES
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.tracks.folder import contig_lengths
-from sae_tracks.tracks.twobit import SIGNATURE
+from sae_tracks.tracks.bbi.read import BIGBED, contig_lengths, read_header
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 SERVED = ("http", "https", "ftp")
@@ -72,7 +70,7 @@ def check_data(track: Stanza, kind: str, contigs: Contigs, base: Path, report: R
         if word == "bigWig":
             contigs.check(contig_lengths(path), url)
         elif word in BIGBED_TYPES:
-            lengths, (columns, _) = bigbed_lengths(path), bigbed_fields(path)
+            lengths, columns = contig_lengths(path, BIGBED), read_header(path, BIGBED).columns
             _check_columns(kind, columns, track.at("type"), url, report)
             contigs.check(lengths, url)
     except SaeTracksError as error:
@@ -91,25 +89,3 @@ def _check_columns(kind: str, columns: int, line: int, url: str, report: Report)
     if columns < stated or (columns > stated and not words[2:]):
         right = f"bigBed {stated} +" if columns > stated else f"bigBed {columns}"
         report(line, f"type {kind!r}, but {url} has {columns} columns: write {right}")
-
-
-def two_bit_lengths(path: Path, line: int, report: Report) -> dict[str, int] | None:
-    """The contigs of a .2bit; None, and reported, where it is none."""
-    try:
-        with path.open("rb") as file:
-            signature, version, count, _ = struct.unpack("<4I", file.read(16))
-            if (signature, version) != (SIGNATURE, 0):
-                raise ValueError
-            places = {}
-            for _ in range(count):
-                (size,) = file.read(1)
-                name = file.read(size).decode()
-                (places[name],) = struct.unpack("<I", file.read(4))
-            lengths = {}
-            for name, place in places.items():
-                file.seek(place)
-                (lengths[name],) = struct.unpack("<I", file.read(4))
-            return lengths
-    except (OSError, ValueError, struct.error):
-        report(line, f"{path.name} is not a (little-endian) .2bit, or it is cut short")
-        return None

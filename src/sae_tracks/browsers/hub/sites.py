@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from sae_tracks.annotations import read_annotation
 from sae_tracks.annotations.sites import Annotation
-from sae_tracks.browsers.hub.contigs import Contigs, bigbed_fields, bigbed_lengths
+from sae_tracks.browsers.hub.contigs import Contigs
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic
 from sae_tracks.genome import Genome
-from sae_tracks.tracks.bigbed import write_bigbed
-from sae_tracks.tracks.bigwig import finest_zoom
-from sae_tracks.tracks.folder import contig_lengths, list_intervals
+from sae_tracks.tracks.bbi.bigbed import write_bigbed
+from sae_tracks.tracks.bbi.bigwig import finest_zoom
+from sae_tracks.tracks.bbi.read import BIGBED, contig_lengths, read_header
+from sae_tracks.tracks.folder import list_intervals
 
 FOLDER = "annotations"  # beside hub.txt
 BIGBED_ENDINGS = (".bb", ".bigbed")
@@ -76,7 +77,8 @@ class Sites:
     @property
     def type(self) -> str:
         """UCSC's type line: ``bigBed 6 +``."""
-        columns, plain = bigbed_fields(self.path)
+        header = read_header(self.path, BIGBED)
+        columns, plain = header.columns, header.bed_columns
         return f"bigBed {plain}{' +' * (columns > plain)}"
 
 
@@ -122,7 +124,7 @@ def write_sites(tracks: Path, genome: Genome, contigs: Contigs, annotations: Seq
 
 def _brought(path: Path, name: str, genome: Genome, contigs: Contigs, out: Path) -> Sites:
     """A bigBed of the hub's folder as it is, another as a copy there."""
-    lengths = bigbed_lengths(path)
+    lengths = contig_lengths(path, BIGBED)
     contigs.check(lengths, path.name)
     if not lengths.keys() & genome.lengths.keys():
         there, here = next(iter(lengths), "none"), next(iter(genome.lengths))

@@ -18,8 +18,10 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, make_folder
 from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.tracks.folder import TrackFile, contig_lengths, highest, relative
-from sae_tracks.tracks.twobit import write_two_bit
+from sae_tracks.tracks.bbi.read import contig_lengths
+from sae_tracks.tracks.bbi.twobit import write_two_bit
+from sae_tracks.tracks.folder import TrackFile, relative
+from sae_tracks.tracks.loci import highest
 
 PAGE = "description.html"
 BROWSER = "https://genome.ucsc.edu/cgi-bin/hgTracks"

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.files import atomic
+from sae_tracks.names import feature_name
 from sae_tracks.regions import ReadStrand
-from sae_tracks.sae.model import feature_name
 
 TABLE, BY_FEATURE = "seams.tsv", "seams_by_feature.parquet"
 AGREEMENT = 0.95  # Jaccard index from which on two sets of bases pass for the same

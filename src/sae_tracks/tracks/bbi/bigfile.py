@@ -1,7 +1,7 @@
 """The frame that bigWig and bigBed share: header, contigs, compressed blocks with their index, zoom levels.
 
 Kent et al. 2010 (doi:10.1093/bioinformatics/btq351) describe the format, version 4. Everything is little-endian. The
-header is written last, so a file that was not finished begins with zeros and no reader opens it.
+header is written last, so an unfinished file begins with zeros and no reader opens it.
 """
 
 import struct
@@ -16,18 +16,17 @@ from typing import BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_tracks.tracks.bins import Bins
-from sae_tracks.tracks.folder import SUMMARY, SUMMARY_OFFSET, Summary
+from sae_tracks.tracks.bbi.read import HEADER, SUMMARY, Header, Summary
+from sae_tracks.tracks.bbi.runs import Bins
 
 VERSION, CONTIGS_MAGIC, INDEX_MAGIC = 4, 0x78CA8C91, 0x2468ACE0
-HEADER = struct.Struct("<IHHQQQHHQQIQ")
 ZOOM_HEADER = struct.Struct("<IIQQ")
-MOST_ZOOMS, ZOOM_STEP, FINEST_ZOOM = 10, 4, 64  # levels; each this much coarser; bases a record of the finest possible
-COARSEST_ZOOM = 1 << 31  # bases a record: the header has 32 bits for it
-FAN = 256  # entries a node of the trees
-LEVEL = 1  # of zlib: floats do not shrink further, and it takes a quarter of the time of level 6
-IN_MEMORY = 1 << 23  # bytes of a zoom level before it goes to a temporary file
-RECORDS = 512  # of a zoom block
+MOST_ZOOMS, ZOOM_STEP, FINEST_ZOOM = 10, 4, 64  # levels; factor between two; bases per record of the finest possible
+COARSEST_ZOOM = 1 << 31  # bases per record: the header has 32 bits for it
+FAN = 256  # entries per node of the trees
+LEVEL = 1  # of zlib: floats shrink no further, and it takes a quarter of the time of level 6
+IN_MEMORY = 1 << 23  # bytes of a zoom level; a longer one goes to a temporary file
+RECORDS = 512  # records per block of a zoom level
 BOUNDS = [(name, "<u4") for name in ("first_contig", "start", "last_contig", "end")]
 LEAF = np.dtype([*BOUNDS, ("offset", "<u8"), ("size", "<u8")])
 INNER = np.dtype([*BOUNDS, ("offset", "<u8")])
@@ -35,21 +34,20 @@ RECORD = np.dtype(
     [(name, "<u4") for name in ("contig", "start", "end", "valid")]
     + [(name, "<f4") for name in ("low", "high", "total", "squares")]
 )
-assert SUMMARY_OFFSET == 44 and HEADER.size == 64
 
 
 class Blocks:
-    """Compressed blocks that follow one another in a file, and where they lie on the genome."""
+    """Compressed blocks that follow one another in a file, and the stretch of the genome of each."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.items = self.blocks = 0
-        self.largest = 0  # bytes of a block before compression
+        self.largest = 0  # bytes of the largest block before compression
         self._places: list[tuple[int, int, int, int, int, int]] = []
         self._packed: list[NDArray] = []
 
     def add(self, contig: int, start: int, end: int, content: bytes, items: int) -> None:
-        """Append a block of some items on one contig, ``start:end``."""
+        """Append a block of items that lie on ``start:end`` of one contig."""
         self.largest = max(self.largest, len(content))
         content = zlib.compress(content, LEVEL)
         self._places.append((contig, start, contig, end, self.file.tell(), len(content)))
@@ -60,7 +58,7 @@ class Blocks:
             self._packed.append(self._take())
 
     def places(self) -> NDArray:
-        """(k,) `LEAF`: of each block."""
+        """(k,) `LEAF`: bounds, place in the file and size of each block."""
         self._packed = [np.concatenate((*self._packed, self._take()))]
         return self._packed[0]
 
@@ -70,16 +68,16 @@ class Blocks:
 
 
 class Zooms:
-    """The zoom levels of a file: summaries of ever larger bins, written to temporary files until its data are in.
+    """The zoom levels of a file: summaries of ever larger bins, in temporary files until all data are written.
 
     Parameters
     ----------
     finest : int
-        Bases a bin of the first level; the others follow in steps of four while they are shorter than `longest`.
+        Bases per bin of the first level. Each further level has bins four times as large, up to `longest`.
     longest : int
-        The longest contig.
+        Bases of the longest contig.
     folder : Path
-        Of the temporary files: the disk that has room for the output.
+        Folder of the temporary files, on the disk that has room for the output.
     """
 
     def __init__(self, finest: int, longest: int, folder: Path) -> None:
@@ -93,17 +91,18 @@ class Zooms:
         self.levels = [Blocks(file) for file in files]
 
     def add(self, contig: int, runs: NDArray) -> None:
-        """Take in runs, contigs in order."""
+        """Add runs of a contig; contigs come in order."""
         if contig != self._contig:
             self.end_contig()
             self._contig = contig
         self._hold(self._bins.add(runs))
 
     def end_contig(self) -> None:
-        """Write what is open."""
+        """Write the bins that are still open."""
         self._hold(self._bins.close(), everything=True)
 
     def close(self) -> None:
+        """Remove the temporary files."""
         for level in self.levels:
             level.file.close()
 
@@ -130,17 +129,17 @@ def _records(contig: int, bins: NDArray[np.float64]) -> NDArray:
 
 
 class BigFile:
-    """A bigWig or bigBed under way; use as a context manager, which closes it.
+    """A bigWig or bigBed that is being written; a context manager that closes it.
 
     Parameters
     ----------
     path : Path
     magic : int
-        Of the kind.
+        `BIGWIG` or `BIGBED`.
     lengths : mapping of str to int
-        All contigs, in the order in which their data come.
+        Lengths of all contigs, in the order in which their data come.
     finest_zoom : int
-        Bases a record of the finest zoom level.
+        Bases per record of the finest zoom level.
     sql : str
         autoSql of a bigBed.
     """
@@ -168,19 +167,20 @@ class BigFile:
         self.zooms.close()
         self._file.close()
 
-    def finish(self, summary: Summary, count: int, items_a_block: int, fields: tuple[int, int] = (0, 0)) -> None:
+    def finish(self, summary: Summary, count: int, items_per_block: int, fields: tuple[int, int] = (0, 0)) -> None:
         """Write the indices, the zoom levels and the header.
 
         Parameters
         ----------
         count : int
-            What stands in front of the data: blocks of a bigWig, items of a bigBed.
+            The number in front of the data: blocks of a bigWig, items of a bigBed.
+        items_per_block : int
         fields : (int, int)
-            Of a bigBed: columns, and those that are BED's.
+            Of a bigBed: the number of columns, and how many of them are BED's.
         """
         self.zooms.end_contig()
         index_at = self._file.tell()
-        self._file.write(_index(self.data.places(), index_at, items_a_block))
+        self._file.write(_index(self.data.places(), index_at, items_per_block))
         headers = [self._zoom(size, level) for size, level in zip(self.zooms.sizes, self.zooms.levels) if level.items]
         self._file.write(struct.pack("<I", self._magic))
         self._at(self._data_at, struct.pack("<Q", count))
@@ -190,13 +190,11 @@ class BigFile:
         places = self._contigs_at, self._data_at, index_at
         largest = max(blocks.largest for blocks in (self.data, *self.zooms.levels))
         self._file.flush()
-        self._at(
-            0,
-            HEADER.pack(self._magic, VERSION, len(headers), *places, *fields, sql_at, self._summary_at, largest, 0),
-        )
+        header = Header(self._magic, VERSION, len(headers), *places, *fields, sql_at, self._summary_at, largest, 0)
+        self._at(0, HEADER.pack(*header))
 
     def _zoom(self, size: int, level: Blocks) -> bytes:
-        """Append a zoom level; its header."""
+        """Append a zoom level; returns its header."""
         at = self._file.tell()
         self._file.write(struct.pack("<I", level.items))
         places = level.places()
@@ -217,7 +215,7 @@ def _node(leaf: bool, entries: NDArray) -> bytes:
 
 
 def _tree(leaves: NDArray, parents, at: int) -> bytes:
-    """The nodes of a tree from its root to its leaves, `FAN` entries each, the first at a place in the file."""
+    """The nodes of a tree, `FAN` entries each, from the root to the leaves; the root lies at a place in the file."""
     levels = [leaves]
     while len(levels[0]) > FAN:
         levels.insert(0, parents(levels[0]))
@@ -232,12 +230,10 @@ def _tree(leaves: NDArray, parents, at: int) -> bytes:
 
 
 def _contig_tree(lengths: Mapping[str, int], at: int) -> bytes:
-    """Contigs by name, as readers search them; their numbers are their places in the order given."""
+    """The tree in which readers search contigs by name; a contig's number is its place in the order given."""
     width = max(map(len, map(str.encode, lengths)))
-    leaf, inner = (
-        np.dtype([("name", f"S{width}"), ("id", "<u4"), ("size", "<u4")]),
-        np.dtype([("name", f"S{width}"), ("offset", "<u8")]),
-    )
+    leaf = np.dtype([("name", f"S{width}"), ("id", "<u4"), ("size", "<u4")])
+    inner = np.dtype([("name", f"S{width}"), ("offset", "<u8")])
     rows = [(name.encode(), i, length) for i, (name, length) in enumerate(lengths.items())]
     leaves = np.array(sorted(rows), leaf)
 
@@ -250,17 +246,17 @@ def _contig_tree(lengths: Mapping[str, int], at: int) -> bytes:
     return head + _tree(leaves, parents, at + len(head))
 
 
-def _index(places: NDArray, at: int, items_a_block: int) -> bytes:
-    """The R tree of blocks that ascend by contig and start."""
+def _index(places: NDArray, at: int, items_per_block: int) -> bytes:
+    """The R tree of the blocks, which ascend by contig and start."""
     whole = _enclosing(places, max(len(places), 1))[0]
     bounds = [int(whole[name]) for name, _ in BOUNDS]
     end = int(places["offset"][-1] + places["size"][-1])
-    head = struct.pack("<IIQIIIIQII", INDEX_MAGIC, FAN, len(places), *bounds, end, items_a_block, 0)
+    head = struct.pack("<IIQIIIIQII", INDEX_MAGIC, FAN, len(places), *bounds, end, items_per_block, 0)
     return head + _tree(places, lambda entries: _enclosing(entries, FAN), at + len(head))
 
 
 def _enclosing(entries: NDArray, group: int) -> NDArray:
-    """(k,) `INNER`: from the first start to the last end of every `group` entries."""
+    """(k,) `INNER`: first start and last end of every `group` entries."""
     found = np.zeros(-(-len(entries) // group), INNER)
     first = np.arange(0, len(entries), group)
     found["first_contig"], found["start"] = entries["first_contig"][first], entries["start"][first]

@@ -8,25 +8,26 @@ from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic
-from sae_tracks.tracks.bbi import BigFile
-from sae_tracks.tracks.check import Tally
-from sae_tracks.tracks.runs import make_runs
+from sae_tracks.tracks.bbi.bigfile import BigFile
+from sae_tracks.tracks.bbi.bigwig import Tally
+from sae_tracks.tracks.bbi.read import BIGBED
+from sae_tracks.tracks.bbi.runs import make_runs
 
-BIGBED = 0x8789F2EB
-ITEMS = 256  # intervals a block
+ITEMS = 256  # intervals per block
 PLACE = struct.Struct("<III")  # contig, start, end
-DEPTHS = 1 << 14  # stretches of equal depth that are summed up at once
+DEPTHS = 1 << 14  # stretches of equal depth that are added to the zoom levels at once
 BED_FIELDS = 6
-SAMPLES = 8
+SAMPLES = 8  # intervals that are read back
 
 Item = tuple[str, int, int, str]
 
 
 def write_bigbed(path: Path, lengths: Mapping[str, int], items: Iterable[Item], sql: str, finest: int) -> int:
-    """Write a bigBed; it is there and right, or not there.
+    """Write a bigBed. It takes its name only after it was read back and found right.
 
     Parameters
     ----------
@@ -34,16 +35,22 @@ def write_bigbed(path: Path, lengths: Mapping[str, int], items: Iterable[Item], 
     lengths : mapping of str to int
         Contig lengths, > 0, in the order wanted.
     items : iterable of (str, int, int, str)
-        Contig, start, end (0-based half-open), the other columns with tabs between; contigs in order, starts ascending.
+        Contig, start, end (0-based half-open), and the other columns with tabs between. Contigs in order, starts
+        ascending.
     sql : str
         autoSql that describes the columns; the first six are BED's.
     finest : int
-        Bases a record of the first zoom level, which sums up how many intervals lie on each base.
+        Bases per record of the first zoom level. Zoom levels hold the number of intervals on each base.
 
     Returns
     -------
     int
         The number of intervals.
+
+    Raises
+    ------
+    SaeTracksError
+        There is no interval, or the file differs from what was to be written.
     """
     tally, kept = Tally(), []
     with atomic(path) as temporary:
@@ -53,7 +60,7 @@ def write_bigbed(path: Path, lengths: Mapping[str, int], items: Iterable[Item], 
                 for _, runs in depth:
                     file.zooms.add(file.ids[contig], runs)
             if not kept:
-                raise SaeTracksError(f"nothing to write into {path.name}: no interval is above the threshold")
+                raise SaeTracksError(f"nothing to write into {path.name}: there is no interval")
             file.finish(tally.summary(), file.data.items, ITEMS, (sql.count(";"), BED_FIELDS))
         if not _is_whole(temporary, lengths, kept):
             raise SaeTracksError(f"{path.name} is not what was written: is the disk full or failing?")
@@ -61,7 +68,7 @@ def write_bigbed(path: Path, lengths: Mapping[str, int], items: Iterable[Item], 
 
 
 def _written(file: BigFile, contig: str, items: Iterable[Item], kept: list[Item]) -> Iterator[tuple[int, int]]:
-    """Write the intervals of a contig, keep a few, and hand on where each lies."""
+    """Write the intervals of a contig, keep a few of them, and yield start and end of each."""
     number, items = file.ids[contig], iter(items)
     while block := list(islice(items, ITEMS)):
         content = b"".join(PLACE.pack(number, start, end) + rest.encode() + b"\0" for _, start, end, rest in block)
@@ -72,8 +79,8 @@ def _written(file: BigFile, contig: str, items: Iterable[Item], kept: list[Item]
         yield from ((start, end) for _, start, end, _ in block)
 
 
-def _depths(spans: Iterable[tuple[int, int]]) -> Iterator[np.ndarray]:
-    """(k,) `RUN`: how many of ascending intervals lie on the bases that they cover."""
+def _depths(spans: Iterable[tuple[int, int]]) -> Iterator[NDArray]:
+    """(k,) `RUN`: the number of intervals on each base that they cover; the intervals ascend."""
     found: list[tuple[int, int, int]] = []
     ends: list[int] = []
     at = 0
@@ -100,7 +107,7 @@ def _depths(spans: Iterable[tuple[int, int]]) -> Iterator[np.ndarray]:
         yield _as_runs(found)
 
 
-def _as_runs(found: list[tuple[int, int, int]]) -> np.ndarray:
+def _as_runs(found: list[tuple[int, int, int]]) -> NDArray:
     start, end, depth = np.array(found, np.int64).T
     return make_runs(start, end, depth.astype(np.float32))
 

@@ -1,0 +1,238 @@
+"""Runs of a value along a contig: joined, cut into batches, and summed up in bins for zoom levels and coarser tracks.
+
+Sums are taken in the order of the bases, so they do not depend on how a stream of runs was cut.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from sae_tracks.jit import HOW
+
+EXACT = HOW | {"fastmath": False}
+RUN = np.dtype([("start", np.int64), ("end", np.int64), ("value", np.float32)])  # 0-based half-open
+NO_RUNS = np.empty(0, RUN)
+STATS = ("max", "mean")
+START, END, VALID, LOW, HIGH, TOTAL, SQUARES = range(7)  # columns of a bin
+
+
+def make_runs(start: NDArray, end: NDArray, value: NDArray | float = 0) -> NDArray:
+    """(k,) `RUN` of its three columns."""
+    runs = np.empty(len(start), RUN)
+    runs["start"], runs["end"], runs["value"] = start, end, value
+    return runs
+
+
+def join(runs: NDArray, *, same_value: bool) -> NDArray:
+    """Join ascending runs that touch; the value of a joined run is its largest.
+
+    Parameters
+    ----------
+    same_value : bool
+        Join only runs of equal value.
+    """
+    if not len(runs):
+        return runs
+    new = runs["start"][1:] != runs["end"][:-1]
+    if same_value:
+        new |= runs["value"][1:] != runs["value"][:-1]
+    first = np.concatenate(([0], np.flatnonzero(new) + 1))
+    last = np.append(first[1:], len(runs)) - 1
+    return make_runs(runs["start"][first], runs["end"][last], np.maximum.reduceat(runs["value"], first))
+
+
+def join_chunks(chunks: Iterable[NDArray], *, same_value: bool) -> Iterator[NDArray]:
+    """`join` over a stream of non-empty chunks; what is joined does not depend on how the stream is cut."""
+    carried = NO_RUNS
+    for chunk in chunks:
+        runs = join(np.concatenate((carried, chunk)), same_value=same_value)
+        carried = runs[-1:]  # the next chunk may go on with it
+        if len(runs) > 1:
+            yield runs[:-1]
+    if len(carried):
+        yield carried
+
+
+def batches(pieces: Iterable[tuple[str, NDArray]], size: int) -> Iterator[tuple[str, NDArray]]:
+    """The same runs, `size` at a time but for the last of a contig, however they came."""
+    for contig, group in groupby(pieces, key=itemgetter(0)):
+        held, count = [], 0
+        for _, runs in group:
+            held.append(runs)
+            count += len(runs)
+            if count >= size:
+                joined = np.concatenate(held)
+                whole = count // size * size
+                yield from ((contig, joined[first : first + size]) for first in range(0, whole, size))
+                held, count = [joined[whole:]], count - whole
+        if count:
+            yield contig, np.concatenate(held)
+
+
+class Bins:
+    """Sums up the runs of one contig after the other.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Bases a bin, ascending, each a multiple of the one before; bins lie at multiples of their size.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.sizes = np.array(sizes, np.int64)
+        self._opened = np.zeros((len(sizes), 7))
+
+    def add(self, runs: NDArray) -> list[NDArray[np.float64]]:
+        """Take in ascending runs (positions on the contig); the bins of each size that are over.
+
+        Returns
+        -------
+        list of (k, 7) float64
+            Start and end of the bin's bases that have a value, their number, smallest and largest value, sum, sum of
+            squares.
+        """
+        span = int(runs["end"][-1] - runs["start"][0])
+        columns = (np.ascontiguousarray(runs[name]) for name in ("start", "end", "value"))
+        return self._collected(span, lambda *out: _summarize(*columns, *out))
+
+    def close(self) -> list[NDArray[np.float64]]:
+        """The end of a contig: the rest."""
+        return self._collected(0, _close)
+
+    def _collected(self, span: int, kernel: Callable[..., None]) -> list[NDArray[np.float64]]:
+        most = span // self.sizes + 3  # one may be open from before, and one ends at either end
+        base = np.cumsum(most) - most
+        used, out = np.zeros(len(most), np.int64), np.empty((int(most.sum()), 7))
+        kernel(self.sizes, self._opened, out, base, used)
+        return [out[first : first + count] for first, count in zip(base.tolist(), used.tolist())]
+
+
+def binned(
+    pieces: Iterable[tuple[str, NDArray]], size: int, stat: str, lengths: Mapping[str, int]
+) -> Iterator[tuple[str, NDArray]]:
+    """Runs of whole bins in place of those given.
+
+    A bin has the largest value or the mean of its readable bases, those on which a run lies, and reaches to its end or
+    that of the contig; a bin without a readable base is left out. Bins that touch and have the same value are joined.
+
+    Parameters
+    ----------
+    pieces : iterable of (str, (k,) RUN)
+        Contig and ascending runs on it, contig after contig.
+    size : int
+        Bases a bin; bins lie at multiples of it.
+    stat : "max" or "mean"
+    lengths : mapping of str to int
+    """
+    for contig, group in groupby(pieces, key=itemgetter(0)):
+        bins = _each_bin(map(itemgetter(1), group), size, stat, lengths[contig])
+        yield from ((contig, runs) for runs in join_chunks(bins, same_value=True))
+
+
+def _each_bin(chunks: Iterable[NDArray], size: int, stat: str, length: int) -> Iterator[NDArray]:
+    bins = Bins([size])
+    for (found,) in _over(bins, chunks):
+        if len(found):
+            start = found[:, START].astype(np.int64) // size * size
+            value = found[:, HIGH] if stat == "max" else found[:, TOTAL] / found[:, VALID]
+            yield make_runs(start, np.minimum(start + size, length), value.astype(np.float32))
+
+
+def _over(bins: Bins, chunks: Iterable[NDArray]) -> Iterator[list[NDArray[np.float64]]]:
+    for runs in chunks:
+        yield bins.add(runs)
+    yield bins.close()
+
+
+@njit(**EXACT)
+def _summarize(start, end, value, sizes, opened, out, base, used):
+    """Sum up runs in bins of several sizes, each a multiple of the one before.
+
+    Parameters
+    ----------
+    start, end, value : (n,) int64, int64, float32
+        Ascending runs of one contig.
+    sizes : (levels,) int64
+        Bases a bin; bins lie at multiples of it.
+    opened : (levels, 7) float64
+        The latest bin of each level, which may go on; 0 valid bases where there is none. Updated.
+    out : (most, 7) float64
+        Bins that are over: start and end of their valid bases, number, smallest and largest value, sum and sum of
+        squares. Those of level l begin at ``base[l]``.
+    base, used : (levels,) int64
+        Where the bins of a level begin in `out`, and how many there are. The latter updated.
+    """
+    item, size = opened[0].copy(), sizes[0]  # what is open on the first level
+    edge = (np.int64(item[START]) // size + 1) * size if item[VALID] > 0 else 0
+    n, low, high, total, squares = np.int64(item[VALID]), item[LOW], item[HIGH], item[TOTAL], item[SQUARES]
+    for i in range(len(start)):
+        at, v = start[i], np.float64(value[i])
+        while at < end[i]:
+            if at >= edge:
+                if n:
+                    item[VALID], item[LOW], item[HIGH], item[TOTAL], item[SQUARES] = n, low, high, total, squares
+                    out[base[0] + used[0]] = item
+                    used[0] += 1
+                    _take(1, item, sizes, opened, out, base, used)
+                edge = (at // size + 1) * size
+                item[START], n, low, high, total, squares = at, 0, v, v, 0.0, 0.0
+            stop = min(end[i], edge)
+            bases = stop - at
+            n += bases
+            low, high = min(low, v), max(high, v)
+            total += v * bases
+            squares += v * v * bases
+            item[END] = at = stop
+    item[VALID], item[LOW], item[HIGH], item[TOTAL], item[SQUARES] = n, low, high, total, squares
+    opened[0] = item
+
+
+@njit(**EXACT)
+def _close(sizes, opened, out, base, used):
+    """What is open at the end of a contig is over."""
+    for level in range(len(sizes)):
+        if opened[level, VALID] > 0:
+            item = opened[level].copy()
+            opened[level, VALID] = 0
+            out[base[level] + used[level]] = item
+            used[level] += 1
+            if level + 1 < len(sizes):
+                _take(level + 1, item, sizes, opened, out, base, used)
+
+
+@njit(**EXACT)
+def _take(level, item, sizes, opened, out, base, used):
+    """Put a bin or a part of one into the open bin of a level; where that is another, it is over, and goes one up."""
+    while level < len(sizes):
+        row = opened[level]
+        if row[VALID] > 0 and row[START] // sizes[level] == item[START] // sizes[level]:
+            row[END] = item[END]
+            row[LOW], row[HIGH] = min(row[LOW], item[LOW]), max(row[HIGH], item[HIGH])
+            for column in (VALID, TOTAL, SQUARES):
+                row[column] += item[column]
+            return
+        if row[VALID] == 0:
+            row[:] = item
+            return
+        for column in range(7):
+            row[column], item[column] = item[column], row[column]
+        out[base[level] + used[level]] = item
+        used[level] += 1
+        level += 1
+
+
+@njit(**EXACT)
+def sums(start, end, value):
+    """Bases of runs, smallest and largest value, sum and sum of squares over the bases."""
+    bases, low, high, total, squares = 0, np.inf, -np.inf, 0.0, 0.0
+    for i in range(len(start)):
+        width, v = end[i] - start[i], np.float64(value[i])
+        bases += width
+        low, high = min(low, v), max(high, v)
+        total += v * width
+        squares += v * v * width
+    return bases, low, high, total, squares
