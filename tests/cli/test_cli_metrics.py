@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -170,6 +171,20 @@ def test_parts_that_do_not_belong_together(work, metrics, merge):
         status, _ = merge(*folders, "-o", "merged")
         assert str(status).startswith(message)
     assert not (work / "merged").exists()
+
+
+def test_shards_of_other_maxima_or_other_aliases_are_not_added(work, metrics, merge):
+    """The SAE's weights and the name of the file of aliases are the same."""
+    again = identity_sae(lm={"model": "one-hot", "layer": 3})
+    save_sae(replace(again, stats=again.stats.assign(max=np.float32(2))), work / "again")
+    (work / "names.txt").write_text("chr1\t1\n")
+    words = ("toy.fa", "cg.bed", "--alias", "names.txt", "-r", "chr1:80,001-120,000")
+    assert not metrics("sae", *words, "-o", "1", "--shard", "1/2")[0]
+    assert not metrics("again", *words, "-o", "maxima", "--shard", "2/2")[0]
+    (work / "names.txt").write_text("chr1\tone\n")
+    assert not metrics("sae", *words, "-o", "aliases", "--shard", "2/2")[0]
+    for other, key in (("maxima", "cutoffs_sha256"), ("aliases", "alias_sha256")):
+        assert merge("1", other, "-o", "merged")[0] == f"error: {other} is of another run than 1: its {key} differs"
 
 
 def test_halves_that_are_named_on_the_command_line(work, metrics):

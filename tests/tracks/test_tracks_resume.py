@@ -7,10 +7,12 @@ import sys
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from toy import random_dna
+import torch
+from toy import OneHotLM, random_dna
 from track_oracle import FEATURES, toy_source
 
 from sae_tracks.errors import SaeTracksError
@@ -135,6 +137,17 @@ def test_the_identity_does_not_hold_names_and_paths(tmp_path):
         assert source.genome.path != moved.genome.path
         moved.lm.model_id = "the same model, copied"
         assert values_differ(source.identity(), moved.identity()) is None
+
+
+def test_a_source_says_what_it_reads_and_where_it_computes():
+    with toy_source(RECORDS, [GenomicRegion("a", 0, 80), GenomicRegion("b", 0, 9)]) as (source, _):
+        assert repr(source) == (
+            "Source(89 bases in 2 regions of toy.fa, read +, windows of 24 with 6 of context, 6 features)"
+        )
+        on_gpu = replace(source, lm=OneHotLM())
+        on_gpu.lm.model = SimpleNamespace(device=torch.device("cuda:1"))
+        assert (source.identity()["device"], on_gpu.identity()["device"]) == ("cpu", "cuda")
+        assert values_differ(source.identity(), on_gpu.identity()) == "device"
 
 
 @pytest.mark.parametrize("strands", [["+"], ["-"], ["+", "-"]])
