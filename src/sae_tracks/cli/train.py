@@ -2,16 +2,21 @@
 
 import logging
 from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sae_tracks.cli.inputs import use_share_of_threads
-from sae_tracks.cli.options import DeviceOption, DryRunOption, SeedOption, ThreadsOption
+from sae_tracks.cli.options import DeviceOption, DryRunOption, SeedOption, ThreadsOption, with_options
 from sae_tracks.errors import SaeTracksError
 
+if TYPE_CHECKING:
+    from sae_tracks.train.presets import TrainSettings
+
+OWNERS = {"k": ("topk", "batchtopk"), "l1": ("standard",), "l0_coefficient": ("jumprelu",)}  # option: architectures
 log = logging.getLogger(__name__)
 
 
@@ -47,30 +52,54 @@ class LossName(StrEnum):
     nmse = "nmse"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsOptions:
+    """Options that replace a setting of the preset; the names are those of `TrainSettings`."""
+
+    arch: Annotated[Arch | None, typer.Option(help="How features follow from pre-activations (default: topk).")] = None
+    k: Annotated[
+        int | None,
+        typer.Option(min=1, help="Active features per row: of topk, and of batchtopk on average (default: d/8)."),
+    ] = None
+    l1: Annotated[float | None, typer.Option(min=0, help="Weight of the L1 penalty of standard.")] = None
+    l0_coefficient: Annotated[float | None, typer.Option(min=0, help="Weight of the L0 penalty of jumprelu.")] = None
+    loss: Annotated[LossName | None, typer.Option(help="Reconstruction loss.")] = None
+    lr: Annotated[float | None, typer.Option(min=0, help="Learning rate after the warm-up.")] = None
+    lr_warmup: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of the steps in which the learning rate rises.")
+    ] = None
+    expansion: Annotated[int | None, typer.Option(min=1, help="Number of features per input channel.")] = None
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per step, over all processes.")] = None
+
+    def settings(self, preset: Preset) -> "TrainSettings":
+        """The settings of a preset with those that were given; one of another architecture is an error."""
+        from sae_tracks.train.presets import PAPER, RECIPES
+
+        start = PAPER if preset == Preset.paper else RECIPES[self.arch or "topk"]
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        texts = {name: value.value for name, value in given.items() if isinstance(value, StrEnum)}
+        settings = replace(start, **given | texts)
+        for name, archs in OWNERS.items():
+            if name in given and settings.arch not in archs:
+                option = f"--{name.replace('_', '-')}"
+                raise SaeTracksError(
+                    f"{option} is of --arch {' and '.join(archs)}; the architecture is {settings.arch}"
+                )
+        return settings
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
-    app.command(epilog="Example: sae-tracks train shuffled/ -o sae/ --k 32 --expansion 32")(train)
+    app.command(epilog="Example: sae-tracks train shuffled/ -o sae/ --k 32 --expansion 32")(with_options()(train))
 
 
 def train(
     shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of shuffled activation shards.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="SAE directory to write.")],
     preset: Annotated[Preset, typer.Option(help="Settings to start from; paper: arXiv 2507.07486.")] = Preset.default,
-    arch: Annotated[Arch | None, typer.Option(help="How features follow from pre-activations (default: topk).")] = None,
-    k: Annotated[
-        int | None,
-        typer.Option(min=1, help="Active features per row: of topk, and of batchtopk on average (default: d/8)."),
-    ] = None,
-    l1: Annotated[float | None, typer.Option(min=0, help="Weight of the L1 penalty of standard.")] = None,
-    l0_coefficient: Annotated[float | None, typer.Option(min=0, help="Weight of the L0 penalty of jumprelu.")] = None,
-    loss: Annotated[LossName | None, typer.Option(help="Reconstruction loss.")] = None,
-    lr: Annotated[float | None, typer.Option(min=0, help="Learning rate after the warm-up.")] = None,
-    lr_warmup: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of the steps in which the learning rate rises.")
-    ] = None,
+    *,
+    changes: SettingsOptions,
     d_sae: Annotated[int | None, typer.Option(min=1, help="Number of features.")] = None,
-    expansion: Annotated[int | None, typer.Option(min=1, help="Number of features per input channel.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per step, over all processes.")] = None,
     tokens: Annotated[
         int | None, typer.Option(min=1, help="Number of rows to train on, in whole batches (default: every row once).")
     ] = None,
@@ -85,23 +114,15 @@ def train(
 
     It continues an interrupted run. On several GPUs or processes: torchrun --nproc-per-node 2 -m sae_tracks train ...
     """
-    _refuse_options_of_others(arch or ("standard" if preset == Preset.paper else "topk"), k, l1, l0_coefficient)
-    if d_sae and expansion:
+    if d_sae and changes.expansion:
         raise SaeTracksError("--d-sae and --expansion both say how many features: give one")
-    from dataclasses import replace
-
+    settings = changes.settings(preset)
     from sae_tracks.activations.shards import open_shards
     from sae_tracks.progress import counter
     from sae_tracks.train.parallel import is_first
     from sae_tracks.train.plan import plan_training
-    from sae_tracks.train.presets import PAPER, RECIPES
     from sae_tracks.train.train import time_step, train_sae
 
-    given = {"l1": l1, "l0_coefficient": l0_coefficient, "k": k, "lr": lr, "lr_warmup": lr_warmup}
-    given |= {"expansion": expansion, "batch_size": batch_size}
-    given |= {"loss": loss.value if loss else None, "arch": arch.value if arch else None}
-    start = PAPER if preset == Preset.paper else RECIPES[arch or "topk"]
-    settings = replace(start, **{name: value for name, value in given.items() if value is not None})
     use_share_of_threads(threads)
     data = open_shards(shards)
     plan = plan_training(data, settings, d_sae=d_sae, rows=tokens, seed=seed, device=device, dtype=dtype.value)
@@ -115,11 +136,3 @@ def train(
     if trained:
         log.info("L0 %(l0).1f, FVU %(fvu).4f, dead %(dead).3f over %(rows)d rows", trained.metadata["maxima"])
         log.info("SAE in %s", out)
-
-
-def _refuse_options_of_others(arch: str, k: int | None, l1: float | None, l0_coefficient: float | None) -> None:
-    """Refuse an option that would do nothing."""
-    owners = {"--k": (k, ("topk", "batchtopk")), "--l1": (l1, ("standard",))}
-    for name, (value, archs) in {**owners, "--l0-coefficient": (l0_coefficient, ("jumprelu",))}.items():
-        if value is not None and arch not in archs:
-            raise SaeTracksError(f"{name} is of --arch {' and '.join(archs)}; the architecture is {arch}")
