@@ -1,7 +1,5 @@
 """From a genome to activation shards: a sample of the windows, read through a language model and stored as float16."""
 
-import resource
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +30,7 @@ from sae_tracks.progress import counter
 from sae_tracks.reading.reader import read_windows
 from sae_tracks.reading.windows import Window, check_min_context, plan_windows, window_layout
 from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard
+from sae_tracks.threads import peak_memory
 
 PLAN = "plan.json"
 ROWS_PER_SHARD = 1 << 20
@@ -292,9 +291,3 @@ def estimate(plan: Extraction, shard: Shard = WHOLE) -> Estimate:
     bases = sum(len(w.kept) for w in windows)
     largest = max((sum(len(w.kept) for w in plan.windows_of(i)) for i in mine), default=0)
     return Estimate(len(windows), bases, len(mine), bases * row_bytes, peak_memory() + largest * row_bytes, seconds)
-
-
-def peak_memory() -> int:
-    """Bytes that this process has held at most."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -115,9 +115,9 @@ def read(
     window, context : int, optional
         Bases read at once, and how many of them only serve as context; see `window_layout`.
     min_context : int
-        Bases with less context than this are read but not readable in what is yielded; see `check_min_context`.
+        Bases with less context than this are read, but the readings say that they are not readable.
     black_list : iterable of GenomicRegion
-        Bases that are read but not readable in what is yielded.
+        Bases that are read, but the readings say that they are not readable.
     shard : Shard
         The part of the windows to read.
 

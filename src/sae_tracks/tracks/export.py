@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sae_tracks.files import digest, make_folder, remove_parts, without_names
 from sae_tracks.regions import WHOLE, Shard
+from sae_tracks.threads import peak_memory
 from sae_tracks.tracks.spool import HELD, StoredRuns, TrackSpool
 
 if TYPE_CHECKING:
@@ -130,8 +131,6 @@ class Estimate:
 
 def estimate(source: "Source", features: Iterable[int]) -> Estimate:
     """Estimate what an export takes: one window in the middle of the regions is read and timed."""
-    from sae_tracks.activations.extract import peak_memory
-
     ids = source.sae.check_features(features).tolist()
     windows = [window for strand in source.read_strands for window in source.windows(strand)]
     middle = windows[len(windows) // 2]
