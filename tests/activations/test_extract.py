@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -152,37 +151,34 @@ def test_a_shard_whose_record_is_missing_is_read_again(genome, tmp_path):
 
 
 KILLED = """
-import sys, time
+import os, signal, sys
 from pathlib import Path
 from sae_tracks.activations.extract import extract, plan_extraction
 from sae_tracks.genome import Genome
 from sae_tracks.lm import load_lm
-lm = load_lm(sys.argv[1], 3, device="cpu")
+lm, out = load_lm(sys.argv[1], 3, device="cpu"), Path(sys.argv[3])
 real = lm.activations
-def slow(sequence):
-    time.sleep(float(sys.argv[4]))
+def killed(sequence):
+    if (out / "shard-00001.json").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
     return real(sequence)
-lm.activations = slow
-plan = plan_extraction(lm, Genome(sys.argv[2]), window=64, context=16, rows_per_shard=100)
-extract(plan, Path(sys.argv[3]))
+lm.activations = killed
+extract(plan_extraction(lm, Genome(sys.argv[2]), window=64, context=16, rows_per_shard=100), out)
 """
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(genome, tmp_path, model):
-    def start(out, pause):
-        return subprocess.Popen([sys.executable, "-c", KILLED, str(model), str(genome.path), str(out), pause])
+    def extracted(out):
+        plan = plan_extraction(load_lm(str(model), 3, device="cpu"), genome, window=64, context=16, rows_per_shard=100)
+        extract(plan, out)
+        return payload(out)
 
-    assert start(tmp_path / "whole", "0").wait(300) == 0
-    running = start(tmp_path / "killed", "0.3")
-    while running.poll() is None and not (tmp_path / "killed" / "shard-00001.json").exists():
-        time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
-    running.wait(60)
+    words = [sys.executable, "-c", KILLED, str(model), str(genome.path), str(tmp_path / "killed")]
+    assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
     assert not (tmp_path / "killed" / MANIFEST).exists()
     kept = (tmp_path / "killed" / "shard-00000.npy").stat().st_mtime_ns
 
-    assert start(tmp_path / "killed", "0").wait(300) == 0
-    assert payload(tmp_path / "killed") == payload(tmp_path / "whole")
+    assert extracted(tmp_path / "killed") == extracted(tmp_path / "whole")
     assert (tmp_path / "killed" / "shard-00000.npy").stat().st_mtime_ns == kept
 
 

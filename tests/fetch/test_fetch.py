@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import importlib
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
+import huggingface_hub
 import pysam
 import pytest
 import requests
@@ -400,7 +402,19 @@ def test_several_at_once_download_once(server, tmp_path):
 
 
 @pytest.fixture
-def hub(server, tmp_path):
+def client(server, tmp_path):
+    """The hub's client asks the server, and has a cache of its own; it reads these variables when it is imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        variables = {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "hf")}
+        for name, value in {**variables, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}.items():
+            patch.setenv(name, value)
+        importlib.reload(huggingface_hub.constants)
+        yield
+    importlib.reload(huggingface_hub.constants)
+
+
+@pytest.fixture
+def hub(server, client, tmp_path):
     """The server also speaks the hub's protocol for me/lm, a language model with pickles and code beside it."""
     from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM
     from sae_tracks.pretrain.pretrain import save_model
@@ -426,15 +440,13 @@ def publish(server, name, files, revision="main", commit=COMMIT):
     server.files |= {f"/{name}/resolve/{commit}/{path}": data for path, data in files.items()}
 
 
-def hub_run(server, tmp_path, *words, **variables):
-    environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
-    environment |= {"HF_HUB_DISABLE_TELEMETRY": "1", **variables}
-    words = [sys.executable, *words]
-    return subprocess.run(words, capture_output=True, text=True, env=environment, check=False, timeout=120)
+def fetch_model(*words):
+    """``sae-tracks fetch model`` in this process."""
+    return run("fetch", "model", *words)
 
 
 def test_a_model_comes_without_pickles_and_code_and_is_then_read_offline(hub, tmp_path):
-    out = hub_run(hub, tmp_path, "-m", "sae_tracks", "fetch", "model", "me/lm")
+    out = fetch_model("me/lm")
     assert out.returncode == 0, out.stderr
     assert f"commit {COMMIT}; to use it: sae-tracks extract me/lm@{COMMIT} GENOME -o act/" in out.stderr
     folder = Path(out.stdout.strip())
@@ -443,10 +455,11 @@ def test_a_model_comes_without_pickles_and_code_and_is_then_read_offline(hub, tm
     assert taken == hub.wanted
 
     code = f"from sae_tracks import load_lm; print(load_lm('me/lm@{COMMIT}', layer=2, device='cpu').revision)"
-    loaded = hub_run(hub, tmp_path, "-c", code, HF_HUB_OFFLINE="1")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert loaded.stdout.strip() == COMMIT, loaded.stderr
     hub.seen.clear()
-    again = hub_run(hub, tmp_path, "-m", "sae_tracks", "fetch", "model", "me/lm", "--offline")
+    again = fetch_model("me/lm", "--offline")
     assert again.stdout == out.stdout
     assert hub.seen == []
 
@@ -465,7 +478,7 @@ def test_a_model_comes_without_pickles_and_code_and_is_then_read_offline(hub, tm
     ],
 )
 def test_a_model_that_cannot_be_had_is_one_line(hub, tmp_path, words, message):
-    out = hub_run(hub, tmp_path, "-m", "sae_tracks", "fetch", "model", *words)
+    out = fetch_model(*words)
     assert out.returncode == 1
     assert out.stderr.startswith(message)
     assert out.stderr.count("\n") == 1
@@ -493,12 +506,12 @@ def test_a_model_of_which_a_part_is_not_there_is_not_whole(hub, tmp_path, lost):
     index = json.dumps({"weight_map": dict(zip("ab", shards))}).encode()
     files = {"config.json": b"{}", **dict.fromkeys(shards, b"w"), "model.safetensors.index.json": index}
     publish(hub, "me/parts", files)
-    whole = hub_run(hub, tmp_path, "-m", "sae_tracks", "fetch", "model", "me/parts")
+    whole = fetch_model("me/parts")
     assert whole.returncode == 0, whole.stderr
     (Path(whole.stdout.strip()) / lost).unlink()
-    out = hub_run(hub, tmp_path, "-m", "sae_tracks", "fetch", "model", "me/parts", "--offline")
+    out = fetch_model("me/parts", "--offline")
     assert out.stderr.startswith("error: me/parts@main is not, or not whole, in the hub's cache")
-    again = hub_run(hub, tmp_path, "-m", "sae_tracks", "fetch", "model", "me/parts")
+    again = fetch_model("me/parts")
     assert again.stdout == whole.stdout
     assert {path.name for path in Path(again.stdout.strip()).iterdir()} == {*files}
 
@@ -509,6 +522,6 @@ def test_a_known_model_is_pinned_and_another_revision_can_be_asked_for(hub, tmp_
     publish(hub, name, files)
     publish(hub, name, files, commit, commit)
     for model, expected in ((name, commit), (f"{name}@main", COMMIT)):
-        out = hub_run(hub, tmp_path, "-m", "sae_tracks", "fetch", "model", model)
+        out = fetch_model(model)
         assert Path(out.stdout.strip()).name == expected, out.stderr
         assert f"{name}@{expected} GENOME" in out.stderr
