@@ -1,4 +1,4 @@
-# Every target makes the virtual environment it needs; nothing is installed outside this folder.
+# Every target makes the virtual environment that it needs. Nothing is installed outside this folder.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 .PHONY: help install demo test test-all lint docs clean
 help:
 	@echo "make demo     the whole path on a small genome made here -> demo/ (minutes)"
-	@echo "make test     the tests"
+	@echo "make test     the tests (ORDER='--order 7': in a random order of that seed)"
 	@echo "make lint     ruff and pyright"
 	@echo "make docs     write docs/cli.md from the help texts and docs/api.md from the docstrings"
 	@echo "make install  only the virtual environment ($(VENV))"
@@ -32,7 +32,7 @@ demo: install
 
 test: install
 	@echo "== tests (those that need programs or data that are not here are skipped, with the reason)"
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ORDER)
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,13 +1,22 @@
-"""Where shared material is, and small things that many tests need."""
+"""Settings of the whole suite: few threads, no deadlines, the order of tests, and where shared data lies."""
 
 import os
+import random
+from itertools import groupby
 from pathlib import Path
+
+# Tests run side by side: each process, and each command that it starts, takes one CPU. Libraries read these when they
+# are imported.
+os.environ |= {
+    "SLURM_CPUS_PER_TASK": "1",
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1"),
+    "TOKENIZERS_PARALLELISM": "false",
+}
 
 import pytest
 import torch
 from hypothesis import settings
 
-os.environ["SLURM_CPUS_PER_TASK"] = "1"  # tests run side by side: each, and each command it starts, takes one CPU
 torch.set_num_threads(1)
 settings.register_profile("patient", deadline=None)  # a busy machine is not a failure
 settings.load_profile("patient")
@@ -16,8 +25,31 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 
 def shared(relative: str) -> Path:
-    """A file outside the repository; the test is skipped where it is missing."""
+    """A file outside the repository; the test is skipped if it is missing."""
     path = SHARED / relative
     if not path.exists():
         pytest.skip(f"needs {relative}, which is not part of this repository")
     return path
+
+
+def pytest_addoption(parser):
+    parser.addoption("--order", type=int, metavar="SEED", help="files, and tests within a file, in a random order")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    seed = config.getoption("order")
+    if seed is not None:
+        terminalreporter.write_line(f"random order: --order {seed}")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Shuffle files, and the tests of each: fixtures of a file are then still made once."""
+    seed = config.getoption("order")
+    if seed is None:
+        return
+    draw = random.Random(seed)
+    files = [list(tests) for _, tests in groupby(items, key=lambda item: item.path)]
+    draw.shuffle(files)
+    for tests in files:
+        draw.shuffle(tests)
+    items[:] = [item for tests in files for item in tests]
