@@ -27,10 +27,10 @@ from sae_tracks.files import bundled
 from sae_tracks.genome import Genome
 from sae_tracks.lm import load_causal_lm
 from sae_tracks.lm.load import resolve_device
+from sae_tracks.pretrain.held_out import overlap
 from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy_per_base
 from sae_tracks.pretrain.markov import MarkovModels
-from sae_tracks.pretrain.overlap import overlap
-from sae_tracks.pretrain.parts import parts_outside
+from sae_tracks.pretrain.windows import parts_outside
 
 BLOCK = 10_000  # bases; far longer than a repeat copy, so that blocks are nearly independent
 RESAMPLES = 2000

@@ -20,7 +20,7 @@ from sae_tracks.activations.shards import ActivationShards, open_shards
 from sae_tracks.sae import SAE
 from sae_tracks.train.measure import statistics
 from sae_tracks.train.plan import plan_training
-from sae_tracks.train.presets import RECIPES, TrainSettings
+from sae_tracks.train.settings import RECIPES, TrainSettings
 from sae_tracks.train.train import train_sae
 
 BATCH, PICK, TEST = 2048, 23_200, 100_000  # rows

@@ -29,7 +29,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from torch.nn import functional as F
 
 from sae_tracks.train.parallel import Processes
-from sae_tracks.train.presets import ARCHS, TrainSettings
+from sae_tracks.train.settings import ARCHS, TrainSettings
 from sae_tracks.train.step import PlainStep, Weights, make_step
 
 L1, LR = 0.1, 1e-6

@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from sae_tracks.source import Source as Source
     from sae_tracks.tracks import write_bigwigs as write_bigwigs
     from sae_tracks.train.plan import plan_training as plan_training
-    from sae_tracks.train.presets import TrainSettings as TrainSettings
+    from sae_tracks.train.settings import TrainSettings as TrainSettings
     from sae_tracks.train.train import train_sae as train_sae
 
 _HOME = {  # public name: the module that defines it, in the order of docs/api.md
@@ -58,7 +58,7 @@ _HOME = {  # public name: the module that defines it, in the order of docs/api.m
     "ActivationShards": "activations.shards",
     "plan_shuffle": "activations.shuffle",
     "shuffle": "activations.shuffle",
-    "TrainSettings": "train.presets",
+    "TrainSettings": "train.settings",
     "plan_training": "train.plan",
     "train_sae": "train.train",
     "SaeTracksError": "errors",

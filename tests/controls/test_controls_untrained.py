@@ -15,7 +15,7 @@ from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import load_sae
 from sae_tracks.train.plan import plan_training
-from sae_tracks.train.presets import TrainSettings
+from sae_tracks.train.settings import TrainSettings
 from sae_tracks.train.train import train_sae
 
 SETTINGS = TrainSettings(arch="standard", batch_size=64, expansion=2)

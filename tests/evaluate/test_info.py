@@ -13,12 +13,11 @@ from stored_rows import store, whole
 from toy import unit_stats
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.evaluate.info import density_histogram, report_lines, sae_record
-from sae_tracks.evaluate.readiness import reasons_against
+from sae_tracks.evaluate.info import density_histogram, reasons_against, report_lines, sae_record
 from sae_tracks.files import sha256
 from sae_tracks.sae import SAE, save_sae
 from sae_tracks.train import measure
-from sae_tracks.train.checkpoints import checkpoint_name
+from sae_tracks.train.checkpoint import checkpoint_name
 
 D, F = 4, 20
 READY = {

@@ -14,15 +14,21 @@ from toy import OneHotLM, unit_stats, write_fasta
 
 from sae_tracks.cli.evaluate import _target
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.evaluate.recovered import Recovered, measure_recovered, next_base_reader
-from sae_tracks.evaluate.seen import _bases, _coverage, trained_bases
+from sae_tracks.evaluate.recovered import (
+    Recovered,
+    _bases,
+    _coverage,
+    measure_recovered,
+    next_base_reader,
+    trained_bases,
+)
 from sae_tracks.files import read_json, sha256
 from sae_tracks.genome import Genome
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNAReader, describe, load_lm
 from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy
+from sae_tracks.pretrain.pretrain import save_model
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import SAE, save_sae
-from sae_tracks.train.checkpoint import save_model
 
 D, LAYERS, WINDOW = 8, 3, 64
 IDS = {letter: 7 + i for i, letter in enumerate("ACGT")} | {"N": 11, "R": 6}

@@ -18,8 +18,7 @@ from sae_tracks import features as stream
 from sae_tracks.cli import main
 from sae_tracks.dna import reverse_complement
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.evaluate.seams import Seams, measure_seams
-from sae_tracks.evaluate.seams.measure import context_bins
+from sae_tracks.evaluate.seams import Seams, context_bins, measure_seams
 from sae_tracks.genome import Genome
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, describe, load_lm
 from sae_tracks.regions import GenomicRegion

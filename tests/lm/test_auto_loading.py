@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, load_causal_lm, load_lm
-from sae_tracks.train.checkpoint import save_model
+from sae_tracks.pretrain.pretrain import save_model
 
 DNA = random_dna(60, 5)
 

@@ -17,8 +17,8 @@ from toy import identity_sae
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, load_lm
 from sae_tracks.lm.pretrained import PINNED
 from sae_tracks.lm.protocol import describe
+from sae_tracks.pretrain.pretrain import save_model
 from sae_tracks.sae import save_sae
-from sae_tracks.train.checkpoint import save_model
 
 ((KNOWN, PIN),) = PINNED.items()
 COMMITS = {"main": "a" * 40, "v1": "b" * 40}

@@ -12,12 +12,12 @@ from toy import random_dna, write_fasta
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM
-from sae_tracks.pretrain import markov, overlap
-from sae_tracks.pretrain.held_out import HeldOutScores
+from sae_tracks.pretrain import held_out as module
+from sae_tracks.pretrain import markov
+from sae_tracks.pretrain.held_out import HeldOutScores, Overlap
 from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy, cross_entropy_per_base
 from sae_tracks.pretrain.markov import MarkovModels
-from sae_tracks.pretrain.overlap import Overlap
-from sae_tracks.pretrain.parts import parts_inside, parts_outside, pieces
+from sae_tracks.pretrain.windows import parts_inside, parts_outside, pieces
 from sae_tracks.regions import GenomicRegion
 
 A = 128.0  # the weight of the lower order
@@ -178,8 +178,8 @@ def test_shared_32mers_equal_sets_of_strings(tmp_path_factory, seed, chunk, reve
     genome = Genome(path)
     regions = [GenomicRegion("h", 0, 150), GenomicRegion("h", 160, 300)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(overlap, "CHUNK", chunk)
-        found = overlap.overlap(genome, regions, [GenomicRegion("t", 0, len(training))])
+        patch.setattr(module, "CHUNK", chunk)
+        found = module.overlap(genome, regions, [GenomicRegion("t", 0, len(training))])
     texts = [text_of(genome, region) for region in regions]
     assert (found.kmers, found.shared, found.longest) == shared_by_sets(texts, [training])
     if found.where:
@@ -190,14 +190,14 @@ def test_shared_32mers_equal_sets_of_strings(tmp_path_factory, seed, chunk, reve
 def test_the_borders_of_an_overlap(tmp_path, n):
     shared = random_dna(n, 5)
     genome = Genome(write_fasta(tmp_path / "g.fa", h="C" * 50 + shared + "G" * 50, t="A" + shared + "A" + "T" * 40))
-    found = overlap.overlap(genome, genome.whole[:1], genome.whole[1:])
+    found = module.overlap(genome, genome.whole[:1], genome.whole[1:])
     longest, where = (n, f"h:51-{50 + n}") if n >= 32 else (0, None)
     assert (found.longest, found.where, found.shared) == (longest, where, max(n - 31, 0))
 
 
 def test_a_held_out_part_too_short_for_a_32mer_shares_nothing(tmp_path):
     genome = Genome(write_fasta(tmp_path / "g.fa", h="ACGT" * 5, t="ACGT" * 50))
-    assert overlap.overlap(genome, genome.whole[:1], genome.whole[1:]) == Overlap(0, 0, 0, None)
+    assert module.overlap(genome, genome.whole[:1], genome.whole[1:]) == Overlap(0, 0, 0, None)
 
 
 def test_the_table_names_the_best_order():

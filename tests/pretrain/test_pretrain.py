@@ -19,12 +19,11 @@ from sae_tracks.genome import Genome
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, base_tokens, load_causal_lm, load_lm
 from sae_tracks.pretrain import pretrain as module
 from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy, cross_entropy_per_base
-from sae_tracks.pretrain.parts import parts_outside
-from sae_tracks.pretrain.pretrain import PretrainSettings, labels_of, learning_rate, new_model, pretrain
-from sae_tracks.pretrain.windows import WindowSampler
+from sae_tracks.pretrain.pretrain import PretrainSettings, labels_of, learning_rate, new_model, pretrain, save_model
+from sae_tracks.pretrain.windows import WindowSampler, parts_outside
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.train import checkpoint
-from sae_tracks.train.checkpoint import cut_log, save_model
+from sae_tracks.train.checkpoint import checkpoints, run_of, save_checkpoint, step_of
+from sae_tracks.train.recorder import cut_log
 
 SMALL = (16, 3, 64)  # d_model, blocks, bases
 
@@ -123,7 +122,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights_and_log(genome, small, t
     assert steps == list(range(6, 13))
     assert payload(tmp_path / "whole") == payload(parts)
     assert steps_logged(parts) == steps_logged(tmp_path / "whole") == [2, 4, 6, 8, 10, 12]
-    assert not (parts / "checkpoint.pt").exists()
+    assert not (parts / "checkpoints").exists()
 
 
 @pytest.mark.parametrize("where", ["save_model", "score_held_out", "write_provenance"])
@@ -145,7 +144,8 @@ def test_a_run_killed_after_its_last_step_goes_on_to_the_same_weights(genome, sm
 def test_a_checkpoint_of_another_run_is_refused_with_what_differs(genome, small, tmp_path):
     held_out = [GenomicRegion("b", 0, 100)]
     folder = interrupted(genome, tmp_path / "lm", small, 8, held_out=held_out)
-    before = (folder / "checkpoint.pt").read_bytes()
+    (path,) = checkpoints(folder)
+    before = path.read_bytes()
     other = Genome(write_fasta(tmp_path / "o.fa", a="ACGGT" * 60, b=random_dna(200, 1)))
     with pytest.raises(SaeTracksError, match=r"other settings \(lr 0.003, now 0.0001\): name another folder"):
         pretrain(genome, folder, replace(small, lr=1e-4), held_out=held_out)
@@ -153,21 +153,28 @@ def test_a_checkpoint_of_another_run_is_refused_with_what_differs(genome, small,
         pretrain(other, folder, small, held_out=held_out)
     with pytest.raises(SaeTracksError, match="a run with other held-out regions"):
         pretrain(genome, folder, small, held_out=[GenomicRegion("b", 0, 101)])
-    assert (folder / "checkpoint.pt").read_bytes() == before
+    assert checkpoints(folder) == [path] and path.read_bytes() == before
 
 
-@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")  # torch's, of a tensor where a dict should be
-@pytest.mark.parametrize("damage", ["empty", "half", "no zip", "other content", "a tensor"])
-def test_a_damaged_checkpoint_is_one_clear_line(genome, small, tmp_path, damage):
-    path = interrupted(genome, tmp_path / "lm", small, 6) / "checkpoint.pt"
-    whole = path.read_bytes()
-    if damage == "other content":
-        torch.save({"weights": torch.zeros(2)}, path)
-    elif damage == "a tensor":
-        torch.save(torch.zeros(2), path)
-    else:
-        path.write_bytes({"empty": b"", "half": whole[: len(whole) // 2], "no zip": b"hello\n" * 100}[damage])
-    with pytest.raises(SaeTracksError, match=r"checkpoint.pt is not a whole checkpoint of this version: delete it"):
+@pytest.mark.parametrize("damage", ["empty", "half", "no safetensors"])
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(genome, small, tmp_path, damage, caplog):
+    pretrain(genome, tmp_path / "whole", small)
+    torn, good = checkpoints(interrupted(genome, tmp_path / "lm", small, 11))
+    assert [step_of(torn), step_of(good)] == [10, 5]
+    whole, steps = torn.read_bytes(), []
+    torn.write_bytes({"empty": b"", "half": whole[: len(whole) // 2], "no safetensors": b"hello\n" * 100}[damage])
+    with caplog.at_level("INFO", "sae_tracks"):
+        pretrain(genome, tmp_path / "lm", small, on_step=lambda step, loss: steps.append(step))
+    assert f"{torn} is torn" in caplog.text and "going on from step 5" in caplog.text
+    assert steps == list(range(6, 13)) and payload(tmp_path / "lm") == payload(tmp_path / "whole")
+
+
+def test_a_checkpoint_of_another_version_is_refused(genome, small, tmp_path):
+    (path,) = checkpoints(interrupted(genome, tmp_path / "lm", small, 8))
+    run = run_of(path)
+    path.unlink()
+    save_checkpoint(tmp_path / "lm", 5, {"weights": torch.zeros(2)}, run)
+    with pytest.raises(SaeTracksError, match="is not a checkpoint of this version: delete it"):
         pretrain(genome, tmp_path / "lm", small)
 
 
@@ -228,11 +235,10 @@ from pathlib import Path
 import torch
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.pretrain import pretrain as lm
-from sae_tracks.train.checkpoint import TrainingState, save_model
 lm.SIZES["small"] = (64, 2, 64)
 model, folder = lm.new_model("small", 0), Path(sys.argv[1])
-state = TrainingState(model, torch.optim.AdamW(model.parameters()))
-for save in (lambda: state.save(folder, {}), lambda: save_model(model, folder)):
+state = lm.LMState(model, torch.optim.AdamW(model.parameters()))
+for save in (lambda: state.save(folder, {}), lambda: lm.save_model(model, folder)):
     try:
         save()
     except SaeTracksError as error:
@@ -246,7 +252,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_partial_file(tmp_path):
     out = subprocess.run(command, input=FULL_DISK, capture_output=True, text=True, check=False, env=environment)
     assert out.returncode == 0, out.stderr
     checkpoint_said, model_said = out.stdout.splitlines()
-    assert checkpoint_said.startswith(f"cannot write {tmp_path / 'checkpoint.pt'} (is the disk full?): ")
+    assert checkpoint_said.startswith(f"cannot write {tmp_path / 'checkpoints'} (is the disk full?): ")
     assert model_said.startswith(f"cannot write {tmp_path}")
     assert not list(tmp_path.iterdir())
 
@@ -267,7 +273,7 @@ def test_a_model_half_saved_never_stands_under_its_name(small, tmp_path, monkeyp
         assert not (tmp_path / "model.safetensors").exists()
         raise Killed
 
-    monkeypatch.setattr(checkpoint.HyenaDNATokenizer, "save_pretrained", killer)
+    monkeypatch.setattr(module.HyenaDNATokenizer, "save_pretrained", killer)
     with pytest.raises(Killed):
         save_model(new_model("small", 3), tmp_path)
     assert not list(tmp_path.iterdir())

@@ -11,6 +11,8 @@ import pytest
 from safetensors.numpy import load_file
 from toy import random_dna, write_fasta
 
+from sae_tracks.train.checkpoint import checkpoints
+
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 ENVIRONMENT = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
 SCRIPT = """
@@ -86,7 +88,7 @@ def test_two_processes_that_were_killed_go_on_to_the_same_weights(genome, tmp_pa
 
     assert run("whole", 0).returncode == 0
     assert run("parts", 15).returncode != 0
-    assert (tmp_path / "parts" / "checkpoint.pt").exists()
+    assert checkpoints(tmp_path / "parts")
     assert not (tmp_path / "parts" / "model.safetensors").exists()
     assert run("parts", 0).returncode == 0
     whole, parts = (tmp_path / name / "model.safetensors" for name in ("whole", "parts"))

@@ -19,7 +19,9 @@ from interop_files import (
     pre_activations,
     weights,
 )
+from safetensors.torch import save_file
 
+from sae_tracks.errors import SaeTracksError
 from sae_tracks.sae import load_sae
 from sae_tracks.sae.interop import import_sae
 
@@ -275,3 +277,47 @@ def test_a_model_that_is_a_folder_is_kept_by_its_absolute_path(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     _, sae = imported(write(tmp_path / "a", linear("bias", unit=True)), tmp_path, model="lm", layer=1)
     assert sae.metadata["lm"]["model"] == str(tmp_path / "lm")
+
+
+# sparsify: cfg.json with sae.safetensors.
+
+
+def sparsify(folder, tensors=(), **changes):
+    """A folder as sparsify writes it, in which the latents are the rows of both matrices."""
+    folder.mkdir()
+    w = weights()
+    state = {"encoder.weight": w["W_enc"].T.contiguous(), "encoder.bias": w["b_enc"]}
+    save_file(state | {"W_dec": w["W_dec"], "b_dec": w["b_dec"]} | dict(tensors), folder / "sae.safetensors")
+    config = {"activation": "topk", "expansion_factor": 32, "normalize_decoder": True, "num_latents": 0, "k": 3}
+    config |= {"multi_topk": False, "skip_connection": False, "transcode": False, "d_in": D_IN}
+    (folder / "cfg.json").write_text(json.dumps(config | changes))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["", "cfg.json", "sae.safetensors"])
+def test_the_top_k_of_sparsify_computes_the_same(tmp_path, name):
+    found, sae = imported(sparsify(tmp_path / "layers.3") / name, tmp_path)
+    assert found.format == "sparsify" and found.note == "" and sae.k == 3
+    w, x = weights(), activations()
+    features = largest(relu(pre_activations(x, w, pre_bias=True)), 3)
+    assert_computes(sae, x, features, decoded(features, w))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"transcode": True}, "transcode is set; only an SAE that is a TopK of its input"),
+        ({"activation": "groupmax"}, "activation 'groupmax' cannot be imported"),
+        ({"k": None}, "k is None; a topk needs a whole number"),
+        ({"tensors": {"W_skip": torch.ones(D_IN, D_IN)}}, "W_skip is not part of such an autoencoder"),
+    ],
+)
+def test_what_sparsify_computes_otherwise_is_refused(tmp_path, changes, message):
+    with pytest.raises(SaeTracksError, match=message):
+        import_sae(sparsify(tmp_path / "layers.3", **changes), tmp_path / "sae")
+
+
+def test_a_safetensors_file_of_no_known_format_is_refused_with_the_formats_that_are_read(tmp_path):
+    save_file({"x": torch.ones(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(SaeTracksError, match=r"of no format that is read: SAELens .*, sparsify \(cfg.json with"):
+        import_sae(tmp_path / "model.safetensors", tmp_path / "sae")

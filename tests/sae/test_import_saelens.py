@@ -64,7 +64,11 @@ CASES = {
         {"k": 2.5, "rescale_acts_by_decoder_norm": False},
         above(0.8),
     ),
-    "batchtopk, unused": ({"topk_threshold": torch.tensor(0.0)}, {"k": 2, "rescale_acts_by_decoder_norm": False}, relu),
+    "batchtopk, threshold unset": (
+        {"topk_threshold": torch.tensor(0.0)},
+        {"k": 2.0, "rescale_acts_by_decoder_norm": False},
+        lambda h: largest(relu(h), 2),
+    ),
 }
 
 
@@ -181,3 +185,13 @@ def test_a_damaged_or_missing_file_is_refused(tmp_path):
     (folder / "cfg.json").write_text("[]")
     with pytest.raises(SaeTracksError, match="holds no JSON object"):
         import_sae(folder, tmp_path / "sae")
+
+
+def test_a_batch_top_k_whose_threshold_was_never_set_says_what_it_becomes(tmp_path):
+    unset, own = {"topk_threshold": torch.tensor(0.0)}, {"rescale_acts_by_decoder_norm": False}
+    found = import_sae(saelens(tmp_path / "a", "batchtopk", unset, k=4.0, **own), tmp_path / "sae")
+    assert found.sae.k == 4 and "topk_threshold is still 0" in found.note
+    trained = {"topk_threshold": torch.tensor(0.5)}
+    assert import_sae(saelens(tmp_path / "b", "batchtopk", trained, k=4.0, **own), tmp_path / "other").note == ""
+    with pytest.raises(SaeTracksError, match=r"k is 2\.5; a topk needs a whole number"):
+        import_sae(saelens(tmp_path / "c", "batchtopk", unset, k=2.5, **own), tmp_path / "none")

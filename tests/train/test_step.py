@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sae_tracks.train.parallel import Processes
-from sae_tracks.train.presets import ARCHS, TrainSettings
+from sae_tracks.train.settings import ARCHS, TrainSettings
 from sae_tracks.train.step import PlainStep, Weights
 from sae_tracks.train.step.encoding import ROWS
 from sae_tracks.train.step.tiled import TiledStep

@@ -16,12 +16,13 @@ import torch
 
 pytest.importorskip("triton")
 
+from sae_tracks.errors import SaeTracksError
 from sae_tracks.train.parallel import Processes
-from sae_tracks.train.presets import ARCHS, TrainSettings
-from sae_tracks.train.step import sparse_cuda, triton_works
+from sae_tracks.train.settings import ARCHS, TrainSettings
+from sae_tracks.train.step import triton_step
+from sae_tracks.train.step.common import Weights
 from sae_tracks.train.step.plain import PlainStep
-from sae_tracks.train.step.sparse_cuda import SparseStep
-from sae_tracks.train.step.weights import Weights
+from sae_tracks.train.step.triton_step import TritonStep
 
 CPU = torch.device("cpu")
 ALONE = Processes(0, 1, CPU)
@@ -49,8 +50,12 @@ def test_in_the_interpreter():
     assert done.returncode == 0 and " passed" in done.stdout, done.stdout
 
 
-def test_no_gpu_no_step():
-    assert not triton_works(CPU)
+def test_the_step_is_off_unless_the_environment_asks_and_then_needs_a_gpu(monkeypatch):
+    monkeypatch.delenv(triton_step.SWITCH, raising=False)
+    assert not triton_step.triton_is_on(torch.device("cuda"))
+    monkeypatch.setenv(triton_step.SWITCH, "1")
+    with pytest.raises(SaeTracksError, match="SAE_TRACKS_TRITON needs an NVIDIA GPU"):
+        triton_step.triton_is_on(CPU)
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
@@ -59,7 +64,7 @@ def test_compiles_for_a_gpu(name):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    kernel, (types, constants) = getattr(sparse_cuda.kernels, name), SIGNATURES[name]
+    kernel, (types, constants) = getattr(triton_step.kernels, name), SIGNATURES[name]
     names = [parameter.name for parameter in kernel.params]
     signature = dict(zip(names, [*types, *["constexpr"] * len(constants)], strict=True))
     source = ASTSource(kernel, signature, {(names.index(key),): value for key, value in constants.items()})
@@ -88,7 +93,7 @@ def settings_of(arch: str, n: int, **more) -> TrainSettings:
 
 def steps_of(w: Weights, settings: TrainSettings, n: int, group: Processes = ALONE):
     """A plain step and a sparse one, each with its own weights."""
-    for kind in (PlainStep, SparseStep):
+    for kind in (PlainStep, TritonStep):
         own = Weights(w.flat.clone(), w.d_in, w.d_sae)
         yield kind(own, Weights.like(w), Weights.like(w), settings, n, group)
 
@@ -103,7 +108,7 @@ def assert_close(found: torch.Tensor, expected: torch.Tensor, share: float = 1e-
 
 
 def assert_same_gradients(
-    plain: PlainStep, sparse: SparseStep, x: torch.Tensor, share: float = 1e-5, dead=None
+    plain: PlainStep, sparse: TritonStep, x: torch.Tensor, share: float = 1e-5, dead=None
 ) -> None:
     expected, wanted = plain.gradients(x, dead)
     result, gradient = sparse.gradients(x, dead)
@@ -191,14 +196,14 @@ def case_fewer_are_positive_than_wanted(arch):
 
 
 def case_a_dictionary_too_wide_for_registers(monkeypatch):
-    monkeypatch.setattr(sparse_cuda, "WIDEST", 33)
+    monkeypatch.setattr(triton_step, "WIDEST", 33)
     plain, sparse = steps_of(initial(16, 34), settings_of("topk", 33), 33)
     assert_same_gradients(plain, sparse, rows_of(33, 16))
 
 
 @pytest.mark.parametrize("arch", ARCHS)
 def case_training_equals_the_plain_one(arch, monkeypatch):
-    monkeypatch.setattr(sparse_cuda, "ORDER_EVERY", 2)
+    monkeypatch.setattr(triton_step, "ORDER_EVERY", 2)
     w = initial(16, 34, cut=0.01 * (arch == "jumprelu"))
     plain, sparse = steps_of(w, settings_of(arch, 33, l0_coefficient=0.0), 33)
     for number in (1, 2, 3):
@@ -259,7 +264,7 @@ def case_a_wrong_kernel_is_noticed_and_not_used(caplog):
 
 def case_a_wrong_update_is_noticed(monkeypatch, caplog):
     plain, sparse = steps_of(initial(16, 34), settings_of("standard", 33), 33)
-    monkeypatch.setattr(sparse_cuda, "adam_terms", lambda lr, *rest: torch.tensor([2 * lr, 30, 0.1, 0.001, 1e-8]))
+    monkeypatch.setattr(triton_step, "adam_terms", lambda lr, *rest: torch.tensor([2 * lr, 30, 0.1, 0.001, 1e-8]))
     for step in (plain, sparse):
         step(rows_of(33, 16), 1e-2, 1)
     assert caplog.records[0].getMessage().endswith("in weights")
@@ -294,7 +299,7 @@ def case_products_are_in_the_precision_asked_for_and_the_setting_is_put_back(mon
     addmm = torch.addmm
     monkeypatch.setattr(torch, "addmm", lambda *a, **k: seen.append(backend.allow_tf32) or addmm(*a, **k))
     w, settings = initial(16, 34), settings_of("standard", 33)
-    step = SparseStep(w, Weights.like(w), Weights.like(w), settings, 33, ALONE, precision="tf32")
+    step = TritonStep(w, Weights.like(w), Weights.like(w), settings, 33, ALONE, precision="tf32")
     step(rows_of(33, 16), 1e-2, 1)
     assert seen == [True, False, False, True]  # found sparse; both ways of the check; the step itself
     assert not backend.allow_tf32

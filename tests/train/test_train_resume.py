@@ -17,7 +17,7 @@ from test_train_sae import SETTINGS, data, sparse_rows, store_rows  # noqa: F401
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.train import recorder
-from sae_tracks.train.checkpoints import checkpoints, step_of
+from sae_tracks.train.checkpoint import checkpoints, step_of
 from sae_tracks.train.plan import plan_training
 from sae_tracks.train.train import train_sae
 

@@ -15,10 +15,10 @@ from sae_tracks.activations.shards import WINDOWS, open_shards, shard_name, writ
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.sae import SAE, load_sae
 from sae_tracks.train import train as training
+from sae_tracks.train.measure import batch_threshold
 from sae_tracks.train.parallel import Processes
 from sae_tracks.train.plan import plan_training
-from sae_tracks.train.presets import PAPER, RECIPES, TrainSettings
-from sae_tracks.train.threshold import batch_threshold
+from sae_tracks.train.settings import PAPER, RECIPES, TrainSettings
 from sae_tracks.train.train import train_sae
 
 D = 8

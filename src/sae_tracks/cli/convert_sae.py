@@ -28,7 +28,7 @@ def add_to(app: typer.Typer) -> None:
 def import_sae(
     source: Annotated[
         Path,
-        typer.Argument(metavar="SOURCE", help="SAE of SAELens, dictionary_learning, InterPLM or Evo 2."),
+        typer.Argument(metavar="SOURCE", help="SAE of SAELens, sparsify, dictionary_learning, InterPLM or Evo 2."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="SAE directory to write.")],
     model: Annotated[str | None, typer.Option("--model", "-m", help="Language model that the SAE reads.")] = None,

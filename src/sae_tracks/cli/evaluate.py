@@ -45,8 +45,13 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the JSON record instead of a table.")] = False,
 ) -> None:
     """Measure how much of its prediction a language model keeps through an SAE, and the SAE's L0 and FVU."""
-    from sae_tracks.evaluate.recovered import measure_recovered, next_base_reader, write_evaluation
-    from sae_tracks.evaluate.seen import seen_text, trained_bases
+    from sae_tracks.evaluate.recovered import (
+        measure_recovered,
+        next_base_reader,
+        seen_text,
+        trained_bases,
+        write_evaluation,
+    )
     from sae_tracks.genome import Genome
     from sae_tracks.sae import load_sae
     from sae_tracks.sae.directory import check_match

@@ -14,7 +14,7 @@ from sae_tracks.cli.options import DeviceOption, DryRunOption, SeedOption, Threa
 from sae_tracks.errors import SaeTracksError
 
 if TYPE_CHECKING:
-    from sae_tracks.train.presets import TrainSettings
+    from sae_tracks.train.settings import TrainSettings
 
 OWNERS = {"k": ("topk", "batchtopk"), "l1": ("standard",), "l0_coefficient": ("jumprelu",)}  # option: architectures
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class SettingsOptions:
 
     def settings(self, preset: Preset) -> "TrainSettings":
         """The settings of a preset with those that were given; one of another architecture is an error."""
-        from sae_tracks.train.presets import PAPER, RECIPES
+        from sae_tracks.train.settings import PAPER, RECIPES
 
         start = PAPER if preset == Preset.paper else RECIPES[self.arch or "topk"]
         given = {name: value for name, value in asdict(self).items() if value is not None}

@@ -26,7 +26,7 @@ from sae_tracks.sae import SAE, load_sae
 from sae_tracks.sae.directory import CONFIG, check_match
 from sae_tracks.source import Source
 from sae_tracks.train.plan import TrainPlan, plan_training
-from sae_tracks.train.presets import TrainSettings
+from sae_tracks.train.settings import TrainSettings
 from sae_tracks.train.train import train_sae
 
 KINDS: tuple[Kind, ...] = ("random", "permuted")

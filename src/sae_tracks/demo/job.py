@@ -26,7 +26,7 @@ from sae_tracks.report.figures import plot_activation, plot_scores, save_figure
 from sae_tracks.source import Source
 from sae_tracks.tracks import write_bed, write_bigwigs
 from sae_tracks.train.plan import plan_training
-from sae_tracks.train.presets import RECIPES
+from sae_tracks.train.settings import RECIPES
 from sae_tracks.train.train import train_sae
 
 log = logging.getLogger(__name__)

@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch.nn import functional as F
+import numpy as np
 
 from sae_tracks.dna import readable_bases
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import bundled, read_json
 from sae_tracks.genome import Genome
-from sae_tracks.lm import HyenaDNAForCausalLM, base_tokens
-from sae_tracks.lm.tokens import BASES
+from sae_tracks.lm import HyenaDNAForCausalLM
+from sae_tracks.pretrain.loss import NextBaseLM
 from sae_tracks.regions import GenomicRegion
 
 FORMAT_VERSION = 1
@@ -106,7 +105,6 @@ def check_model(model: HyenaDNAForCausalLM, genome: Genome, golden: Golden) -> l
     ]
 
 
-@torch.inference_mode()
 def next_base_loss(model: HyenaDNAForCausalLM, sequence: bytes) -> float:
     """Mean cross entropy of bases 1..n-1 given those before, nats a base, softmax over A, C, G, T.
 
@@ -117,9 +115,7 @@ def next_base_loss(model: HyenaDNAForCausalLM, sequence: bytes) -> float:
     """
     if not 2 <= len(sequence) <= model.config.max_seq_len:
         raise SaeTracksError(f"{len(sequence):,} bases to score; this model scores 2 to {model.config.max_seq_len:,}")
-    ids = torch.from_numpy(base_tokens(sequence)).to(model.device)
-    logits = model(ids[None]).logits[0][:-1, list(BASES)]
-    return F.cross_entropy(logits.double(), ids[1:] - BASES[0]).item()
+    return float(NextBaseLM(model).losses(sequence)[1:].mean(dtype=np.float64))
 
 
 def assembly_hint(genome: Genome, golden: Golden) -> str:

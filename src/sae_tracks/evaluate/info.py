@@ -1,25 +1,31 @@
-"""What is known of an SAE directory: as a record for machines, as lines for people."""
+"""What is known of an SAE directory, as a record and as lines to read, and whether it is ready to interpret."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.evaluate.readiness import reasons_against
 from sae_tracks.files import PROVENANCE, read_json
 from sae_tracks.sae.directory import CONFIG, load_sae
 from sae_tracks.sae.model import SAE
-from sae_tracks.train.checkpoints import FOLDER, checkpoints, is_whole, step_of
+from sae_tracks.train.checkpoint import FOLDER, checkpoints, is_whole, run_of, step_of
+from sae_tracks.train.recorder import LOG
 
-EVALUATION, LOG = "evaluation.json", "train_log.jsonl"
+EVALUATION = "evaluation.json"
 EVALUATION_VERSION = 1
 BAR = 40  # characters of the longest one
+# Whether an SAE is fit to have its features looked at; docs/methods.md says why these numbers.
+MOST_DEAD = 0.1  # less than this share of the features
+MOST_FVU = 0.5  # less
+MOST_L0 = 0.5  # of d_in, at most
+LEAST_RECOVERED = 0.8  # of the cross entropy, against the mean, at least
+LEAST_ROWS = 100  # trained on, a feature, at least
 Record = dict[str, Any]
 NOT_SETTINGS = {"d_sae", "rows", "data_rows", "data_sha256", "gamma"}  # of what the metadata says of the training
 
@@ -68,8 +74,8 @@ def _last_line(path: Path) -> Record | None:
 def _checkpoint(folder: Path) -> Record:
     """Steps done and settings of the newest checkpoint that can be read."""
     for path in filter(is_whole, checkpoints(folder)):
-        with suppress(SafetensorError, OSError, ValueError, LookupError, TypeError), safe_open(path, "pt") as file:
-            settings = json.loads(file.metadata()["run"])["settings"]
+        with suppress(SafetensorError, OSError, ValueError, LookupError, TypeError):
+            settings = run_of(path)["settings"]
             return {"steps_done": step_of(path), "settings": settings}
     return {"steps_done": 0, "settings": {}}
 
@@ -100,7 +106,7 @@ def _measured(sae: SAE, evaluation: Record | None) -> Record:
         "evaluation": evaluation,
         "l0": best.get("l0"),
         "fvu": best.get("fvu"),
-        "dead": None if stats is None else float(stats["dead"].mean()),
+        "dead": None if stats is None else float(stats["dead"].to_numpy(bool).mean()),
         "density": None if stats is None else density_histogram(stats),
     }
 
@@ -266,3 +272,55 @@ def _bars(density: Record, features: int) -> Iterator[str]:
         bar = "#" * -(-count * BAR // max(*counts, 1))
         yield _row(f"{low:.1f} to {high:.1f}", f"{count:>7,} {bar}".rstrip())
     yield _row("dead", f"{density['dead']:>7,} of {features:,}")
+
+
+def reasons_against(record: Mapping[str, Any]) -> list[str]:
+    """What speaks against interpreting an SAE: each reason with its number and what is wanted; none where it is ready.
+
+    Parameters
+    ----------
+    record : mapping
+        ``complete``, ``d_in``, ``d_sae``, ``rows`` (trained on), ``dead`` (share), ``fvu``, ``l0``, and ``evaluation``,
+        of which ``recovered_mean`` and ``trained_bases`` count. What is None is not known, and a reason.
+    """
+    if not record["complete"]:
+        return ["training is not complete"]
+    return [*_of_statistics(record), *_of_training(record), *_of_evaluation(record["evaluation"])]
+
+
+def _of_statistics(record: Mapping[str, Any]) -> Iterator[str]:
+    dead, fvu, l0, most = record["dead"], record["fvu"], record["l0"], MOST_L0 * record["d_in"]
+    if dead is None:
+        yield "statistics not measured"
+    elif not dead < MOST_DEAD:
+        yield f"dead {dead:.1%}, wanted less than {MOST_DEAD:.0%}"
+    if fvu is None or l0 is None:
+        yield "FVU and L0 not measured"
+        return
+    if not fvu < MOST_FVU:
+        yield f"FVU {fvu:.4g}, wanted less than {MOST_FVU:g}"
+    if not l0 <= most:
+        yield f"L0 {l0:.4g}, wanted at most {most:g} (half of the {record['d_in']:,} inputs)"
+
+
+def _of_training(record: Mapping[str, Any]) -> Iterator[str]:
+    if record["rows"] is None:
+        yield "rows trained on not known"
+    elif not record["rows"] >= LEAST_ROWS * record["d_sae"]:
+        wanted = f"{LEAST_ROWS * record['d_sae']:,} ({LEAST_ROWS} a feature)"
+        yield f"trained on {record['rows']:,} rows, wanted at least {wanted}"
+
+
+def _of_evaluation(evaluation: Mapping[str, Any] | None) -> Iterator[str]:
+    if evaluation is None:
+        yield "cross entropy recovered not measured"
+        return
+    recovered, trained = evaluation["recovered_mean"], evaluation["trained_bases"]
+    if recovered is None:
+        yield "the language model predicts no better than without its activations"
+    elif not recovered >= LEAST_RECOVERED:
+        yield f"cross entropy recovered {recovered:.4g} against the mean, wanted at least {LEAST_RECOVERED:g}"
+    if trained is None:
+        yield "not known whether the regions evaluated were trained on"
+    elif trained:
+        yield f"{trained:,} of the bases evaluated lie where it was trained, wanted none"

@@ -5,25 +5,25 @@ mean. Nothing of the sequence passes zero or the mean, so what is predicted from
 window alone: each is run once, at the end, on counts of the bases that were to be predicted at each position.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from sae_tracks.dna import readable_bases
+from sae_tracks.activations.shards import MANIFEST, WINDOWS
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.evaluate.info import EVALUATION_VERSION
-from sae_tracks.files import read_json, write_provenance
+from sae_tracks.files import PROVENANCE, read_json, sha256, write_provenance
 from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, HyenaDNAReader, base_tokens, describe
 from sae_tracks.lm.tokens import BASES
-from sae_tracks.pretrain.loss import check_scorable
-from sae_tracks.pretrain.parts import parts_inside, pieces
+from sae_tracks.pretrain.loss import check_scorable, scored_bases, scored_windows
 from sae_tracks.progress import track
-from sae_tracks.regions import GenomicRegion
+from sae_tracks.regions import GenomicRegion, merge_regions
 from sae_tracks.sae import SAE
 from sae_tracks.train.measure import ROWS, THRESHOLD
 
@@ -119,13 +119,11 @@ def measure_recovered(lm: HyenaDNAReader, sae: SAE, genome: Genome, regions: Ite
     """
     regions = list(regions)
     check_scorable(genome, regions)
-    windows = list(_windows(genome, regions, lm.max_length))
+    windows = scored_windows(genome, regions, lm.max_length, lm.max_length // 2)
     sums = _Sums(_Tail(lm), sae, max(len(window) for window, _ in windows))
     for window, known in track(windows, "evaluating", len(windows)):
         sequence = genome.sequence(window)
-        scored = readable_bases(sequence)
-        scored[: max(known, 1)] = False
-        targets = base_tokens(sequence) - BASES[0]
+        targets, scored = base_tokens(sequence) - BASES[0], scored_bases(sequence, known)
         sums.add(lm.activations(sequence), torch.from_numpy(targets), torch.from_numpy(scored))
     return sums.result()
 
@@ -144,7 +142,7 @@ def write_evaluation(
     Parameters
     ----------
     trained : int, optional
-        From `sae_tracks.evaluate.seen.trained_bases`.
+        From `trained_bases`.
     """
     contigs = dict.fromkeys(region.contig for region in regions)
     facts = {
@@ -161,18 +159,11 @@ def write_evaluation(
     return read_json(path)
 
 
-def _windows(genome: Genome, regions: Iterable[GenomicRegion], length: int) -> Iterator[tuple[GenomicRegion, int]]:
-    """Windows, and how many of their first bases the window before has scored."""
-    for part in parts_inside(genome, regions):
-        for window in pieces(part, length, length // 2):
-            yield window, length // 2 if window.start > part.start else 0
-
-
 class _Tail:
     """What comes after the SAE's layer."""
 
     def __init__(self, lm: HyenaDNAReader) -> None:
-        backbone = lm.causal_lm.hyena.backbone
+        backbone: Any = lm.causal_lm.hyena.backbone  # torch types the parts of a module as tensors
         self.device, self.blocks = lm.model.device, backbone.layers[lm.layer :]
         self.norm, self.head = backbone.ln_f, lm.causal_lm.lm_head
         filters = [block.mixer.filter_fn for block in self.blocks]
@@ -198,7 +189,7 @@ class _Sums:
     """
 
     def __init__(self, tail: _Tail, sae: SAE, positions: int) -> None:
-        self.tail, self.sae = tail, _on(sae, tail.device)
+        self.tail, self.sae = tail, sae.to(tail.device)
         self.cutoffs = None
         if sae.stats is not None:
             self.cutoffs = torch.from_numpy(sae.cutoffs(THRESHOLD, "max")).to(tail.device)
@@ -264,7 +255,75 @@ def _nats(predicted: torch.Tensor, targets: tuple[torch.Tensor, torch.Tensor]) -
     return -predicted.cpu()[targets].sum(dtype=torch.float64).item()
 
 
-def _on(sae: SAE, device: torch.device) -> SAE:
-    threshold = None if sae.threshold is None else sae.threshold.to(device)
-    weights = {name: getattr(sae, name).to(device) for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
-    return replace(sae, **weights, threshold=threshold)
+def trained_bases(sae: SAE, folder: Path, genome: Genome, regions: Iterable[GenomicRegion]) -> int | None:
+    """Bases of regions that lie in the windows whose rows an SAE was trained on.
+
+    Contigs are compared by their sequence, not by their names. The windows are read where the shards still are that
+    ``provenance.json`` names.
+
+    Parameters
+    ----------
+    sae : SAE
+    folder : path
+        Its directory.
+    regions : iterable of GenomicRegion
+        Disjoint.
+
+    Returns
+    -------
+    int or None
+        None where it is not known.
+    """
+    regions = list(regions)
+    trained = {contig["M5"]: name for name, contig in sae.metadata.get("genome", {}).items()}
+    if not trained:
+        return None
+    known_as = {contig: trained.get(genome.m5(contig)) for contig in dict.fromkeys(r.contig for r in regions)}
+    if not any(known_as.values()):
+        return 0
+    bed = _windows_file(sae, folder)
+    if bed is None:
+        return None
+    covered = _coverage(bed)
+    return sum(_bases(covered.get(known_as[region.contig]), region) for region in regions)
+
+
+def seen_text(trained: int | None) -> str:
+    """What `trained_bases` found, for people."""
+    if trained is None:
+        return "whether the SAE was trained on these regions is not known"
+    return (
+        f"the SAE was trained on {trained:,} of these bases"
+        if trained
+        else "the SAE was trained on none of these bases"
+    )
+
+
+def _windows_file(sae: SAE, folder: Path) -> Path | None:
+    """``windows.bed`` of the shards trained on, if both it and their manifest are unchanged."""
+    provenance = folder / PROVENANCE
+    data = Path(read_json(provenance).get("data", "")) if provenance.is_file() else folder
+    manifest, bed = data / MANIFEST, data / WINDOWS
+    if not (manifest.is_file() and bed.is_file()):
+        return None
+    same = sha256(manifest) == sae.metadata.get("training", {}).get("data_sha256")
+    return bed if same and sha256(bed) == read_json(manifest).get("windows_sha256") else None
+
+
+def _coverage(bed: Path) -> dict[str | None, np.ndarray]:
+    """Of each contig (2, 2 k): borders of the k disjoint stretches that windows cover, bases covered before each."""
+    rows = (line.split("\t")[:3] for line in bed.read_text().splitlines())
+    windows = [GenomicRegion(contig, int(start), int(end)) for contig, start, end in rows]
+    edges: dict[str | None, list[int]] = {}
+    for region in merge_regions(windows, dict.fromkeys(window.contig for window in windows)):
+        edges.setdefault(region.contig, []).extend((region.start, region.end))
+    lengths = {contig: np.diff(borders) * (np.arange(len(borders) - 1) % 2 == 0) for contig, borders in edges.items()}
+    return {contig: np.array([borders, np.append(0, lengths[contig].cumsum())]) for contig, borders in edges.items()}
+
+
+def _bases(covered: np.ndarray | None, region: GenomicRegion) -> int:
+    """Covered bases of a region: between borders they grow in a straight line or not at all."""
+    if covered is None:
+        return 0
+    first, last = np.interp([region.start, region.end], *covered)
+    return round(last - first)

@@ -1,14 +1,120 @@
 """What a language model knows of held-out sequence, beside Markov models, and whether that sequence was unseen."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from sae_tracks.dna import kmers, reverse_complement
 from sae_tracks.genome import Genome
+from sae_tracks.intervals import runs_of
 from sae_tracks.lm import HyenaDNAForCausalLM
 from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy
 from sae_tracks.pretrain.markov import MarkovModels
-from sae_tracks.pretrain.overlap import Overlap, overlap
+from sae_tracks.pretrain.windows import parts_inside, pieces
 from sae_tracks.regions import GenomicRegion
+
+K = 32  # two bits a base fill a uint64; chance alone repeats no 32-mer in a genome
+CHUNK = 1 << 21
+LONG = 1000  # bases; repeats of one family differ long before
+MOST = 0.5  # of the 32-mers; interspersed repeats share a few per cent, a copy that differs at 1 % of its bases 70 %
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """What held-out regions share with the training sequence."""
+
+    kmers: int
+    """32-mers of A, C, G, T alone in the held-out regions, one a start."""
+    shared: int
+    """How many of them the training sequence also holds, forward or reverse complemented."""
+    longest: int
+    """Bases of the longest run in which every 32-mer is shared; 0 where none is."""
+    where: str | None
+    """That run in the held-out regions, 1-based inclusive; None where no 32-mer is shared."""
+
+    @property
+    def fraction(self) -> float:
+        """Share of the held-out 32-mers that are in the training sequence."""
+        return self.shared / max(self.kmers, 1)
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether it is more than repeats: a run of `LONG` bases, or more than `MOST` of the 32-mers."""
+        return self.longest >= LONG or self.fraction > MOST
+
+
+def overlap(genome: Genome, held_out: Iterable[GenomicRegion], training: Iterable[GenomicRegion]) -> Overlap:
+    """Compare held-out regions with the parts that are trained on; memory follows the held-out bases alone.
+
+    Parameters
+    ----------
+    held_out : iterable of GenomicRegion
+        Disjoint.
+    training : iterable of GenomicRegion
+        Parts between long runs of N, as `parts_outside` gives them.
+    """
+    parts = parts_inside(genome, held_out)
+    known = np.unique(np.concatenate([np.empty(0, np.uint64), *_all_codes(genome, parts)]))
+    seen = np.zeros(len(known), bool)
+    for codes in _all_codes(genome, training):
+        at, hit = _find(known, np.unique(codes))
+        seen[at[hit]] = True
+    known = known[seen]
+    kmers = shared = longest = 0
+    where = None
+    for part in parts:
+        whole, common = _shared_kmers(genome, part, known)
+        kmers, shared = kmers + whole, shared + int(common.sum())
+        start, end = _longest_run(common)
+        if end > start and end - start + K - 1 > longest:
+            longest = end - start + K - 1
+            where = str(GenomicRegion(part.contig, part.start + start, part.start + end + K - 1))
+    return Overlap(kmers, shared, longest, where)
+
+
+def _all_codes(genome: Genome, parts: Iterable[GenomicRegion]) -> Iterator[NDArray[np.uint64]]:
+    """Codes of the 32-mers of parts, in chunks."""
+    for part in parts:
+        for piece in pieces(part, CHUNK, K - 1):
+            codes, whole = _canonical(genome.sequence(piece))
+            yield codes[whole]
+
+
+def _shared_kmers(genome: Genome, part: GenomicRegion, known: NDArray[np.uint64]) -> tuple[int, NDArray[np.bool_]]:
+    """How many 32-mers of a part are A, C, G, T alone, and at each of its starts whether one is known."""
+    count, common = 0, []
+    for piece in pieces(part, CHUNK, K - 1):
+        codes, whole = _canonical(genome.sequence(piece))
+        count += int(whole.sum())
+        common.append(_find(known, codes)[1] & whole)
+    return count, np.concatenate(common)
+
+
+def _canonical(sequence: bytes) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """The lesser of the codes of the two strands of every 32-mer, by its start, and whether all of it is A, C, G, T."""
+    forward, runs = kmers(sequence, K)
+    reverse, _ = kmers(reverse_complement(sequence), K)
+    return np.minimum(forward[K - 1 :], reverse[K - 1 :][::-1]), runs[K - 1 :] >= K
+
+
+def _find(known: NDArray[np.uint64], codes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Where each code stands among the known ones, which ascend, and whether it is there."""
+    if not len(known):
+        return np.zeros(len(codes), np.int64), np.zeros(len(codes), bool)
+    at = np.searchsorted(known, codes).clip(max=len(known) - 1)
+    return at, known[at] == codes
+
+
+def _longest_run(flags: NDArray[np.bool_]) -> tuple[int, int]:
+    """Start and end of the first longest run of True; (0, 0) where there is none."""
+    edges = runs_of(flags)
+    if not len(edges):
+        return 0, 0
+    start, end = edges[np.argmax(edges[:, 1] - edges[:, 0])]
+    return int(start), int(end)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Next-base cross entropy of any model over regions: every model is scored on the same bases."""
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
@@ -14,7 +13,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import CHUNK, Genome
 from sae_tracks.lm import HyenaDNAForCausalLM, base_tokens
 from sae_tracks.lm.tokens import BASES, SPECIAL_TOKENS
-from sae_tracks.pretrain.parts import parts_inside, pieces
+from sae_tracks.pretrain.windows import parts_inside, pieces
 from sae_tracks.regions import GenomicRegion
 
 
@@ -55,7 +54,7 @@ class NextBaseLM:
         logits = self.model(ids[None, :-1]).logits[0][:, list(BASES)].float()
         targets = (ids[1:] - BASES[0]).clamp(0, len(BASES) - 1)
         loss = F.cross_entropy(logits, targets, reduction="none")
-        return np.concatenate([np.float32([math.nan]), loss.cpu().numpy()])
+        return np.concatenate([np.array([np.nan], np.float32), loss.cpu().numpy()])
 
 
 def cross_entropy(
@@ -75,17 +74,10 @@ def cross_entropy(
     regions = list(regions)
     check_scorable(genome, regions)
     total, bases = np.zeros(model.shape), 0
-    for _, losses, scored in _scored_pieces(model, genome, regions):
+    for _, losses, scored in _windows_with_losses(model, genome, regions):
         total += losses[..., scored].sum(axis=-1, dtype=np.float64)
         bases += int(scored.sum())
     return total / bases, bases
-
-
-def check_scorable(genome: Genome, regions: Iterable[GenomicRegion]) -> None:
-    """Refuse regions in which `cross_entropy` has nothing to score; reads them up to the first base that has."""
-    walked = (piece for part in parts_inside(genome, regions) for piece in pieces(part, CHUNK, 1))
-    if not any(readable_bases(genome.sequence(piece))[1:].any() for piece in walked):
-        raise SaeTracksError("the held-out regions hold no base to score: all are N, or alone between N")
 
 
 def cross_entropy_per_base(
@@ -96,26 +88,53 @@ def cross_entropy_per_base(
     Returns
     -------
     list of (\\*model.shape, len(region)) float32
-        Nats, one array a region, NaN on the bases that are not scored.
+        Nats, one array per region, NaN on the bases that are not scored.
     """
     out = []
     for region in regions:
         out.append(np.full((*model.shape, len(region)), np.nan, np.float32))
-        for start, losses, scored in _scored_pieces(model, genome, [region]):
-            out[-1][..., start - region.start :][..., : len(scored)] = np.where(scored, losses, np.nan)
+        for window, losses, scored in _windows_with_losses(model, genome, [region]):
+            here = out[-1][..., window.start - region.start : window.end - region.start]
+            here[..., scored] = losses[..., scored]
     return out
 
 
-def _scored_pieces(
+def check_scorable(genome: Genome, regions: Iterable[GenomicRegion]) -> None:
+    """Refuse regions in which `cross_entropy` has nothing to score; reads them up to the first base that has."""
+    windows = scored_windows(genome, regions, CHUNK, 1)
+    if not any(scored_bases(genome.sequence(window), known).any() for window, known in windows):
+        raise SaeTracksError("the held-out regions hold no base to score: all are N, or alone between N")
+
+
+def scored_windows(
+    genome: Genome, regions: Iterable[GenomicRegion], length: int, context: int
+) -> list[tuple[GenomicRegion, int]]:
+    """Windows in which each base of regions is scored once, and how many bases at the start of each are not scored.
+
+    Parameters
+    ----------
+    length, context : int
+        Bases per window, and how many of them the window before has scored.
+    """
+    return [
+        (window, max(context, 1) if window.start > part.start else 1)  # nothing predicts the first base of a part
+        for part in parts_inside(genome, regions)
+        for window in pieces(part, length, context)
+        if len(window) > 1
+    ]
+
+
+def scored_bases(sequence: bytes, known: int) -> NDArray[np.bool_]:
+    """(n,) whether each base of a window is scored: A, C, G and T after the first `known`."""
+    scored = readable_bases(sequence)
+    scored[:known] = False
+    return scored
+
+
+def _windows_with_losses(
     model: NextBaseModel, genome: Genome, regions: Iterable[GenomicRegion]
-) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.bool_]]]:
-    """Start, losses (\\*shape, n) and which of the n bases are scored, of pieces that do not overlap."""
-    for part in parts_inside(genome, regions):
-        for piece in pieces(part, model.window, model.context):
-            if len(piece) < 2:
-                continue
-            sequence = genome.sequence(piece)
-            known = model.context if piece.start > part.start else 0
-            scored = readable_bases(sequence)[known:]
-            scored[0] &= known > 0
-            yield piece.start + known, model.losses(sequence)[..., known:], scored
+) -> Iterator[tuple[GenomicRegion, NDArray[np.float32], NDArray[np.bool_]]]:
+    """Windows, losses (\\*shape, n) of their bases, and which of these are scored."""
+    for window, known in scored_windows(genome, regions, model.window, model.context):
+        sequence = genome.sequence(window)
+        yield window, model.losses(sequence), scored_bases(sequence, known)

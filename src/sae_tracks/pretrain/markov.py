@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sae_tracks.dna import kmers, reverse_complement
 from sae_tracks.genome import Genome
-from sae_tracks.pretrain.parts import pieces
+from sae_tracks.pretrain.windows import pieces
 from sae_tracks.regions import GenomicRegion
 
 ORDER = 12
@@ -47,7 +47,8 @@ class MarkovModels:
     def trained(cls, genome: Genome, parts: Iterable[GenomicRegion], order: int = ORDER) -> "MarkovModels":
         """Count both strands of disjoint parts of a genome; about 0.5 GB at order 12."""
         # 4^13 counts take half the memory in uint32, and no 13-mer of any genome occurs 2^32 times
-        counts = [np.zeros(4 ** (k + 1), np.int64 if k < ORDER else np.uint32) for k in range(order + 1)]
+        types = [np.int64 if k < ORDER else np.uint32 for k in range(order + 1)]
+        counts: list[NDArray[np.integer]] = [np.zeros(4 ** (k + 1), dtype) for k, dtype in enumerate(types)]
         for part in parts:
             for piece in pieces(part, CHUNK, order):
                 sequence = genome.sequence(piece)

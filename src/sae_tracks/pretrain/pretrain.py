@@ -1,31 +1,53 @@
 """Train a small HyenaDNA by next-base prediction, alone or as one of several processes under ``torchrun``."""
 
-import json
 import logging
 import math
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import make_folder, write_provenance
+from sae_tracks.files import PROVENANCE, atomic, make_folder, read_json, unwritable, write_provenance
 from sae_tracks.genome import Genome
-from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, load_causal_lm
+from sae_tracks.lm import (
+    HyenaDNAConfig,
+    HyenaDNAForCausalLM,
+    HyenaDNATokenizer,
+    load_causal_lm,
+    quiet_transformers,
+)
 from sae_tracks.lm.tokens import BASES
 from sae_tracks.pretrain.held_out import HeldOutScores, score_held_out
 from sae_tracks.pretrain.loss import check_scorable
-from sae_tracks.pretrain.parts import parts_outside
-from sae_tracks.pretrain.windows import WindowSampler
+from sae_tracks.pretrain.windows import WindowSampler, parts_outside
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.train.checkpoint import CHECKPOINT, LOG, Run, TrainingState, cut_log, finished, save_model
+from sae_tracks.train.checkpoint import (
+    Run,
+    check_same_step,
+    checkpoints,
+    load_checkpoint,
+    newest,
+    refuse_another_run,
+    remove_checkpoints,
+    save_checkpoint,
+    step_of,
+)
 from sae_tracks.train.parallel import Processes, is_first, processes
+from sae_tracks.train.recorder import TrainingLog
 
 log = logging.getLogger(__name__)
+WEIGHTS = "model.safetensors"
 IGNORED = -100
 LOG_EVERY = 50  # steps
 OnStep = Callable[[int, float], None]
@@ -99,8 +121,8 @@ def pretrain(
     """
     held_out, folder = genome.merged(list(held_out)), Path(folder)
     run = {"settings": asdict(settings), "genome": genome.identity(genome.lengths), "held_out": [*map(str, held_out)]}
-    if record := finished(folder, run):
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+    if record := _finished(folder, run):
+        remove_checkpoints(folder)
         log.info("%s is complete: this run has been made before", folder)
         return HeldOutScores.from_record(record["held_out_scores"]) if record.get("held_out_scores") else None
     training = parts_outside(genome, held_out)
@@ -112,54 +134,100 @@ def pretrain(
     if not is_first():
         return None
     save_model(state.model, folder)
-    saved = load_causal_lm(str(folder))[0].to(group.device)
+    saved = load_causal_lm(str(folder))[0]
+    torch.nn.Module.to(saved, group.device)
     scores = score_held_out(saved, genome, held_out, training) if held_out else None
-    how = {"seconds": round(state.seconds, 1), "processes": group.count, "device": group.device.type}
-    how["bases_read"] = settings.steps * settings.batch_size * sampler.length
-    whence = {"path": str(genome.path), "contigs": run["genome"]}
-    write_provenance(folder, **{**run, "genome": whence}, **how, held_out_scores=scores and asdict(scores))
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    facts = {"seconds": round(state.seconds, 1), "processes": group.count, "device": group.device.type}
+    facts["bases_read"] = settings.steps * settings.batch_size * sampler.length
+    source = {"path": str(genome.path), "contigs": run["genome"]}
+    write_provenance(folder, **{**run, "genome": source}, **facts, held_out_scores=scores and asdict(scores))
+    remove_checkpoints(folder)
     return scores
+
+
+def _finished(folder: Path, run: Run) -> dict[str, Any] | None:
+    """The provenance of a folder in which this run is complete; None if it is not, an error if another run is."""
+    provenance, weights = folder / PROVENANCE, folder / WEIGHTS
+    if provenance.is_file():
+        record = read_json(provenance)
+        genome = record.get("genome") if isinstance(record, dict) else None
+        if not isinstance(genome, dict):
+            raise SaeTracksError(f"{provenance} is not of a pretraining run of this version: name another folder")
+        refuse_another_run(provenance, {**record, "genome": genome.get("contigs")}, run)
+        return record if weights.is_file() else None
+    if weights.is_file() and not checkpoints(folder):
+        raise SaeTracksError(f"{weights} was not made by this run: name another folder or delete this one")
+    return None
+
+
+class LMState:
+    """What the training of a language model remembers from step to step."""
+
+    def __init__(self, model: HyenaDNAForCausalLM, optimizer: torch.optim.Optimizer) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.step, self.seconds = 0, 0.0
+
+    def save(self, folder: Path, run: Run) -> None:
+        """Write a checkpoint."""
+        moments = self.optimizer.state_dict()["state"]
+        tensors = {f"model.{name}": tensor.clone() for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"adam.{i}.{key}": tensor for i, each in moments.items() for key, tensor in each.items()}
+        seconds = torch.tensor(self.seconds, dtype=torch.float64)
+        save_checkpoint(folder, self.step, {**tensors, "seconds": seconds}, run)
+
+    def load(self, path: Path) -> None:
+        """Take over a checkpoint that `newest` found."""
+        saved = load_checkpoint(path)
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name in saved:
+            if name.startswith("adam."):
+                _, i, key = name.split(".")
+                moments.setdefault(int(i), {})[key] = saved[name]
+        try:
+            weights = {name.removeprefix("model."): saved[name] for name in saved if name.startswith("model.")}
+            self.model.load_state_dict(weights)
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+            self.seconds = saved["seconds"].item()
+        except (LookupError, RuntimeError, ValueError) as error:
+            raise SaeTracksError(f"{path} is not a checkpoint of this version: delete it") from error
+        self.step = step_of(path)
 
 
 def _train(
     sampler: WindowSampler, settings: PretrainSettings, folder: Path, run: Run, group: Processes, on_step: OnStep
-) -> TrainingState:
+) -> LMState:
     """All steps from the checkpoint, or from the first; ends with a checkpoint of the last."""
     share = group.share(settings.batch_size)
-    model = new_model(settings.size, settings.seed).to(group.device).train()
-    state = TrainingState(model, _optimizer(model, settings))
-    state.load(folder, run)
-    if group.add_up(torch.tensor(state.step, device=group.device)) != group.count * state.step:
-        raise SaeTracksError(f"the processes found different checkpoints in {folder}: it must be one that all share")
-    if state.step:
+    model = new_model(settings.size, settings.seed).train()
+    torch.nn.Module.to(model, group.device)
+    state = LMState(model, _optimizer(model, settings))
+    if path := newest(folder, run):
+        state.load(path)
         log.info("going on from step %d", state.step)
+    check_same_step(group, state.step, folder)
     if group.rank == 0:
-        cut_log(make_folder(folder), state.step)
+        remove_checkpoints(make_folder(folder), after=state.step)
     started = time.monotonic() - state.seconds
-    for step in range(state.step, settings.steps):
-        ids = torch.from_numpy(sampler.batch(settings.batch_size, settings.seed, step, share)).to(group.device)
-        loss = _step(state, ids, learning_rate(step, settings), group)
-        if not math.isfinite(loss):
-            raise SaeTracksError(f"the loss diverged at step {step + 1}: lower --lr (it is {settings.lr})")
-        state.step, state.seconds = step + 1, time.monotonic() - started
-        if group.rank == 0:
-            _record(state, loss, settings, folder, run)
-            on_step(state.step, loss)
-    if group.rank == 0:
-        state.save(folder, run)
+    with TrainingLog(folder, state.step) if group.rank == 0 else nullcontext() as lines:
+        for step in range(state.step, settings.steps):
+            ids = torch.from_numpy(sampler.batch(settings.batch_size, settings.seed, step, share)).to(group.device)
+            loss = _step(state, ids, learning_rate(step, settings), group)
+            if not math.isfinite(loss):
+                raise SaeTracksError(f"the loss diverged at step {step + 1}: lower --lr (it is {settings.lr})")
+            state.step, state.seconds = step + 1, time.monotonic() - started
+            if lines:
+                _record(state, loss, settings, lines)
+                if state.step % settings.save_every == 0 or state.step == settings.steps:
+                    state.save(folder, run)
+                on_step(state.step, loss)
     return state
 
 
-def _record(state: TrainingState, loss: float, settings: PretrainSettings, folder: Path, run: Run) -> None:
-    """Every so often a line in the log, and a checkpoint."""
+def _record(state: LMState, loss: float, settings: PretrainSettings, lines: TrainingLog) -> None:
+    """Write every so often a line in the log."""
     if state.step % LOG_EVERY == 0 or state.step == settings.steps:
         rate = learning_rate(state.step - 1, settings)
-        line = {"step": state.step, "loss": loss, "lr": rate, "seconds": round(state.seconds, 1)}
-        with (folder / LOG).open("a") as journal:
-            journal.write(json.dumps(line) + "\n")
-    if state.step % settings.save_every == 0:
-        state.save(folder, run)
+        lines.write({"step": state.step, "loss": loss, "lr": rate, "seconds": round(state.seconds, 1)})
 
 
 def new_model(size: str, seed: int) -> HyenaDNAForCausalLM:
@@ -185,7 +253,7 @@ def _optimizer(model: torch.nn.Module, settings: PretrainSettings) -> torch.opti
     return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), fused=True)
 
 
-def _step(state: TrainingState, ids: torch.Tensor, lr: float, group: Processes) -> float:
+def _step(state: LMState, ids: torch.Tensor, lr: float, group: Processes) -> float:
     """One update from this process's windows and those of the others; the mean loss over all their bases."""
     for parameters in state.optimizer.param_groups:
         parameters["lr"] = lr
@@ -215,3 +283,19 @@ def _mean_gradients(model: torch.nn.Module, total: torch.Tensor, bases: torch.Te
 def labels_of(ids: torch.Tensor) -> torch.Tensor:
     """The ids themselves, with everything but A, C, G, T left out of the loss."""
     return ids.where(torch.isin(ids, torch.tensor(BASES, device=ids.device)), IGNORED)
+
+
+def save_model(model: HyenaDNAForCausalLM, folder: Path) -> None:
+    """Save weights in fp16 with config and tokenizer, each file whole and the weights last."""
+    make_folder(folder)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".model.", suffix=".part", dir=folder) as name, quiet_transformers():
+            deepcopy(model).half().save_pretrained(name)
+            HyenaDNATokenizer(model_max_length=model.config.max_seq_len).save_pretrained(name)
+            for path in sorted(Path(name).iterdir(), key=lambda path: path.name == WEIGHTS):
+                with atomic(folder / path.name) as temporary:  # a copy has the umask's mode, unlike safetensors' file
+                    shutil.copyfile(path, temporary)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    except SafetensorError as error:
+        raise SaeTracksError(f"cannot write {folder / WEIGHTS}: {error}") from error

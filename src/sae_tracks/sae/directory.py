@@ -106,7 +106,8 @@ def load_sae(path: str | Path) -> SAE:
     config = read_json(folder / CONFIG)
     _check_settings(folder, config)
     weights = _weights(folder / WEIGHTS, config)
-    sae = SAE(*(weights[name] for name in NAMES), config.get("metadata", {}), threshold=weights.get("threshold"))
+    W_enc, b_enc, W_dec, b_dec = (weights[name] for name in NAMES)
+    sae = SAE(W_enc, b_enc, W_dec, b_dec, config.get("metadata", {}), threshold=weights.get("threshold"))
     if config["architecture"] == "topk":
         sae.k = _k(folder, config.get("k"), sae.d_sae)
     sae.checksum = sha256(folder / WEIGHTS)

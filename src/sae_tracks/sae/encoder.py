@@ -233,7 +233,7 @@ def _by_row(counts, features, kept, feature, value):
             at[t] += counts[t, i]
 
 
-def cut_to_largest(h: NDArray[np.float32], at: NDArray[np.int32], k: int) -> NDArray[np.float32]:
+def cut_to_largest(h: NDArray[np.float32], at: NDArray[np.integer], k: int) -> NDArray[np.float32]:
     """What the k largest positive values of some rows exceed, and no other value of theirs.
 
     Where more values tie for the last places than there are places, those of the higher columns are set to 0 in h. NaN
@@ -243,7 +243,7 @@ def cut_to_largest(h: NDArray[np.float32], at: NDArray[np.int32], k: int) -> NDA
     ----------
     h : (m, width) float32
         C-contiguous; the width is a multiple of 8.
-    at : (n,) int32
+    at : (n,) int
         Rows, none twice.
     k : int
         At least 1, at most the width.

@@ -6,7 +6,7 @@ row, else 0. One trained by BatchTopK is a ``jumprelu``.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from sae_tracks.errors import SaeTracksError
 Architecture = Literal["standard", "jumprelu", "topk"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class SAE:
     """A sparse autoencoder.
 
@@ -50,6 +50,18 @@ class SAE:
     checksum: str = ""
     threshold: torch.Tensor | None = None
     k: int | None = None
+
+    def __repr__(self) -> str:
+        k = "" if self.k is None else f", k {self.k}"
+        lm = self.metadata.get("lm", {})
+        place = ", ".join(str(lm[key]) for key in ("model", "hook_name") if lm.get(key) is not None)
+        return f"SAE({self.architecture}, {self.d_in} -> {self.d_sae}{k}{f', {place}' if place else ''})"
+
+    def to(self, device: torch.device | str) -> "SAE":
+        """This SAE with its tensors on a device; metadata and statistics are shared."""
+        threshold = None if self.threshold is None else self.threshold.to(device)
+        weights = {name: getattr(self, name).to(device) for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+        return replace(self, **weights, threshold=threshold)
 
     @property
     def architecture(self) -> Architecture:
@@ -84,6 +96,14 @@ class SAE:
         """(n, d_sae) features -> (n, d_in) reconstruction."""
         return f @ self.W_dec + self.b_dec
 
+    def decode_sparse(
+        self, indptr: NDArray[np.int64], feature: NDArray[np.int32], value: NDArray[np.float32]
+    ) -> torch.Tensor:
+        """Features without their zeros, as `SparseEncoder.encode` returns them -> (n, d_in) reconstruction."""
+        bags = torch.from_numpy(feature).long(), self.W_dec, torch.from_numpy(indptr)
+        weights = {"per_sample_weights": torch.from_numpy(value), "include_last_offset": True}
+        return torch.nn.functional.embedding_bag(*bags, mode="sum", **weights) + self.b_dec
+
     def folded_encoder(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights and bias with the pre-bias folded in: ``h = x W + b``, ``b = b_enc - b_dec W_enc``."""
         return self.W_enc, self.b_enc - self.b_dec @ self.W_enc
@@ -105,7 +125,7 @@ class SAE:
         return self.stats["max"].to_numpy(np.float32)
 
     def cutoffs(self, threshold: float, scale: str) -> NDArray[np.float32]:
-        """(d_sae,) float32: a feature is active where its value is strictly greater.
+        """(d_sae,) float32: a feature is active if its value is strictly greater.
 
         Parameters
         ----------

@@ -1,79 +1,136 @@
-"""Going on after an interruption, and never over the files of another run."""
+"""Checkpoints of a training, of an SAE or of a language model, and the guard that keeps runs apart.
+
+A checkpoint is one safetensors file, ``checkpoints/step-000000400-0a1b2c3d4e5f.safetensors``: its name holds the steps
+done and the first digits of its own SHA-256, so a torn file shows. Its metadata say under ``run`` what made it.
+"""
 
 import json
-import pickle
+import logging
+import re
 import shutil
 import tempfile
-from collections.abc import Mapping
-from copy import deepcopy
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, make_folder, read_json, unwritable
-from sae_tracks.lm import HyenaDNAForCausalLM, HyenaDNATokenizer, quiet_transformers
+from sae_tracks.files import make_folder, sha256, unwritable
+from sae_tracks.train.parallel import Processes
 
-CHECKPOINT, LOG, WEIGHTS = "checkpoint.pt", "train_log.jsonl", "model.safetensors"
-RUN = {"settings": "settings", "genome": "genome", "held_out": "held-out regions"}  # key: what a message calls it
-Run = dict[str, Any]  # what makes a run: the keys of `RUN`
-_UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, pickle.PickleError)
-
-
-@dataclass(slots=True)
-class TrainingState:
-    """What changes from step to step."""
-
-    model: HyenaDNAForCausalLM
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    seconds: float = 0.0
-
-    def save(self, folder: Path, run: Run) -> None:
-        """Write the one checkpoint of a folder."""
-        tensors = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        path = folder / CHECKPOINT
-        try:
-            with atomic(path) as temporary:
-                torch.save({**tensors, "step": self.step, "seconds": self.seconds, "run": run}, temporary)
-        except RuntimeError as error:  # torch's writer hides the cause
-            raise SaeTracksError(f"cannot write {path} (is the disk full?): {error}") from error
-
-    def load(self, folder: Path, run: Run) -> None:
-        """Take over the checkpoint of a folder, if there is one; it must be of the same run."""
-        path = folder / CHECKPOINT
-        if not path.is_file():
-            return
-        try:
-            state = torch.load(path, weights_only=True, map_location="cpu")
-            found = state["run"]
-        except _UNREADABLE as error:
-            raise _damaged(path) from error
-        refuse_another_run(path, found, run)
-        try:
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.step, self.seconds = state["step"], state["seconds"]
-        except _UNREADABLE as error:
-            raise _damaged(path) from error
+log = logging.getLogger(__name__)
+FOLDER, PART = "checkpoints", ".part-"
+DIGITS = 12  # of a checkpoint's SHA-256, in its name
+NAME = re.compile(r"step-\d+-[0-9a-f]{12}\.safetensors")
+KEPT = 2  # the newest: one more than is needed, in case the disk tears one
+RUN_NAMES = {"settings": "settings", "data": "activations", "genome": "genome", "held_out": "held-out regions"}
+Run = dict[str, Any]  # what the weights depend on: some keys of `RUN_NAMES`, values as JSON has them
 
 
-def _damaged(path: Path) -> SaeTracksError:
-    return SaeTracksError(f"{path} is not a whole checkpoint of this version: delete it to start again from step 0")
+def checkpoint_name(step: int, digest: str) -> str:
+    """``step-000000400-0a1b2c3d4e5f.safetensors``: steps done, and the first digits of the file's SHA-256."""
+    return f"step-{step:09d}-{digest[:DIGITS]}.safetensors"
 
 
-def refuse_another_run(path: Path, found: Any, run: Run, names: Mapping[str, str] = RUN) -> None:
-    """Raise where what a file says of its run differs from `run` under one of the names, with what differs."""
+def step_of(path: Path) -> int:
+    """Steps done when a checkpoint was written."""
+    return int(path.name.split("-")[1])
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint is as it was written."""
+    return sha256(path).startswith(path.stem.split("-")[2])
+
+
+def run_of(path: Path) -> Run:
+    """What a checkpoint says of its run."""
+    with safe_open(path, "pt") as file:
+        return json.loads((file.metadata() or {}).get("run", "{}"))
+
+
+def checkpoints(out: Path) -> list[Path]:
+    """Checkpoint files of an output folder, the newest first."""
+    found = [path for path in (out / FOLDER).glob("step-*") if NAME.fullmatch(path.name)]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def save_checkpoint(out: Path, step: int, tensors: dict[str, torch.Tensor], run: Run) -> None:
+    """Write a checkpoint, whole or not at all; only the newest are kept.
+
+    Parameters
+    ----------
+    out : path
+        The folder in which the SAE or model will be.
+    step : int
+        Steps done.
+    tensors : dict of str to tensor
+        No two of them share memory.
+    run : dict
+        See `Run`.
+    """
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    folder = make_folder(out / FOLDER)
+    try:
+        with tempfile.TemporaryDirectory(prefix=PART, dir=folder) as hidden:
+            path = Path(hidden) / "checkpoint"
+            save_file(tensors, path, {"run": json.dumps(run)})
+            path.replace(folder / checkpoint_name(step, sha256(path)))
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            folder.rmdir()  # if nothing else is in it
+        if isinstance(error, OSError):
+            raise unwritable(folder, error) from error
+        raise SaeTracksError(f"cannot write {folder} (is the disk full?): {error}") from error  # the cause is hidden
+    for path in checkpoints(out)[KEPT:]:
+        path.unlink(missing_ok=True)
+
+
+def newest(out: Path, run: Run) -> Path | None:
+    """The newest whole checkpoint of a folder, if any; torn ones are passed over with a warning.
+
+    Raises
+    ------
+    SaeTracksError
+        It is of another run.
+    """
+    for path in checkpoints(out):
+        if not is_whole(path):
+            log.warning("%s is torn: going on from the one before", path)
+            continue
+        refuse_another_run(path, run_of(path), run)
+        return path
+    return None
+
+
+def load_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint that `newest` found, on the CPU."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise SaeTracksError(f"cannot read {path}: {error}") from error
+
+
+def remove_checkpoints(out: Path, after: int = -1) -> None:
+    """Remove checkpoints of more steps than `after`: torn ones if the run goes on, by default all."""
+    for path in checkpoints(out):
+        if step_of(path) > after:
+            path.unlink(missing_ok=True)
+    for hidden in (out / FOLDER).glob(f"{PART}*"):  # of a process that was killed while writing
+        shutil.rmtree(hidden, ignore_errors=True)
+    with suppress(OSError):
+        (out / FOLDER).rmdir()  # if nothing is left in it
+
+
+def refuse_another_run(path: Path, found: Any, run: Run) -> None:
+    """Raise an error that names what differs if the run that a file is of is not `run`."""
     found = found if isinstance(found, dict) else {}
-    for key, name in names.items():
-        if found.get(key) != run[key]:
-            raise SaeTracksError(
-                f"{path} is of a run with {_difference(name, found.get(key), run[key])}: name another "
-                "folder or delete this one"
-            )
+    for key, wanted in run.items():
+        if found.get(key) != wanted:
+            difference = _difference(RUN_NAMES[key], found.get(key), wanted)
+            raise SaeTracksError(f"{path} is of a run with {difference}: name another folder or delete this one")
 
 
 def _difference(name: str, found: Any, wanted: Any) -> str:
@@ -83,47 +140,7 @@ def _difference(name: str, found: Any, wanted: Any) -> str:
     return f"other settings ({', '.join(f'{key} {found.get(key)}, now {wanted[key]}' for key in changed)})"
 
 
-def finished(folder: Path, run: Run) -> dict[str, Any] | None:
-    """The provenance of a folder in which this run is complete; None where it is not, an error where another's is."""
-    provenance, weights = folder / PROVENANCE, folder / WEIGHTS
-    if provenance.is_file():
-        record = read_json(provenance)
-        genome = record.get("genome") if isinstance(record, dict) else None
-        if not isinstance(genome, dict):
-            raise SaeTracksError(f"{provenance} is not of a pretraining run of this version: name another folder")
-        refuse_another_run(provenance, {**record, "genome": genome.get("contigs")}, run)
-        return record if weights.is_file() else None
-    if weights.is_file() and not (folder / CHECKPOINT).is_file():
-        raise SaeTracksError(f"{weights} was not made by this run: name another folder or delete this one")
-    return None
-
-
-def cut_log(folder: Path, step: int) -> None:
-    """Drop the log's lines after a step, which the run that goes on will write again, and broken ones."""
-    path = folder / LOG
-    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-    with atomic(path) as temporary:
-        temporary.write_bytes(b"".join(line for line in lines if _is_up_to(step, line)))
-
-
-def _is_up_to(step: int, line: bytes) -> bool:
-    try:
-        return line.endswith(b"\n") and json.loads(line)["step"] <= step
-    except (ValueError, LookupError, TypeError):
-        return False
-
-
-def save_model(model: HyenaDNAForCausalLM, folder: Path) -> None:
-    """Save weights in fp16 with config and tokenizer, each file whole and the weights last."""
-    make_folder(folder)
-    try:
-        with tempfile.TemporaryDirectory(prefix=".model.", suffix=".part", dir=folder) as name, quiet_transformers():
-            deepcopy(model).half().save_pretrained(name)
-            HyenaDNATokenizer(model_max_length=model.config.max_seq_len).save_pretrained(name)
-            for path in sorted(Path(name).iterdir(), key=lambda path: path.name == WEIGHTS):
-                with atomic(folder / path.name) as temporary:  # a copy has the umask's mode, unlike safetensors' file
-                    shutil.copyfile(path, temporary)
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    except SafetensorError as error:
-        raise SaeTracksError(f"cannot write {folder / WEIGHTS}: {error}") from error
+def check_same_step(group: Processes, step: int, out: Path) -> None:
+    """Refuse to go on if the processes of a run start from different checkpoints."""
+    if group.add_up(torch.tensor(step, device=group.device)) != group.count * step:
+        raise SaeTracksError(f"the processes found different checkpoints in {out}: it must be one that all share")

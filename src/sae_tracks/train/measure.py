@@ -12,13 +12,15 @@ from sae_tracks.activations.shards import ActivationShards
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.progress import track
 from sae_tracks.sae import SAE
-from sae_tracks.train.sparse import SparseFeatures
-from sae_tracks.train.step import kernels
+from sae_tracks.sae.encoder import SparseEncoder
 
 STATISTICS_ROWS = 1 << 20
 MEASURED_ROWS = 1 << 22
 THRESHOLD = 0.15  # of a feature's maximum: what tracks and scores call active by default
 THRESHOLD_ROWS = 1 << 18  # a mean over so many is exact to a few per mille
+BATCH_ROWS = 1 << 16  # from which the threshold of a batchtopk is found
+SHIFT = 14  # float32 bits dropped: bins of positive numbers are 1/512 of their value wide
+BINS = 1 << (31 - SHIFT)
 ROWS = 2048  # at once: of 8,192 features 64 MiB, whatever the number of rows
 
 
@@ -110,14 +112,51 @@ def measure_features(
     }
 
 
-def _tally(sae: SAE, data: ActivationShards, rows: int, mean: torch.Tensor, cutoffs: NDArray[np.float32]):
+def _tally(
+    sae: SAE, data: ActivationShards, rows: int, mean: torch.Tensor, cutoffs: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int64], float]:
     """Over the first rows: maximum, sum and number of each feature's values above its cutoff, and the FVU."""
-    look = SparseFeatures(sae, min(ROWS, rows))
-    largest, total, active = np.zeros(sae.d_sae, np.float32), np.zeros(sae.d_sae), np.zeros(sae.d_sae, np.int64)
+    encoder, d_sae = SparseEncoder.of(sae), sae.d_sae
+    largest, total, active = np.zeros(d_sae, np.float32), np.zeros(d_sae), np.zeros(d_sae, np.int64)
     error = variance = 0.0
     for x in track(_chunks(data, rows, torch.device("cpu")), "measuring", -(-rows // ROWS)):
-        entries, missing = look(x)
-        kernels.tally(entries.indptr, entries.values, cutoffs, largest, total, active)
-        error += missing.square().sum().item()
+        indptr, feature, value = encoder.encode(x)
+        error += (sae.decode_sparse(indptr, feature, value) - x).square().sum().item()
         variance += (x - mean).square().sum().item()
+        above = value > cutoffs[feature]
+        feature, value = feature[above], value[above]
+        np.maximum.at(largest, feature, value)
+        total += np.bincount(feature, value, d_sae)
+        active += np.bincount(feature, minlength=d_sae)
     return largest, total, active, error / variance
+
+
+@torch.inference_mode()
+def batch_threshold(sae: SAE, data: ActivationShards, rows: int, k: int) -> torch.Tensor:
+    """The one threshold above which a row has k features on average.
+
+    Parameters
+    ----------
+    sae : SAE
+        For raw activations, on the CPU.
+    rows : int
+        Rows trained on; of those in the data the first `BATCH_ROWS` are counted.
+
+    Returns
+    -------
+    (d_sae,) float32
+        The same for all features; 0 where fewer than k are positive.
+    """
+    rows = min(rows, data.rows, BATCH_ROWS)
+    counts = np.zeros(BINS, np.int64)
+    weight, bias = sae.folded_encoder()
+    for start in range(0, rows, ROWS):
+        x = torch.from_numpy(data.read_rows(start, min(start + ROWS, rows))).float()
+        h = torch.addmm(bias, x, weight).relu_()
+        bins = np.right_shift(h.view(torch.int32).numpy(), SHIFT)
+        counts += np.bincount(bins.ravel(), minlength=BINS)
+    counts[0] = 0  # zeros
+    above = np.cumsum(counts[::-1])[::-1]  # values in this bin or a higher one
+    lowest = int(np.searchsorted(-above, -k * rows, side="right")) - 1 if above[0] >= k * rows else 0
+    threshold = np.array(lowest << SHIFT, np.int32).view(np.float32)
+    return torch.full((sae.d_sae,), float(threshold))

@@ -10,7 +10,7 @@ import torch
 from sae_tracks.activations.shards import ActivationShards
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.lm.load import resolve_device
-from sae_tracks.train.presets import ARCHS, TrainSettings
+from sae_tracks.train.settings import ARCHS, TrainSettings
 from sae_tracks.train.step import LOSSES, weights_size
 
 GRANTED = Path("/sys/fs/cgroup/memory.max")

@@ -10,21 +10,27 @@ from typing import Any
 
 import torch
 
-from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import make_folder, read_json, write_provenance
 from sae_tracks.sae import SAE, load_sae, save_sae
 from sae_tracks.sae.directory import CONFIG
 from sae_tracks.threads import alone
-from sae_tracks.train.checkpoint import refuse_another_run
-from sae_tracks.train.journal import Journal
-from sae_tracks.train.measure import MEASURED_ROWS, Statistics, measure_features, statistics
+from sae_tracks.train.checkpoint import Run, check_same_step, newest, refuse_another_run, remove_checkpoints
+from sae_tracks.train.measure import MEASURED_ROWS, Statistics, batch_threshold, measure_features, statistics
 from sae_tracks.train.parallel import Processes, is_first, processes
-from sae_tracks.train.plan import DTYPES, TrainPlan
-from sae_tracks.train.presets import TrainSettings
-from sae_tracks.train.recorder import DIVERGED, OnStep, Recorder, diverged, interrupts, is_looked_at
-from sae_tracks.train.state import RUN, SAEState, newest, remove_checkpoints
-from sae_tracks.train.step import StepResult, Weights, make_step
-from sae_tracks.train.threshold import batch_threshold
+from sae_tracks.train.plan import TrainPlan
+from sae_tracks.train.recorder import (
+    DIVERGED,
+    OnStep,
+    Recorder,
+    TrainingLog,
+    diverged,
+    interrupts,
+    is_looked_at,
+    summary_writer,
+)
+from sae_tracks.train.settings import TrainSettings
+from sae_tracks.train.state import SAEState, initial_weights
+from sae_tracks.train.step import StepResult, make_step
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +65,8 @@ def train_sae(
         The folder holds another run, the activations are constant or not finite, or the loss diverged; no SAE is
         written then, and the checkpoints stay.
     """
+    if tensorboard:
+        summary_writer()
     run = plan.identity()
     if _is_complete(out, run):
         log.info("%s is complete: this run has been made before", out)
@@ -72,24 +80,24 @@ def train_sae(
         if group.rank == 0:
             remove_checkpoints(out, after=state.step)
             write_provenance(make_folder(out), data=str(plan.data.folder), **run["settings"])
-            with Journal(out, state.step, tensorboard=tensorboard) as journal, interrupts(group) as stopped:
-                _train(plan, state, group, Recorder(plan, state, out, run, journal, on_step, stopped))
+            with TrainingLog(out, state.step, tensorboard=tensorboard) as lines, interrupts(group) as stopped:
+                _train(plan, state, group, Recorder(plan, state, out, run, lines, on_step, stopped))
         else:
             _train(plan, state, group, lambda result, lr: None)
     return _finish(plan, state, out) if group.rank == 0 else None
 
 
-def _is_complete(out: Path, run: dict[str, Any]) -> bool:
+def _is_complete(out: Path, run: Run) -> bool:
     """Whether a folder holds the SAE of this run; another one is refused."""
     if not (out / CONFIG).is_file():
         return False
     training = read_json(out / CONFIG).get("metadata", {}).get("training", {})
     found = {"settings": {name: training.get(name) for name in run["settings"]}, "data": training.get("data_sha256")}
-    refuse_another_run(out / CONFIG, found, run, RUN)
+    refuse_another_run(out / CONFIG, found, run)
     return True
 
 
-def _begin(plan: TrainPlan, out: Path, run: dict[str, Any], group: Processes) -> SAEState:
+def _begin(plan: TrainPlan, out: Path, run: Run, group: Processes) -> SAEState:
     """The state at the start, or that of the newest checkpoint, the same in all processes."""
     path = newest(out, run)
     facts = statistics(plan.data, group.device) if path is None else Statistics(torch.zeros(plan.data.d_model), 1.0)
@@ -98,21 +106,8 @@ def _begin(plan: TrainPlan, out: Path, run: dict[str, Any], group: Processes) ->
         state.load(path)
         log.info("going on from step %d of %d", state.step, plan.steps)
     log.info("|mean| / |std| of the activations (gamma) %.3g; they are centred", state.statistics.gamma)
-    if not (group.gather(torch.tensor([state.step], device=group.device)) == state.step).all():
-        raise SaeTracksError(f"the processes see different checkpoints in {out}: it must be a folder that all share")
+    check_same_step(group, state.step, out)
     return state
-
-
-def initial_weights(plan: TrainPlan, device: torch.device) -> Weights:
-    """Random unit rows in the decoder, a multiple of them in the encoder; see `TrainSettings`."""
-    d_in, d_sae, settings = plan.data.d_model, plan.d_sae, plan.settings
-    weights = Weights.zeros(d_in, d_sae, DTYPES[plan.dtype])
-    decoder = torch.randn(d_sae, d_in, generator=torch.Generator().manual_seed(plan.seed))
-    weights.decoder.copy_(decoder / decoder.norm(dim=1, keepdim=True))
-    weights.encoder.copy_(weights.decoder).mul_(settings.first_encoder or 2 * d_in / d_sae)
-    weights.b_enc.fill_(settings.first_bias)
-    weights.threshold.fill_(settings.first_threshold if settings.arch == "jumprelu" else 0.0)
-    return Weights(weights.flat.to(device), d_in, d_sae)
 
 
 def _train(plan: TrainPlan, state: SAEState, group: Processes, record: Callable[[StepResult, float], None]) -> None:

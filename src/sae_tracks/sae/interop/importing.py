@@ -10,17 +10,26 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import sha256, write_provenance
 from sae_tracks.lm.torchfile import read_tensors
 from sae_tracks.sae.directory import CONFIG, NAMES, WEIGHTS, save_sae
-from sae_tracks.sae.interop import evo2
-from sae_tracks.sae.interop.dictionary_learning import FILE, read_dictionary, trainer_config
-from sae_tracks.sae.interop.free import check_free
-from sae_tracks.sae.interop.interplm import NORMALIZED, is_interplm, read_interplm, read_unmarked
-from sae_tracks.sae.interop.place import place_facts
+from sae_tracks.sae.interop.dictionary_learning import (
+    FILE,
+    NORMALIZED,
+    is_interplm,
+    read_dictionary,
+    read_interplm,
+    read_unmarked,
+    trainer_config,
+)
+from sae_tracks.sae.interop.exporting import check_free
+from sae_tracks.sae.interop.releases import EVO2_NAMES, EVO2_NOTE, SPARSIFY, read_evo2, read_sparsify
 from sae_tracks.sae.interop.saelens import read_saelens
-from sae_tracks.sae.interop.stored import Stored
+from sae_tracks.sae.interop.weights import Stored, open_safetensors
 from sae_tracks.sae.model import SAE
 
 PREFIXES = ("_orig_mod.", "module.")  # of torch.compile and of data-parallel training
-READABLE = f"SAELens ({CONFIG} with {WEIGHTS}), dictionary_learning or InterPLM ({FILE}), or Evo 2's release (.pt)"
+READABLE = (
+    f"SAELens ({CONFIG} with {WEIGHTS}), sparsify ({CONFIG} with {SPARSIFY}), dictionary_learning or InterPLM "
+    f"({FILE}), or Evo 2's release (.pt)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +44,7 @@ class Imported:
     file : path
         The file of its weights.
     note : str
-        In what it differs from what it was; empty where in nothing.
+        How the imported SAE differs from the original; empty if it does not.
     """
 
     sae: SAE
@@ -58,12 +67,12 @@ def import_sae(
     Parameters
     ----------
     source : path
-        A file of weights or the folder that holds it; whose it is, its content tells.
+        A file of weights, or the folder that holds it. The content decides which program wrote it.
     out : path
         A folder that holds no SAE yet.
     model, layer, hook
-        The language model and where the SAE reads it, as `sae_tracks.lm.load_lm` takes them; kept as the metadata's
-        ``lm``. Default: what the metadata says already, of an SAE that sae-tracks made.
+        The language model and where the SAE reads it, as for `sae_tracks.lm.load_lm`; kept in the metadata under
+        ``lm``. Default: what the metadata says already, for an SAE that sae-tracks made.
     k : int, optional
         Active features per row; only for Evo 2's release.
 
@@ -100,10 +109,16 @@ def _read(source: Path, k: int | None) -> Imported:
     file = _weights_file(source)
     if file.name == WEIGHTS:
         _no_k(k)
-        return Imported(read_saelens(file.parent), "SAELens", file)
+        sae, note = read_saelens(file.parent)
+        return Imported(sae, "SAELens", file, note)
+    if file.name == SPARSIFY:
+        _no_k(k)
+        return Imported(read_sparsify(open_safetensors(file)), "sparsify", file)
+    if file.suffix == ".safetensors":
+        raise SaeTracksError(f"{file} is of no format that is read: {READABLE}")
     stored = Stored(file, _unprefixed(file, read_tensors(file)))
-    if stored.names == evo2.NAMES:
-        return Imported(evo2.read_evo2(stored, k), "Evo 2", file, evo2.NOTE)
+    if stored.names == EVO2_NAMES:
+        return Imported(read_evo2(stored, k), "Evo 2", file, EVO2_NOTE)
     _no_k(k)
     if trainer := trainer_config(file.parent):
         return Imported(read_dictionary(stored, trainer), "dictionary_learning", file)
@@ -114,12 +129,15 @@ def _read(source: Path, k: int | None) -> Imported:
 
 def _weights_file(source: Path) -> Path:
     """The file of weights that a path stands for."""
-    if source.is_file():
-        return source.with_name(WEIGHTS) if source.name == CONFIG else source
-    if not source.is_dir():
+    if source.is_file() and source.name != CONFIG:
+        return source
+    folder = source.parent if source.is_file() else source
+    if not folder.is_dir():
         raise SaeTracksError(f"no file or folder {source}: name an SAE that lies on this machine")
-    if (source / CONFIG).is_file() or (source / WEIGHTS).is_file():
-        return source / WEIGHTS
+    if (folder / SPARSIFY).is_file() and not (folder / WEIGHTS).is_file():
+        return folder / SPARSIFY
+    if (folder / CONFIG).is_file() or (folder / WEIGHTS).is_file():
+        return folder / WEIGHTS
     for name in (NORMALIZED, FILE):
         if (source / name).is_file():
             return source / name
@@ -153,3 +171,37 @@ def _check_finite(sae: SAE, file: Path) -> None:
     for name, tensor in tensors.items():
         if tensor is not None and not torch.isfinite(tensor).all():
             raise SaeTracksError(f"{file}: {name} overflows float32 once its factors are folded in")
+
+
+def place_facts(model: str | None, layer: int | None, hook: str | None) -> dict[str, str | int | None]:
+    """What an SAE's metadata keep as ``lm`` of a model that is not loaded; its checksum stays unknown.
+
+    Parameters
+    ----------
+    model : str, optional
+        As `sae_tracks.lm.load_lm` takes it.
+    layer : int, optional
+        1-based; or `hook`, the path of a module.
+
+    Returns
+    -------
+    dict
+        The keys of `sae_tracks.lm.describe` without d_model, None where unknown; no ``model`` where none was named, and
+        empty where nothing was said.
+    """
+    if layer is not None and hook is not None:
+        raise SaeTracksError("--layer and --hook both say where to read: give one of them")
+    if model is None and layer is None and hook is None:
+        return {}
+    if layer is None and hook is None:
+        raise SaeTracksError("--model does not say where the SAE reads it: add --layer N or --hook MODULE")
+    unknown = {"revision": None, "weights_sha256": None, "architecture": None}
+    return unknown | (_named(model) if model else {}) | {"layer": layer, "hook_name": hook}
+
+
+def _named(model: str) -> dict[str, str | int | None]:
+    """A model as `load_lm` would call it: the absolute path of a folder, a hub id and its revision apart."""
+    if model != "demo" and Path(model).exists():
+        return {"model": str(Path(model).absolute()), "revision": None}
+    name, _, revision = (model, "", "") if ":" in model else model.partition("@")
+    return {"model": name, "revision": revision or None}

@@ -4,24 +4,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
 from sae_tracks.sae.directory import CONFIG, WEIGHTS
-from sae_tracks.sae.interop import fold
-from sae_tracks.sae.interop.stored import Stored
+from sae_tracks.sae.interop.weights import (
+    Stored,
+    decoder_norms,
+    jumprelu,
+    open_safetensors,
+    scale_features,
+    scale_input,
+    ungate,
+    with_pre_bias,
+)
 from sae_tracks.sae.model import SAE
 
 SCALER = "activation_scaler.json"  # of a training checkpoint
 TOP_K = ("topk", "batchtopk", "matryoshka_batchtopk")
 ARCHITECTURES = ("standard", "jumprelu", "gated", *TOP_K)
+UNSET = "topk_threshold is still 0, so training has not set it; imported as the k largest of each row"
 OURS = ("sae_lens_version", "sae_tracks_format")  # of the metadata: `save_sae` writes its own
 
 
-def read_saelens(folder: Path) -> SAE:
-    """An SAE of SAELens, whatever it does around the weights folded into them.
+def read_saelens(folder: Path) -> tuple[SAE, str]:
+    """An SAE of SAELens, with whatever it does around the weights folded into them, and how it differs if it does.
 
     Parameters
     ----------
@@ -40,18 +47,21 @@ def read_saelens(folder: Path) -> SAE:
             f"{folder}: architecture {architecture!r} cannot be imported; {', '.join(ARCHITECTURES)} can"
         )
     scale = _input_scale(folder, config["normalize_activations"])
-    stored = _open(folder / WEIGHTS)
+    stored = open_safetensors(folder / WEIGHTS)
+    factor = stored.left.get("scaling_factor")  # SAELens wrote ones for a time
+    if factor is not None and torch.equal(factor, torch.ones_like(factor)):
+        del stored.left["scaling_factor"]
     W_enc = stored.take_matrix("W_enc")
     d_in, d_sae = W_enc.shape
     b_enc = torch.zeros(d_sae) if architecture == "gated" else stored.take("b_enc", d_sae)
     sae = SAE(W_enc, b_enc, stored.take("W_dec", d_sae, d_in), stored.take("b_dec", d_in))
-    sae = _activation(fold.scale_input(sae, scale), stored, config, scale)
+    sae = _activation(scale_input(sae, scale), stored, config, scale)
     stored.finish()
     if not config["apply_b_dec_to_input"]:
-        sae = fold.with_pre_bias(sae)
+        sae = with_pre_bias(sae)
     theirs = config.get("metadata")
     sae.metadata = {key: value for key, value in theirs.items() if key not in OURS} if isinstance(theirs, dict) else {}
-    return sae
+    return sae, UNSET if architecture in TOP_K[1:] and sae.k is not None else ""
 
 
 def _current(config: Any, path: Path) -> dict[str, Any]:
@@ -94,19 +104,22 @@ def _activation(sae: SAE, stored: Stored, config: dict[str, Any], scale: float) 
     """Set how features come from pre-activations; the input's scale is in the weights already, as SAELens has it."""
     architecture = config["architecture"]
     if architecture == "gated":
-        return fold.ungate(sae, *(stored.take(name, sae.d_sae) for name in ("r_mag", "b_gate", "b_mag")))
+        return ungate(sae, *(stored.take(name, sae.d_sae) for name in ("r_mag", "b_gate", "b_mag")))
     if architecture == "jumprelu" and "log_threshold" in stored.names:
-        return fold.jumprelu(sae, stored.take("log_threshold", sae.d_sae).exp())
+        return jumprelu(sae, stored.take("log_threshold", sae.d_sae).exp())
     if architecture == "jumprelu":
-        return fold.jumprelu(sae, stored.take("threshold", sae.d_sae))
+        return jumprelu(sae, stored.take("threshold", sae.d_sae))
     rescale = architecture in TOP_K and config.get("rescale_acts_by_decoder_norm", architecture != "topk")
     if rescale:
-        sae = fold.scale_features(sae, fold.decoder_norms(sae))
+        sae = scale_features(sae, decoder_norms(sae))
     if architecture == "topk":
         sae.k = _k(stored.path, config.get("k"))
     elif architecture in TOP_K:
         threshold = stored.take_number("topk_threshold")
-        return fold.jumprelu(sae, threshold / scale if rescale else threshold)
+        if threshold > 0:
+            return jumprelu(sae, threshold / scale if rescale else threshold)
+        k = config.get("k")  # SAELens writes it as a float
+        sae.k = _k(stored.path, int(k) if isinstance(k, float) and k.is_integer() else k)
     return sae
 
 
@@ -114,16 +127,3 @@ def _k(path: Path, k: Any) -> int:
     if type(k) is not int or k < 1:
         raise SaeTracksError(f"{path.parent / CONFIG}: k is {k!r}; a topk needs a whole number from 1")
     return k
-
-
-def _open(path: Path) -> Stored:
-    try:
-        tensors = load_file(path)
-    except FileNotFoundError as error:
-        raise SaeTracksError(f"no file {path}") from error
-    except (SafetensorError, OSError) as error:
-        raise SaeTracksError(f"{path} is not a safetensors file: {error}") from error
-    factor = tensors.get("scaling_factor")  # SAELens wrote ones for a time
-    if factor is not None and torch.equal(factor, torch.ones_like(factor)):
-        del tensors["scaling_factor"]
-    return Stored(path, tensors)

@@ -8,50 +8,6 @@ import numpy as np
 from numba import njit
 
 from sae_tracks.jit import HOW
-from sae_tracks.train.step.compress import LANES, keep
-
-
-@njit(**HOW)
-def compact(h, bias, cut, low, limit, indptr, rows, values, at):
-    """Append to the entries of a block those of a tile of features whose ``h + bias - cut`` exceeds the row's low.
-
-    Parameters
-    ----------
-    h : (features, r)
-        Pre-activations without bias.
-    bias, cut : (features,)
-    low : (r,)
-    limit : int
-        The most entries of the block.
-    indptr : (features + 1,) int32
-        Set but for the first.
-    rows, values : int32, float
-        Of the block; each with room for 16 more than the limit.
-    at : int
-        How many entries there are before.
-
-    Returns
-    -------
-    int
-        How many there are now; -1 where they would exceed the limit.
-    """
-    n = h.shape[1]
-    whole = n // LANES * LANES
-    size = h.itemsize
-    low_at, rows_at, values_at = low.ctypes.data, rows.ctypes.data, values.ctypes.data
-    for f in range(len(h)):
-        if at + n > limit:
-            return -1
-        line, add = h[f], bias[f]
-        shift = add - cut[f]
-        line_at = line.ctypes.data
-        for i in range(0, whole, LANES):
-            at += keep(line_at + size * i, low_at + size * i, shift, add, i, rows_at, values_at, at)
-        for i in range(whole, n):
-            rows[at], values[at] = i, line[i] + add
-            at += line[i] + shift > low[i]
-        indptr[f + 1] = at
-    return at
 
 
 @njit(**HOW)
@@ -164,40 +120,6 @@ def sparse_gradients(
                         slope += o[j] * w[j]
                 if abs(h - cut) < half:
                     g_thr[t] -= (cut * slope + l0) * inverse
-
-
-@njit(**HOW)
-def tally(indptr, values, threshold, largest, total, active):
-    """Take the entries of some blocks into account in the maximum, sum and number of each feature's values.
-
-    ``largest`` is (d_sae,) of the type of the values, ``total`` float64, ``active`` int64.
-    """
-    for b in range(len(indptr)):
-        for f in range(len(threshold)):
-            for i in range(indptr[b, f], indptr[b, f + 1]):
-                value = values[b, i]
-                if value > threshold[f]:
-                    largest[f] = max(largest[f], value)
-                    total[f] += value
-                    active[f] += 1
-
-
-@njit(**HOW)
-def activate(h, bias, least):
-    """Pre-activations (t, r) into features, in place: ``h + bias`` where it is positive and reaches the row's least.
-
-    Returns their sum.
-    """
-    zero, total = h.dtype.type(0), 0.0
-    for t in range(len(h)):
-        line = zero
-        for r in range(h.shape[1]):
-            value = h[t, r] + bias[t]
-            value = value if (value > zero) & (value >= least[r]) else zero
-            h[t, r] = value
-            line += value
-        total += line
-    return total
 
 
 @njit(**HOW)

@@ -1,15 +1,11 @@
 """A training step in the words of torch: for every device, and the oracle of the faster ones."""
 
+import numpy as np
 import torch
 
 from sae_tracks.train.parallel import Processes
-from sae_tracks.train.presets import TrainSettings
-from sae_tracks.train.step.adam import adam_terms
-from sae_tracks.train.step.auxiliary import Auxiliary
-from sae_tracks.train.step.losses import LOSSES
-from sae_tracks.train.step.result import StepResult, share
-from sae_tracks.train.step.select import kth_largest
-from sae_tracks.train.step.weights import Weights
+from sae_tracks.train.settings import TrainSettings
+from sae_tracks.train.step.common import LOSSES, Auxiliary, StepResult, Weights, adam_terms, kth_largest, ratio
 
 
 class PlainStep:
@@ -33,7 +29,7 @@ class PlainStep:
         self.group.add_up(gradient.flat)
         w, (m, v) = self.weights, (moment.flat for moment in self.moments)
         gradient.decoder.sub_((gradient.decoder * w.decoder).sum(1, keepdim=True) * w.decoder)
-        rate, scale, c1, c2, eps = adam_terms(lr, number, "f8").tolist()
+        rate, scale, c1, c2, eps = adam_terms(lr, number, np.float64).tolist()
         m.lerp_(gradient.flat, c1)
         v.lerp_(gradient.flat.square(), c2)
         w.flat.addcdiv_(m, v.sqrt().mul_(scale).add_(eps), value=-rate)
@@ -63,7 +59,7 @@ class PlainStep:
         torch.mm(slope.T, y, out=g.encoder)
         torch.sum(slope, 0, out=g.b_enc)
         if dead is not None and len(dead):
-            scale = share(result.reconstruction, result.fvu * result.fvu * total)
+            scale = ratio(result.reconstruction, result.fvu * result.fvu * total)
             extra = Auxiliary(w, dead, y, scale)
             extra.look_at(slice(None), error)
             extra.add_to(0, g.encoder, g.decoder, g.b_enc)
@@ -96,4 +92,4 @@ class PlainStep:
         active = group.add_up(on.sum(0))
         l0 = active.sum().item() / settings.batch_size
         penalty = {"standard": settings.l1 * values / settings.batch_size, "jumprelu": settings.l0_coefficient * l0}
-        return StepResult(reconstruction, penalty.get(settings.arch, 0.0), l0, share(squares, total), active)
+        return StepResult(reconstruction, penalty.get(settings.arch, 0.0), l0, ratio(squares, total), active)

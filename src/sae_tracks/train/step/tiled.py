@@ -8,19 +8,14 @@ from numpy.typing import NDArray
 
 from sae_tracks.threads import Each, Scratch, pieces
 from sae_tracks.train.parallel import Processes
-from sae_tracks.train.presets import TrainSettings
+from sae_tracks.train.settings import TrainSettings
 from sae_tracks.train.step import kernels
-from sae_tracks.train.step.adam import adam_terms
-from sae_tracks.train.step.auxiliary import Auxiliary
+from sae_tracks.train.step.common import LOSSES, Auxiliary, StepResult, Weights, adam_terms, ratio
 from sae_tracks.train.step.encoding import ROWS, TILE, Encoding
-from sae_tracks.train.step.losses import LOSSES
-from sae_tracks.train.step.product import multiply, pack, panels
-from sae_tracks.train.step.result import StepResult, share
-from sae_tracks.train.step.weights import Weights
 
 DECODED = 2 * ROWS  # rows that are decoded at once
 FEATURES = 2 * TILE  # features whose gradients are computed at once
-Parts = tuple[NDArray, NDArray, NDArray, NDArray]  # of a tile of features: encoder, decoder, b_enc, threshold
+Tile = tuple[NDArray, NDArray, NDArray, NDArray]  # encoder, decoder, b_enc, threshold of a tile of features
 
 
 class TiledStep:
@@ -52,8 +47,6 @@ class TiledStep:
         self.sums = np.empty((parts, 4))  # of features, reconstruction loss, squared error, squared input
         self.factors: list[torch.Tensor | float] = [0.0] * parts  # from errors to gradients
         self.active = np.empty(weights.d_sae, np.int64)
-        shapes = (ROWS, weights.d_in), (weights.d_in, ROWS), (ROWS, weights.d_in)
-        self.packed = [[panels(*shape, self.dtype) for shape in shapes] for _ in range(self.encoding.blocks)]
         self.auxiliary: Auxiliary | None = None
         self._scratch = Scratch()
 
@@ -69,9 +62,10 @@ class TiledStep:
             else:
                 whole = self._gradients(each)
                 self.group.add_up(whole.flat)
-                each(lambda tile: self._update(tile, _parts(whole, tile), how), self.weights.d_sae, FEATURES)
+                each(lambda tile: self._update(tile, _tile_of(whole, tile), how), self.weights.d_sae, FEATURES)
                 b_dec = whole.b_dec
-        kernels.adam(*(part.numpy() for part in (self.weights.b_dec, b_dec, *(m.b_dec for m in self.moments))), how)
+        first, second = self.moments
+        kernels.adam(self.weights.b_dec.numpy(), b_dec.numpy(), first.b_dec.numpy(), second.b_dec.numpy(), how)
         return self._result()
 
     @torch.no_grad()
@@ -90,11 +84,9 @@ class TiledStep:
         self.total = self.group.add_up(torch.tensor(self.sums[:, 3].sum())).item()
         self.encoding(self.y, each)
         each(self._decode, len(x), DECODED)
-        self.auxiliary = self._auxiliary(dead, each) if self.unscaled else None
+        self.auxiliary = self._auxiliary(dead, each) if dead is not None and self.unscaled else None
         if self.unscaled:
             each(self._scale, len(x), DECODED)
-        if not self.encoding.sparse:
-            each(self._pack, len(x), ROWS)
 
     def _centre(self, x: torch.Tensor, rows: slice) -> None:
         torch.sub(x[rows], self.weights.b_dec, out=self.y[rows])
@@ -104,7 +96,7 @@ class TiledStep:
         """Its scale is of all processes."""
         sums = torch.from_numpy(self.sums[:, 1:3].sum(0))
         reconstruction, squares = self.group.add_up(sums).tolist()
-        extra = Auxiliary(self.weights, dead, self.y, share(reconstruction * self.total, squares**2))
+        extra = Auxiliary(self.weights, dead, self.y, ratio(reconstruction * self.total, squares**2))
         each(lambda rows: extra.look_at(rows, self.error[rows]), len(self.y), ROWS)
         return extra
 
@@ -124,38 +116,30 @@ class TiledStep:
     def _scale(self, rows: slice) -> None:
         self.error[rows].mul_(self.factors[rows.start // DECODED])
 
-    def _pack(self, rows: slice) -> None:
-        """Lay out what the dense gradients of all tiles are products with."""
-        out, y = self.error[rows].numpy(), self.y[rows].numpy()
-        for matrix, room in zip((out, out.T, y), self.packed[rows.start // ROWS]):
-            pack(matrix, room)
-
     def _decode_sparse(self, blocks: slice, error: torch.Tensor) -> float:
         w, entries = self.weights, self.encoding.entries
         arrays = entries.indptr[blocks], entries.rows[blocks], entries.values[blocks]
         return kernels.decode(*arrays, ROWS, w.threshold.numpy(), w.decoder.numpy(), error.numpy())
 
     def _decode_dense(self, rows: slice, tile: slice) -> float:
-        """Add what a tile of features reconstructs of some blocks of rows; the sum of the features."""
-        decoder, total = self._scratch("decoder", panels, TILE, self.weights.d_in, self.dtype), 0.0
-        pack(self.weights.decoder[tile].numpy(), decoder)
+        """Add what a tile of features reconstructs of some blocks of rows; returns the sum of the features."""
+        total = 0.0
         for start in range(rows.start, rows.stop, ROWS):
             block = slice(start, min(start + ROWS, rows.stop))
-            f, part = self._features(block, tile)
-            multiply(f.T, decoder, self.error[block].numpy(), True)
-            total += part
+            f = self._features(block, tile)
+            self.error[block].addmm_(f.T, self.weights.decoder[tile])
+            total += f.sum().item()
         return total
 
-    def _features(self, rows: slice, tile: slice) -> tuple[NDArray, float]:
-        """The features of a tile on a block, in place of its pre-activations unless these are needed, and their sum."""
-        h, bias = self.encoding.block(rows, tile), self.weights.b_enc[tile]
+    def _features(self, rows: slice, tile: slice) -> torch.Tensor:
+        """The features of a tile on a block, (features, r); they replace pre-activations that are not needed again."""
+        h = self.encoding.block(rows, tile)
         if self.learns:
-            f = self._above_threshold(h.add_(bias[:, None]), tile)
-            return f.numpy(), f.sum().item()
-        return h.numpy(), kernels.activate(h.numpy(), bias.numpy(), self.encoding.least[rows])
+            return self._above_threshold(h, tile)
+        return h.masked_fill_((h <= 0) | (h < torch.from_numpy(self.encoding.least[rows])), 0)
 
     def _above_threshold(self, h: torch.Tensor, tile: slice) -> torch.Tensor:
-        """Features of a jumprelu from its pre-activations, which its threshold learns from and which therefore stay."""
+        """Features of a jumprelu from its pre-activations, from which thresholds learn and which therefore stay."""
         return torch.where(h > self.weights.threshold[tile, None], h, 0)
 
     def _learn(self, how: NDArray, tile: slice) -> None:
@@ -167,13 +151,13 @@ class TiledStep:
         self._tile_gradients(tile, g)
         self._update(tile, g, how)
 
-    def _update(self, tile: slice, g: Parts, how: NDArray) -> None:
+    def _update(self, tile: slice, g: Tile, how: NDArray) -> None:
         first, second = self.moments
-        kernels.update(_parts(self.weights, tile), g, _parts(first, tile), _parts(second, tile), how)
+        kernels.update(_tile_of(self.weights, tile), g, _tile_of(first, tile), _tile_of(second, tile), how)
 
     def _gradients(self, each: Each) -> Weights:
         whole = Weights.like(self.weights)
-        each(lambda tile: self._tile_gradients(tile, _parts(whole, tile)), whole.d_sae, FEATURES)
+        each(lambda tile: self._tile_gradients(tile, _tile_of(whole, tile)), whole.d_sae, FEATURES)
         whole.b_dec.copy_(self._b_dec_gradient())
         return whole
 
@@ -181,11 +165,11 @@ class TiledStep:
         """(d_in,): what the reconstruction asks for, minus what the encoder's inputs pull back."""
         return self.error.sum(0) - self.pulled.sum(0)
 
-    def _tile_gradients(self, tile: slice, g: Parts) -> None:
+    def _tile_gradients(self, tile: slice, g: Tile) -> None:
         """Set the gradients of a tile of features from `error` and what is active."""
         for part in g:
             part.fill(0)
-        w, entries, active = _parts(self.weights, tile), self.encoding.entries, self.active[tile]
+        w, entries, active = _tile_of(self.weights, tile), self.encoding.entries, self.active[tile]
         how = self.l1, self.l0, self.band
         if self.encoding.sparse:
             batch = entries.indptr, entries.rows, entries.values, ROWS, self.y.numpy(), self.error.numpy()
@@ -197,15 +181,14 @@ class TiledStep:
             self.auxiliary.add_to(tile.start, *map(torch.from_numpy, g[:3]))
         torch.mv(self.weights.encoder[tile].T, torch.from_numpy(g[2]), out=self.pulled[tile.start // FEATURES])
 
-    def _dense_gradients(self, rows: slice, tile: slice, w: Parts, g: Parts, active: NDArray) -> None:
+    def _dense_gradients(self, rows: slice, tile: slice, w: Tile, g: Tile, active: NDArray) -> None:
         """Add what a block of rows gives to the gradients of a tile of features."""
-        h = self.encoding.block(rows, tile)
-        out, out_t, y = self.packed[rows.start // ROWS]
-        multiply((self._above_threshold(h, tile) if self.learns else h).numpy(), out, g[1], True)
-        slope = self._scratch("slope", np.empty, FEATURES * ROWS, self.dtype)[: h.numel()].reshape(h.shape)
-        multiply(w[1], out_t, slope, False)
-        kernels.dense_slopes(h.numpy(), w[3], self.l1, self.l0, self.band, slope, g[2], g[3], active)
-        multiply(slope, y, g[0], True)
+        h, out = self.encoding.block(rows, tile), self.error[rows]
+        g_encoder, g_decoder = torch.from_numpy(g[0]), torch.from_numpy(g[1])
+        g_decoder.addmm_(self._above_threshold(h, tile) if self.learns else h, out)
+        slope = torch.mm(self.weights.decoder[tile], out.T)
+        kernels.dense_slopes(h.numpy(), w[3], self.l1, self.l0, self.band, slope.numpy(), g[2], g[3], active)
+        g_encoder.addmm_(slope, self.y[rows])
 
     def _result(self) -> StepResult:
         """Sums over the processes."""
@@ -214,10 +197,10 @@ class TiledStep:
         active = local[3:].long()
         l0 = active.sum().item() / self.settings.batch_size
         penalty = float(self.l1) * values + float(self.l0) * self.settings.batch_size * l0
-        return StepResult(reconstruction, penalty, l0, share(squares, self.total), active)
+        return StepResult(reconstruction, penalty, l0, ratio(squares, self.total), active)
 
 
-def _parts(weights: Weights, tile: slice) -> Parts:
+def _tile_of(weights: Weights, tile: slice) -> Tile:
     """Views of what belongs to a tile of features."""
     w = weights
-    return tuple(part[tile].numpy() for part in (w.encoder, w.decoder, w.b_enc, w.threshold))
+    return w.encoder[tile].numpy(), w.decoder[tile].numpy(), w.b_enc[tile].numpy(), w.threshold[tile].numpy()

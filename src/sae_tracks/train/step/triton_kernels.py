@@ -5,7 +5,7 @@ Floats are all float32 or all float64; a program is one row of the grid. No floa
 order depends on the scheduler, so that the same batch gives the same bytes. Offsets that reach n x d_sae are int64.
 """
 
-# pyright: reportOperatorIssue=false
+# pyright: reportOperatorIssue=false, reportAssignmentType=false
 # Triton's constexpr and loop variables have types of their own
 import triton
 import triton.language as tl

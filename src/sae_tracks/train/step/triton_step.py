@@ -1,5 +1,7 @@
 """A training step on a GPU whose backward pass goes over non-zeros, in Triton; exact, without a capacity.
 
+It has never run on a GPU, only in Triton's interpreter, so it is off unless the environment has SAE_TRACKS_TRITON=1.
+
 Pre-activations are a product of cuBLAS, so that they have the bits of `PlainStep`'s: a product that kept only what is
 active would save writing and reading them, 2 x 64 MB or 30 us on an H200, and lose more than that in fp32, where Triton
 has no fast product. One pass over them sets a bit where a feature is active; from 2 x 2 MB of bits come the features of
@@ -12,25 +14,28 @@ marking 15, decoding 134 MB out of L2 25, gradients 268 MB out of L2 50, Adam 25
 
 import importlib.util
 import logging
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 
+from sae_tracks.errors import SaeTracksError
 from sae_tracks.train.parallel import Processes
-from sae_tracks.train.presets import TrainSettings
-from sae_tracks.train.step.adam import adam_terms
-from sae_tracks.train.step.auxiliary import Auxiliary
-from sae_tracks.train.step.losses import LOSSES
+from sae_tracks.train.settings import TrainSettings
+from sae_tracks.train.step.common import LOSSES, Auxiliary, StepResult, Weights, adam_terms
 from sae_tracks.train.step.plain import PlainStep
-from sae_tracks.train.step.result import StepResult
-from sae_tracks.train.step.weights import Weights
 
+kernels: Any = None  # Triton's own types describe neither launches nor constants
 if importlib.util.find_spec("triton"):
-    from sae_tracks.train.step import triton_kernels as kernels
+    kernels = importlib.import_module("sae_tracks.train.step.triton_kernels")
 
 log = logging.getLogger(__name__)
+SWITCH = "SAE_TRACKS_TRITON"
 WORD, WORDS, FEATURES = 32, 64, 128  # bits of a word, words that are spread at once, features that are marked at once
 VALUES = 4096  # of a tile of gathered rows
 DIGIT, ROUNDS = 11, 8  # bits that a pass over a batch tells of its k n-th largest, tiles of VALUES a program
@@ -39,6 +44,20 @@ ORDER_EVERY = 64  # steps
 # share of the change by a step; of weights more, as Adam's first steps are of size lr even where a gradient is rounding
 CLOSE = {"weights": 1e-2, "first moments": 1e-3, "second moments": 1e-3}
 ROUNDING = 1e-6  # share of what was there before
+
+
+def triton_is_on(device: torch.device) -> bool:
+    """Whether `SWITCH` asks for this step on a device; an error if it does and the device cannot run it.
+
+    It needs an NVIDIA GPU of compute capability 8 or more, Triton, and the C compiler that Triton calls.
+    """
+    if os.environ.get(SWITCH, "0") in ("", "0"):
+        return False
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    known = device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device)[0] >= 8
+    if not (known and compiler and importlib.util.find_spec("triton")):
+        raise SaeTracksError(f"{SWITCH} needs an NVIDIA GPU of compute capability 8 or more, triton and a C compiler")
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +131,7 @@ class Peek:
         return int(self.number)
 
 
-class SparseStep:
+class TritonStep:
     """Steps on batches of one size, parameters as of `PlainStep`, on a GPU; `PlainStep` says the same.
 
     Whether a batch is sparse depends on the batch alone; a dense one is `PlainStep`'s. The first sparse batch on which
@@ -120,8 +139,8 @@ class SparseStep:
 
     Parameters
     ----------
-    precision : str
-        ``float32``, or ``tf32`` for the matrix products.
+    precision : str, optional
+        ``float32``, or ``tf32`` for the matrix products; default: what torch is set to.
     """
 
     def __init__(
@@ -132,11 +151,12 @@ class SparseStep:
         settings: TrainSettings,
         rows: int,
         group: Processes,
-        precision: str = "float32",
+        precision: str | None = None,
     ) -> None:
         self.weights, self.moments, self.settings, self.group = weights, (first, second), settings, group
         self.plain = PlainStep(weights, first, second, settings, rows, group)
-        self.h, self.gradient, self.tf32 = self.plain.h, self.plain.gradient, precision == "tf32"
+        self.h, self.gradient = self.plain.h, self.plain.gradient
+        self.tf32 = bool(torch.backends.cuda.matmul.allow_tf32 if precision is None else precision == "tf32")
         b_enc, device = weights.b_enc, weights.flat.device
         self.y, self.error = (b_enc.new_empty(rows, weights.d_in) for _ in range(2))
         self.least, self.sums = b_enc.new_zeros(rows), b_enc.new_empty(rows, 3)
@@ -187,7 +207,7 @@ class SparseStep:
         result, gradient = self._backward(dead)
         self.group.add_up(gradient.flat)
         flat, (d, n) = (each.flat for each in (self.weights, gradient, *self.moments)), self.weights.decoder.shape[::-1]
-        kernels.update[(n + 1,)](*flat, n, d, *adam_terms(lr, number, "f8").tolist(), D=self.tile["D"])
+        kernels.update[(n + 1,)](*flat, n, d, *adam_terms(lr, number, np.float64).tolist(), D=self.tile["D"])
         return result
 
     def _forward(self, x: torch.Tensor) -> bool:

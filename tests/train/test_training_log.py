@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from sae_tracks.train.journal import Journal
+from sae_tracks.train.recorder import TrainingLog
 
 
 def lines(folder):
@@ -14,29 +14,29 @@ def lines(folder):
 
 
 def test_a_line_is_there_as_soon_as_it_is_written(tmp_path):
-    with Journal(tmp_path, 0) as journal:
-        journal.write({"step": 1, "loss": 2.0})
+    with TrainingLog(tmp_path, 0) as log:
+        log.write({"step": 1, "loss": 2.0})
         assert lines(tmp_path) == [{"step": 1, "loss": 2.0}]
 
 
 def test_going_on_drops_the_steps_that_come_again_and_a_broken_line(tmp_path):
-    with Journal(tmp_path, 0) as journal:
+    with TrainingLog(tmp_path, 0) as log:
         for step in (1, 20, 40):
-            journal.write({"step": step, "loss": 1.0})
+            log.write({"step": step, "loss": 1.0})
     with (tmp_path / "train_log.jsonl").open("a") as file:
         file.write('{"step": 60, "lo')
-    with Journal(tmp_path, 20) as journal:
-        journal.write({"step": 40, "loss": 3.0})
+    with TrainingLog(tmp_path, 20) as log:
+        log.write({"step": 40, "loss": 3.0})
     assert lines(tmp_path) == [{"step": 1, "loss": 1.0}, {"step": 20, "loss": 1.0}, {"step": 40, "loss": 3.0}]
 
 
 def test_tensorboard_reads_the_same_numbers(tmp_path):
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    with Journal(tmp_path, 0, tensorboard=True) as journal:
+    with TrainingLog(tmp_path, 0, tensorboard=True) as log:
         for step in (1, 20):
-            journal.write({"step": step, "loss": step / 2, "l0": 16.0})
-    with Journal(tmp_path, 1, tensorboard=True) as journal:
-        journal.write({"step": 20, "loss": 7.0, "l0": 15.0})
+            log.write({"step": step, "loss": step / 2, "l0": 16.0})
+    with TrainingLog(tmp_path, 1, tensorboard=True) as log:
+        log.write({"step": 20, "loss": 7.0, "l0": 15.0})
     events = reader.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 0.5), (20, 7.0)]
@@ -46,8 +46,19 @@ def test_tensorboard_reads_the_same_numbers(tmp_path):
 def test_without_the_package_the_error_names_it(tmp_path):
     code = (
         "import sys; sys.modules['tensorboard'] = None\n"
-        "from pathlib import Path; from sae_tracks.train.journal import Journal\n"
-        "Journal(Path(sys.argv[1]), 0, tensorboard=True)"
+        "from pathlib import Path; from sae_tracks.train.recorder import TrainingLog\n"
+        "TrainingLog(Path(sys.argv[1]), 0, tensorboard=True)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert "pip install 'sae-tracks[tensorboard]'" in done.stderr.splitlines()[-1]
+
+
+def test_without_the_package_nothing_is_written(tmp_path):
+    code = (
+        "import sys; sys.modules['tensorboard'] = None\n"
+        "from pathlib import Path; from sae_tracks.train.train import train_sae\n"
+        "train_sae(None, Path(sys.argv[1]) / 'sae', tensorboard=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert "pip install 'sae-tracks[tensorboard]'" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
