@@ -31,7 +31,10 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from sae_tracks.sae import save_sae as save_sae
     from sae_tracks.sae.interop.importing import import_sae as import_sae
     from sae_tracks.source import Source as Source
-    from sae_tracks.tracks import write_bigwigs as write_bigwigs
+    from sae_tracks.tracks.bed import write_bed as write_bed
+    from sae_tracks.tracks.bed import write_beds as write_beds
+    from sae_tracks.tracks.bigwig import write_bigwigs as write_bigwigs
+    from sae_tracks.tracks.examples import top_examples as top_examples
     from sae_tracks.train.plan import plan_training as plan_training
     from sae_tracks.train.settings import TrainSettings as TrainSettings
     from sae_tracks.train.train import train_sae as train_sae
@@ -51,7 +54,10 @@ _HOME = {  # public name: the module that defines it, in the order of docs/api.m
     "Window": "reading.windows",
     "stream_features": "features",
     "FeatureBlock": "features",
-    "write_bigwigs": "tracks",
+    "write_bigwigs": "tracks.bigwig",
+    "write_bed": "tracks.bed",
+    "write_beds": "tracks.bed",
+    "top_examples": "tracks.examples",
     "plan_extraction": "activations.extract",
     "extract": "activations.extract",
     "open_shards": "activations.shards",
