@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from toy import OneHotLM, identity_sae, random_dna, write_fasta
 
-from sae_tracks.cli import main, merge_metrics
+from sae_tracks.cli import main
+from sae_tracks.controls.score import COUNTS_ALONE
 from sae_tracks.files import sha256
 from sae_tracks.metrics import load_counts, read_table
 from sae_tracks.sae import save_sae
@@ -128,10 +129,10 @@ def test_shards_add_up_to_the_bytes_of_the_single_run(work, metrics, merge, capl
     assert all(part.open for part in parts)  # else nothing crossed a border
     whole, merged = (json.loads((work / name / "provenance.json").read_text()) for name in ("whole", "merged"))
     assert merged.pop("parts") == 4
-    assert merged.pop("controls") == {"not_run": merge_metrics.UNTESTED}
+    assert merged.pop("controls") == {"not_run": COUNTS_ALONE}
     assert whole.pop("controls") == {"not_run": "--controls none"}
     assert set(read_table(work / "merged" / "metrics.parquet")["verdict"]) == {"not-tested"}
-    assert f"{merge_metrics.UNTESTED}: every verdict is not-tested" in caplog.text
+    assert f"{COUNTS_ALONE}: every verdict is not-tested" in caplog.text
     assert merged | {"command": ""} == whole | {"command": ""}
 
 
@@ -283,7 +284,7 @@ def test_controls_on_the_command_line(work, metrics):
             ["--bed", "f.bed", "--motifs", "m", "--seeds", "s"],
             "--bed reads no model, so no controls are run: leave out",
         ),
-        (["--trained-on", "act"], "--trained-on is for models without training: add --controls untrained, or leave it"),
+        (["--trained-on", "act"], "--trained-on is for untrained models: add --controls untrained, or leave it out"),
     ],
 )
 def test_settings_of_controls_that_are_not_run_are_errors_of_usage(work, monkeypatch, capsys, words, message):

@@ -2,6 +2,7 @@ import dataclasses
 from collections import defaultdict
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from control_samples import columns, draw_sample, make_sample, make_sites
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 from sae_tracks.controls import random_sae
 from sae_tracks.controls.baselines import (
     QUANTILES,
-    baselines,
     best_kmers,
     best_neurons,
     causal_reference,
@@ -419,6 +419,14 @@ def test_a_mirrored_genome_read_backwards_gives_the_same():
 
 COLUMNS = ["kmer", "kmer_f1", "probe_f1", "neuron", "neuron_f1", "lm_probe_f1", "random_sae_f1"]
 SCORES = [name for name in COLUMNS if name.endswith("_f1")]
+
+
+def baselines(sample, sites, *, seed):
+    """Every baseline of every concept."""
+    kmers = best_kmers(sample, sites)[["kmer", "kmer_f1"]]
+    rest = {"probe_f1": probe_sequence(sample, sites), "lm_probe_f1": probe_neurons(sample, sites)}
+    rest["random_sae_f1"] = best_random_features(sample, sites, seed)
+    return pd.concat([kmers, best_neurons(sample, sites), pd.DataFrame(rest)], axis=1)
 
 
 def test_labels_of_the_report_half_do_not_influence_the_choice():

@@ -13,7 +13,7 @@ from toy import unit_stats
 from sae_tracks.annotations import read_annotation
 from sae_tracks.controls.best import best, cells_of
 from sae_tracks.controls.chance import decoy_scores, q_values
-from sae_tracks.controls.control import Against, Seen, _oriented, control
+from sae_tracks.controls.control import ControlData, ControlInputs, SampledFeatures, oriented_motifs, run_controls
 from sae_tracks.controls.pairs import Pairs
 from sae_tracks.controls.sample import cover, label_sites, numbers_of, samplers_of, sites_in
 from sae_tracks.features import run
@@ -28,7 +28,7 @@ def scored(lm, sae, genome, truth):
     evaluation = evaluate_on(genome, [truth])
     cutoffs = np.array([sae.cutoffs(t, "max") for t in THRESHOLDS])
     counter, samplers = Counter(evaluation, THRESHOLDS, cutoffs), samplers_of(source, evaluation)
-    run(source.blocks(on_reading=lambda reading: [s.look(reading) for s in samplers]), counter, *samplers)
+    run(source.blocks(on_reading=lambda reading: [s.add_activations(reading) for s in samplers]), counter, *samplers)
     return best_features(scores(counter.counts())), evaluation, [s.sample() for s in samplers], cutoffs
 
 
@@ -45,7 +45,7 @@ def blank(known):
     genome, truth, *_ = known
     lm = planted.PlantedLM(seed=1, blank=True)
     _, _, (sample,), cutoffs = scored(lm, planted.planted_sae(lm), genome, truth)
-    return Seen(sample.features, cutoffs)
+    return SampledFeatures(sample.features, cutoffs)
 
 
 def motif_rows(table):
@@ -91,8 +91,8 @@ def test_whole_sites_shifted_by_one_base_are_noticed(known, tmp_path):
 def controlled(known, blank):
     genome, _, repeats, table, evaluation, samples, cutoffs = known
     kinds = [("random", blank), ("permuted", blank)]
-    against = Against(planted.motifs(), repeats=read_annotation(repeats, genome), blanks=lambda sample: kinds)
-    return control(table, evaluation, samples, THRESHOLDS, cutoffs, against)
+    inputs = ControlInputs(planted.motifs(), repeats=read_annotation(repeats, genome), untrained=lambda sample: kinds)
+    return run_controls(table, evaluation, samples, THRESHOLDS, cutoffs, inputs)
 
 
 def test_planted_motifs_are_supported(controlled):
@@ -122,17 +122,17 @@ def test_letters_are_called_sequence(controlled):
 
 def test_what_an_untrained_model_has_too_is_called_untrained(known):
     genome, _, repeats, table, evaluation, (sample,), cutoffs = known
-    trained = Seen(sample.features, cutoffs)
-    against = Against(
-        planted.motifs(), repeats=read_annotation(repeats, genome), blanks=lambda sample: [("random", trained)]
+    trained = SampledFeatures(sample.features, cutoffs)
+    inputs = ControlInputs(
+        planted.motifs(), repeats=read_annotation(repeats, genome), untrained=lambda sample: [("random", trained)]
     )
-    rows = motif_rows(control(table, evaluation, [sample], THRESHOLDS, cutoffs, against)[0])
+    rows = motif_rows(run_controls(table, evaluation, [sample], THRESHOLDS, cutoffs, inputs)[0])
     assert rows["verdict"].tolist() == ["untrained"] * len(rows)
 
 
 def test_nothing_is_supported_without_every_control(known):
     _, _, _, table, evaluation, samples, cutoffs = known
-    rows = motif_rows(control(table, evaluation, samples, THRESHOLDS, cutoffs, Against())[0])
+    rows = motif_rows(run_controls(table, evaluation, samples, THRESHOLDS, cutoffs, ControlInputs())[0])
     assert rows["verdict"].tolist() == ["not-tested"] * len(rows)
     assert (rows["untested"] == "chance,repeat,untrained").all()
     assert (rows["shift_p"] <= 0.05).all()  # which all motifs are, and so it is no test of chance
@@ -143,13 +143,19 @@ def test_the_sample_of_a_small_genome_holds_every_instance(controlled):
     assert table["sample_instances"].tolist() == table["instances"].tolist()
 
 
+def decoy_data(sample, sites, concepts, genome, cutoffs):
+    """What decoys look at: no pairs, the planted motifs, two decoys each."""
+    none = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    inputs = ControlInputs(planted.motifs(), decoys=2)
+    return ControlData(sample, sites, none, concepts, np.zeros(len(concepts), np.int64), cutoffs, inputs, genome)
+
+
 def test_where_no_feature_is_active_neither_motif_nor_decoy_wins(known):
     genome, _, _, _, evaluation, (sample,), cutoffs = known
     silent = replace(sample, features=columns(np.zeros((len(sample), 1))))
     concepts = evaluation.labels.concepts
     sites = label_sites(silent, evaluation.labels.annotation.sites, concepts)
-    cells = cells_of(silent.features, cutoffs[:, :1], len(silent))
-    found = decoy_scores(silent, sites, concepts, genome, cells, silent.half_of_base(), planted.motifs(), 2, 0)
+    found = decoy_scores(decoy_data(silent, sites, concepts, genome, cutoffs[:, :1]))
     assert found["decoy_q"].dropna().tolist() == [1] * 18
     assert found["decoy_f1"].dropna().tolist() == [0] * 18
 
@@ -164,12 +170,11 @@ def test_motif_sites_without_a_strand_have_no_decoys_and_no_ideal_reader(known, 
     concepts = rows[["Name", "Strand"]].drop_duplicates().set_axis(["concept", "site_strand"], axis=1)
     concepts = concepts.reset_index(drop=True)
     sites = sites_in(sample, rows, numbers_of(concepts, rows["Name"], rows["Strand"]), len(concepts))
-    cells = cells_of(sample.features, cutoffs, len(sample))
-    found = decoy_scores(sample, sites, concepts, genome, cells, sample.half_of_base(), planted.motifs(), 2, 0)
+    found = decoy_scores(decoy_data(sample, sites, concepts, genome, cutoffs))
     stranded = (concepts["site_strand"] != ".").tolist()
     assert found["decoy_q"].notna().tolist() == found["decoy_f1"].notna().tolist() == stranded
     every = Pairs(np.arange(len(concepts)), np.zeros(len(concepts), int), np.zeros(len(concepts), np.float32))
-    assert [*_oriented(planted.motifs(), concepts, every)] == np.flatnonzero(stranded).tolist()
+    assert [*oriented_motifs(planted.motifs(), concepts, every)] == np.flatnonzero(stranded).tolist()
 
 
 class EdgeLM(planted.PlantedLM):
@@ -234,5 +239,5 @@ def test_decoys_are_seldom_called_supported(known):
 def test_a_read_strand_without_rows_is_left_out(known):
     _, _, _, table, evaluation, (sample,), cutoffs = known
     reverse = replace(sample, read_strand="-")
-    both, _ = control(table, evaluation, [sample, reverse], THRESHOLDS, cutoffs, Against())
+    both, _ = run_controls(table, evaluation, [sample, reverse], THRESHOLDS, cutoffs, ControlInputs())
     assert len(both) == len(table)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from control_samples import columns, draw_sample, make_sample, make_sites
 
-from sae_tracks.controls.evidence import examine
+from sae_tracks.controls.control import ControlData, ControlInputs, measure
 from sae_tracks.controls.pairs import Pairs, Reported
 from sae_tracks.controls.specificity import in_repeats, motif_clusters, selectivity
 
@@ -151,6 +151,14 @@ def planted():
     return sample, sites, columns(repeat), pairs_of([(0, 0, 0.5), (0, 1, 0.5), (0, 2, 0.5), (2, 0, 0.5)])
 
 
+def examine(sample, sites, pairs, concepts, *, repeats, repeat_names, seed):
+    """All columns of the controls."""
+    instances, cutoffs = np.diff(sites.indptr), np.zeros((1, len(sample.features)), np.float32)
+    inputs, names = ControlInputs(seed=seed), concepts.assign(site_strand="+")
+    known = {"repeats": repeats, "repeat_names": repeat_names}
+    return measure(ControlData(sample, sites, pairs, names, instances, cutoffs, inputs, **known))
+
+
 def test_planted_truth_in_one_table():
     sample, sites, repeats, pairs = planted()
     table = examine(sample, sites, pairs, concepts_of(*"abc"), repeats=repeats, repeat_names=["Alu"], seed=0)
@@ -167,7 +175,7 @@ def test_planted_truth_in_one_table():
     assert table["repeat_share"].tolist() == pytest.approx([0.5, 0.5, 1, np.nan], abs=0.03, nan_ok=True)
     assert table["repeat_class"].tolist() == ["Alu", "Alu", "Alu", ""]
     # the relative of the first motif is in its cluster, so the third is next
-    assert table["next_concept"].tolist() == [2, 2, 2, 0]
+    assert table["next_concept"].tolist() == [*"ccca"]
     assert table["margin"].tolist() == pytest.approx([1, 0, table["sample_f1"][2], -1], abs=0.02)
 
 

@@ -31,7 +31,7 @@ def sampled(request, genome):
     source = Source(OneHotLM(), random_sae(6, 40, bias=-0.5), genome, None, (request.param,), 64, 32)
     sampler = Sampler(genome, BINS, HALF, 6, 40, request.param)
     blocks = list(source.blocks())
-    run(source.blocks(on_reading=sampler.look), sampler)
+    run(source.blocks(on_reading=sampler.add_activations), sampler)
     return sampler.sample(), source, blocks
 
 

@@ -15,7 +15,7 @@ from sae_tracks.annotations import Annotation
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock
 from sae_tracks.genome import Genome
-from sae_tracks.metrics import Counter, Evaluation, Halves, Labels, counter, load_counts, score_bed, split_halves
+from sae_tracks.metrics import Counter, Evaluation, Halves, Labels, count_bed, counter, load_counts, split_halves
 from sae_tracks.regions import GenomicRegion
 
 THRESHOLDS = (0.0, 0.15, 0.5, 0.6, 0.8)
@@ -318,9 +318,9 @@ def test_beds_of_active_runs_give_the_numbers_of_the_counter(folder, case, thres
     expected = {strand: walk(case, strand, [cutoffs], range(D_SAE)) for strand in "+-"}
     if not any(found["active"] for found in expected.values()):
         with pytest.raises(SaeTracksError, match=r"has no row|no interval of|no readable base"):
-            score_bed(folder / "features.bed", evaluation)
+            count_bed(folder / "features.bed", evaluation)
         return
-    counts = score_bed(folder / "features.bed", evaluation, threshold=threshold)
+    counts = count_bed(folder / "features.bed", evaluation, threshold=threshold)
     assert counts.thresholds.tolist() == [threshold]
     for strand in counts.read_strands:
         assert as_found(counts, strand) == expected[strand]
@@ -346,7 +346,7 @@ def test_a_bed_that_holds_no_features(folder, text, message):
     case = Case({"chr1": "ACGT"}, [], [GenomicRegion("chr1", 0, 3)], [], Halves(), {}, {})
     (folder / "f.bed").write_text(text)
     with pytest.raises(SaeTracksError, match=message):
-        score_bed(folder / "f.bed", case.evaluation(folder))
+        count_bed(folder / "f.bed", case.evaluation(folder))
 
 
 def test_counts_that_are_no_counts(folder):

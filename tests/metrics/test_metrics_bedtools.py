@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from toy import random_dna, write_fasta
 
 from sae_tracks.genome import Genome
-from sae_tracks.metrics import evaluate_on, score_bed, scores
+from sae_tracks.metrics import count_bed, evaluate_on, scores
 
 pytestmark = pytest.mark.skipif(shutil.which("bedtools") is None, reason="needs bedtools")
 LENGTHS = {"chr1": 300, "chr2": 120}
@@ -54,7 +54,7 @@ def test_scores_of_two_files_equal_bedtools_intersect_and_jaccard(folder, ours, 
     write(folder / "a.bed", ours)
     write(folder / "b.bed", theirs)
     evaluation = evaluate_on(Genome(folder / "g.fa"), [folder / "b.bed"], min_instances=1, split=False)
-    table = scores(score_bed(folder / "a.bed", evaluation), all_pairs=True)
+    table = scores(count_bed(folder / "a.bed", evaluation), all_pairs=True)
     found = {(row.feature, row.read_strand, row.concept, row.site_strand): row for row in table.itertuples()}
     groups = [sorted({row[3::2] for row in rows}) for rows in (ours, theirs)]
     expected = 0
@@ -83,7 +83,7 @@ def test_a_file_of_three_columns_is_one_feature_called_by_its_name(folder):
     (folder / "mine.bed").write_text("chr1\t10\t20\nchr1\t15\t30\n")
     (folder / "b.bed").write_text("chr1\t12\t14\nchr1\t29\t31\nchr2\t0\t5\n")
     evaluation = evaluate_on(Genome(folder / "g.fa"), [folder / "b.bed"], min_instances=1, split=False)
-    table = scores(score_bed(folder / "mine.bed", evaluation), all_pairs=True)
+    table = scores(count_bed(folder / "mine.bed", evaluation), all_pairs=True)
     (row,) = table[table["concept"] == "b"].itertuples()
     assert (row.feature, row.read_strand, row.site_strand) == ("mine", ".", ".")
     assert (row.tp, row.fp, row.fn, row.instances, row.instances_hit) == (3, 17, 6, 3, 2)

@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sae_tracks.controls.verdict import verdicts
+from sae_tracks.controls.verdict import OUTCOMES, verdicts
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.report import write_report
 from sae_tracks.report.head import settings
 from sae_tracks.report.scores import embedded, load_scores
-from sae_tracks.report.words import OUTCOMES
 
 EVIL, TF = "<script>alert(1)</script>", '</script><img src=x onerror="alert(2)">'
 PLAIN = {"site_strand": "+", "feature": "f7", "read_strand": "+", "threshold": 0.15, "instances": 200}

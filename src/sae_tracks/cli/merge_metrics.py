@@ -5,11 +5,9 @@ from typing import Annotated
 
 import typer
 
-from sae_tracks.cli.metrics import AllPairsOption, OutOption
-from sae_tracks.cli.scored import write_scores
+from sae_tracks.cli.metrics import AllPairsOption, OutOption, show
 
 EPILOG = "Example: sae-tracks merge-metrics counts/* -o scores/"
-UNTESTED = "counts do not hold what controls look at (metrics without --shard runs them)"
 
 Parts = Annotated[
     list[Path], typer.Argument(metavar="FOLDER...", help="What metrics --shard 1/n to n/n -o FOLDER wrote.")
@@ -23,7 +21,6 @@ def add_to(app: typer.Typer) -> None:
 
 def merge_metrics(parts: Parts, out: OutOption, all_pairs: AllPairsOption = False) -> None:
     """Add the counts of shards: the scores of one run over all of them, without controls and verdicts."""
-    from sae_tracks.metrics import merge_parts
+    from sae_tracks.controls.score import merge_scores
 
-    counts, facts = merge_parts(parts)
-    write_scores(counts, out, facts | {"parts": len(parts)}, all_pairs=all_pairs, untested=UNTESTED)
+    show(merge_scores(parts, out, all_pairs=all_pairs).table)

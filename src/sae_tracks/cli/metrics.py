@@ -1,22 +1,13 @@
 """``sae-tracks metrics``: score features against annotations."""
 
-import logging
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sae_tracks.cli.controlled import (
-    Controls,
-    ControlsOption,
-    DecoysOption,
-    RepeatsOption,
-    SeedsOption,
-    TrainedOnOption,
-    Wanted,
-    holder,
-)
-from sae_tracks.cli.inputs import open_source, parse_black_list, parse_regions
+from sae_tracks.cli.inputs import open_source, parse_black_list, parse_features, parse_regions
 from sae_tracks.cli.options import (
     AliasOption,
     DryRunOption,
@@ -30,21 +21,15 @@ from sae_tracks.cli.options import (
     SomeFeaturesOption,
     with_options,
 )
-from sae_tracks.cli.scored import write_scores
-from sae_tracks.cli.streaming import score_stream, size_of
-from sae_tracks.errors import SaeTracksError
+from sae_tracks.errors import SaeTracksError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import pandas as pd
 
-    from sae_tracks.genome import Genome
-    from sae_tracks.metrics import Counts, Evaluation
-    from sae_tracks.regions import GenomicRegion
-
-    Evaluate = Callable[[Genome, list[GenomicRegion] | None, list[GenomicRegion]], Evaluation]
+    from sae_tracks.controls.score import ControlSettings
 
 EPILOG = "Example: sae-tracks metrics sae/ hg38.fa jaspar2024.chr14.bed.gz -r chr14 --min-score 500 -o scores/"
-log = logging.getLogger(__name__)
+SHOWN = 15  # concepts on the screen
 
 Paths = Annotated[
     list[str],
@@ -62,27 +47,92 @@ ThresholdsOption = Annotated[
     list[float] | None,
     typer.Option("--threshold", "-t", min=0, help="Active means strictly greater; repeatable (0 0.15 0.5 0.6 0.8)."),
 ]
-MinInstancesOption = Annotated[
-    int, typer.Option(min=1, help="Leave out concepts with fewer sites on a strand within the regions.")
-]
-MinScoreOption = Annotated[
-    float | None,
-    typer.Option(help="Leave out sites of a lower score, in the file's units (UCSC's JASPAR: 400 = 1e-4)."),
-]
-NoSplitOption = Annotated[
-    bool, typer.Option("--no-split", help="Choose and report on all bases, not on alternate blocks.")
-]
-SelectOption = Annotated[
-    list[str] | None,
-    typer.Option("--select-on", metavar="REGION|BED", help="Choose on these contigs or regions; repeatable."),
-]
-ReportOption = Annotated[
-    list[str] | None,
-    typer.Option("--report-on", metavar="REGION|BED", help="Report on these; one of the two alone leaves the rest."),
-]
 AllPairsOption = Annotated[
-    bool, typer.Option("--all-pairs", help="Every pair with a true positive, not the ten best of each.")
+    bool, typer.Option("--all-pairs", help="Every pair with a true positive, not the ten best per concept and feature.")
 ]
+
+
+class Controls(StrEnum):
+    """How much is done to find out whether a match is real."""
+
+    standard = "standard"
+    untrained = "untrained"
+    none = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterOptions:
+    """Which concepts are scored, and which bases choose and report."""
+
+    min_instances: Annotated[
+        int, typer.Option(min=1, help="Leave out concepts with fewer sites per strand within the regions.")
+    ] = 10
+    min_score: Annotated[
+        float | None,
+        typer.Option(help="Leave out sites of a lower score, in the file's units (UCSC's JASPAR: 400 is p = 1e-4)."),
+    ] = None
+    max_coverage: MaxCoverageOption = None
+    alias: AliasOption = None
+    select_on: Annotated[
+        list[str] | None,
+        typer.Option("--select-on", metavar="REGION|BED", help="Choose on these contigs or regions; repeatable."),
+    ] = None
+    report_on: Annotated[
+        list[str] | None,
+        typer.Option("--report-on", metavar="REGION|BED", help="Report on these. The one not given is the rest."),
+    ] = None
+    no_split: Annotated[
+        bool, typer.Option("--no-split", help="Choose and report on all bases, not on alternate blocks.")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlOptions:
+    """What the best matches are compared with."""
+
+    controls: Annotated[
+        Controls,
+        typer.Option("--controls", help="standard; untrained: untrained models too (long); none: scores alone."),
+    ] = Controls.standard
+    motifs: MotifsOption = None
+    decoys: Annotated[int, typer.Option(min=1, help="Number of column-shuffled decoys per motif.")] = 5
+    repeats: Annotated[
+        str | None,
+        typer.Option("--repeats", metavar="FILE|softmask|alu", help="Repeats: rmsk, .out, BED, lower case, or Alu."),
+    ] = None
+    seeds: Annotated[
+        list[str] | None, typer.Option("--seeds", metavar="SAE", help="SAE of another seed to compare; repeatable.")
+    ] = None
+    trained_on: Annotated[
+        Path | None,
+        typer.Option(
+            "--trained-on", help="Activations that the SAE was trained on, for untrained models (default: its record)."
+        ),
+    ] = None
+
+    def settings(self, sae: str, untested: str) -> "ControlSettings | None":
+        """For `score`; options of controls are errors if no controls are run, which `untested` gives the reason for."""
+        from sae_tracks.controls.score import ControlSettings, activations_of
+
+        untrained = self.controls is Controls.untrained
+        trained_on = self.trained_on
+        if untested:
+            asked = [("--controls untrained", untrained), ("--motifs", self.motifs), ("--repeats", self.repeats)]
+            asked += [("--seeds", self.seeds), ("--trained-on", trained_on)]
+            if given := [name for name, value in asked if value]:
+                raise UsageError(f"{untested}, so no controls are run: leave out {', '.join(given)}")
+            return None
+        if trained_on and not untrained:
+            raise UsageError("--trained-on is for untrained models: add --controls untrained, or leave it out")
+        if untrained:
+            trained_on = trained_on or activations_of(sae)
+        return ControlSettings(
+            motifs=self.motifs,
+            decoys=self.decoys,
+            repeats=self.repeats,
+            seeds=self.seeds or (),
+            trained_on=trained_on,
+        )
 
 
 def add_to(app: typer.Typer) -> None:
@@ -100,121 +150,78 @@ def metrics(
     features: SomeFeaturesOption = None,
     threshold: ThresholdsOption = None,
     scale: ScaleOption = Scale.max,
-    min_instances: MinInstancesOption = 10,
-    min_score: MinScoreOption = None,
-    max_coverage: MaxCoverageOption = None,
-    alias: AliasOption = None,
-    select_on: SelectOption = None,
-    report_on: ReportOption = None,
-    no_split: NoSplitOption = False,
+    filters: FilterOptions,
     all_pairs: AllPairsOption = False,
-    controls: ControlsOption = Controls.standard,
-    motifs: MotifsOption = None,
-    decoys: DecoysOption = 5,
-    repeats: RepeatsOption = None,
-    seeds: SeedsOption = None,
-    trained_on: TrainedOnOption = None,
+    control: ControlOptions,
     shard: ShardOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Precision, recall and F1 of features against annotations and A, C, G, T, and whether a match is real."""
-    from sae_tracks.metrics import THRESHOLDS, annotation_checksums, evaluate_on
+    from sae_tracks.controls.score import prepare_score, score_bed, why_untested
+    from sae_tracks.genome import Genome
+    from sae_tracks.metrics import THRESHOLDS, evaluate_on
 
     sae, genome, annotations = _split(paths, annotation, bed)
     if out.exists() and not out.is_dir():
         raise SaeTracksError(f"cannot write {out}: it is a file; name a folder")
-    filters = {"min_score": min_score, "min_instances": min_instances, "max_coverage": max_coverage, "alias": alias}
-    filters |= {"split": not no_split}
-    halves = {"select": select_on, "report": report_on}
-    wanted = Wanted(controls, motifs, decoys, repeats, seeds, trained_on)
-    untested = _no_controls(bed, shard, no_split, controls)
-    if untested:
-        wanted.refuse(untested)
-
-    def evaluate(fasta: "Genome", where: "list[GenomicRegion] | None", black: "list[GenomicRegion]") -> "Evaluation":
-        return evaluate_on(fasta, annotations, where, black_list=black, **_parsed(fasta, halves), **filters)
-
+    wanted = control.controls is not Controls.none
+    untested = why_untested(shard=shard, split=not filters.no_split, controls=wanted)
+    controls = control.settings(sae, "--bed reads no model" if bed else untested)
+    if bed and (_reads_model(reading) or features or shard):
+        raise SaeTracksError("--bed reads no model: leave out -m, -f, --read-strand, --shard, windows and contexts")
+    source = None if bed else open_source(sae, genome, reading)
+    fasta = source.genome if source else Genome(genome)
+    evaluation = evaluate_on(
+        fasta,
+        annotations,
+        source.regions if source else parse_regions(fasta, reading.region, reading.regions),
+        black_list=source.black_list if source else parse_black_list(fasta, reading.black_list),
+        min_score=filters.min_score,
+        min_instances=filters.min_instances,
+        max_coverage=filters.max_coverage,
+        alias=filters.alias,
+        split=not filters.no_split,
+        select=filters.select_on or (),
+        report=filters.report_on or (),
+    )
     if bed:
-        alone = reading.read_strand is ReadStrands.forward and reading.context is None
-        if not alone or reading.model or features or reading.window_size or reading.min_context or shard:
-            raise SaeTracksError("--bed reads no model: leave out -m, -f, --read-strand, --shard, windows and contexts")
-        hold = None
-        done = _score_bed(bed, genome, evaluate, reading, threshold, dry_run)
-    else:
-        source = open_source(sae, genome, reading)
-        thresholds = sorted(set(threshold or THRESHOLDS))
-        hold = None if untested or dry_run else holder(
-            wanted, source, sae, thresholds, scale.value, out, alias=alias, min_score=min_score
-        )  # fmt: skip
-        done = score_stream(source, evaluate, features, thresholds, scale, shard, dry_run, hold)
-    if done:
-        counts, facts = done
-        named = {f"{half}_on": texts for half, texts in halves.items()}
-        facts |= {"annotations": annotation_checksums(annotations), **filters, **named}
-        facts |= {"alias_sha256": next(iter(annotation_checksums([alias]).values())) if alias else None}
-        _write_bigwig_shard(counts, out, facts, shard) if shard else write_scores(
-            counts, out, facts, all_pairs=all_pairs, hold=hold, untested=untested or ""
-        )
-
-
-def _no_controls(bed: Path | None, shard: str | None, no_split: bool, controls: Controls) -> str | None:
-    """Why nothing can, or is to, be held against the matches; None where it is."""
-    reasons = {
-        "--bed reads no model": bed,
-        "--shard counts a part, and merge-metrics adds counts alone": shard,
-        "--no-split leaves no half that reports on what the other chose": no_split,
-        "--controls none": controls is Controls.none,
-    }
-    return next((reason for reason, given in reasons.items() if given), None)
-
-
-def _score_bed(
-    bed: Path,
-    genome: Path,
-    evaluate: "Evaluate",
-    reading: ReadingOptions,
-    threshold: list[float] | None,
-    dry_run: bool,
-) -> "tuple[Counts, dict] | None":
-    """Counts of intervals, and the facts of their provenance; None where they are only estimated."""
-    from sae_tracks.genome import Genome
-    from sae_tracks.metrics import score_bed
-
-    fasta, exported_at = Genome(genome), _only(threshold)
-    regions = parse_regions(fasta, reading.region, reading.regions)
-    evaluation = evaluate(fasta, regions, parse_black_list(fasta, reading.black_list))
+        exported_at = _only(threshold)
+        if dry_run:
+            typer.echo(evaluation.size)
+        else:
+            show(score_bed(bed, evaluation, out, threshold=exported_at, all_pairs=all_pairs).table)
+        return
+    assert source is not None
+    ids, thresholds = parse_features(features) if features else None, threshold or THRESHOLDS
+    task = prepare_score(source, evaluation, out, ids, thresholds, scale.value, shard, controls)
     if dry_run:
-        return typer.echo(size_of(evaluation))
-    counts = score_bed(bed, evaluation, threshold=exported_at)
-    return counts, _bed_facts(bed, evaluation) | {"thresholds": None if exported_at is None else [exported_at]}
+        typer.echo(task.estimate())
+    else:
+        show(task.run(all_pairs=all_pairs).table)
 
 
-def _write_bigwig_shard(counts: "Counts", out: Path, facts: dict, shard: str) -> None:
-    """The counts of a shard; their tables wait for the others."""
-    from sae_tracks.files import write_provenance
-    from sae_tracks.metrics import COUNTS
+def show(best: "pd.DataFrame") -> None:
+    """Print the first rows of the table of best features; nothing if a shard was counted."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
 
-    counts.save(out / COUNTS)
-    write_provenance(out, **facts, shard=shard)
-    log.info("counts of part %s in %s; sae-tracks merge-metrics adds all parts and scores them", shard, out)
-
-
-def _parsed(genome: "Genome", halves: dict[str, list[str] | None]) -> "dict[str, list[GenomicRegion]]":
-    """The regions of --select-on and --report-on, each a region's text or a BED file."""
-    from sae_tracks.annotations import read_regions
-
-    return {
-        half: [
-            region
-            for text in texts or []
-            for region in (read_regions(text, genome) if Path(text).is_file() else [genome.region(text)])
-        ]
-        for half, texts in halves.items()
-    }
+    if not best.columns.size:
+        return
+    title = f"Best feature of {min(SHOWN, len(best))} of {len(best)} concepts, on the report half"
+    table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))  # fits a terminal of 80 columns
+    for name in ("concept", "TF", "site", "feature", "cut", "sites", "prec.", "rec.", "F1", "verdict"):
+        table.add_column(name, justify="left" if name in ("concept", "TF", "feature", "verdict") else "right")
+    for row in best.head(SHOWN).to_dict("records"):
+        scores = (f"{row[name]:.3f}" for name in ("precision", "recall", "f1"))
+        feature = row["feature"] if (best["read_strand"] == "+").all() else f"{row['feature']}{row['read_strand']}"
+        names = (row["concept"], row["tf"], row["site_strand"], feature)
+        table.add_row(*names, f"{row['threshold']:g}", f"{row['instances']:,}", *scores, row["verdict"])
+    Console().print(table)
 
 
 def _split(paths: list[str], named: list[str] | None, bed: Path | None) -> tuple[str, Path, list[str]]:
-    """SAE, genome and annotations; with --bed the SAE is not there."""
+    """SAE, genome and annotations; with --bed there is no SAE."""
     sae, *rest = ["", *paths] if bed else paths
     genome, *annotations = [*rest, *(named or [])] if rest else [""]
     if not annotations:
@@ -223,20 +230,13 @@ def _split(paths: list[str], named: list[str] | None, bed: Path | None) -> tuple
 
 
 def _only(thresholds: list[float] | None) -> float | None:
-    """The threshold that the intervals of --bed were exported at."""
+    """The threshold at which the intervals of --bed were exported."""
     if thresholds and len(thresholds) > 1:
         raise SaeTracksError("--bed: the intervals were exported at one threshold; give one -t or none")
     return thresholds[0] if thresholds else None
 
 
-def _bed_facts(bed: Path, evaluation: "Evaluation") -> dict:
-    """What the provenance says where no model was read."""
-    from sae_tracks.metrics import annotation_checksums
-
-    genome = evaluation.genome
-    contigs = dict.fromkeys(region.contig for region in evaluation.regions)
-    return {
-        "bed": annotation_checksums([bed]),
-        "genome": {"path": str(genome.path), "contigs": genome.identity(contigs)},
-        "regions": [str(region) for region in evaluation.regions],
-    }
+def _reads_model(reading: ReadingOptions) -> bool:
+    """Whether an option was given that says how a model reads."""
+    chosen = (reading.model, reading.window_size, reading.min_context)
+    return any(chosen) or reading.context is not None or reading.read_strand is not ReadStrands.forward

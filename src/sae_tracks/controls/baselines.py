@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from sae_tracks.controls.best import Best, Cells, best, best_cut
 from sae_tracks.controls.linear import Design, probe
-from sae_tracks.controls.random_sae import best_random_features
 from sae_tracks.controls.sample import SELECT, Sample, Sites
 from sae_tracks.dna import codes, kmer_letters, kmers, reverse_complement
 from sae_tracks.jit import HOW
@@ -222,39 +221,3 @@ def _as_read(sample: Sample, letters: NDArray[np.uint8]) -> bytes:
     """The bins in the order in which their bases were read, apart by a letter that breaks."""
     forward = BREAK.join(letters[start:end].tobytes() for start, end in zip(sample.offset, sample.offset[1:]))
     return forward if sample.read_strand == "+" else reverse_complement(forward)
-
-
-def baselines(sample: Sample, sites: Sites, *, seed: int) -> pd.DataFrame:
-    """The best k-mer, probe, dimension and random feature of every concept.
-
-    Each is chosen on the select half of the sample and measured on the report half; F1 is NaN where the select half
-    offers nothing to choose by.
-
-    Parameters
-    ----------
-    sample : Sample
-    sites : Sites
-        Of which the labels are used, so those of A, C, G and T must be filled in.
-    seed : int
-        Of the random directions.
-
-    Returns
-    -------
-    DataFrame
-        A row a concept: ``kmer``, ``kmer_f1``, ``probe_f1``, ``neuron``, ``neuron_f1``, ``lm_probe_f1``,
-        ``random_sae_f1``.
-    """
-    return pd.concat(
-        [
-            best_kmers(sample, sites)[["kmer", "kmer_f1"]],
-            pd.DataFrame({"probe_f1": probe_sequence(sample, sites)}),
-            best_neurons(sample, sites),
-            pd.DataFrame(
-                {
-                    "lm_probe_f1": probe_neurons(sample, sites),
-                    "random_sae_f1": best_random_features(sample, sites, seed),
-                }
-            ),
-        ],
-        axis=1,
-    )

@@ -2,17 +2,17 @@
 
 import logging
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numba import njit
 from numpy.typing import NDArray
 
-from sae_tracks.controls.best import Cells, best
+from sae_tracks.controls.best import best, cells_of
 from sae_tracks.controls.pairs import Reported
-from sae_tracks.controls.sample import Sample, Sites, cover, numbers_of
+from sae_tracks.controls.sample import cover, numbers_of
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.genome import Genome
 from sae_tracks.jit import HOW
 from sae_tracks.motifs import Motif, decoy_annotation, decoys
 
@@ -109,49 +109,34 @@ def q_values(target: NDArray[np.float64], decoys: NDArray[np.float64]) -> NDArra
     return q
 
 
+if TYPE_CHECKING:
+    from sae_tracks.controls.control import ControlData
+
 log = logging.getLogger(__name__)
 
 
-def decoy_scores(
-    sample: Sample,
-    sites: Sites,
-    concepts: pd.DataFrame,
-    genome: Genome,
-    cells: Cells,
-    half: NDArray[np.int8],
-    motifs: Iterable[Motif],
-    n: int,
-    seed: int,
-) -> pd.DataFrame:
+def decoy_scores(data: "ControlData") -> pd.DataFrame:
     """Compare every motif with its decoys: each with the feature that fits it best, chosen and measured alike.
 
-    Parameters
-    ----------
-    sample, sites
-        Sites of decoys are scanned for in the bins of the sample, as many as the motif has there on that strand.
-    concepts : DataFrame
-        ``concept`` and ``site_strand`` by number.
-    genome : Genome
-        Of the sample.
-    cells, half
-        The features, and the halves; see `best`.
-    motifs : iterable of Motif
-        Those that are no concept on + or - are passed over, as are those whose columns have too few orders.
-    n, seed : int
-        Decoys a motif, and what they are drawn with.
+    Decoys are scanned for in the bins of the sample, and each gets as many sites as its motif has there on that strand.
+    Matrices that belong to no concept on + or - have no decoys, nor do those whose columns have too few orders.
 
     Returns
     -------
     DataFrame
-        A row a concept: ``decoy_f1``, the best of its decoys, and ``decoy_q`` (`q_values`); NaN without decoys.
+        One row per concept: ``decoy_f1``, the best of its decoys, and ``decoy_q`` (`q_values`); NaN without decoys.
     """
+    sample, sites, concepts, n = data.sample, data.sites, data.concepts, data.inputs.decoys
+    cells, half = cells_of(sample.features, data.cutoffs, len(sample)), sample.half_of_base()
     counts = np.where(concepts["site_strand"].isin(["+", "-"]), np.diff(sites.indptr), 0)  # decoys are on a strand
     there = concepts[["concept", "site_strand"]].iloc[np.repeat(np.arange(len(concepts)), counts)]
     targets = there.set_axis(["Name", "Strand"], axis=1).reset_index(drop=True)
-    made = _decoys_of([motif for motif in motifs if motif.matrix_id in set(targets["Name"])], n, seed)
+    wanted = set(targets["Name"])
+    made = _decoys_of([motif for motif in data.inputs.motifs if motif.matrix_id in wanted], n, data.inputs.seed)
     score = np.full((len(concepts), n), np.nan)
     if made:
-        found = decoy_annotation(genome, made, targets, sample.bins)
+        assert data.genome is not None
+        found = decoy_annotation(data.genome, made, targets, sample.bins)
         name, number = _targets(found.annotation.sites["Name"].astype(str))
         concept = numbers_of(concepts, name, found.annotation.sites["Strand"].astype(str))
         labels = cover(sample, found.annotation.sites, concept * n + number, len(concepts) * n)
@@ -161,7 +146,7 @@ def decoy_scores(
             log.info("decoys: %d sites fewer than the motifs have, of %d decoys", short, len(found.missing))
     has = np.isin(concepts["concept"], [*made]) & (counts > 0)
     f1 = np.where(has, np.nan_to_num(best(cells, sites.labels, half).f1), np.nan)
-    rivals = np.nan_to_num(score)  # 0 where no feature has a base in common with it, of decoys as of motifs
+    rivals = np.nan_to_num(score)  # 0 if no feature shares a base with it, for decoys as for motifs
     highest = np.where(has, rivals.max(axis=1), np.nan)
     return pd.DataFrame({"decoy_f1": highest, "decoy_q": q_values(f1, rivals)})
 

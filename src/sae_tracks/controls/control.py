@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -10,15 +11,16 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from sae_tracks.annotations import Annotation
-from sae_tracks.controls.baselines import baselines, causal_reference
+from sae_tracks.controls.baselines import causal_reference, probe_neurons
 from sae_tracks.controls.best import Best, Cells, best, cells_of
-from sae_tracks.controls.chance import decoy_scores
-from sae_tracks.controls.evidence import examine
-from sae_tracks.controls.fit import offset_profiles
-from sae_tracks.controls.pairs import Pairs
+from sae_tracks.controls.fit import f1_intervals, lags, offset_profiles, rankings
+from sae_tracks.controls.pairs import Pairs, Reported
+from sae_tracks.controls.random_sae import best_random_features
 from sae_tracks.controls.sample import REPORT, Columns, Sample, Sites, cover, instances_in, label_sites, numbers_of
-from sae_tracks.controls.verdict import verdicts
+from sae_tracks.controls.specificity import motif_clusters, selectivity
+from sae_tracks.controls.verdict import TESTS, verdicts
 from sae_tracks.dna import NUCLEOTIDES
+from sae_tracks.genome import Genome
 from sae_tracks.lm.untrained import Kind
 from sae_tracks.metrics import Evaluation
 from sae_tracks.motifs import Motif
@@ -27,70 +29,122 @@ UNTRAINED: dict[Kind, str] = {"random": "untrained_f1", "permuted": "permuted_f1
 log = logging.getLogger(__name__)
 
 
-class Seen(NamedTuple):
-    """The bases of a sample through an SAE.
+class SampledFeatures(NamedTuple):
+    """The features of one SAE on the bases of a sample.
 
     Attributes
     ----------
     features : Columns
         (n x d_sae).
     cutoffs : (T, d_sae) float32
-        Ascending along T; a feature is active where its value is strictly greater.
+        Ascending along T; a feature is active if its value is strictly greater.
     """
 
     features: Columns
     cutoffs: NDArray[np.float32]
 
     def cells(self, n: int) -> Cells:
-        """For n bases."""
+        """As cells, for n bases."""
         return cells_of(self.features, self.cutoffs, n)
 
 
 @dataclass(frozen=True, slots=True)
-class Against:
-    """What matches are held against besides the controls that need nothing.
+class ControlInputs:
+    """What the controls need besides the sample: matrices, repeats, other models.
 
     Attributes
     ----------
     motifs : sequence of Motif
-        Matrices of concepts, found by matrix ID: for decoys and the causal reference. None: neither is run.
-    p : float
-        The p-value at which a word is a site of the annotation, for the causal reference.
+        Matrices of concepts, found by matrix ID: for decoys and the causal reference. Without them neither is run.
+    p : float, optional
+        The p-value at which a word is a site of the annotation, for the causal reference. None: it is not known, and
+        the reference is not computed.
     decoys : int
-        Column-shuffled matrices a motif.
+        Number of column-shuffled matrices per motif.
     repeats : Annotation, optional
         Repeats by class.
-    blanks : function, optional
-        From the sample of the trained model to those of untrained ones: kind and what is seen through each.
+    untrained : function, optional
+        From the sample of the trained model to what untrained models give on it: kind and features of each.
     seeds : function, optional
-        From a sample to what SAEs of other seeds see in it.
+        From a sample to the features of SAEs of other seeds on it.
     seed : int
-        Of all that is drawn.
+        Of all random draws.
     """
 
     motifs: Sequence[Motif] = ()
-    p: float = 1e-4
+    p: float | None = 1e-4
     decoys: int = 5
     repeats: Annotation | None = None
-    blanks: Callable[[Sample], Sequence[tuple[Kind, Seen]]] | None = None
-    seeds: Callable[[Sample], Sequence[Seen]] | None = None
+    untrained: Callable[[Sample], Sequence[tuple[Kind, SampledFeatures]]] | None = None
+    seeds: Callable[[Sample], Sequence[SampledFeatures]] | None = None
     seed: int = 0
 
 
-def control(
+@dataclass(frozen=True)
+class ControlData:
+    """Reported pairs on a sample, and all that the controls of one read strand look at.
+
+    Attributes
+    ----------
+    sample : Sample
+    sites : Sites
+        Of all concepts, with the labels of A, C, G and T.
+    pairs : Pairs
+        Those to be controlled.
+    concepts : DataFrame
+        ``concept`` and ``site_strand`` by number. The site strands of one name are one motif.
+    instances : (C,) int64
+        Instances of each concept on the REPORT half of the sample; of a nucleotide, bases.
+    cutoffs : (T, d_sae) float32
+        What each feature's value exceeds at each threshold.
+    inputs : ControlInputs
+    genome : Genome, optional
+        Of the sample; only decoys need it.
+    repeats : Columns, optional
+        (n x classes): the bases in repeats of each class. None: not known.
+    repeat_names : sequence of str
+        Of the classes.
+    """
+
+    sample: Sample
+    sites: Sites
+    pairs: Pairs
+    concepts: pd.DataFrame
+    instances: NDArray[np.int64]
+    cutoffs: NDArray[np.float32]
+    inputs: ControlInputs
+    genome: Genome | None = None
+    repeats: Columns | None = None
+    repeat_names: Sequence[str] = field(default=())
+
+    @cached_property
+    def reported(self) -> Reported:
+        """The pairs on the readable bases of the REPORT half."""
+        return Reported(self.sample, self.sites, self.pairs)
+
+    def per_pair(self, table: pd.DataFrame) -> pd.DataFrame:
+        """From one row per concept to one row per pair."""
+        return table.iloc[self.pairs.concept].reset_index(drop=True)
+
+    def best_of(self, other: SampledFeatures) -> Best:
+        """The best feature of every concept among those of another SAE."""
+        return best(other.cells(len(self.sample)), self.sites.labels, self.sample.half_of_base())
+
+
+def run_controls(
     table: pd.DataFrame,
     evaluation: Evaluation,
     samples: Sequence[Sample],
     thresholds: ArrayLike,
     cutoffs: ArrayLike,
-    against: Against,
+    inputs: ControlInputs,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Hold the best feature of every concept against all else that could explain it.
+    """Compare the best feature of every concept with other explanations, and give each match its verdict.
 
     Parameters
     ----------
     table : DataFrame
-        Of `best_features`: a row a concept and site strand, at least one.
+        Of `best_features`: one row per concept and site strand, at least one.
     evaluation : Evaluation
         Split into halves.
     samples : sequence of Sample
@@ -99,7 +153,7 @@ def control(
         Ascending, those of the table among them.
     cutoffs : (T, d_sae) float32
         What each feature's value exceeds at each threshold.
-    against : Against
+    inputs : ControlInputs
 
     Returns
     -------
@@ -113,67 +167,79 @@ def control(
     for sample in samples:
         rows = table[table["read_strand"] == sample.read_strand]
         if len(rows):
-            columns, profile = _of_strand(rows, evaluation, sample, thresholds, cutoffs, against)
-            parts.append(columns.set_index(rows.index))
-            profiles.append(profile)
+            data = _data_of(rows, evaluation, sample, thresholds, cutoffs, inputs)
+            parts.append(measure(data).set_index(rows.index))
+            profiles.append(offset_profiles(sample, data.sites, data.pairs, data.concepts))
     controlled = table.drop(columns="verdict").join(pd.concat(parts))
-    controlled = controlled.join(verdicts(controlled)).join(_classes(controlled["concept"], against.motifs))
+    controlled = controlled.join(verdicts(controlled)).join(_classes(controlled["concept"], inputs.motifs))
     return controlled, pd.concat(profiles, ignore_index=True)
 
 
-def _of_strand(
+def measure(data: ControlData) -> pd.DataFrame:
+    """All columns of the controls except the verdict, one row per pair: first the fit, then the tests, then the rest.
+
+    See docs/formats.md for the columns. A test whose inputs are missing adds no columns, or NaN.
+    """
+    pairs, sample = data.pairs, data.sample
+    log.info("controls: %d pairs on %s bases in %d bins", len(pairs), f"{len(sample):,}", len(sample.bins))
+    fit = [f1_intervals(data.reported, data.inputs.seed), rankings(data.reported)]
+    fit.append(pd.DataFrame({"lag": lags(data.reported)}))
+    tests = [test.run(data) for test in TESTS]
+    return pd.concat([*fit, *tests, *_other_columns(data, fit[0]["sample_f1"])], axis=1)
+
+
+def _other_columns(data: ControlData, sample_f1: pd.Series) -> list[pd.DataFrame]:
+    """Measurements that decide no verdict."""
+    sample, sites = data.sample, data.sites
+    margins = selectivity(data.reported, motif_clusters(sites, data.concepts))
+    names = data.concepts["concept"].to_numpy(object)
+    margins["next_concept"] = [names[c] if c >= 0 else "" for c in margins["next_concept"]]
+    random = best_random_features(sample, sites, data.inputs.seed)
+    columns = [pd.DataFrame({"lm_probe_f1": probe_neurons(sample, sites), "random_sae_f1": random})]
+    if data.inputs.seeds:
+        f1 = np.array([data.best_of(other).f1 for other in data.inputs.seeds(sample)])
+        columns.append(pd.DataFrame({"seeds_f1_min": f1.min(axis=0), "seeds_f1_max": f1.max(axis=0)}))
+    causal = np.full(len(data.concepts), np.nan)
+    if data.inputs.p is not None:
+        along = oriented_motifs(data.inputs.motifs, data.concepts, data.pairs)
+        causal = causal_reference(sample, sites, along, p=data.inputs.p)
+    causal = causal[data.pairs.concept]
+    memorised = pd.array(np.where(np.isnan(causal), None, sample_f1 > causal), "boolean")
+    reference = pd.DataFrame({"causal_ref_f1": causal, "memorised": memorised})
+    return [margins, *map(data.per_pair, columns), reference]
+
+
+def untrained_scores(data: ControlData) -> pd.DataFrame:
+    """F1 of the best feature of untrained models, one row per concept; no column if there are no such models."""
+    scores: dict[str, list[NDArray]] = {}
+    for kind, features in data.inputs.untrained(data.sample) if data.inputs.untrained else ():
+        scores.setdefault(UNTRAINED[kind], []).append(data.best_of(features).f1)
+    return pd.DataFrame({name: np.fmax.reduce(f1) for name, f1 in scores.items()}, index=range(len(data.concepts)))
+
+
+def _data_of(
     rows: pd.DataFrame,
     evaluation: Evaluation,
     sample: Sample,
     thresholds: NDArray[np.float64],
     cutoffs: NDArray[np.float32],
-    against: Against,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The controls of the pairs of one read strand, a row a pair, and their profiles of offsets."""
-    concepts = evaluation.labels.concepts
-    sites = label_sites(sample, evaluation.labels.annotation.sites, concepts)
-    pairs = pairs_of(rows, concepts, cutoffs, thresholds)
-    repeats, names = repeat_columns(sample, against.repeats)
-    log.info("controls: %d pairs on %s bases in %d bins", len(pairs), f"{len(sample):,}", len(sample.bins))
-    measured = examine(sample, sites, pairs, concepts, repeats=repeats, repeat_names=names, seed=against.seed)
-    measured.insert(0, "sample_instances", _sampled(sample, sites, evaluation)[pairs.concept])
-    columns = pd.concat(
-        [baselines(sample, sites, seed=against.seed), *_others(sample, sites, evaluation, cutoffs, against)], axis=1
-    )
-    found = pd.concat([measured, columns.iloc[pairs.concept].reset_index(drop=True)], axis=1)
-    causal = causal_reference(sample, sites, _oriented(against.motifs, concepts, pairs), p=against.p)[pairs.concept]
-    found["causal_ref_f1"] = causal
-    found["memorised"] = pd.array(np.where(np.isnan(causal), None, found["sample_f1"] > causal), "boolean")
-    found["next_concept"] = [concepts["concept"].iloc[c] if c >= 0 else "" for c in found["next_concept"]]
-    return found, offset_profiles(sample, sites, pairs, concepts)
+    inputs: ControlInputs,
+) -> ControlData:
+    """The data of the controls of one read strand; the rows of the table become its pairs, in order."""
+    concepts, annotated = evaluation.labels.concepts, evaluation.labels.annotation.sites
+    sites = label_sites(sample, annotated, concepts)
+    number = numbers_of(concepts, annotated["Name"].astype(str), annotated["Strand"].astype(str))
+    instances = instances_in(sample, REPORT, annotated, number, len(concepts))
+    counted = sample.in_half(REPORT)
+    bases = len(NUCLEOTIDES)
+    instances[:bases] = [np.count_nonzero(counted[sites.labels[i][0]]) for i in range(bases)]
+    repeats, names = _repeat_columns(sample, inputs.repeats)
+    pairs = _pairs_of(rows, concepts, cutoffs, thresholds)
+    genome = evaluation.genome
+    return ControlData(sample, sites, pairs, concepts, instances, cutoffs, inputs, genome, repeats, names)
 
 
-def _others(
-    sample: Sample, sites: Sites, evaluation: Evaluation, cutoffs: NDArray[np.float32], against: Against
-) -> list[pd.DataFrame]:
-    """What needs the best feature of every concept: decoys, models without training, other seeds; a row a concept."""
-    half = sample.half_of_base()
-
-    def through(seen: Seen) -> Best:
-        return best(seen.cells(len(sample)), sites.labels, half)
-
-    parts = []
-    if against.motifs:
-        cells = Seen(sample.features, cutoffs).cells(len(sample))
-        how = (cells, half, against.motifs, against.decoys, against.seed)
-        parts.append(decoy_scores(sample, sites, evaluation.labels.concepts, evaluation.genome, *how))
-    if against.blanks:
-        scores: dict[str, list[NDArray]] = {name: [] for name in UNTRAINED.values()}
-        for kind, seen in against.blanks(sample):
-            scores[UNTRAINED[kind]].append(through(seen).f1)
-        parts.append(pd.DataFrame({name: np.fmax.reduce(f1) for name, f1 in scores.items() if f1}))
-    if against.seeds:
-        f1 = np.array([through(seen).f1 for seen in against.seeds(sample)])
-        parts.append(pd.DataFrame({"seeds_f1_min": f1.min(axis=0), "seeds_f1_max": f1.max(axis=0)}))
-    return parts
-
-
-def pairs_of(
+def _pairs_of(
     rows: pd.DataFrame, concepts: pd.DataFrame, cutoffs: NDArray[np.float32], thresholds: NDArray[np.float64]
 ) -> Pairs:
     """Rows of a table as pairs."""
@@ -183,7 +249,7 @@ def pairs_of(
     return Pairs(concept, feature, cutoffs[step, feature])
 
 
-def repeat_columns(sample: Sample, repeats: Annotation | None) -> tuple[Columns | None, list[str]]:
+def _repeat_columns(sample: Sample, repeats: Annotation | None) -> tuple[Columns | None, list[str]]:
     """Bases in repeats by class, and the names of the classes."""
     if repeats is None:
         return None, []
@@ -191,18 +257,11 @@ def repeat_columns(sample: Sample, repeats: Annotation | None) -> tuple[Columns 
     return cover(sample, repeats.sites, name.codes.to_numpy(np.int64), len(name.categories)), list(name.categories)
 
 
-def _sampled(sample: Sample, sites: Sites, evaluation: Evaluation) -> NDArray[np.int64]:
-    """(C,) int64: instances of every concept on the report half of a sample; of A, C, G and T, bases."""
-    concepts, annotated = evaluation.labels.concepts, evaluation.labels.annotation.sites
-    number = numbers_of(concepts, annotated["Name"].astype(str), annotated["Strand"].astype(str))
-    found = instances_in(sample, REPORT, annotated, number, len(concepts))
-    counted = sample.in_half(REPORT)
-    found[: len(NUCLEOTIDES)] = [np.count_nonzero(counted[sites.labels[i][0]]) for i in range(len(NUCLEOTIDES))]
-    return found
+def oriented_motifs(motifs: Sequence[Motif], concepts: pd.DataFrame, pairs: Pairs) -> dict[int, Motif]:
+    """The matrix of each reported concept, by its number, as its sites lie along the forward strand.
 
-
-def _oriented(motifs: Sequence[Motif], concepts: pd.DataFrame, pairs: Pairs) -> dict[int, Motif]:
-    """The matrices of reported concepts as their sites lie along the forward strand; none where they have no strand."""
+    Concepts without a matrix or without a site strand are left out.
+    """
     by_id = {motif.matrix_id: motif for motif in motifs}
     turned = {"+": lambda motif: motif, "-": Motif.reverse_complement}
     named = concepts.iloc[np.unique(pairs.concept)]
@@ -214,7 +273,7 @@ def _oriented(motifs: Sequence[Motif], concepts: pd.DataFrame, pairs: Pairs) -> 
 
 
 def _classes(concept: pd.Series, motifs: Sequence[Motif]) -> pd.DataFrame:
-    """Class and family of the transcription factor of every row, "" where they are not known."""
+    """Class and family of the transcription factor of every row, "" if they are not known."""
     by_id = {motif.matrix_id: (motif.tf_class, motif.tf_family) for motif in motifs}
     found = [by_id.get(name, ("", "")) for name in concept]
     return pd.DataFrame(found, index=concept.index, columns=["tf_class", "tf_family"])

@@ -317,8 +317,8 @@ class Sampler:
         for number, region in enumerate(self.bins):
             self._on[region.contig].append(number)
 
-    def look(self, reading: Reading) -> None:
-        """Keep the activations of a reading's bases."""
+    def add_activations(self, reading: Reading) -> None:
+        """Keep the activations of a reading; called before its blocks are added."""
         if reading.read_strand != self.read_strand:
             return
         for there, here in self._shared(reading.region):

@@ -63,6 +63,12 @@ def in_repeats(reported: Reported, repeats: Columns, names: Sequence[str]) -> pd
     )
 
 
+def no_repeats_known(pairs: int) -> pd.DataFrame:
+    """The columns of `in_repeats` if nothing is known of repeats: no class, and NaN."""
+    columns = ("repeat_class_share", "repeat_share", "instances_outside_repeats", "f1_outside_repeats", "outside_ratio")
+    return pd.DataFrame({"repeat_class": ""} | dict.fromkeys(columns, np.nan), index=range(pairs))
+
+
 def _covered(reported: Reported, repeats: Columns, classes: Iterable[int]) -> NDArray[np.bool_]:
     """(n,) bool: the bases of the sample in some of the classes."""
     covered = np.zeros(len(reported.sample), np.bool_)

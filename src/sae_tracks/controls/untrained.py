@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sae_tracks.activations.extract import extract, plan_extraction
+from sae_tracks.activations.extract import Extraction, extract, plan_extraction
 from sae_tracks.activations.shards import MANIFEST, WINDOWS, ActivationShards, open_shards
 from sae_tracks.activations.shuffle import plan_shuffle, shuffle
 from sae_tracks.controls.sample import Sample, Sampler
@@ -19,7 +19,7 @@ from sae_tracks.features import run
 from sae_tracks.genome import Genome
 from sae_tracks.intervals import runs_of
 from sae_tracks.lm import GeneLM
-from sae_tracks.lm.untrained import Kind, untrained
+from sae_tracks.lm.untrained import Kind, check_can_be_untrained, untrained
 from sae_tracks.progress import counter
 from sae_tracks.regions import GenomicRegion, merge_regions, regions_of, subtract_regions
 from sae_tracks.sae import SAE, load_sae
@@ -59,9 +59,7 @@ def retrain(sae: SAE, lm: GeneLM, genome: Genome, trained_on: ActivationShards, 
         The SAE does not say how it was trained, or the activations are not those it was trained on or cannot be made
         again on the same bases.
     """
-    training = sae.metadata.get("training", {})
-    if training.get("data_sha256") != trained_on.checksum:
-        raise SaeTracksError(f"this SAE was not trained on {trained_on.folder}: name the folder that `train` was given")
+    training = _training_of(sae, trained_on)
     if (out / CONFIG).exists():
         return _made_before(out, training, lm)
     act, shuffled = out.with_name("act"), out.with_name("shuffled")
@@ -86,19 +84,64 @@ def _made_before(out: Path, training: dict[str, Any], lm: GeneLM) -> SAE:
     return made
 
 
-def _read_again(lm: GeneLM, genome: Genome, shards: ActivationShards, out: Path) -> ActivationShards:
-    """The activations of another model on the bases of stored ones."""
+def check_retrainable(source: Source, trained_on: ActivationShards) -> None:
+    """Raise if untrained models cannot be made for a source; no window is read.
+
+    Parameters
+    ----------
+    source : Source
+        The trained model and SAE.
+    trained_on : ActivationShards
+        See `retrain`.
+
+    Raises
+    ------
+    SaeTracksError
+        The language model comes from a plug-in, the SAE was trained on other activations, or their windows cannot be
+        read again.
+    """
+    check_can_be_untrained(source.lm)
+    _training_of(source.sae, trained_on)
+    _plan_again(source.lm, source.genome, trained_on, _windows_of(trained_on), [])
+
+
+def _training_of(sae: SAE, trained_on: ActivationShards) -> dict[str, Any]:
+    """How an SAE was trained, as its metadata says; its activations must be those given."""
+    training = sae.metadata.get("training", {})
+    if training.get("data_sha256") != trained_on.checksum:
+        raise SaeTracksError(f"this SAE was not trained on {trained_on.folder}: name the folder that `train` was given")
+    return training
+
+
+def _windows_of(shards: ActivationShards) -> list[GenomicRegion]:
     windows = pd.read_csv(shards.folder / WINDOWS, sep="\t", header=None, usecols=[0, 1, 2], dtype={0: str})
-    regions = [GenomicRegion(*row) for row in windows.itertuples(index=False, name=None)]
+    return [GenomicRegion(*row) for row in windows.itertuples(index=False, name=None)]
+
+
+def _plan_again(
+    lm: GeneLM,
+    genome: Genome,
+    shards: ActivationShards,
+    windows: list[GenomicRegion],
+    black_list: list[GenomicRegion],
+) -> Extraction:
+    """The extraction of the windows of stored activations from another model."""
     facts = shards.manifest
-    how = {name: facts[name] for name in ("window", "context", "min_context", "read_strands")}
-    black_list = left_out(shards, regions) if facts["black_list_sha256"] else []
-    plan = plan_extraction(lm, genome, regions, black_list=black_list, **how)
+    laid_out = {name: facts[name] for name in ("window", "context", "min_context", "read_strands")}
+    plan = plan_extraction(lm, genome, windows, black_list=black_list, **laid_out)
     if plan.settings["windows_sha256"] != facts["windows_sha256"]:
         raise SaeTracksError(
             f"{shards.folder}: its windows cannot be read again by {genome.path.name}: it must be the same FASTA, and "
             "windows drawn in both directions (extract -n --read-strand both) are not supported"
         )
+    return plan
+
+
+def _read_again(lm: GeneLM, genome: Genome, shards: ActivationShards, out: Path) -> ActivationShards:
+    """The activations of another model on the bases of stored ones."""
+    windows = _windows_of(shards)
+    black_list = left_out(shards, windows) if shards.manifest["black_list_sha256"] else []
+    plan = _plan_again(lm, genome, shards, windows, black_list)
     extract(plan, out)
     again = open_shards(out)
     if again.rows != shards.rows:
@@ -166,5 +209,5 @@ def blank_sample(
     strand = (like.read_strand,)
     through = replace(source, lm=lm, sae=sae, regions=like.bins, read_strands=strand, allow_mismatch=False)
     sampler = Sampler(source.genome, like.bins, like.half, lm.d_model, sae.d_sae, like.read_strand)
-    run(through.blocks(on_reading=sampler.look), sampler)
+    run(through.blocks(on_reading=sampler.add_activations), sampler)
     return sampler.sample(), sae

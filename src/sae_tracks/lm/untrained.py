@@ -38,8 +38,7 @@ def untrained(lm: GeneLM, kind: Kind, seed: int) -> GeneLM:
     SaeTracksError
         The model comes from a plug-in, which has no way to make a new one.
     """
-    if not isinstance(lm, HyenaDNAReader | AutoReader):
-        raise SaeTracksError(f"{lm.model_id} comes from a plug-in, which has no way to make an untrained copy")
+    lm = check_can_be_untrained(lm)
     change = _new if kind == "random" else _permuted
     name = f"{lm.model_id} ({kind} weights, seed {seed})"
     with torch.random.fork_rng(devices=[]):
@@ -48,6 +47,19 @@ def untrained(lm: GeneLM, kind: Kind, seed: int) -> GeneLM:
             return HyenaDNAReader(change(lm.model), lm.layer, name)
         hook = lm.hook_name if lm.layer is None else None
         return AutoReader(change(lm.model), lm.tokenizer.tokenizer, lm.layer, hook, model_id=name)
+
+
+def check_can_be_untrained(lm: GeneLM) -> HyenaDNAReader | AutoReader:
+    """The language model, if `untrained` can make a copy of it; no copy is made.
+
+    Raises
+    ------
+    SaeTracksError
+        The model comes from a plug-in, which has no way to make a new one.
+    """
+    if not isinstance(lm, HyenaDNAReader | AutoReader):
+        raise SaeTracksError(f"{lm.model_id} comes from a plug-in, which has no way to make an untrained copy")
+    return lm
 
 
 def _new(model: Model) -> Model:

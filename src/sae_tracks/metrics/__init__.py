@@ -1,12 +1,13 @@
 """How well features match annotations: exact counts of bases and instances, precision, recall and F1."""
 
-from sae_tracks.metrics.beds import score_bed
+from sae_tracks.metrics.beds import count_bed
 from sae_tracks.metrics.counter import THRESHOLDS, Counter, cutoffs_of
 from sae_tracks.metrics.counts import Counts, load_counts
 from sae_tracks.metrics.evaluation import Evaluation, Labels, annotation_checksums, evaluate_on
 from sae_tracks.metrics.halves import Halves, split_halves
 from sae_tracks.metrics.scores import (
     COUNTS,
+    OFFSETS,
     Judge,
     best_features,
     kept_pairs,
@@ -20,6 +21,7 @@ from sae_tracks.metrics.scores import (
 
 __all__ = [
     "COUNTS",
+    "OFFSETS",
     "THRESHOLDS",
     "Counter",
     "Counts",
@@ -29,13 +31,13 @@ __all__ = [
     "Labels",
     "annotation_checksums",
     "best_features",
+    "count_bed",
     "cutoffs_of",
     "evaluate_on",
     "kept_pairs",
     "load_counts",
     "merge_parts",
     "read_table",
-    "score_bed",
     "score_tables",
     "scores",
     "split_halves",

@@ -20,7 +20,7 @@ from sae_tracks.regions import GenomicRegion
 INTERVAL = ["Chromosome", "Start", "End"]
 
 
-def score_bed(path: str | Path, evaluation: Evaluation, *, threshold: float | None = None) -> Counts:
+def count_bed(path: str | Path, evaluation: Evaluation, *, threshold: float | None = None) -> Counts:
     """Count intervals against annotations: those of active bases, exported before, or any.
 
     The numbers are those of a `Counter` at the threshold of the export. All pairs of features and annotated concepts
@@ -42,7 +42,7 @@ def score_bed(path: str | Path, evaluation: Evaluation, *, threshold: float | No
         A row is malformed, or no interval lies in the regions.
     """
     labels, halves = evaluation.labels, evaluation.halves
-    intervals = _feature_intervals(path, evaluation.genome)
+    intervals = _feature_intervals(path, evaluation)
     runs = _readable_runs(evaluation)
     features = sorted(set(intervals["Name"]), key=_order)
     strands = sorted(set(intervals["Strand"]))
@@ -84,9 +84,9 @@ def _count_instances(counts: Counts, instances: pd.DataFrame, runs: pd.DataFrame
     np.add.at(counts.hits, where, hit["copies"].to_numpy(np.uint32))
 
 
-def _feature_intervals(path: str | Path, genome: Genome) -> pd.DataFrame:
+def _feature_intervals(path: str | Path, evaluation: Evaluation) -> pd.DataFrame:
     """Chromosome, Start, End, Name (the feature) and Strand (the read strand), disjoint within both."""
-    rows = read_annotation(path, genome).sites
+    rows = read_annotation(path, evaluation.genome, alias=evaluation.alias).sites
     key = rows.groupby(["Name", "Strand"], observed=True).ngroup()
     names = rows.assign(key=key).drop_duplicates("key").set_index("key")[["Name", "Strand"]].astype(object)
     return join_overlaps(rows[INTERVAL].assign(key=key), "key").join(names, on="key")

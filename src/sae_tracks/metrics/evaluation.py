@@ -1,18 +1,19 @@
 """What features are scored against: the bases, the concepts on them, and the two halves."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sae_tracks.annotations import Annotation, filter_sites, read_annotations
+from sae_tracks.annotations import Annotation, filter_sites, read_annotations, read_regions
 from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import sha256
+from sae_tracks.files import digest, sha256
 from sae_tracks.genome import Genome
 from sae_tracks.metrics.halves import Halves, split_halves
 from sae_tracks.regions import GenomicRegion
@@ -119,10 +120,13 @@ def _concepts(sites: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.int64]]:
 
 
 def _refuse_nucleotides(concepts: pd.DataFrame, source: str) -> None:
-    """A, C, G and T on + come from the sequence, so an annotation cannot have them too."""
-    clash = concepts.loc[concepts["concept"].isin(list(NUCLEOTIDES)) & (concepts["site_strand"] == "+"), "concept"]
+    """A, C, G and T are concepts of the sequence, so no annotation may use these names, on any strand."""
+    clash = concepts.loc[concepts["concept"].isin(list(NUCLEOTIDES)), "concept"]
     if len(clash):
-        raise SaeTracksError(f"{source} has a concept {clash.iloc[0]!r}, a nucleotide's name: give it another")
+        raise SaeTracksError(
+            f"{source} has a concept {clash.iloc[0]!r}, which is the name of a nucleotide: rename it in the file, for "
+            f"example to 'type {clash.iloc[0]}'"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,12 @@ class Evaluation:
         The concepts, and the annotation that they come from.
     halves : Halves
         Which bases choose and which report.
+    alias : str or path, optional
+        Other names of contigs, for files that are read later; see `read_annotation`.
+    min_score : float, optional
+        The lowest score of a site, in the units of the annotation.
+    facts : dict
+        What the provenance of a product says of all this, for JSON.
     """
 
     genome: Genome
@@ -148,11 +158,19 @@ class Evaluation:
     black_list: list[GenomicRegion]
     labels: Labels
     halves: Halves
+    alias: str | Path | None = None
+    min_score: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def bases(self) -> int:
         """Bases of the regions, N included."""
         return sum(len(region) for region in self.regions)
+
+    @property
+    def size(self) -> str:
+        """How many bases and concepts there are, in words."""
+        return f"{self.bases:,} bases, {len(self.labels.concepts):,} concepts"
 
 
 def evaluate_on(
@@ -166,10 +184,10 @@ def evaluate_on(
     max_coverage: float | None = None,
     alias: str | Path | None = None,
     split: bool = True,
-    select: Iterable[GenomicRegion] = (),
-    report: Iterable[GenomicRegion] = (),
+    select: Iterable[GenomicRegion | str] = (),
+    report: Iterable[GenomicRegion | str] = (),
 ) -> Evaluation:
-    """Read annotations and lay out an evaluation.
+    """Read annotations and say what features are scored against.
 
     Parameters
     ----------
@@ -187,11 +205,17 @@ def evaluate_on(
         See `read_annotation`.
     split : bool
         Choose features and thresholds on other bases than those reported on; see `split_halves`.
-    select, report : iterable of GenomicRegion
-        The bases to choose and to report on; see `split_halves`.
+    select, report : iterable of GenomicRegion or str
+        The bases to choose and to report on; see `split_halves`. A text is a BED file, or a region such as ``chr14`` or
+        ``chr14:1-1,000`` (1-based inclusive).
+
+    Raises
+    ------
+    SaeTracksError
+        A file is malformed, no site is left, or a half would be empty.
     """
-    regions = genome.merged(regions)
-    halves = split_halves(regions, split=split, select=genome.merged(select), report=genome.merged(report))
+    regions, select, report = genome.merged(regions), list(select), list(report)
+    halves = split_halves(regions, split=split, select=_named(genome, select), report=_named(genome, report))
     annotation = filter_sites(
         read_annotations(annotations, genome, regions, alias=alias),
         regions,
@@ -199,7 +223,31 @@ def evaluate_on(
         min_instances=min_instances,
         max_coverage=max_coverage,
     )
-    return Evaluation(genome, regions, list(black_list), Labels(annotation), halves)
+    facts = {
+        "annotations": annotation_checksums(annotations),
+        "min_score": min_score,
+        "min_instances": min_instances,
+        "max_coverage": max_coverage,
+        "alias": None if alias is None else str(alias),
+        "alias_sha256": next(iter(annotation_checksums([alias]).values())) if alias else None,
+        "split": split,
+        "select_on": [str(one) for one in select] or None,
+        "report_on": [str(one) for one in report] or None,
+        "halves_sha256": digest([str(halves)]),
+    }
+    labels = Labels(annotation)
+    return Evaluation(genome, regions, list(black_list), labels, halves, alias, min_score, facts)
+
+
+def _named(genome: Genome, texts: Iterable[GenomicRegion | str]) -> list[GenomicRegion]:
+    """Regions, disjoint and in FASTA order, from regions, their texts, and BED files."""
+    found: list[GenomicRegion] = []
+    for one in texts:
+        if isinstance(one, GenomicRegion):
+            found.append(one)
+        else:
+            found += read_regions(one, genome) if Path(one).is_file() else [genome.region(one)]
+    return genome.merged(found)
 
 
 def annotation_checksums(annotations: Sequence[str | Path]) -> dict[str, str | None]:

@@ -26,7 +26,7 @@ def scores(counts: Counts, *, all_pairs: bool = False) -> pd.DataFrame:
     Parameters
     ----------
     counts : Counts
-        From `Counter` or `score_bed`.
+        From `Counter` or `count_bed`.
     all_pairs : bool
         Every pair with a true positive at any threshold, in either half, instead of the best.
 

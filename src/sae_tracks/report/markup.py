@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from sae_tracks.controls.verdict import OUTCOMES, RIVALS
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.report.words import CONTROLS, OUTCOMES
 
 PICTURES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 TRACK_COLUMNS = (
@@ -98,7 +98,7 @@ def _strip(row: Row) -> str:
 
     if math.isnan(row["f1"]):
         return ""
-    others = [row[c.column] for c in CONTROLS if c.verdict and not math.isnan(row[c.column])]
+    others = [row[c.column] for c in RIVALS if c.verdict and not math.isnan(row[c.column])]
     ticks = "".join(f"M{at(value)} 3v8" for value in others)
     bar = "" if math.isnan(row["f1_low"]) else f'<path class="bar" d="M{at(row["f1_low"])} 7H{at(row["f1_high"])}"/>'
     return (

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sae_tracks.controls.verdict import OUTCOMES, RIVALS
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, make_folder, read_json, sha256, write_provenance
 from sae_tracks.metrics.scores import BEST_SCORES
@@ -23,7 +24,6 @@ from sae_tracks.report.logos import COLORS, LETTERS, glyphs, letter_heights
 from sae_tracks.report.scores import columns_of, embedded, load_scores, profiles_of, with_unscored
 from sae_tracks.report.site import Content, write_site
 from sae_tracks.report.tracks import LIBRARY, TrackSet, browser_settings, track_files
-from sae_tracks.report.words import CONTROLS, OUTCOMES
 
 PAGE = "index.html"
 SCRIPTS = ("table.js", "charts.js", "browser.js", "detail.js")
@@ -176,7 +176,7 @@ def _data(scores: Path | None, table: pd.DataFrame, matrices: Sequence[Motif]) -
     return {
         "columns": columns_of(table),
         "profiles": profiles_of(scores, table),
-        "controls": [control._asdict() for control in CONTROLS],
+        "controls": [control._asdict() for control in RIVALS],
         "verdicts": list(OUTCOMES),
         "logos": {motif.matrix_id: np.round(letter_heights(motif), 3).tolist() for motif in matrices},
         "letters": [{"letter": letter, "color": COLORS[letter], "path": glyphs()[letter]} for letter in LETTERS],

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sae_tracks.controls.verdict import OUTCOMES, RIVALS, explain
 from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.metrics import read_table
 from sae_tracks.metrics.scores import BEST_SCORES, OFFSETS
 from sae_tracks.report.figures import read_offsets
-from sae_tracks.report.words import CONTROLS, OUTCOMES, meaning
 
 NEEDED = ("concept", "site_strand", "feature", "f1", "verdict")
 TEXTS = (
@@ -27,7 +27,7 @@ NUMBERS = (
     *("domain_recall", "domain_f1", "enrichment", "sample_f1", "f1_low", "f1_high", "bins", "average_precision"),
     *("site_average_precision", "spearman", "lag", "shift_p", "decoy_q", "memorised", "repeat_share"),
     *("f1_outside_repeats", "instances_outside_repeats", "margin", "seeds_f1_min", "seeds_f1_max"),
-    *(control.column for control in CONTROLS),
+    *(control.column for control in RIVALS),
 )
 OWN = (*NUMBERS, "other_f1", "lead")
 UNSCORED = "f/{} has a track but no score in this table: what it matches best, if anything, is not known here."
@@ -67,10 +67,10 @@ def load_scores(folder: Path) -> pd.DataFrame:
     if unknown:
         raise SaeTracksError(f"{folder / BEST_SCORES}: {unknown[0]!r} is no verdict; expected {', '.join(OUTCOMES)}")
     table = pd.DataFrame({**{name: _text(table, name) for name in TEXTS}, **{n: _number(table, n) for n in NUMBERS}})
-    other = table[[control.column for control in CONTROLS if control.verdict]].max(axis=1)
+    other = table[[control.column for control in RIVALS if control.verdict]].max(axis=1)
     nucleotide = table["concept"].isin(list(NUCLEOTIDES)) & (table["tf"] == "")
     table = table.assign(nucleotide=nucleotide, other_f1=other, lead=table["f1"] - other)
-    return table.assign(meaning=[meaning(row) for row in table.to_dict("records")])
+    return table.assign(meaning=[explain(row) for row in table.to_dict("records")])
 
 
 def with_unscored(table: pd.DataFrame | None, features: Mapping[str, Iterable[str]]) -> pd.DataFrame:
