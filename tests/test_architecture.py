@@ -86,6 +86,14 @@ def test_verbs_import_nothing_heavy_at_top_level(path):
     assert not [module for module, top in imports(path) if top and module.split(".")[0] in HEAVY]
 
 
+@pytest.mark.parametrize("name", ["browsers.hub", "browsers.igv", "browsers.pygenometracks", "report", "fetch",
+                                  "annotations", "motifs", "tracks.bbi.bigbed", "tracks.bbi.twobit", "metrics"])  # fmt: skip
+def test_importing_a_room_that_does_not_compute_loads_no_torch(name):
+    code = f"import sys, sae_tracks.{name}; print(sorted({{'torch', 'transformers'}} & sys.modules.keys()))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
 def test_help_loads_no_heavy_library():
     code = (
         "import sys\n"

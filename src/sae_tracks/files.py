@@ -17,6 +17,7 @@ from sae_tracks.errors import SaeTracksError
 
 CHUNK = 1 << 22
 STDOUT = "-"
+TOP_SCORE = 1000  # the largest score of a BED file
 LONGEST_TBI = 1 << 29  # bases; longer contigs need a .csi index
 Write = Callable[[str], object]
 PROVENANCE = "provenance.json"
@@ -142,12 +143,15 @@ def bundled(name: str) -> Path:
     return packaged if packaged.exists() else Path(__file__).parents[2] / "data" / name
 
 
-def write_provenance(folder: Path, *, file_name: str = PROVENANCE, **facts: Any) -> None:
-    """Write ``provenance.json``: the version, the command line, and the given facts, such as model and genome."""
+def write_provenance(folder: Path, *, file_name: str = PROVENANCE, public: bool = False, **facts: Any) -> None:
+    """Write ``provenance.json``: the version, the command line, and the given facts, such as model and genome.
+
+    A public record, for a folder that is served, holds no folders of this machine (see `without_folders`).
+    """
     from sae_tracks import __version__
 
     record = {"sae_tracks": __version__, "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), **facts}
-    write_json(folder / file_name, record)
+    write_json(folder / file_name, without_folders(record) if public else record)
 
 
 def values_differ(one: Mapping[str, Any], other: Mapping[str, Any], ignore: Iterable[str] = ()) -> str | None:

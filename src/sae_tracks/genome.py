@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -22,43 +22,20 @@ OUTDATED = "it has changed since it was indexed; delete {0}.fai or run samtools 
 _LOWER = np.isin(np.arange(256), np.arange(ord("a"), ord("z") + 1))
 
 
-class Genome:
-    """Random access to a FASTA, plain or bgzip; an index is made where there is none.
+class ContigLengths:
+    """Contigs by name and length, without their letters.
 
     Parameters
     ----------
     path : path
-        FASTA file. Soft-masked (lower-case) sequence reads the same as upper-case.
+        The file that names them.
+    lengths : mapping of str to int
+        Length of each contig in bases, in the order of the file.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._fasta = _open(self.path)
-        self.lengths = dict(zip(self._fasta.references, self._fasta.lengths, strict=True))
-        self._m5: dict[str, str] = {}
-        self._stretches: dict[str, list[GenomicRegion]] = {}
-
-    def __reduce__(self):
-        return Genome, (self.path,)
-
-    def sequence(self, region: GenomicRegion) -> bytes:
-        """The bases of a region, upper case, forward strand; RNA's U is read as T."""
-        return self._letters(region).replace(b"U", b"T")
-
-    def _letters(self, region: GenomicRegion) -> bytes:
-        return self._as_written(region).upper()
-
-    def _as_written(self, region: GenomicRegion) -> bytes:
-        self.check(region)
-        try:
-            letters = self._fasta.fetch(region.contig, region.start, region.end).encode("ascii")
-        except UnicodeError as error:
-            raise SaeTracksError(f"{self.path.name} holds letters in {region} that are not ASCII") from error
-        except (ValueError, OSError):
-            letters = b""
-        if len(letters) != len(region):
-            raise SaeTracksError(f"{self.path.name} ends before {region}: {OUTDATED.format(self.path.name)}")
-        return letters
+    def __init__(self, path: Path, lengths: Mapping[str, int]) -> None:
+        self.path = path
+        self.lengths = dict(lengths)
 
     def check(self, region: GenomicRegion) -> None:
         """Raise where a region is not inside a contig of this genome."""
@@ -85,6 +62,44 @@ class Genome:
         for region in regions:
             self.check(region)
         return merge_regions(regions, self.lengths)
+
+
+class Genome(ContigLengths):
+    """Random access to a FASTA, plain or bgzip; an index is made where there is none.
+
+    Parameters
+    ----------
+    path : path
+        FASTA file. Soft-masked (lower-case) sequence reads the same as upper-case.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._fasta = _open(Path(path))
+        super().__init__(Path(path), dict(zip(self._fasta.references, self._fasta.lengths, strict=True)))
+        self._m5: dict[str, str] = {}
+        self._stretches: dict[str, list[GenomicRegion]] = {}
+
+    def __reduce__(self):
+        return Genome, (self.path,)
+
+    def sequence(self, region: GenomicRegion) -> bytes:
+        """The bases of a region, upper case, forward strand; RNA's U is read as T."""
+        return self._letters(region).replace(b"U", b"T")
+
+    def _letters(self, region: GenomicRegion) -> bytes:
+        return self._as_written(region).upper()
+
+    def _as_written(self, region: GenomicRegion) -> bytes:
+        self.check(region)
+        try:
+            letters = self._fasta.fetch(region.contig, region.start, region.end).encode("ascii")
+        except UnicodeError as error:
+            raise SaeTracksError(f"{self.path.name} holds letters in {region} that are not ASCII") from error
+        except (ValueError, OSError):
+            letters = b""
+        if len(letters) != len(region):
+            raise SaeTracksError(f"{self.path.name} ends before {region}: {OUTDATED.format(self.path.name)}")
+        return letters
 
     def stretches(self, contig: str) -> list[GenomicRegion]:
         """The maximal parts of a contig between runs of at least `LONG_N_RUN` N, ascending."""

@@ -22,7 +22,8 @@ from sae_tracks.browsers.hub.sites import SQL
 from sae_tracks.browsers.igv import write_sessions
 from sae_tracks.cli.app import app
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.genome import Genome
+from sae_tracks.genome import ContigLengths, Genome
+from sae_tracks.regions import GenomicRegion
 from sae_tracks.tracks.bbi.bigbed import write_bigbed
 from sae_tracks.tracks.bbi.bigwig import write_bigwig
 from sae_tracks.tracks.bbi.runs import make_runs
@@ -184,7 +185,7 @@ def test_a_bed_without_a_row_is_left_out(tmp_path):
 
 def test_the_soft_mask_is_that_of_the_fasta(tmp_path):
     tracks = write_tracks(tmp_path / "t")
-    with pytest.raises(SaeTracksError, match="the soft-mask of c1 is in the FASTA: name it by --genome"):
+    with pytest.raises(SaeTracksError, match="the soft-mask is in the FASTA: name it by --genome"):
         write_hub(tracks, assembly="toy1", annotations=[Path("softmask")], **MAIL)
     genome = Genome(write_fasta(tmp_path / "g.fa", c1="ACgtA" * 200, c2="A" * 500))
     hub = write_hub(tracks, genome=genome, annotations=[Path("softmask")], **MAIL)
@@ -375,3 +376,24 @@ def test_an_assembly_hub_may_hold_sites(tmp_path):
     genome = Genome(write_fasta(tmp_path / "g.fa", c1="ACGTA" * 200, c2="A" * 500))
     hub = write_hub(tracks, genome=genome, annotations=[_bed(tmp_path / "s.bed")], **MAIL)
     assert [finding for finding in validate(hub.path) if finding.error] == []
+
+
+def test_file_names_with_blanks_and_signs_are_addresses_in_the_hub(tmp_path, caplog):
+    tracks = write_tracks(tmp_path / "my tracks #1+x")
+    sites = _bed(tmp_path / "sites #2 100%+x&y.bed")
+    with caplog.at_level("INFO", "sae_tracks"):
+        made = CliRunner().invoke(app, ["hub", str(tracks), "--assembly", "toy1", "--annotation", str(sites)])
+    assert made.exit_code == 0, made.output
+    shown = stanzas(tracks / "hub.txt")[2:]
+    assert shown[-1]["bigDataUrl"] == "annotations/sites%20%232%20100%25%2Bx%26y.bb"
+    assert [finding for finding in validate(tracks) if finding.error] == []
+    assert "-w '%{http_code}' -r 0-9" in caplog.text and "%%" not in caplog.text
+
+
+def test_an_annotation_is_read_against_contigs_without_letters(tmp_path):
+    names = ContigLengths(tmp_path / "f3.bw", {"c1": 1000, "c2": 500, "none": 0})
+    assert [str(region) for region in names.whole] == ["c1:1-1000", "c2:1-500"]
+    assert names.merged([names.region("c1:5-9"), names.region("c1:2-6")]) == [names.region("c1:2-9")]
+    with pytest.raises(SaeTracksError, match="ends past c2"):
+        names.check(GenomicRegion("c2", 0, 501))
+    assert not hasattr(names, "sequence")

@@ -145,6 +145,15 @@ def test_the_page_asks_for_nothing_from_elsewhere(scores, tmp_path):
     assert {path.name for path in (tmp_path / "site").iterdir()} == {"index.html", "metrics.tsv", "provenance.json"}
 
 
+def test_the_record_beside_the_page_holds_no_folder_of_this_machine(scores, tmp_path):
+    record = json.loads((scores / "provenance.json").read_text())
+    record["genome"] = {"path": f"{tmp_path}/private/g.fa"}
+    (scores / "provenance.json").write_text(json.dumps(record))
+    write_report(scores, tmp_path / "site")
+    text = (tmp_path / "site" / "provenance.json").read_text()
+    assert "g.fa" in text and str(tmp_path) not in text
+
+
 def test_names_of_annotations_never_become_markup(tmp_path):
     row = {"concept": EVIL, "tf": TF, **PLAIN, **TESTED, "verdict": "supported", "tf_class": TF, "next_concept": EVIL}
     page = page_of(write_scores(tmp_path / "s", [row]), tmp_path / "site", title=EVIL)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sae_tracks.annotations.text import read_text
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.genome import Genome
+from sae_tracks.genome import ContigLengths
 
 # Human chromosomes as in NCBI's assembly reports: name, bases in GRCh37 and GRCh38, version of the RefSeq accession
 # (NC_) in GRCh38, in GRCh37 one less. GenBank's CM000663 to CM000686 are version 1 in GRCh37 and 2 in GRCh38.
@@ -61,7 +61,7 @@ class Contigs:
 
     Parameters
     ----------
-    genome : Genome
+    genome : ContigLengths
         The FASTA.
     alias : str or path, optional
         ``ucsc``: chr14, 14, NC_000014.9 and CM000676.2 are one contig (human accessions of GRCh37 and GRCh38, chrM
@@ -74,7 +74,7 @@ class Contigs:
         The file cannot be read, or names no contig of the genome.
     """
 
-    def __init__(self, genome: Genome, alias: str | Path | None = None) -> None:
+    def __init__(self, genome: ContigLengths, alias: str | Path | None = None) -> None:
         self.lengths: Mapping[str, int] = genome.lengths
         self.genome = genome.path.name
         self.alias = alias

@@ -15,7 +15,7 @@ from sae_tracks.annotations.gtf import gff_sites, is_gff
 from sae_tracks.annotations.repeats import is_out, out_sites, rmsk_names, rmsk_sites, soft_mask
 from sae_tracks.annotations.sites import COLUMNS, Annotation, intervals, joined
 from sae_tracks.annotations.text import Text, read_text
-from sae_tracks.genome import Genome
+from sae_tracks.genome import ContigLengths, Genome
 from sae_tracks.regions import GenomicRegion, unknown_contig
 
 SOFT_MASK = "softmask"  # the annotation that is the FASTA's own lower case
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def read_annotation(
     path: str | Path,
-    genome: Genome,
+    genome: ContigLengths,
     regions: Iterable[GenomicRegion] | None = None,
     *,
     alias: str | Path | None = None,
@@ -37,7 +37,7 @@ def read_annotation(
     ----------
     path : path
         The file, or ``softmask`` for the lower case of the FASTA.
-    genome : Genome
+    genome : ContigLengths
         Which contigs there are, and how long.
     regions : iterable of GenomicRegion, optional
         Sites that overlap none of these need not be read: by index from a bigBed or a bgzip file with .tbi or .csi.
@@ -56,6 +56,8 @@ def read_annotation(
     if wanted == genome.whole:
         wanted = None
     if str(path) == SOFT_MASK:
+        if not isinstance(genome, Genome):
+            raise SaeTracksError("the soft-mask is in the FASTA: name it by --genome in place of --assembly")
         return Annotation(soft_mask(genome, wanted)[[*COLUMNS]], f"{genome.path.name}'s soft-mask")
     path = Path(path)
     text = _text(path, contigs, wanted)

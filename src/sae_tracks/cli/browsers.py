@@ -58,7 +58,7 @@ def hub(
     log.info("hub (tracks: %d, annotations: %d) in %s; check it with sae-tracks check-hub %s", *counts, path, path)
     log.info(
         "UCSC reads it from a web server with HTTPS and byte ranges: "
-        "curl -s -o /dev/null -w '%%{http_code}' -r 0-9 URL says 206"
+        "curl -s -o /dev/null -w '%{http_code}' -r 0-9 URL says 206"
     )
     log.info("until then, sae-tracks view %s shows the tracks on this machine", tracks)
     if url:

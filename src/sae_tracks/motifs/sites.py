@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sae_tracks.annotations import Annotation
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, STDOUT, opened, write_provenance
+from sae_tracks.files import PROVENANCE, STDOUT, TOP_SCORE, opened, write_provenance
 from sae_tracks.genome import Genome
 from sae_tracks.motifs.matrix import Motif
 from sae_tracks.motifs.scanner import Hits, Scanner
@@ -17,7 +17,6 @@ from sae_tracks.progress import track
 from sae_tracks.regions import GenomicRegion
 
 CHUNK = 1 << 20  # bases scanned at once
-TOP_SCORE = 1000
 
 
 def scan_genome(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 
 from sae_tracks.dna import readable_bases
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.evaluate.seams import AGREEMENT
-from sae_tracks.features import FeatureBlock
 from sae_tracks.files import atomic
 from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion
+
+if TYPE_CHECKING:
+    from sae_tracks.features import FeatureBlock
 
 NUCLEOTIDES = ("A", "T", "C", "G")
 SCORES = ("precision", "recall", "f1")
@@ -31,7 +33,7 @@ MOST_BASES = 20_000  # more do not show on a page
 ANCHORS = {"start": "bases from the first base of the site", "end": "bases from the last base of the site"}
 
 
-def feature_values(blocks: Sequence[FeatureBlock], region: GenomicRegion, feature: int) -> NDArray[np.float32]:
+def feature_values(blocks: Sequence["FeatureBlock"], region: GenomicRegion, feature: int) -> NDArray[np.float32]:
     """(n,) float32: one feature at every base of a region, 0 where it is silent, NaN where nothing was read."""
     values = np.full(len(region), np.nan, np.float32)
     for block in blocks:
@@ -44,7 +46,7 @@ def feature_values(blocks: Sequence[FeatureBlock], region: GenomicRegion, featur
 
 
 def plot_activation(
-    blocks: Sequence[FeatureBlock], genome: Genome, region: GenomicRegion, feature: int, base: str | None = None
+    blocks: Sequence["FeatureBlock"], genome: Genome, region: GenomicRegion, feature: int, base: str | None = None
 ) -> Figure:
     """The paper's Fig. 2: a feature's activation along a region, with the places of one base marked below.
 
@@ -205,6 +207,8 @@ def plot_seams(table: pd.DataFrame) -> Figure:
         ``seams.tsv``: one row a (read strand, bin of context). Bins in which nothing differs have no place on the
         logarithmic axes and are left out.
     """
+    from sae_tracks.evaluate.seams import AGREEMENT  # loads torch, which only check-seams needs
+
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     names = {"max": "largest", "p95": "95 % of features", "mean": "mean"}

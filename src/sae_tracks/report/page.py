@@ -141,7 +141,8 @@ def write_report(
     page = make_page(scores, tracks, motifs=motifs, figures=figures, title=title)
     make_folder(out)
     write_site(page.files, out)
-    write_provenance(out, scores=str(scores), scores_sha256=sha256(scores / BEST_SCORES), scored=page.facts)
+    facts = {"scores": str(scores), "scores_sha256": sha256(scores / BEST_SCORES), "scored": page.facts}
+    write_provenance(out, public=True, **facts)
     return page
 
 

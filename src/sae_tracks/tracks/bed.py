@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, STDOUT, digest, make_folder, opened, write_provenance
+from sae_tracks.files import PROVENANCE, STDOUT, TOP_SCORE, digest, make_folder, opened, write_provenance
 from sae_tracks.tracks.bbi.bigbed import write_bigbed
 from sae_tracks.tracks.bbi.bigwig import finest_zoom
 from sae_tracks.tracks.bbi.runs import RUN
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from sae_tracks.source import Source
 
 HELD = 1 << 20  # runs in memory while the tracks of all features are merged
-TOP_SCORE = 1000
 ENDINGS = (".tbi", ".csi", f".{PROVENANCE}")  # of the files beside a BED
 SUFFIXES = {"bed6": ".bed", "narrowpeak": ".narrowPeak", "bedgraph": ".bedgraph"}
 FORMATS = ("bed6", "narrowpeak", "bedgraph", "bigbed")

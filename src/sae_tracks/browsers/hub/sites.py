@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pyBigWig
-from numpy.typing import NDArray
 
 from sae_tracks.annotations import read_annotation
 from sae_tracks.annotations.sites import Annotation
 from sae_tracks.browsers.hub.contigs import Contigs
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic
-from sae_tracks.genome import Genome
+from sae_tracks.files import TOP_SCORE, atomic
+from sae_tracks.genome import ContigLengths
 from sae_tracks.tracks.bbi.bigbed import write_bigbed
 from sae_tracks.tracks.bbi.bigwig import finest_zoom
 from sae_tracks.tracks.bbi.read import BIGBED, contig_lengths, read_header
@@ -23,7 +22,6 @@ from sae_tracks.tracks.folder import list_intervals
 
 FOLDER = "annotations"  # beside hub.txt
 BIGBED_ENDINGS = (".bb", ".bigbed")
-TOP_SCORE = 1000
 SQL = """table sites
 "Annotated sites"
 (
@@ -36,24 +34,6 @@ char[1] strand;    "Strand of the site"
 {})
 """
 FACTOR = 'string TFName;     "Transcription factor"\n'
-
-
-class TrackContigs(Genome):
-    """The contigs that a bigWig's header names, in place of a FASTA's: what an annotation is read against.
-
-    Parameters
-    ----------
-    path : Path
-        The bigWig.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lengths = contig_lengths(path)
-
-    def soft_masked(self, contig: str) -> NDArray[np.int64]:
-        """Refused: a bigWig has no letters."""
-        raise SaeTracksError(f"the soft-mask of {contig} is in the FASTA: name it by --genome in place of --assembly")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +62,9 @@ class Sites:
         return f"bigBed {plain}{' +' * (columns > plain)}"
 
 
-def write_sites(tracks: Path, genome: Genome, contigs: Contigs, annotations: Sequence[Path], out: Path) -> list[Sites]:
+def write_sites(
+    tracks: Path, genome: ContigLengths, contigs: Contigs, annotations: Sequence[Path], out: Path
+) -> list[Sites]:
     """The annotations of a hub: those of the folder of its tracks, and those named.
 
     A bigBed that lies in `out` stays where it is. Another is copied to ``annotations/NAME.bb``, and anything else that
@@ -92,7 +74,7 @@ def write_sites(tracks: Path, genome: Genome, contigs: Contigs, annotations: Seq
     ----------
     tracks : Path
         Folder; its BED files (not empty) and bigBeds are shown.
-    genome : Genome
+    genome : ContigLengths
         The FASTA, or the contigs of one of the tracks.
     contigs : Contigs
         What bigBeds are held against.
@@ -122,7 +104,7 @@ def write_sites(tracks: Path, genome: Genome, contigs: Contigs, annotations: Seq
     return found
 
 
-def _brought(path: Path, name: str, genome: Genome, contigs: Contigs, out: Path) -> Sites:
+def _brought(path: Path, name: str, genome: ContigLengths, contigs: Contigs, out: Path) -> Sites:
     """A bigBed of the hub's folder as it is, another as a copy there."""
     lengths = contig_lengths(path, BIGBED)
     contigs.check(lengths, path.name)
@@ -139,7 +121,7 @@ def _brought(path: Path, name: str, genome: Genome, contigs: Contigs, out: Path)
     return Sites(target, name, factors)
 
 
-def _converted(path: Path, name: str, genome: Genome, out: Path) -> Sites:
+def _converted(path: Path, name: str, genome: ContigLengths, out: Path) -> Sites:
     annotation = read_annotation(path, genome)
     target = out / FOLDER / f"{name}.bb"
     factors = bool((annotation.sites["TF"] != "").any())
@@ -149,7 +131,7 @@ def _converted(path: Path, name: str, genome: Genome, out: Path) -> Sites:
     return Sites(target, name, factors)
 
 
-def _items(annotation: Annotation, genome: Genome, *, factors: bool) -> Iterator[tuple[str, int, int, str]]:
+def _items(annotation: Annotation, genome: ContigLengths, *, factors: bool) -> Iterator[tuple[str, int, int, str]]:
     """Contig, start, end and the other columns of every site, in the order of a bigBed."""
     sites = annotation.sites
     place = sites["Chromosome"].astype(str).map({name: i for i, name in enumerate(genome.lengths)}).to_numpy()

@@ -11,12 +11,12 @@ from urllib.parse import quote, urlencode
 from sae_tracks.browsers.hub.contigs import Contigs
 from sae_tracks.browsers.hub.names import REPEAT, Match, Matches, best_track, match_of, named_tracks, short_title
 from sae_tracks.browsers.hub.page import description
-from sae_tracks.browsers.hub.sites import Sites, TrackContigs, write_sites
+from sae_tracks.browsers.hub.sites import Sites, write_sites
 from sae_tracks.browsers.hub.stanzas import HUB, LONG, SHORT
 from sae_tracks.controls.verdict import SUPPORTED
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, make_folder
-from sae_tracks.genome import Genome
+from sae_tracks.genome import ContigLengths, Genome
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.tracks.bbi.read import contig_lengths
 from sae_tracks.tracks.bbi.twobit import write_two_bit
@@ -122,7 +122,9 @@ def write_hub(
     if not all(file.path.resolve().is_relative_to(out.resolve()) for file in files):
         log.warning("tracks lie outside %s, and the hub points to them by relative paths: serve both as they lie", out)
     position = highest(best_track(files, matches).path)
-    sites = write_sites(tracks, genome or TrackContigs(files[0].path), contigs, annotations, out)
+    sites = write_sites(
+        tracks, genome or ContigLengths(files[0].path, contig_lengths(files[0].path)), contigs, annotations, out
+    )
     shown = [*_features(files, matches, out), *(_sites(each, out) for each in sites)]
     _check_names([stanza["track"] for stanza in shown], tracks)
     if genome:
