@@ -1,6 +1,6 @@
 """bigWig: a value on every readable base, nothing elsewhere.
 
-Written here, read back with pyBigWig before it takes its name. docs/performance.md says how other writers compare.
+Files are written here and read back with pyBigWig before they get their names; docs/performance.md compares writers.
 """
 
 from collections.abc import Iterable
@@ -215,8 +215,8 @@ def _write_track(
         raise SaeTracksError(f"{path.stem} has values, but was dead where its maximum was measured: use --scale raw")
     divisor = np.float32(maximum) if maximum else None
     stored = runs.value_runs(feature, strand, divisor=divisor)
-    pieces = (piece for chunk in stored for piece in runs.line.split(chunk))
+    by_contig = (part for chunk in stored for part in runs.line.split(chunk))
     if values.bin_size > 1:
-        pieces = binned(pieces, values.bin_size, values.bin_stat, lengths)
+        by_contig = binned(by_contig, values.bin_size, values.bin_stat, lengths)
     expected = (readable, total / float(divisor or 1)) if values.bin_size == 1 else None
-    write_bigwig(path, lengths, pieces, finest_zoom(active / max(readable, 1), values.bin_size), expected)
+    write_bigwig(path, lengths, by_contig, finest_zoom(active / max(readable, 1), values.bin_size), expected)
