@@ -72,7 +72,8 @@ def fill(spool: TrackSpool, source: "Source", ids: list[int], shard: Shard = WHO
     if not spool.sealed:
         reached = spool.reached
         if reached:
-            log.info("an interrupted run is continued from %s:%d, read %s", reached.contig, reached.base, reached[0])
+            at = f"{reached.contig}:{reached.base + 1:,}, read {reached.read_strand}"
+            log.info("an interrupted run is continued from %s", at)
         for block in source.blocks(ids, shard=shard, after=reached):
             spool.add(block)
         spool.seal()
