@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import sae_tracks
+from sae_tracks.cli.app import app
 
 ROOT = Path(sae_tracks.__file__).parent
 FLOORS = [
@@ -86,8 +87,11 @@ def test_verbs_import_nothing_heavy_at_top_level(path):
     assert not [module for module, top in imports(path) if top and module.split(".")[0] in HEAVY]
 
 
-@pytest.mark.parametrize("name", ["browsers.hub", "browsers.igv", "browsers.pygenometracks", "report", "fetch",
-                                  "annotations", "motifs", "tracks.bbi.bigbed", "tracks.bbi.twobit", "metrics"])  # fmt: skip
+LIGHT = ("browsers.hub", "browsers.igv", "browsers.pygenometracks", "report", "fetch", "annotations", "motifs")
+VERBS = sorted({command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands})
+
+
+@pytest.mark.parametrize("name", [*LIGHT, "tracks.bbi.bigbed", "tracks.bbi.twobit", "metrics"])
 def test_importing_a_room_that_does_not_compute_loads_no_torch(name):
     code = f"import sys, sae_tracks.{name}; print(sorted({{'torch', 'transformers'}} & sys.modules.keys()))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -102,6 +106,20 @@ def test_help_loads_no_heavy_library():
         "try: main()\n"
         "except SystemExit: pass\n"
         f"print(sorted({HEAVY!r} & sys.modules.keys()), file=sys.stderr)\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stderr == "[]\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_loads_no_heavy_library(verb):
+    code = (
+        "import sys\n"
+        "from sae_tracks.cli import main\n"
+        f"sys.argv = ['sae-tracks', {verb!r}, '--help']\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(sorted({'torch', 'transformers', 'pandas', 'numba'} & sys.modules.keys()), file=sys.stderr)\n"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stderr == "[]\n"

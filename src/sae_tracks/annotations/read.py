@@ -15,6 +15,7 @@ from sae_tracks.annotations.gtf import gff_sites, is_gff
 from sae_tracks.annotations.repeats import is_out, out_sites, rmsk_names, rmsk_sites, soft_mask
 from sae_tracks.annotations.sites import COLUMNS, Annotation, intervals, joined
 from sae_tracks.annotations.text import Text, read_text
+from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import ContigLengths, Genome
 from sae_tracks.regions import GenomicRegion, unknown_contig
 
