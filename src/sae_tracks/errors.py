@@ -1,4 +1,4 @@
-"""The exceptions that users see: a line that says what is wrong and what to do."""
+"""The exceptions that users see; the message is one line that says what is wrong and what to do."""
 
 
 class SaeTracksError(ValueError):
@@ -6,4 +6,4 @@ class SaeTracksError(ValueError):
 
 
 class UsageError(SaeTracksError):
-    """Options that do not go together; exit status 2, as of options that do not exist."""
+    """Options that do not go together; the exit status is 2, as for unknown options."""

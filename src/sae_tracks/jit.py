@@ -1,10 +1,10 @@
-"""How numba compiles: kernels run in the thread that calls them, without the interpreter's lock."""
+"""Options for numba's ``njit``: kernels run in the calling thread and release the interpreter's lock."""
 
 from numba import njit
 
 
 def _can_cache() -> bool:
-    """Whether numba finds a folder to keep compiled kernels in: not where neither package nor home can be written."""
+    """Whether numba can keep compiled kernels: it needs to write into the package's folder or the home folder."""
     try:
         njit(cache=True)(_can_cache)
     except RuntimeError:
@@ -12,5 +12,8 @@ def _can_cache() -> bool:
     return True
 
 
-EXACT = {"nogil": True, "cache": _can_cache(), "error_model": "numpy"}  # operations in the order written
-HOW = {**EXACT, "fastmath": {"reassoc", "contract", "arcp", "nsz"}}  # NaN and infinity still travel through
+EXACT = {"nogil": True, "cache": _can_cache(), "error_model": "numpy"}  # keeps the order of operations
+HOW = {
+    **EXACT,
+    "fastmath": {"reassoc", "contract", "arcp", "nsz"},
+}  # may reorder sums; NaN and infinity are kept

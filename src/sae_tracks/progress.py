@@ -1,4 +1,4 @@
-"""Progress bars on stderr that stay silent where nobody watches."""
+"""Progress bars on stderr, drawn only if stderr is a terminal."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -9,9 +9,10 @@ T = TypeVar("T")
 
 @contextmanager
 def counter(description: str, total: int) -> Iterator[Callable[..., None]]:
-    """A bar of `total` steps; call what it yields once a step, with a few words on the state.
+    """Draw a bar of `total` steps and yield the function that advances it.
 
-    Where some steps were done before, tell it the number of the step too. Nothing is drawn where stderr is no terminal.
+    Call the function once per step with a few words on the state. A run that goes on from an earlier one also passes
+    the number of the step.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -26,10 +27,7 @@ def counter(description: str, total: int) -> Iterator[Callable[..., None]]:
 
 @contextmanager
 def byte_counter(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar of `total` bytes (0: unknown); call what it yields with the number of bytes done so far.
-
-    Nothing is drawn where stderr is not a terminal.
-    """
+    """Draw a bar of `total` bytes (0: unknown) and yield the function that takes the number of bytes done so far."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 

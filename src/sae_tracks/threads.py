@@ -1,7 +1,7 @@
-"""How many CPUs there are, and work cut into pieces for threads: one thread takes a piece from its cache to the end.
+"""The CPUs that this process may use, and work split into slices for threads.
 
-Threads share no work within a piece, so results do not depend on their number, and a busy machine slows them by no more
-than its load, which a team of threads with barriers does not manage.
+One thread does all the work on a slice, so results do not depend on the number of threads. There are no barriers, so a
+busy machine slows the work down by no more than its load.
 """
 
 import os
@@ -20,7 +20,7 @@ Each = Callable[[Callable[[slice], None], int, int], None]
 
 
 def granted_cpus() -> int:
-    """CPUs that the scheduler grants, else those of the affinity mask, or of the machine where it has none (macOS)."""
+    """Number of CPUs that the scheduler grants, else of the affinity mask, else (macOS) of the machine."""
     said = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("NSLOTS") or ""
     if said.isdecimal():
         return int(said)
@@ -34,13 +34,13 @@ def peak_memory() -> int:
 
 
 class Scratch(threading.local):
-    """Memory of each thread, by name."""
+    """Arrays of each thread, by name, which are made once and used again."""
 
     def __init__(self) -> None:
         self._made: dict[str, NDArray] = {}
 
     def __call__(self, name: str, make: Callable[..., NDArray], *size: Any) -> NDArray:
-        """This thread's, made when first asked for."""
+        """Return this thread's array of that name; the first call makes it as ``make(*size)``."""
         if name not in self._made:
             self._made[name] = make(*size)
         return self._made[name]
@@ -48,9 +48,10 @@ class Scratch(threading.local):
 
 @contextmanager
 def pieces() -> Iterator[Each]:
-    """A function that runs a stage piece by piece, in as many threads as torch has, each with one of its own.
+    """Yield a function ``each(stage, length, size)``: it calls ``stage(slice)`` for each slice of a length in threads.
 
-    It takes the stage, which is called with slices, a length, and the size of a slice; the last may be shorter.
+    There are as many threads as torch has, and in each of them torch itself uses one. A slice has `size` elements; the
+    last one may have fewer.
     """
     import torch
 
@@ -58,10 +59,10 @@ def pieces() -> Iterator[Each]:
     torch.set_num_threads(1)
 
     def each(stage: Callable[[slice], None], length: int, size: int) -> None:
-        parts = iter([slice(start, min(start + size, length)) for start in range(0, length, size)])
+        slices = iter([slice(start, min(start + size, length)) for start in range(0, length, size)])
 
         def work() -> None:
-            for part in parts:  # a piece for whoever is free
+            for part in slices:  # the next thread that is free takes the next slice
                 stage(part)
 
         for done in [_workers(threads).submit(work) for _ in range(threads)]:
@@ -78,11 +79,11 @@ def _workers(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, initializer=alone)
 
 
-os.register_at_fork(after_in_child=_workers.cache_clear)  # a child has none of its parent's threads
+os.register_at_fork(after_in_child=_workers.cache_clear)  # a forked child does not have its parent's threads
 
 
 def alone() -> None:
-    """Let torch work in the calling thread alone: a team of threads takes the time of others even while it waits."""
+    """Make torch use only the calling thread, without gradients: waiting OpenMP threads would take CPU time."""
     import torch
 
     torch.set_num_threads(1)

@@ -76,4 +76,4 @@ def load(address, cache, *words, script=SCRIPT):
     environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
     environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     words = [sys.executable, "-c", script, *words]
-    return subprocess.run(words, capture_output=True, text=True, env=environment, check=False, timeout=120)
+    return subprocess.run(words, capture_output=True, text=True, env=environment, check=False, timeout=600)

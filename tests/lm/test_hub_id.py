@@ -94,7 +94,7 @@ def load(hub, tmp_path, model, script=SCRIPT, **variables):
     environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
     environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1", **variables}
     words = [sys.executable, "-c", script, model]
-    return subprocess.run(words, capture_output=True, text=True, env=environment, check=False, timeout=120)
+    return subprocess.run(words, capture_output=True, text=True, env=environment, check=False, timeout=600)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from command_line import run
 from safetensors.numpy import load_file
 from toy import random_dna, write_fasta
 
@@ -41,10 +42,12 @@ def genome(tmp_path_factory):
 
 
 def pretrain(genome, out, processes, *options):
-    command = [*TORCHRUN, str(processes)] if processes > 1 else [sys.executable]
-    words = ["-m", "sae_tracks", "pretrain", str(genome), "-o", str(out), "--size", "tiny", "--device", "cpu"]
+    words = ["pretrain", str(genome), "-o", str(out), "--size", "tiny", "--device", "cpu"]
     words += ["--held-out", str(genome.parent / "held_out.bed"), *options]
-    return subprocess.run([*command, *words], capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=240)
+    if processes == 1:
+        return run(*words)
+    words = [*TORCHRUN, str(processes), "-m", "sae_tracks", *words]
+    return subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=600)
 
 
 def log_of(folder):
@@ -82,15 +85,15 @@ def test_two_processes_that_were_killed_go_on_to_the_same_weights(genome, tmp_pa
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
 
-    def run(folder, kill_at):
+    def train(folder, kill_at):
         words = [*TORCHRUN, "2", str(script), str(genome), str(tmp_path / folder), str(kill_at)]
-        return subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=240)
+        return subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=600)
 
-    assert run("whole", 0).returncode == 0
-    assert run("parts", 15).returncode != 0
+    assert train("whole", 0).returncode == 0
+    assert train("parts", 15).returncode != 0
     assert checkpoints(tmp_path / "parts")
     assert not (tmp_path / "parts" / "model.safetensors").exists()
-    assert run("parts", 0).returncode == 0
+    assert train("parts", 0).returncode == 0
     whole, parts = (tmp_path / name / "model.safetensors" for name in ("whole", "parts"))
     assert whole.read_bytes() == parts.read_bytes()
 

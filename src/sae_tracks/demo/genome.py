@@ -1,8 +1,8 @@
-"""A small genome whose truth is known: background, diverged Alu copies, planted motif sites.
+"""A small simulated genome with known annotations: background, diverged Alu copies, and planted motif sites.
 
-The background is an order-5 Markov chain with human counts. Alu copies are substituted, cut at the 5' end as
-retrotransposition leaves them, and end in a poly-A tail. Motif sites are drawn from JASPAR count matrices. All lie on
-both strands, none overlaps another, and every one is in the truth BED.
+The background is an order-5 Markov chain with human counts. Alu copies carry substitutions and a poly-A tail, and some
+lack their 5' end, as after retrotransposition. Motif sites are drawn from JASPAR count matrices. Copies and sites lie
+on both strands, do not overlap, and are all in the truth BED.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from sae_tracks.motifs import read_motifs as read_matrices
 
 BASES = np.frombuffer(b"ACGT", np.uint8)
 ORDER = 5
-GAP = 250  # N at the start of the second contig, so that the demo shows what N does
-SPACING = 20  # bases at least between two planted things
+GAP = 250  # bases of N at the start of the second contig, to show how N is treated
+SPACING = 20  # least distance in bases between two planted elements
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,8 @@ class DemoGenome:
     fasta : path
         Contigs ``demo1`` (to train on) and ``demo2`` (to score).
     truth : path
-        BED6+1 of what was planted, laid out as JASPAR's at UCSC: matrix ID (or ``Alu``), score, strand, name.
+        BED6+1 of the planted elements in the columns of UCSC's JASPAR track: name is the matrix ID (or ``Alu``), the
+        seventh column the TF name.
     """
 
     fasta: Path
@@ -40,7 +41,7 @@ class DemoGenome:
 
 
 def make_genome(folder: Path, lengths: dict[str, int], seed: int = 0) -> DemoGenome:
-    """Write ``demo.fa`` and ``truth.bed``.
+    """Simulate a genome and write ``demo.fa`` and ``truth.bed`` into a folder.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def make_genome(folder: Path, lengths: dict[str, int], seed: int = 0) -> DemoGen
 
 
 def background(n: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """(n,) upper-case letters of an order-5 Markov chain with human counts, both strands alike."""
+    """Draw (n,) upper-case letters from an order-5 Markov chain with human counts of both strands."""
     table = pd.read_csv(bundled("demo-genome") / "background.tsv", sep="\t", index_col="context").to_numpy(float)
     cumulative = np.cumsum(table / table.sum(axis=1, keepdims=True), axis=1)[:, :3].tolist()
     draws = rng.random(n).tolist()
@@ -86,7 +87,7 @@ def background(n: int, rng: np.random.Generator) -> NDArray[np.uint8]:
 def plant(
     sequence: NDArray[np.uint8], motifs: dict[tuple[str, str], NDArray[np.float64]], rng: np.random.Generator
 ) -> list[tuple[int, int, str, int, str, str]]:
-    """Write Alu copies (a tenth of the bases) and motif sites (one of each a 5 kb) into a sequence, in place.
+    """Write Alu copies (a tenth of the bases) and motif sites (one per motif and 5 kb) into a sequence, in place.
 
     Returns
     -------
@@ -112,7 +113,7 @@ def plant(
 
 
 def alu_copy(rng: np.random.Generator) -> bytes:
-    """An Alu of 4 to 16 % substitutions, one in four cut at its 5' end, with 8 to 30 A behind."""
+    """Draw an Alu copy: 4 to 16 % substitutions, a tail of 8 to 30 A; one in four copies lacks its 5' end."""
     letters = np.frombuffer(ALU, np.uint8).copy()
     changed = rng.random(len(letters)) < rng.uniform(0.04, 0.16)
     letters[changed] = rng.choice(BASES, changed.sum())
@@ -121,11 +122,11 @@ def alu_copy(rng: np.random.Generator) -> bytes:
 
 
 def draw_site(probabilities: NDArray[np.float64], rng: np.random.Generator) -> bytes:
-    """One instance of a motif: each position drawn from its (w, 4) probabilities."""
+    """Draw one site of a motif from its (w, 4) probabilities."""
     cumulative = np.cumsum(probabilities, axis=1)[:, :3]
     return BASES[(rng.random(len(probabilities))[:, None] >= cumulative).sum(axis=1)].tobytes()
 
 
 def read_motifs(path: Path) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """Count matrices of a file as (matrix ID, TF name) -> (w, 4) probabilities, columns A, C, G, T."""
+    """Read the count matrices of a file as {(matrix ID, TF name): (w, 4) probabilities}, columns A, C, G, T."""
     return {(m.matrix_id, m.tf): m.counts / m.counts.sum(axis=1, keepdims=True) for m in read_matrices(path)}

@@ -1,4 +1,4 @@
-"""The demo: the whole path on a small genome, beside the same path with an untrained model."""
+"""The demo: the whole path on a small simulated genome, with the bundled model and with an untrained one."""
 
 import logging
 import time
@@ -32,13 +32,13 @@ from sae_tracks.train.train import train_sae
 log = logging.getLogger(__name__)
 CONTIGS = {"demo1": 800_000, "demo2": 600_000}
 TRAIN_ON, SCORE_ON = CONTIGS
-WINDOWS = 195  # of 2,048 bases, half of them context: about 200,000 rows to train on
+WINDOWS = 195  # of 2,048 bases, half of them context: about 200,000 activations to train on
 SETTINGS = replace(
     RECIPES["standard"], expansion=16, l1=6.0, first_bias=-1.0, lr_decay=0.0
 )  # sparser than the default: chosen for the repeat
 EPOCHS = 4
-# What the Alu feature must reach, alone and above an untrained model's. Features split the repeat between them: over
-# eleven settings the best one reached 0.37 to 0.53, an untrained model's about 0.2, a linear probe on all channels
+# Least F1 of the best Alu feature, and least margin over an untrained model. Several features share the repeat: over
+# eleven settings the best feature reached 0.37 to 0.53, an untrained model's about 0.2, a linear probe on all channels
 # 0.85.
 LEAST_F1, LEAST_MARGIN = 0.4, 0.2
 
@@ -64,15 +64,16 @@ class Arm:
 
 
 def run_demo(out: Path, seed: int = 0) -> None:
-    """Make a genome, read it with the bundled model and with an untrained one, and write everything into a folder.
+    """Run the demo: simulate a genome, train and score an SAE on the bundled and on an untrained model, write tracks.
 
     Raises
     ------
     SaeTracksError
-        The Alu feature did not reach `LEAST_F1`, or `LEAST_MARGIN` above that of the untrained model.
+        The folder is not empty, or the Alu feature did not reach `LEAST_F1` and `LEAST_MARGIN` above the untrained
+        model.
     """
     if out.exists() and any(out.iterdir()):
-        raise SaeTracksError(f"{out} is not empty: the demo wants a folder of its own; delete it or name another")
+        raise SaeTracksError(f"{out} is not empty: the demo needs a folder of its own; delete it or name another")
     started = time.monotonic()
     log.info("1/5 a genome of %s bases with known truth", f"{sum(CONTIGS.values()):,}")
     made = make_genome(out, CONTIGS, seed)
@@ -93,7 +94,7 @@ def run_demo(out: Path, seed: int = 0) -> None:
 
 
 def run_arm(lm: GeneLM, made: DemoGenome, out: Path, seed: int) -> Arm:
-    """From a language model to scores: activations of one contig train the SAE, the other contig is scored."""
+    """Train an SAE on the activations of one contig and score its features on the other contig."""
     genome = Genome(made.fasta)
     whole = {region.contig: region for region in genome.whole}
     extract(plan_extraction(lm, genome, [whole[TRAIN_ON]], sample=WINDOWS, seed=seed), out / "act")
@@ -107,7 +108,7 @@ def run_arm(lm: GeneLM, made: DemoGenome, out: Path, seed: int) -> Arm:
 
 
 def score(source: Source, made: DemoGenome, out: Path) -> pd.DataFrame:
-    """Count all features against the truth, and write the tables."""
+    """Score all features against the planted elements and write the tables."""
     evaluation = evaluate_on(source.genome, [made.truth], source.regions)
     counter_ = Counter(evaluation, THRESHOLDS, [source.sae.cutoffs(t, "max") for t in THRESHOLDS])
     run(source.blocks(), counter_)
@@ -117,7 +118,7 @@ def score(source: Source, made: DemoGenome, out: Path) -> pd.DataFrame:
 
 
 def write_tracks(source: Source, made: DemoGenome, features: list[int], out: Path) -> None:
-    """bigWigs and a BED of some features, a UCSC assembly hub and IGV sessions over them."""
+    """Write bigWigs and a BED of some features, and a UCSC assembly hub and IGV sessions that show them."""
     tracks = out / "tracks"
     write_bigwigs(source, features, tracks)
     write_bed(source, features, tracks / "features.bed")
@@ -139,7 +140,7 @@ def write_figures(arm: Arm, made: DemoGenome, out: Path) -> None:
 
 
 def summary(trained: Arm, untrained: Arm, out: Path, seconds: float) -> list[str]:
-    """Ten lines: what was found, what to open."""
+    """Return the lines that say what was found and which files to open."""
     alu, blank, sae = trained.best("Alu"), untrained.best("Alu"), trained.source.sae
     bases = [f"{b} {trained.best(b)['f1']:.2f} ({untrained.best(b)['f1']:.2f})" for b in "ACGT"]
     names = dict(zip(trained.table["concept"], trained.table["tf"]))
@@ -148,14 +149,15 @@ def summary(trained: Arm, untrained: Arm, out: Path, seconds: float) -> list[str
     ]
     quality = sae.metadata["maxima"]
     return [
-        f"SAE: {sae.d_sae:,} features, {quality['l0']:.1f} active a base, {quality['fvu']:.1%} of variance unexplained",
+        f"SAE: {sae.d_sae:,} features, {quality['l0']:.1f} active per base, "
+        f"{quality['fvu']:.1%} of variance unexplained",
         f"Alu: feature {alu['feature']} on strand {alu['site_strand']} at threshold {alu['threshold']:g}: precision "
         f"{alu['precision']:.2f}, recall {alu['recall']:.2f}, F1 {alu['f1']:.2f}; untrained model F1 {blank['f1']:.2f}",
         f"bases, F1 (untrained model): {', '.join(bases)}: a base alone says nothing about the model",
         f"planted motifs, F1 (untrained model): {', '.join(motifs)}",
         f"table   {out / 'metrics' / 'metrics.tsv'}",
         f"page    sae-tracks view {out}",
-        f"tracks  {out / 'tracks'}: one bigWig a feature, features.bed, truth.bed",
+        f"tracks  {out / 'tracks'}: one bigWig per feature, features.bed, truth.bed",
         f"IGV     open {out / 'tracks' / 'session.xml'}",
         f"UCSC    {out / 'tracks' / 'hub.txt'} is an assembly hub: put the folder on a web server",
         f"figures {out / 'figures' / 'activation.png'}, {out / 'figures' / 'scores.png'}",
@@ -164,7 +166,7 @@ def summary(trained: Arm, untrained: Arm, out: Path, seconds: float) -> list[str
 
 
 def check(trained: Arm, untrained: Arm) -> None:
-    """The demo's claim, or an error."""
+    """Raise an error unless the Alu feature is as good as the demo claims."""
     f1, blank = float(trained.best("Alu")["f1"]), float(untrained.best("Alu")["f1"])
     if not (f1 >= LEAST_F1 and f1 - blank >= LEAST_MARGIN):
         raise SaeTracksError(
