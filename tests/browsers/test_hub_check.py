@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from sae_tracks.browsers.hub import check_hub
+from sae_tracks.browsers.check import check_hub
 from sae_tracks.cli.app import app
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.tracks.bbi.bigbed import write_bigbed

@@ -13,7 +13,7 @@ from toy import random_dna, write_fasta
 from track_oracle import contigs, toy_source
 from typer.testing import CliRunner
 
-from sae_tracks.browsers.hub import check_hub as validate
+from sae_tracks.browsers.check import check_hub as validate
 from sae_tracks.browsers.hub import write_hub
 from sae_tracks.browsers.igv import write_sessions
 from sae_tracks.cli.app import app

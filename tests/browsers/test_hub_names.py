@@ -15,11 +15,11 @@ from test_hub_igv import MAIL, check_hub, stanzas
 from toy import write_fasta
 from typer.testing import CliRunner
 
-from sae_tracks.browsers.hub import NO_EMAIL, read_matches, write_hub
-from sae_tracks.browsers.hub import check_hub as validate
-from sae_tracks.browsers.hub.names import Match, short_title
-from sae_tracks.browsers.hub.sites import SQL
+from sae_tracks.browsers.check import check_hub as validate
+from sae_tracks.browsers.hub import NO_EMAIL, write_hub
 from sae_tracks.browsers.igv import write_sessions
+from sae_tracks.browsers.names import Match, read_matches, short_title
+from sae_tracks.browsers.sites import SQL
 from sae_tracks.cli.app import app
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import ContigLengths, Genome

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from sae_tracks.browsers.hub.names import best_track, match_of, named_tracks, title
+from sae_tracks.browsers.names import best_track, match_of, named_tracks, title
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, write_json
 from sae_tracks.genome import Genome

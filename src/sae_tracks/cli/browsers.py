@@ -74,7 +74,7 @@ def check_hub(
 
     Files at URLs are not checked.
     """
-    from sae_tracks.browsers.hub import check_hub as check
+    from sae_tracks.browsers.check import check_hub as check
 
     findings = check(hub)
     errors = sum(finding.error for finding in findings)

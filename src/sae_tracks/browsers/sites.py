@@ -1,8 +1,8 @@
-"""The annotation beside the tracks: as bigBed, which is what UCSC reads from a server."""
+"""The annotations beside the tracks of a hub, as bigBed, and the contigs that files of a hub must have."""
 
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,8 @@ import numpy as np
 import pyBigWig
 
 from sae_tracks.annotations import read_annotation
+from sae_tracks.annotations.alias import LENGTHS
 from sae_tracks.annotations.sites import Annotation
-from sae_tracks.browsers.hub.contigs import Contigs
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import TOP_SCORE, atomic
 from sae_tracks.genome import ContigLengths
@@ -20,6 +20,7 @@ from sae_tracks.tracks.bbi.bigwig import finest_zoom
 from sae_tracks.tracks.bbi.read import BIGBED, contig_lengths, read_header
 from sae_tracks.tracks.folder import list_intervals
 
+ASSEMBLIES = {"hg19": "GRCh37", "hg38": "GRCh38"}
 FOLDER = "annotations"  # beside hub.txt
 BIGBED_ENDINGS = (".bb", ".bigbed")
 SQL = """table sites
@@ -34,6 +35,41 @@ char[1] strand;    "Strand of the site"
 {})
 """
 FACTOR = 'string TFName;     "Transcription factor"\n'
+
+
+class Contigs:
+    """The contigs of a hub's genome, as far as they are known.
+
+    Parameters
+    ----------
+    genome : str
+        Its name.
+    lengths : mapping of str to int, optional
+        Of its .2bit; without one they are known of hg19 and hg38, and else the files are held against one another.
+    """
+
+    def __init__(self, genome: str, lengths: Mapping[str, int] | None = None) -> None:
+        self._genome, self._whole = genome, lengths is not None
+        of_ucsc = {f"chr{name}": size for (name, size), it in LENGTHS.items() if it == ASSEMBLIES.get(genome)}
+        self._known = {name: (size, genome) for name, size in (of_ucsc if lengths is None else lengths).items()}
+        self._seen: dict[str, tuple[int, str]] = {}  # in the files so far
+
+    def check(self, theirs: Mapping[str, int], file: str) -> None:
+        """Refuse a file with a contig that the genome does not have, or has with another length.
+
+        UCSC has more contigs of hg19 and hg38 than their chromosomes: one that begins with chr may be among them.
+        """
+        for contig, length in theirs.items():
+            size, where = self._known.get(contig) or self._seen.setdefault(contig, (length, file))
+            if self._whole and contig not in self._known:
+                raise SaeTracksError(f"{file} is of another genome: {self._genome} has no contig {contig}")
+            if size != length:
+                raise SaeTracksError(
+                    f"{file} is of another genome: {contig} has {length:,} bases, but {size:,} in {where}"
+                )
+        if self._known and not any(contig in self._known or contig.startswith("chr") for contig in theirs):
+            names = f"{next(iter(theirs), 'none')}, not {next(iter(self._known))}"
+            raise SaeTracksError(f"{file} has no chromosome of {self._genome}: its contigs are called {names}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import chain
 
-from sae_tracks.browsers.hub.stanzas import Report, Stanza
+from sae_tracks.browsers.stanzas import Report, Stanza
 
 OWN = ("track", "parent", "compositeTrack", "container", "superTrack", "view", "bigDataUrl")  # not handed down
 SUBGROUP = re.compile(r"subGroup[1-9]")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sae_tracks.browsers.hub.stanzas import SHORT
+from sae_tracks.browsers.stanzas import SHORT
 from sae_tracks.controls.verdict import SUPPORTED
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.metrics.scores import read_table
