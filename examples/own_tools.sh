@@ -3,8 +3,8 @@
 #
 #   examples/own_tools.sh DEMO OUT
 #
-# DEMO is the folder of `sae-tracks demo`. OUT gets the programs, in a virtual environment of their own (they want another
-# matplotlib than sae-tracks; a part of deepTools is compiled), tracks, pictures and the notebook after its run.
+# DEMO is the folder of `sae-tracks demo`. OUT gets the programs, in a virtual environment of their own (they need another
+# matplotlib than sae-tracks; a part of deepTools is compiled), the tracks, pictures, and the notebook after its run.
 # Takes five minutes on two cores. docs/bedtools.md is the page for bedtools.
 set -euo pipefail
 demo=$(cd "$1" && pwd) out=$2
@@ -33,8 +33,8 @@ cp "$demo/truth.bed" few/
 sae-tracks pygenometracks few
 pyGenomeTracks --tracks few/tracks.ini --region demo2:303000-306000 -o pygenometracks.png
 
-# deepTools: two features around the sites of their motifs. It turns sites of the minus strand around, but the direction in
-# which the model read stays: so each strand is a group of its own, without its strand.
+# deepTools: two features around the sites of their motifs. deepTools would turn sites of the minus strand around, but not the
+# direction in which the model read. So the sites of each strand are a group of their own, in files without the strand.
 for motif in MA0138.2 Alu; do
     for strand in + -; do sites "$motif" "$strand" >"$motif$strand.bed"; done
     computeMatrix reference-point --referencePoint center -b 200 -a 200 -bs 1 -p 2 \

@@ -4,9 +4,9 @@
 #   examples/real.sh DATA OUT [MODEL]
 #
 # DATA holds the regions as bgzip FASTA (records named by region), JASPAR sites and CTCF peaks of chr22:20-21M, GENCODE of
-# chr1 and the JASPAR matrices; MODEL is a language model (default: the bundled one). Assemblies differ between the files;
-# each contig is of one. About a quarter of an hour on two cores with the bundled model; UNTRAINED=1 adds the control by
-# models without training, an hour more.
+# chr1 and the JASPAR matrices; MODEL is a language model (default: the bundled one). The files are of different assemblies,
+# but each contig is of one assembly. Takes about a quarter of an hour on two cores with the bundled model. UNTRAINED=1 adds
+# the control by models without training, which takes an hour more.
 set -euo pipefail
 data=$1 out=$2 model=${3:-demo}
 here=$(cd "$(dirname "$0")" && pwd)
