@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from serving import serving
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.report.serve import PageServer, byte_range
-from sae_tracks.report.site import folder_site, write_site
+from sae_tracks.report.serve import PageServer, byte_range, folder_site, write_site
 
 TRACK = bytes(range(256)) * 1000
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, read_json
 from sae_tracks.metrics.scores import BEST_SCORES
-from sae_tracks.report.page import PAGE, make_page
-from sae_tracks.report.site import Site, folder_site
+from sae_tracks.report.page import make_page
+from sae_tracks.report.serve import PAGE, Site, folder_site
 from sae_tracks.report.tracks import TrackSet, open_tracks
 
 SCORES, TRACKS = "metrics", "tracks"  # folders below one that holds the whole work, as the demo writes it

@@ -22,10 +22,9 @@ from sae_tracks.report import head, markup
 from sae_tracks.report.figures import plot_scores, save_figure
 from sae_tracks.report.logos import COLORS, LETTERS, glyphs, letter_heights
 from sae_tracks.report.scores import columns_of, embedded, load_scores, profiles_of, with_unscored
-from sae_tracks.report.site import Content, write_site
+from sae_tracks.report.serve import PAGE, Content, write_site
 from sae_tracks.report.tracks import LIBRARY, TrackSet, browser_settings, track_files
 
-PAGE = "index.html"
 SCRIPTS = ("table.js", "charts.js", "browser.js", "detail.js")
 TITLE = "Features and what they match"
 

@@ -1,11 +1,12 @@
-"""A web server for the page: on this machine alone, byte ranges, and nothing but what it was given."""
+"""The files of a page, and a web server for them: on this machine alone, with byte ranges, and for these files only."""
 
 import logging
 import os
 import re
+import shutil
 import threading
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,10 +16,12 @@ from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.report.page import PAGE
-from sae_tracks.report.site import Content, Site
+from sae_tracks.files import atomic
 
 log = logging.getLogger(__name__)
+PAGE = "index.html"
+Content = Path | bytes | Callable[[], bytes]
+Site = Mapping[str, Content]  # by address: relative, not percent-encoded, "tracks/f357.bw"
 ADDRESS = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost", "[::1]")  # of this machine, as a browser's Host header has them
 IDLE = 60  # seconds after which a silent connection is closed
@@ -39,6 +42,27 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+
+
+def write_site(site: Site, out: Path) -> None:
+    """Write every file of a page into a folder; tracks and FASTA are copied."""
+    for address, content in site.items():
+        with atomic(out / address) as temporary:
+            if isinstance(content, Path):
+                shutil.copyfile(content, temporary)
+            else:
+                temporary.write_bytes(content if isinstance(content, bytes) else content())
+
+
+def folder_site(folder: Path) -> dict[str, Content]:
+    """The regular files below a folder that `write_site` filled; nothing that is hidden or a link is among them."""
+    found: dict[str, Content] = {}
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        links = any((folder / Path(*parts[: i + 1])).is_symlink() for i in range(len(parts)))
+        if path.is_file() and not links and not any(part.startswith(".") for part in parts):
+            found["/".join(parts)] = path.resolve()
+    return found
 
 
 class PageServer(ThreadingHTTPServer):

@@ -18,7 +18,7 @@ from sae_tracks.genome import Genome
 from sae_tracks.motifs import Motif
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.report.logos import LETTERS, letter_heights
-from sae_tracks.report.site import Content
+from sae_tracks.report.serve import Content
 from sae_tracks.tracks.bbi.read import contig_lengths
 from sae_tracks.tracks.folder import TrackFile, list_tracks
 from sae_tracks.tracks.loci import Locus, top_loci
