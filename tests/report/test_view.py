@@ -19,7 +19,7 @@ from test_view_loci import write_bigwig
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.report import choose_tracks, make_page, serve, view_site, write_report
 from sae_tracks.report.serve import PageServer
-from sae_tracks.report.tracks import told
+from sae_tracks.report.tracks import track_facts
 
 WORD, PEAKS = "GATTACA", (500, 1200, 2000)
 
@@ -106,7 +106,7 @@ def test_a_compressed_genome_and_an_annotation_come_with_their_indexes(tracks, t
 
 
 def test_what_is_told_of_a_track_is_where_it_is_highest_and_the_letters_there(tracks):
-    facts = json.loads(told(tracks / "f7.bw", tracks.parent / "toy.fa"))
+    facts = json.loads(track_facts(tracks / "f7.bw", tracks.parent / "toy.fa"))
     assert [(locus["at"], locus["value"]) for locus in facts["loci"]] == [
         ("chr1:1,201", 5),
         ("chr1:2,001", 4),
@@ -122,7 +122,7 @@ def test_what_is_told_of_a_track_is_where_it_is_highest_and_the_letters_there(tr
 
 def test_a_window_over_the_end_of_a_contig_or_an_n_gives_no_letters(tracks):
     write_bigwig(tracks / "f7.bw", {"chr1": np.eye(1, 3000, 14)[0], "chr2": np.eye(1, 400, 399)[0]})
-    facts = json.loads(told(tracks / "f7.bw", tracks.parent / "toy.fa"))
+    facts = json.loads(track_facts(tracks / "f7.bw", tracks.parent / "toy.fa"))
     assert (facts["windows"], facts["logo"], facts["loci"][0]["view"]) == (0, None, "chr1:1-160")
     assert facts["loci"][1]["view"] == "chr2:241-400"
     fasta = tracks.parent / "toy.fa"
@@ -131,7 +131,7 @@ def test_a_window_over_the_end_of_a_contig_or_an_n_gives_no_letters(tracks):
     fasta.write_text(f"{text[:at]}N{text[at + 1 :]}")
     (tracks.parent / "toy.fa.fai").unlink()
     write_bigwig(tracks / "f7.bw", {"chr2": np.eye(1, 400, 15)[0]})
-    assert json.loads(told(tracks / "f7.bw", fasta))["windows"] == 0
+    assert json.loads(track_facts(tracks / "f7.bw", fasta))["windows"] == 0
 
 
 def test_tracks_without_a_score_have_rows_of_their_own(scores, tracks):

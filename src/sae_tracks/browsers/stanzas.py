@@ -41,9 +41,9 @@ class Finding(NamedTuple):
     path : Path
         File of the hub.
     line : int
-        From 1; 0 where it is about the whole file.
+        Counted from 1; 0 if the finding concerns the whole file.
     error : bool
-        UCSC refuses the hub or does not show the track; else it is only bad practice.
+        True if UCSC refuses the hub or does not show the track; False if it is only bad practice.
     text : str
     """
 
@@ -100,13 +100,13 @@ class Stanza:
 
 
 class Book:
-    """What was found in the files of a hub."""
+    """Collects the findings in the files of a hub."""
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
 
     def on(self, path: Path) -> Report:
-        """How to report on a file."""
+        """A function that adds findings on one file."""
 
         def report(line: int, text: str, *, error: bool = True) -> None:
             self.findings.append(Finding(path, line, error, text))

@@ -15,13 +15,13 @@ SCORES, TRACKS = "metrics", "tracks"  # folders below one that holds the whole w
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FolderContents:
     """What a folder holds.
 
     Attributes
     ----------
     page : Path or None
-        The folder itself, where it is a page that `report` wrote; then the others are None.
+        The folder itself if it is a page that `report` wrote; the others are then None.
     scores, tracks : Path or None
         Folder of metrics.tsv; folder of bigWigs.
     """
@@ -31,7 +31,7 @@ class Found:
     tracks: Path | None = None
 
 
-def discover(folder: Path) -> Found:
+def discover(folder: Path) -> FolderContents:
     """Look for a page in a folder, else for scores in it or its ``metrics/``, and for tracks in it or its ``tracks/``.
 
     Raises
@@ -42,14 +42,14 @@ def discover(folder: Path) -> Found:
     if not folder.is_dir():
         raise SaeTracksError(f"no folder {folder}: name one of scores, of tracks, of both, or a page of `report`")
     if (folder / PAGE).is_file():
-        return Found(page=folder)
+        return FolderContents(page=folder)
     scores = next((path for path in (folder, folder / SCORES) if (path / BEST_SCORES).is_file()), None)
     tracks = next((path for path in (folder, folder / TRACKS) if any(path.glob("*.bw"))), None)
     if scores is None and tracks is None:
         raise SaeTracksError(
             f"nothing to look at in {folder}: neither {BEST_SCORES} (in it or {SCORES}/) nor *.bw (in it or {TRACKS}/)"
         )
-    return Found(scores=scores, tracks=tracks)
+    return FolderContents(scores=scores, tracks=tracks)
 
 
 def choose_tracks(tracks: Path | None, genome: Path | None = None, annotations: Sequence[Path] = ()) -> TrackSet | None:

@@ -1,4 +1,4 @@
-"""The tracks beside the page: which files the genome browser opens, and what is told of each."""
+"""The tracks beside the page: the files that the genome browser opens, and the facts shown of each track."""
 
 import json
 import logging
@@ -35,8 +35,8 @@ FORMATS = {
     ".bb": "bigbed",
     ".bigbed": "bigbed",
 }
-LISTED = 10  # loci told of a track
-WINDOWS, FLANK = 100, 15  # the logo is of the 31 bases around each of the 100 highest places
+LISTED = 10  # loci listed per track
+WINDOWS, FLANK = 100, 15  # the logo counts the 31 bases around each of the 100 highest places
 VIEW = 160  # bases shown around a locus: letters can still be told apart
 
 
@@ -122,7 +122,7 @@ def _check_lengths(path: Path, names: dict[str, int], genome: Path) -> None:
 
 
 def track_files(chosen: TrackSet) -> dict[str, Content]:
-    """Addresses of the browser's library, the FASTA, the tracks, the annotations, and what is told of each track."""
+    """Addresses of the browser's library, the FASTA, the tracks, the annotations, and the facts of each track."""
     vendor = files("sae_tracks.report") / "assets" / "vendor"
     site: dict[str, Content] = {name: (vendor / name).read_bytes() for name in (LIBRARY, LICENSE)}
     for ending in ("", ".fai", ".gzi"):
@@ -130,7 +130,7 @@ def track_files(chosen: TrackSet) -> dict[str, Content]:
             site[f"genome/{chosen.genome.name}{ending}"] = Path(f"{chosen.genome}{ending}").resolve()
     for track in chosen.tracks:
         site[f"tracks/{track.path.name}"] = track.path.resolve()
-        site[f"loci/{track.name}.json"] = partial(told, track.path, chosen.genome)
+        site[f"loci/{track.name}.json"] = partial(track_facts, track.path, chosen.genome)
     for path in chosen.annotations:
         for each in filter(None, (path, _index_of(path))):
             site[f"annotations/{each.name}"] = each.resolve()
@@ -180,7 +180,7 @@ def _address(folder: str, name: str) -> str:
     return f"{folder}/{quote(name, safe='')}"
 
 
-def told(track: Path, genome: Path) -> bytes:
+def track_facts(track: Path, genome: Path) -> bytes:
     """What the page shows of a track: its top loci, its histogram and the letters around its highest places.
 
     Returns
