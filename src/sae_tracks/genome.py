@@ -2,7 +2,11 @@
 
 import hashlib
 import logging
+import mmap
+import shutil
 import tempfile
+import zlib
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +15,15 @@ import numpy as np
 import pysam
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import atomic
 from sae_tracks.intervals import Spans, as_spans, runs_of_chunks, subtract
 from sae_tracks.regions import GenomicRegion, merge_regions, parse_region, regions_of, unknown_contig
 
 log = logging.getLogger(__name__)
 LONG_N_RUN = 100  # bases; an assembly gap, not a few unknown bases
-pysam.set_verbosity(0)  # htslib's own lines on stderr; its exceptions say the same
+pysam.set_verbosity(0)  # htslib's own lines on stderr; its exceptions and `_check_index` say the same
 CHUNK = 1 << 24  # bases fetched at once where a whole contig is walked
+MOST_HEADER = 1 << 16  # bytes of a FASTA header
 OUTDATED = "it has changed since it was indexed; delete {0}.fai or run samtools faidx {0}"
 _LOWER = np.isin(np.arange(256), np.arange(ord("a"), ord("z") + 1))
 
@@ -65,7 +71,7 @@ class ContigLengths:
 
 
 class Genome(ContigLengths):
-    """Random access to a FASTA, plain or bgzip; an index is made where there is none.
+    """Random access to a FASTA, plain or bgzip; a missing index is made.
 
     Parameters
     ----------
@@ -135,48 +141,149 @@ class Genome(ContigLengths):
 
 
 def _open(path: Path) -> pysam.FastaFile:
+    """Open a FASTA by an index that fits it; a missing index is written aside and renamed."""
     if not path.is_file():
         raise SaeTracksError(f"no FASTA file {path}")
     with path.open("rb") as file:
         head = file.read(18)
     if not head:
         raise SaeTracksError(f"{path} is empty")
-    if head[:2] == b"\x1f\x8b" and head[12:14] != b"BC":
+    zipped = head[:2] == b"\x1f\x8b"
+    if zipped and head[12:14] != b"BC":
         raise SaeTracksError(f"{path} is gzip, not bgzip, and cannot be read at random: gunzip -c it into bgzip")
-    if head[:2] != b"\x1f\x8b" and head[:1] not in b">;":
+    if not zipped and head[:1] not in b">;":
         raise SaeTracksError(f"{path} is not FASTA: its first character is not '>'")
-    _check_index(path)
-    try:
-        return pysam.FastaFile(str(path))
-    except (OSError, ValueError):
-        return _open_with_private_index(path)
-
-
-def _check_index(path: Path) -> None:
-    """Refuse an index that is older than its FASTA and does not fit it."""
-    fai, gzi = Path(f"{path}.fai"), Path(f"{path}.gzi")
-    if not fai.exists() or fai.stat().st_mtime_ns >= path.stat().st_mtime_ns:
-        return
-    log.info("checking %s, which is older than its FASTA (touch it to spare this)", fai.name)
+    fai, gzi = Path(f"{path}.fai"), Path(f"{path}.gzi") if zipped else None
+    if fai.exists() and (gzi is None or gzi.exists()):
+        _check_index(path, fai, gzi, OUTDATED.format(path.name))
+        return _by_index(path, fai, gzi)
     with tempfile.TemporaryDirectory(prefix="sae-tracks-") as folder:
-        pairs = zip((fai, gzi), _index(path, Path(folder)))
-        if any(new.exists() and old.exists() and new.read_bytes() != old.read_bytes() for old, new in pairs):
-            raise SaeTracksError(f"{path.name}: {OUTDATED.format(path.name)}")
+        new_fai, new_gzi = _index(path, Path(folder), zipped)
+        _check_index(path, new_fai, new_gzi, "text between its records keeps it from being indexed")
+        try:
+            if gzi and new_gzi:  # first, because the .fai says that both are there
+                _copy(new_gzi, gzi)
+            _copy(new_fai, fai)
+        except (OSError, SaeTracksError) as error:
+            log.info("the index of %s is not kept: %s", path.name, error)
+        return _by_index(path, new_fai, new_gzi)
 
 
-def _open_with_private_index(path: Path) -> pysam.FastaFile:
-    """For a FASTA in a folder that cannot be written: its index goes to a temporary folder of this process."""
-    with tempfile.TemporaryDirectory(prefix="sae-tracks-") as folder:
-        fai, gzi = _index(path, Path(folder))
-        compressed = {"filepath_index_compressed": str(gzi)} if gzi.exists() else {}
-        return pysam.FastaFile(str(path), filepath_index=str(fai), **compressed)
+def _by_index(path: Path, fai: Path, gzi: Path | None) -> pysam.FastaFile:
+    compressed = {"filepath_index_compressed": str(gzi)} if gzi else {}
+    return pysam.FastaFile(str(path), filepath_index=str(fai), **compressed)
 
 
-def _index(path: Path, folder: Path) -> tuple[Path, Path]:
-    """Where a new .fai and, of a bgzip file, .gzi were written."""
+def _index(path: Path, folder: Path, zipped: bool) -> tuple[Path, Path | None]:
+    """Write a new .fai and, for a bgzip file, .gzi into a folder; returns their paths."""
     fai, gzi = folder / "new.fai", folder / "new.gzi"
     try:
         pysam.faidx(str(path), "--fai-idx", str(fai), "--gzi-idx", str(gzi))
     except (OSError, ValueError, pysam.SamtoolsError) as error:
         raise SaeTracksError(f"cannot read {path} as FASTA; `samtools faidx {path.name}` says why") from error
-    return fai, gzi
+    return fai, gzi if zipped else None
+
+
+def _copy(made: Path, final: Path) -> None:
+    with atomic(final) as temporary:
+        shutil.copyfile(made, temporary)
+
+
+def _check_index(path: Path, fai: Path, gzi: Path | None, reason: str) -> None:
+    """Refuse an index that does not fit its FASTA, and a FASTA with two records of one name.
+
+    The check reads the headers alone: each record of the index must follow its own header, the next header must follow
+    the record's last base, and nothing may follow the last record.
+    """
+    wrong = SaeTracksError(f"{path.name}: {reason}")
+    try:
+        rows = [line.split(b"\t") for line in fai.read_bytes().splitlines()]
+        records = sorted((int(offset), name, int(n), int(bases), int(width)) for name, n, offset, bases, width in rows)
+    except ValueError as error:
+        raise wrong from error
+    names = {name for _, name, *_ in records}
+    text = _Text(path, zipped=gzi is not None)
+    if gzi and not text.fits(gzi):
+        raise wrong
+    at = before = 0
+    for offset, name, length, bases, width in records:
+        if not at < offset <= text.size or (length and not 0 < bases < width):
+            raise wrong
+        found = text.header(at, offset)
+        if found != name and text.read(before, offset).isascii():  # samtools does not count letters that are not ASCII
+            raise _twice(path, found, names, name) or wrong
+        before = offset
+        last = offset + (length - 1) // bases * width if length else offset  # where the last line begins
+        at = last + (length - 1) % bases + 1 if length else offset
+        if at > text.size:
+            end = f"{name.decode(errors='replace')}:1-{length}"
+            raise SaeTracksError(f"{path.name}: {reason} (it ends before {end})")
+        breaks = (text.read(offset + bases, offset + width), text.read(last - 1, last)) if last > offset else ()
+        if any(letters.strip() for letters in breaks):
+            raise wrong
+    rest = text.read(at, min(text.size, at + MOST_HEADER)).strip()
+    if not records or (rest and text.read(before, text.size).isascii()):
+        raise _twice(path, text.header(at, text.size), names, None) or wrong
+
+
+def _twice(path: Path, header: bytes | None, names: set[bytes], expected: bytes | None) -> SaeTracksError | None:
+    """The error for a record that the index leaves out because an earlier one has its name."""
+    if header is None or header == expected or header not in names:
+        return None
+    name = header.decode(errors="replace")
+    return SaeTracksError(f"{path.name} has two records called {name!r}: give each a name of its own")
+
+
+class _Text:
+    """The bytes of a FASTA by their position in the uncompressed file."""
+
+    def __init__(self, path: Path, *, zipped: bool) -> None:
+        with path.open("rb") as file:
+            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._blocks = _bgzf_blocks(path, self._data) if zipped else None
+        self.size = self._blocks[1][-1] if self._blocks else len(self._data)
+        self._held: tuple[int, bytes] = (-1, b"")
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes of ``start:end``."""
+        if self._blocks is None:
+            return self._data[start:end]
+        packed, plain = self._blocks
+        parts, i = [], bisect_right(plain, start) - 1
+        while i + 1 < len(plain) and plain[i] < end:
+            if self._held[0] != i:
+                block = zlib.decompress(self._data[packed[i] : packed[i + 1]], wbits=31)
+                self._held = i, block
+            parts.append(self._held[1][max(start - plain[i], 0) : end - plain[i]])
+            i += 1
+        return b"".join(parts)
+
+    def header(self, start: int, end: int) -> bytes | None:
+        """The name in the first header of ``start:end``; None if it begins otherwise or another line follows."""
+        lines = self.read(start, min(end, start + MOST_HEADER)).strip().splitlines()
+        while start == 0 and lines and lines[0].startswith(b";"):
+            lines = lines[1:]
+        if not lines or not lines[0].startswith(b">"):
+            return None
+        return (lines[0][1:].split(None, 1) or [b""])[0]
+
+    def fits(self, gzi: Path) -> bool:
+        """Whether a .gzi lists the blocks of the file: compressed and plain offset of every block but the first."""
+        assert self._blocks is not None
+        found = np.frombuffer(gzi.read_bytes()[: gzi.stat().st_size // 8 * 8], "<u8").tolist()
+        listed = set(zip(found[1::2], found[2::2]))
+        blocks = list(zip(*self._blocks))[1:]
+        data = {block for block, after in zip(blocks, blocks[1:]) if after[1] > block[1]}
+        return len(found) == 1 + 2 * len(listed) == 1 + 2 * found[0] and data <= listed <= set(blocks)
+
+
+def _bgzf_blocks(path: Path, data: mmap.mmap) -> tuple[list[int], list[int]]:
+    """Offsets of the blocks of a bgzip file, compressed and plain, each with the end of the file behind."""
+    packed, plain = [0], [0]
+    while packed[-1] < len(data):
+        head = data[packed[-1] : packed[-1] + 18]
+        if len(head) < 18 or head[12:14] != b"BC":
+            raise SaeTracksError(f"{path} is cut short or damaged: a bgzip block does not begin at byte {packed[-1]:,}")
+        packed.append(packed[-1] + int.from_bytes(head[16:18], "little") + 1)
+        plain.append(plain[-1] + int.from_bytes(data[packed[-1] - 4 : packed[-1]], "little"))
+    return packed, plain

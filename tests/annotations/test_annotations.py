@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from toy import write_fasta
 
 from sae_tracks.annotations import Removal, filter_sites, read_annotation, read_annotations, read_regions
-from sae_tracks.annotations.bed import layout_of
+from sae_tracks.annotations.bed import bed_columns
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion
@@ -60,7 +60,7 @@ def test_a_table_of_one_motif_is_named_by_the_matrix_of_its_file_name(genome, tm
 
 def test_ucsc_rows_of_the_real_track():
     path = shared("data/jaspar_ucsc_format_sample.bed")
-    assert layout_of(path.read_text().splitlines()[0].split("\t")) == (0, 1, 2, 3, 5, 6, 3, False)
+    assert bed_columns(path.read_text().splitlines()[0].split("\t")) == (0, 1, 2, 3, 5, 6, 3, False)
 
 
 def test_comments_track_lines_blank_lines_and_windows_line_ends_are_passed_over(genome, tmp_path):

@@ -241,3 +241,35 @@ def test_real_soft_mask():
     letters = genome._fasta.fetch("chr20_9995000_11095000")
     assert (sites["End"] - sites["Start"]).sum() == sum(letter.islower() for letter in letters) > 400_000
     assert np.all(sites["Start"].to_numpy()[1:] > sites["End"].to_numpy()[:-1])
+
+
+GAPPED = "chr1\t{0}\t{1}\tPeak_{0}\t7\t.\t{0}\t{1}\t255,0,0\t3\t1,5,1\t0,2,11\t77.0\t-1\t{2}"
+NARROW = "chr1\t{0}\t{1}\tpeak_{0}\t7\t.\t4.5\t{2}\t5.0\t5"
+BROAD = "chr1\t{0}\t{1}\tpeak_{0}\t7\t.\t4\t{2}\t5"
+
+
+@pytest.mark.parametrize("value", ["-1", "9.1", "inf", "-Inf", "1e-5", "1E+300", "nan", "+0.5"])
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [("p.gappedPeak", GAPPED), ("p.bed", GAPPED), ("p.bed.gz", NARROW), ("p.narrowPeak", NARROW), ("p.bed", BROAD)],
+)
+def test_peaks_are_one_concept_whatever_their_values(genome, tmp_path, name, row, value, caplog):
+    lines = [row.format(start, start + 12, value) for start in (10, 60, 110)]
+    with caplog.at_level("INFO"):
+        found = read(genome, tmp_path, name, *lines)
+    assert found == [("chr1", start, start + 12, "p", 7.0, ".", "") for start in (10, 60, 110)]
+    assert ("p.gappedPeak: a site is the whole row; its blocks are not read" in caplog.text) == (name == "p.gappedPeak")
+
+
+def test_a_bed12_of_genes_keeps_its_names_and_says_that_blocks_are_not_read(genome, tmp_path, caplog):
+    line = "chr1\t10\t22\tTP53\t7\t+\t10\t22\t0\t2\t3,5,\t0,7,"
+    with caplog.at_level("INFO"):
+        assert read(genome, tmp_path, "x.bed", line) == [("chr1", 10, 22, "TP53", 7.0, "+", "")]
+    assert "x.bed: a site is the whole row; its blocks are not read" in caplog.text
+
+
+@pytest.mark.parametrize("contig", ["track", "browser"])
+def test_a_contig_may_be_called_track(tmp_path, contig):
+    genome = stated_genome(tmp_path, **{contig: 50})
+    found = read(genome, tmp_path, "x.bed", f"{contig} name=x", f"{contig}\tname=x", contig, f"{contig}\t1\t9\ta")
+    assert found[0][:4] == (contig, 1, 9, "a") and len(found) == 1

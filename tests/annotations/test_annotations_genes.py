@@ -225,3 +225,96 @@ def test_splice_sites_of_a_region_need_exons_outside_it(genome, tmp_path):
     region = GenomicRegion("chr1", 110, 112)
     found = concepts(read_annotation(path, genome, [region]))
     assert found["splice_donor"] == {("chr1", 110, 112, "+")} and len(found["exon"]) == 2
+
+
+EXONS = ("chr1\tx\texon\t101\t200\t.\t+\t.\tID=e1;Parent=g1", "chr2\tx\texon\t31\t40\t.\t-\t.\tID=e2;Parent=g2")
+EXON_SITES = {("chr1", 100, 200, "+"), ("chr2", 30, 40, "-")}
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        ("##FASTAKDLVQNGR", "##end-Protein"),
+        ("##FASTA-like", "# >chr1"),
+        ("##Protein 7", "##MSTLWPRKEL", "##FASTAS"),
+        ("###", "##species x", "#!FASTA"),
+    ],
+)
+def test_a_directive_is_a_whole_line(genome, tmp_path, between):
+    path = write(tmp_path, "x.gff3", "##gff-version 3", EXONS[0], *between, EXONS[1])
+    assert concepts(read_annotation(path, genome))["exon"] == EXON_SITES
+
+
+@pytest.mark.parametrize("name", ["x.gff3", "x.txt"])
+@pytest.mark.parametrize(
+    "end", [("##FASTA", ">chr1 x\ty"), ("##FASTA  ", ">chr1"), ("###", ">chr1 plasmid"), (">chr1",)]
+)
+def test_a_sequence_ends_the_rows(genome, tmp_path, name, end):
+    path = write(tmp_path, name, "##gff-version 3", *EXONS, *end, "ACGTTGCA" * 9, "acgt", ">chr2", "GATTACA")
+    assert concepts(read_annotation(path, genome))["exon"] == EXON_SITES
+
+
+@pytest.mark.parametrize("begins", ["##FASTA", ">chr1 x"])
+def test_a_row_after_the_sequence_is_never_dropped(genome, tmp_path, begins):
+    path = write(tmp_path, "x.gff3", EXONS[0], begins, "ACGT", "##gff-version 3", EXONS[1])
+    with pytest.raises(SaeTracksError, match=r"x\.gff3, line 5: a row of GFF3 after the sequence .* line 2"):
+        read_annotation(path, genome)
+
+
+def test_a_line_that_only_looks_like_a_header_of_sequence_is_refused(genome, tmp_path):
+    path = write(tmp_path, "x.gff3", EXONS[0], ">" + EXONS[1])
+    assert concepts(read_annotation(path, genome))["exon"] == {("chr1", 100, 200, "+")}  # contig '>chr2' is unknown
+    with pytest.raises(SaeTracksError, match=r"x\.bed, line 2: 1 column; the first row has 3"):
+        read_annotation(write(tmp_path, "x.bed", "chr1\t1\t9", ">chr1", "ACGT"), genome)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "chr1\tx\tD_loop\t901\t1080\t.\t+\t.\tID=d",
+        "chr1\tx\tregion\t0\t0\t.\t+\t.\t.",
+        "chr1\tx\tgene\t9\t1\t.\tplus\t.\t.",
+        "chr1\tx\tgap\t?\t1\t.\t+\t.\t.",
+    ],
+)
+def test_rows_of_types_that_are_not_read_never_abort(genome, tmp_path, line):
+    path = write(tmp_path, "x.gff", "##sequence-region chr1 1 1000", line, *EXONS)
+    assert concepts(read_annotation(path, genome))["exon"] == EXON_SITES
+
+
+def test_an_error_after_rows_that_are_not_read_names_its_line(genome, tmp_path):
+    path = write(tmp_path, "x.gff", EXONS[0], "chr1\tx\tD_loop\t901\t1080\t.\t+\t.\t.", "# x", EXONS[1] + "\n", *[
+        "chr1\tx\texon\t901\t1080\t.\t+\t.\t."
+    ])  # fmt: skip
+    with pytest.raises(SaeTracksError, match=r"x\.gff, line 6: end 1,080 is past chr1"):
+        read_annotation(path, genome)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        'gene_id "g"; transcript_id "u.1"',
+        'gene_id "g"; transcript_id "u.1";',
+        'gene_id  "g"; transcript_id  "u.1"',
+        "gene_id g; transcript_id u.1",
+        "transcript_id u.1",
+        'gene_id="g"; transcript_id="u.1"',
+        "gene_id=g;transcript_id=u.1;exon_number=2",
+        "gene_id = g; transcript_id = u.1",
+        'transcript_id\t"u.1"'.replace("\t", "   "),
+        'note "a;b"; transcript_id "u;1"; x "y"',
+        "ID=e;Parent=u.1",
+        "ID=e;Parent=u.1,u.2",
+    ],
+)
+def test_a_transcript_is_named_in_any_of_the_ways_that_files_do(genome, tmp_path, attributes):
+    lines = [f"chr1\tx\texon\t{start}\t{start + 9}\t.\t+\t.\t{attributes}" for start in (101, 301, 501)]
+    found = concepts(read_annotation(write(tmp_path, "x.gtf", *lines), genome))
+    assert found["splice_donor"] == {("chr1", 110, 112, "+"), ("chr1", 310, 312, "+")}
+    assert found["splice_acceptor"] == {("chr1", 298, 300, "+"), ("chr1", 498, 500, "+")}
+    assert found["TSS"] == {("chr1", 100, 101, "+")}
+
+
+def test_exons_that_name_no_transcript_are_said(genome, tmp_path, caplog):
+    read_annotation(write(tmp_path, "x.gff", *EXONS, EXONS[0].replace("Parent", "parent")), genome)
+    assert "x.gff: 1 of 3 exons name no transcript (transcript_id or Parent)" in caplog.text

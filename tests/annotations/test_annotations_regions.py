@@ -12,7 +12,7 @@ from conftest import shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sae_tracks.annotations import bigbed, filter_sites, read_annotation, read_annotations
+from sae_tracks.annotations import bigbed, filter_sites, read_annotation, read_annotations, read_regions
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.regions import GenomicRegion
 
@@ -175,3 +175,74 @@ def test_fields_of_a_bigbed_are_told_by_its_schema():
     fields = ['string chrom; "c"', 'uint chromStart; "s"', "uint chromEnd;", 'char[1] strand; "+"', "lstring name;"]
     schema = "\n".join(['table x "X"', "(", *fields, ")"]).encode()
     assert bigbed._FIELD.findall(schema) == [b"chrom", b"chromStart", b"chromEnd", b"strand", b"name"]
+
+
+RMSK = "585\t{score}\t10\t0\t0\tchr1\t{start}\t{end}\t-18700\t{strand}\tAluY\tSINE\tAlu\t1\t300\t-11\t1"
+NO_BED = {"seq_col": 5, "start_col": 6, "end_col": 7, "zerobased": True, "preset": None}
+
+
+def write_indexed(folder, name, *lines, **index):
+    path = folder / name
+    with pysam.BGZFile(str(path), "wb") as file:
+        file.write("".join(line + "\n" for line in lines).encode())
+    pysam.tabix_index(str(path), force=True, **index)
+    return path
+
+
+@pytest.mark.parametrize("header", [(), ("#bin\tswScore\tmilliDiv\tmilliDel\tmilliIns\tgenoName\tgenoStart\tgenoEnd\t"
+    "genoLeft\tstrand\trepName\trepClass\trepFamily\trepStart\trepEnd\trepLeft\tid",)])  # fmt: skip
+def test_a_table_of_repeats_is_the_same_by_index(genome, tmp_path, header):
+    starts = [(10, "+"), (50, "-"), (90, "+"), (120, "-"), (150, "+"), (400, "+")]
+    lines = [RMSK.format(score=2000 + s, start=s, end=s + 30, strand=strand) for s, strand in starts]
+    path = write_indexed(tmp_path, "r.txt.gz", *header, *lines, **NO_BED)
+    regions = [GenomicRegion("chr1", 0, 40), GenomicRegion("chr1", 80, 200)]
+    whole, part = read_annotation(path, genome), read_annotation(path, genome, regions)
+    assert rows(part) == overlapping(whole, regions) and len(part) == 8
+    assert part.sites["Score"].tolist() == [2010, 2090, 2120, 2150] * 2
+
+
+@pytest.mark.parametrize(
+    ("first", "index"),
+    [
+        ("track name=x description=y", {"preset": "bed"}),
+        ("browser position chr1:1-100", {"preset": "bed"}),
+        ("chrom\tstart\tend\tgene", {"preset": "bed", "line_skip": 1}),
+        ("# comment", {"seq_col": 0, "start_col": 1, "end_col": 1, "zerobased": True, "preset": None}),
+        ("# comment", {"seq_col": 0, "start_col": 2, "end_col": 2, "preset": None}),
+        ("# comment", {"seq_col": 0, "start_col": 1, "end_col": 2, "preset": None}),
+    ],
+    ids=["track", "browser", "names without #", "no end", "end alone", "counted from 1"],
+)
+def test_whatever_stands_first_and_however_it_was_indexed_regions_give_what_the_whole_gives(
+    genome, tmp_path, first, index
+):
+    rest = [f"chr1\t{start}\t{start + 40}\t{name}" for start, name in ((10, "a"), (100, "b"), (199, "c"), (300, "d"))]
+    path = write_indexed(tmp_path, "t.bed.gz", first, *rest, **index)
+    for regions in ([GenomicRegion("chr1", 0, 101)], [GenomicRegion("chr1", 30, 40), GenomicRegion("chr1", 238, 300)]):
+        whole, part = read_annotation(path, genome), read_annotation(path, genome, regions)
+        assert overlapping(part, regions) == overlapping(whole, regions) != []
+        assert len(whole) == 4
+
+
+@pytest.mark.parametrize("zerobased", [False, True])
+def test_starts_that_count_from_1_are_not_read_twice_or_missed(genome, tmp_path, zerobased):
+    header = "#chr\tstart (1-based)\tend\trel_score * 1000\t-1 * log10(p_value) * 100\tstrand"
+    lines = [f"chr1\t{start}\t{start + 9}\tX\t800\t400\t+" for start in (40, 41, 50, 60)]
+    index = {"seq_col": 0, "start_col": 1, "end_col": 2, "zerobased": zerobased, "preset": None}
+    path = write_indexed(tmp_path, "MA1.1.tsv.gz", header, *lines, **index)
+    regions = [GenomicRegion("chr1", 0, 40), GenomicRegion("chr1", 40, 50), GenomicRegion("chr1", 58, 60)]
+    whole, part = read_annotation(path, genome), read_annotation(path, genome, regions)
+    assert overlapping(part, regions) == overlapping(whole, regions) and len(part) == 4
+
+
+def test_an_index_that_cannot_be_read_is_said_and_the_whole_file_is_read(genome, tmp_path, caplog):
+    path = write_tabix(tmp_path, "t.bed.gz", "chr1\t1\t9", "chr1\t50\t90")
+    (tmp_path / "t.bed.gz.tbi").write_bytes(b"nothing")
+    with caplog.at_level(logging.INFO):
+        assert len(read_annotation(path, genome, [GenomicRegion("chr1", 0, 20)])) == 2
+    assert "t.bed.gz.tbi cannot be used" in caplog.text
+
+
+def test_a_black_list_of_a_ucsc_table_is_read_by_its_own_columns(genome, tmp_path):
+    path = write(tmp_path, "b.txt", "#bin\tchrom\tchromStart\tchromEnd\tname", "585\tchr1\t5\t9\tx")
+    assert read_regions(path, genome) == [GenomicRegion("chr1", 5, 9)]

@@ -1,9 +1,12 @@
 """FASTA access: formats, indexes, stretches, identity."""
 
 import hashlib
+import multiprocessing
 import os
 import re
+from pathlib import Path
 
+import pysam
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +15,7 @@ from toy import random_dna, write_fasta
 from sae_tracks import genome as module
 from sae_tracks.dna import readable_bases, reverse_complement
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import unwritable
 from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion
 
@@ -29,14 +33,11 @@ def test_plain_and_bgzip_read_the_same_without_an_index(tmp_path, name):
 @pytest.mark.parametrize("name", ["g.fa", "g.fa.bgz"])
 def test_a_folder_that_cannot_be_written_still_reads(tmp_path, monkeypatch, name):
     path = write_fasta(tmp_path / name, chr1="ACGT")
-    real = module.pysam.FastaFile
 
-    def refuses_to_index(*args, **kwargs):
-        if not kwargs:
-            raise OSError("could not make an index")
-        return real(*args, **kwargs)
+    def refuses(path):
+        raise unwritable(path, OSError(30, "Read-only file system"))
 
-    monkeypatch.setattr(module.pysam, "FastaFile", refuses_to_index)
+    monkeypatch.setattr(module, "atomic", refuses)
     assert Genome(path).sequence(GenomicRegion("chr1", 1, 3)) == b"CG"
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
@@ -137,3 +138,113 @@ def test_a_contig_is_walked_once_for_its_stretches_and_nobody_can_change_them(tm
     monkeypatch.setattr(genome, "_chunks", lambda contig: pytest.fail("walked again"))
     genome.stretches("a").clear()
     assert genome.stretches("a") == first == [GenomicRegion("a", 0, 4), GenomicRegion("a", 104, 108)]
+
+
+@pytest.mark.parametrize("name", ["g.fa", "g.fa.bgz"])
+@pytest.mark.parametrize("again", ["a", "b", "c"])
+def test_two_records_of_one_name_are_refused(tmp_path, name, again):
+    sequences = {"a": "ACGT" * 30, "b": "GATTACA", "c": "T"}
+    text = "".join(f">{key} x\n{letters}\n" for key, letters in [*sequences.items(), (again, "GGGG")]).encode()
+    with pysam.BGZFile(str(tmp_path / name), "wb") if name.endswith("bgz") else (tmp_path / name).open("wb") as file:
+        file.write(text)
+    with pytest.raises(SaeTracksError, match=f"^{name} has two records called '{again}'"):
+        Genome(tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == [name]  # no index that hides the second record
+
+
+WRAPPED = ">a one\n" + "ACGTACGT\n" * 5 + "ACG\n>b\nGATTACA\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "index", "message"),
+    [
+        (WRAPPED.replace(">a one", ">a version 2"), None, "changed since it was indexed; delete g.fa.fai"),
+        (WRAPPED.replace("ACGTACGT\nACGTACGT\n", "ACGTACG\nACGTACGTT\n"), "a\t43\t7\t7\t8\n", "changed"),
+        (WRAPPED, "a\t43\t7\t8\t9\n", "changed"),
+        (WRAPPED, "b\t7\t58\t7\t8\n", "changed"),
+        (WRAPPED, "a\t43\t7\t8\t9\nb\t7\t5", "changed"),
+        (WRAPPED, "", "changed"),
+        (WRAPPED + ">c\nA\n", None, "changed"),
+        (WRAPPED.replace(">b", ">c"), None, "changed"),
+        (WRAPPED[:-2], None, "ends before b:1-7"),
+    ],
+    ids=[
+        "longer header",
+        "other lines",
+        "cut",
+        "headless",
+        "cut in a row",
+        "empty",
+        "record more",
+        "renamed",
+        "shorter",
+    ],
+)
+def test_an_index_that_does_not_fit_is_refused_even_if_it_is_newer(tmp_path, text, index, message):
+    path = tmp_path / "g.fa"
+    path.write_text(WRAPPED)
+    Genome(path)
+    path.write_text(text)
+    fai = tmp_path / "g.fa.fai"
+    fai.write_text(fai.read_text() if index is None else index)
+    new = path.stat().st_mtime + 60
+    os.utime(fai, (new, new))
+    with pytest.raises(SaeTracksError, match=message):
+        Genome(path)
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", ["", "ending"])
+@given(lengths=st.lists(st.integers(0, 25), min_size=1, max_size=5).filter(any), width=st.integers(1, 9))
+def test_every_index_that_samtools_makes_fits(tmp_path_factory, ending, last, lengths, width):
+    letters = random_dna(25)
+    lines = []
+    for i, length in enumerate(lengths):
+        lines += [f">c{i} x", *(letters[j : min(j + width, length)] for j in range(0, length, width))]
+    path = tmp_path_factory.mktemp("fits") / "g.fa"
+    path.write_bytes((ending.join(lines) + (ending if last else "")).encode())
+    for _ in range(2):  # without an index and with it
+        genome = Genome(path)
+        assert genome.lengths == {f"c{i}": length for i, length in enumerate(lengths)}
+        assert all(genome.sequence(region) == letters[: len(region)].encode() for region in genome.whole)
+
+
+def test_a_gzi_of_another_file_is_refused(tmp_path):
+    path = write_fasta(tmp_path / "g.fa.bgz", a=random_dna(200_000))
+    Genome(path)
+    gzi = tmp_path / "g.fa.bgz.gzi"
+    gzi.write_bytes(gzi.read_bytes()[:8] + bytes(8) + gzi.read_bytes()[16:])
+    with pytest.raises(SaeTracksError, match="it has changed since it was indexed"):
+        Genome(path)
+
+
+def contigs_seen(path, barrier, queue):
+    barrier.wait()
+    queue.put(len(Genome(path).lengths))
+
+
+def test_eight_processes_that_meet_a_fasta_without_an_index_see_all_of_it(tmp_path):
+    path = tmp_path / "g.fa"
+    path.write_text("".join(f">c{i}\nACGT\n" for i in range(20_000)))
+    fork = multiprocessing.get_context("fork")
+    barrier, queue = fork.Barrier(8), fork.Queue()
+    readers = [fork.Process(target=contigs_seen, args=(path, barrier, queue)) for _ in range(8)]
+    for reader in readers:
+        reader.start()
+    assert [queue.get(timeout=60) for _ in readers] == [20_000] * 8
+    for reader in readers:
+        reader.join()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["g.fa", "g.fa.fai"]
+
+
+def test_the_index_takes_its_name_when_it_is_whole(tmp_path, monkeypatch):
+    path = write_fasta(tmp_path / "g.fa", a="ACGT")
+    real = module.pysam.faidx
+
+    def watched(fasta, *words):
+        assert Path(words[1]).parent != tmp_path
+        return real(fasta, *words)
+
+    monkeypatch.setattr(module.pysam, "faidx", watched)
+    Genome(path)
+    assert (tmp_path / "g.fa.fai").read_text() == "a\t4\t3\t4\t5\n"

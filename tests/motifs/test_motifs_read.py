@@ -153,3 +153,88 @@ def test_relative_score_and_reverse_complement():
     assert motif.reverse_complement().relative_score(b"GCTGT") == 1
     assert motif.probabilities().tolist()[0] == pytest.approx([3.5 / 6, 0.5 / 6, 0.5 / 6, 1.5 / 6])
     assert motif.probabilities().sum(axis=1) == pytest.approx(1)
+
+
+ROW = "0.01 0.01 0.97 0.01\n"
+HOMER = ">GATAAGST\tGATA3(Zf)/iTreg Gata3/Homer\t8.059\t-23791.5\t0\tT:17311.0(44.36%),B:2181.5(5.80%),P:1e-10317\n"
+
+
+def read_text(tmp_path, text):
+    (tmp_path / "m.txt").write_text(text)
+    return read_motifs(tmp_path / "m.txt")
+
+
+@pytest.mark.parametrize("positions", [3, 4, 8])
+def test_homers_header_gives_id_and_name_and_its_rows_are_probabilities(tmp_path, positions, caplog):
+    first, second = read_text(tmp_path, HOMER + ROW.replace(" ", "\t") * positions + ">ACGT\t1-ACGT\t6.2\n" + ROW * 4)
+    assert (first.matrix_id, first.tf) == ("GATA3(Zf)/iTreg_Gata3/Homer", "GATA3")
+    assert (second.matrix_id, second.tf, second.width) == ("1-ACGT", "", 4)
+    assert first.counts.tolist() == [[10, 10, 970, 10]] * positions
+    assert "m.txt: 2 matrices of HOMER are taken as of 1000 sites each" in caplog.text
+
+
+def test_sites_of_a_homer_motif_are_bed_of_seven_columns(tmp_path):
+    from sae_tracks.genome import Genome
+    from sae_tracks.motifs import Scanner, write_sites
+
+    (tmp_path / "g.fa").write_text(">a\n" + "T" * 20 + "GGGGGGGG" + "T" * 20 + "\n")
+    motifs = read_text(tmp_path, HOMER + ROW * 8)
+    write_sites(Genome(tmp_path / "g.fa"), Scanner(motifs), tmp_path / "s.bed")
+    (line,) = (tmp_path / "s.bed").read_text().splitlines()
+    assert line.split("\t") == ["a", "20", "28", "GATA3(Zf)/iTreg_Gata3/Homer", "481", "+", "GATA3"]
+
+
+def test_a_name_of_several_words_has_no_tab(tmp_path):
+    (motif,) = read_text(tmp_path, ">MA1.1\tX\tof  mouse\nA 1\nC 2\nG 3\nT 4\n")
+    assert (motif.matrix_id, motif.tf) == ("MA1.1", "X of mouse")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (">M X\nA 0.2 0.97\nC 0.8 0.01\nG 0 0.01\nT 0 0.01\n", "line 1: M holds probabilities, not counts of sites"),
+        (">M\n" + ROW * 5, "line 1: M holds probabilities, not counts of sites: give counts, or MEME's format"),
+        (">M\n" + "0.33 0.33 0.33 0\n" * 5, "line 1: M holds probabilities"),
+        (">M\n" + "1.5 2.5 95 1\n" * 5, "line 1: M holds per cent, not counts of sites"),
+        (">M\n" + "0.1 0.2 1.3 0.1\n" + "9.5 0 0 0\n" * 4, "line 1: M sums to 1.7 at a position; expected counts"),
+        (HOMER + "3 1 7 9\n" * 5, "line 1: position 1 of GATA3(Zf)/iTreg_Gata3/Homer sums to 20; expected 1"),
+        (MEME.replace(" 0 1 0 0\n", " 0 7 0 0\n"), "line 9: position 2 of MA0001.1 sums to 7; expected 1"),
+    ],
+)
+def test_the_unit_of_a_matrix_is_never_guessed(tmp_path, text, message):
+    with pytest.raises(SaeTracksError) as error:
+        read_text(tmp_path, text)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("counts", ["1.5 2.5 9 7\n", "25.5 24.5 0 0\n", "1 0 0 0\n", "0 100 0 0\n"])
+def test_counts_may_be_whole_numbers_of_any_sum_or_fractions_of_more_than_one_site(tmp_path, counts):
+    (motif,) = read_text(tmp_path, ">M\n" + counts * 5)
+    assert motif.counts[4].tolist() == [float(word) for word in counts.split()]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (" 0 1 0 0\n", " nan nan nan nan\n", "line 11: position 2 of MA0001.1 has a negative count, or none"),
+        (" 0 1 0 0\n", " -nan 1 0 0\n", "line 11: position 2 of MA0001.1 has a negative count, or none"),
+        (" 0 1 0 0\n", " inf 1 0 0\n", "line 11: position 2 of MA0001.1 has a negative count, or none"),
+        (" 0 1 0 0\n", " -1 2 0 0\n", "line 11: position 2 of MA0001.1 has a negative count, or none"),
+        (" 0 1 0 0\n", "", "line 9: MA0001.1 has w= 5, but 4 rows of numbers follow"),
+        (" 0 1 0 0\n", " 0 1 0 0\n" * 2, "line 9: MA0001.1 has w= 5, but 6 rows of numbers follow"),
+        (" 0 1 0 0\n", " N/A\n", "line 9: MA0001.1 has w= 5, but 1 rows of numbers follow"),
+        (" 0 1 0 0\n", " .5 .5 0 x\n", "line 11: '.5 .5 0 x' is not a row of numbers"),
+        ("letter-probability", "log-odds", "line 7: MA0001.1 has no letter-probability matrix"),
+        ("URL", "MOTIF MA0002.1\nURL", "line 16: MA0002.1 has no letter-probability matrix"),
+        ("nsites= 4", "nsites= nan", "line 9: nsites= nan: expected a number above 0"),
+    ],
+)
+def test_a_meme_matrix_is_whole_or_refused(tmp_path, old, new, message):
+    with pytest.raises(SaeTracksError) as error:
+        read_text(tmp_path, MEME.replace(old, new))
+    assert message in str(error.value)
+
+
+def test_a_meme_matrix_without_a_width_ends_at_the_next_line_that_is_no_row(tmp_path):
+    (motif,) = read_text(tmp_path, MEME.replace("w= 5 ", "").replace(" 0 0 1 0\n", " .0 .0 +1 0\n"))
+    assert motif.counts.tolist() == COUNTS

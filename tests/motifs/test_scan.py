@@ -15,7 +15,7 @@ from sae_tracks.cli.app import app
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.motifs import Motif, Scanner, loss_limit, scan, scan_genome, site_annotation
-from sae_tracks.motifs.pvalue import cutoff
+from sae_tracks.motifs.matrix import cutoff
 from sae_tracks.regions import GenomicRegion
 
 TATAAA = Motif("MA0108.1", "TBP", np.array([[0, 0, 0, 9], [9, 0, 0, 0], [0, 0, 0, 9]] + [[9, 0, 0, 0]] * 3, float))

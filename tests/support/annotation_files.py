@@ -1,6 +1,7 @@
 """Genomes without sequence and annotation files for the tests of the readers."""
 
 import gzip
+import os
 from pathlib import Path
 
 import pysam
@@ -9,10 +10,15 @@ from sae_tracks.genome import Genome
 
 
 def stated_genome(folder: Path, name: str = "g.fa", **lengths: int) -> Genome:
-    """A genome of contigs as long as stated, of which only the index is there."""
-    path = folder / name
-    path.write_text("".join(f">{contig}\nN\n" for contig in lengths))
-    Path(f"{path}.fai").write_text("".join(f"{contig}\t{n}\t7\t60\t61\n" for contig, n in lengths.items()))
+    """A genome of contigs as long as stated, one line each, whose bases are holes in a sparse file."""
+    path, index = folder / name, []
+    with path.open("wb") as file:
+        for contig, n in lengths.items():
+            file.write(f">{contig}\n".encode())
+            index.append(f"{contig}\t{n}\t{file.tell()}\t{n}\t{n + 1}\n")
+            file.seek(n, os.SEEK_CUR)
+            file.write(b"\n")
+    Path(f"{path}.fai").write_text("".join(index))
     return Genome(path)
 
 

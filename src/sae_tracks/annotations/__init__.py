@@ -1,7 +1,6 @@
 """Readers and filters of annotations: motif sites, genes, peaks, repeats, any BED."""
 
-from sae_tracks.annotations.filters import filter_sites
 from sae_tracks.annotations.read import read_annotation, read_annotations, read_regions
-from sae_tracks.annotations.sites import Annotation, Removal
+from sae_tracks.annotations.sites import Annotation, Removal, filter_sites
 
 __all__ = ["Annotation", "Removal", "filter_sites", "read_annotation", "read_annotations", "read_regions"]

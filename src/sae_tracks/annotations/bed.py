@@ -1,5 +1,6 @@
 """BED and its relatives: peaks, JASPAR's motif sites, UCSC's tables."""
 
+import logging
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from sae_tracks.annotations.alias import Contigs
 from sae_tracks.annotations.sites import STRANDS, constant, intervals, relabelled, strands
 from sae_tracks.annotations.text import Rows
 
+log = logging.getLogger(__name__)
+_NUMBER = re.compile(r"[-+]?(?:[0-9.]+(?:e[-+]?[0-9]+)?|inf|nan)", re.IGNORECASE)
 MATRIX_ID = re.compile(r"(?:MA|UN)\d{4}\.\d+")  # JASPAR's
 _FIELDS = {
     "contig": ("chrom", "chr", "chromosome", "genoname"),
@@ -28,7 +31,7 @@ _KNOWN = {word for words in _FIELDS.values() for word in words} | {
 }
 
 
-class Layout(NamedTuple):
+class BedColumns(NamedTuple):
     """Which column holds what, counted from 0; None where the file has no such column."""
 
     contig: int = 0
@@ -41,8 +44,8 @@ class Layout(NamedTuple):
     one_based: bool = False
 
 
-def layout_of(first: Sequence[str], names: Sequence[str] = (), suffix: str = "") -> Layout:
-    """The layout of a BED file or a relative.
+def bed_columns(first: Sequence[str], names: Sequence[str] = (), suffix: str = "") -> BedColumns:
+    """The columns of a BED file or a relative.
 
     Names of columns are believed if there are as many as columns, and the one after contig, start and end, if they come
     first, is not a name of the user's own. Else the first row tells: BED3 to BED12, with UCSC's
@@ -63,7 +66,9 @@ def layout_of(first: Sequence[str], names: Sequence[str] = (), suffix: str = "")
         where = {field: next((names.index(w) for w in words if w in names), None) for field, words in _FIELDS.items()}
         if "signalvalue" in names:  # a peak's name is its own
             where["name"] = None
-        return Layout(**{field: column for field, column in where.items() if column is not None}, one_based=one_based)
+        return BedColumns(
+            **{field: column for field, column in where.items() if column is not None}, one_based=one_based
+        )
     skip = int(_has_bin(first))
     first = first[skip:]
     named, scored, stranded = (column if column < len(first) else None for column in (3, 4, 5))
@@ -73,27 +78,29 @@ def layout_of(first: Sequence[str], names: Sequence[str] = (), suffix: str = "")
     elif _is_peak(first, suffix):
         named = None
     shifted = [None if column is None else column + skip for column in (0, 1, 2, named, scored, stranded, tf)]
-    return Layout(*shifted, one_based=one_based)
+    return BedColumns(*shifted, one_based=one_based)
 
 
 def bed_sites(rows: Rows, contigs: Contigs) -> pd.DataFrame:
     """The sites of a BED file or a relative, in the order of the file."""
-    layout = layout_of(rows.text.first(), rows.text.names, rows.text.plain.suffix)
-    columns = layout.contig, layout.start, layout.end
-    sites = intervals(rows, columns, contigs, one_based=layout.one_based)
+    where = bed_columns(rows.text.first(), rows.text.names, rows.text.plain.suffix)
+    if _has_blocks(rows.text.first()[where.contig :]):
+        log.info("%s: a site is the whole row; its blocks are not read", rows.text.path.name)
+    columns = where.contig, where.start, where.end
+    sites = intervals(rows, columns, contigs, one_based=where.one_based)
     return sites.assign(
-        Name=_names(rows, layout),
-        Score=np.nan if layout.score is None else rows.numbers(layout.score),
-        Strand=constant(".", len(rows)) if layout.strand is None else strands(rows, layout.strand),
-        TF=constant("", len(rows)) if layout.tf is None else rows.categories(layout.tf),
+        Name=_names(rows, where),
+        Score=np.nan if where.score is None else rows.numbers(where.score),
+        Strand=constant(".", len(rows)) if where.strand is None else strands(rows, where.strand),
+        TF=constant("", len(rows)) if where.tf is None else rows.categories(where.tf),
     )
 
 
-def _names(rows: Rows, layout: Layout) -> pd.Categorical:
+def _names(rows: Rows, where: BedColumns) -> pd.Categorical:
     """The concept of every row; the file's name where the rows have none, or a matrix ID in it."""
     stem = rows.text.plain.stem
-    matrix = MATRIX_ID.match(stem) if layout.name == layout.tf else None
-    column = layout.name
+    matrix = MATRIX_ID.match(stem) if where.name == where.tf else None
+    column = where.name
     if column is None or matrix:
         return constant(matrix[0] if matrix else stem, len(rows))
     rows.refuse_any(pc.equal(rows.columns[column], ""), lambda row: f"the name (column {column + 1}) is empty")
@@ -119,9 +126,17 @@ def _is_motif_table(first: Sequence[str]) -> bool:
 
 
 def _is_peak(first: Sequence[str], suffix: str) -> bool:
-    """narrowPeak has ten columns, as no BED has; broadPeak nine, of which BED's 7 to 9 are no fractions."""
-    if suffix in (".narrowPeak", ".broadPeak"):
+    """narrowPeak has 10 columns, as no BED has; broadPeak 9, all whole in a BED; gappedPeak BED12 and three more."""
+    if suffix in (".narrowPeak", ".broadPeak", ".gappedPeak"):
         return True
+    if len(first) == 15:
+        return _has_blocks(first) and all(map(_NUMBER.fullmatch, first[12:]))
     values = first[6:]
-    numeric = all(re.fullmatch(r"-?[0-9.]+(?:[eE][-+]?[0-9]+)?", value) for value in values)
-    return numeric and (len(first) == 10 or (len(first) == 9 and any("." in v or v == "-1" for v in values)))
+    fractions = [value for value in values if not value.isdecimal()]
+    return all(map(_NUMBER.fullmatch, values)) and (len(first) == 10 or (len(first) == 9 and fractions != []))
+
+
+def _has_blocks(first: Sequence[str]) -> bool:
+    """Whether a row, from its contig on, has the blocks of BED12: their number, sizes and starts."""
+    lists = [field.strip(",").split(",") for field in first[10:12]]
+    return len(first) >= 12 and first[9].isdecimal() and [len(one) for one in lists] == [int(first[9])] * 2

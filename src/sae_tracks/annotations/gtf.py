@@ -1,5 +1,6 @@
 """GTF and GFF3: exons, coding sequence, untranslated regions, splice sites, transcription start sites."""
 
+import logging
 import re
 
 import numpy as np
@@ -22,17 +23,12 @@ _UTR = {
     "3UTR": "three_prime_UTR",
 }
 _CODING = ("CDS", "start_codon", "stop_codon")  # a GTF's CDS ends before the stop codon, a GFF3's after it
+GFF_COLUMNS = (0, 3, 4)  # contig, start, end
+log = logging.getLogger(__name__)
 SPLICE = 2  # bases at each end of an intron
-_GTF_ID = r'(?:^|;)\s*transcript_id "(?P<id>[^"]*)"'
-_GFF3_ID = r"(?:^|;)\s*Parent=(?P<id>[^;]*)"
+_TRANSCRIPT_ID = r"""(?:^|;)\s*transcript_id(?:\s*=\s*|\s+)(?:"(?P<quoted>[^"]*)"|(?P<bare>[^";\s]+))"""
+_PARENT = r"(?:^|;)\s*Parent=(?P<id>[^;]*)"
 _SEQUENCE = re.compile(rb"\n##sequence-region[ \t]+(\S+)[ \t]+1[ \t]+([0-9]+)[ \t]*(?=\n|\Z)")
-
-
-def is_gff(text: Text) -> bool:
-    """Whether a file is GTF or GFF3: by its name, or by the strand (column 7) and phase (column 8) of its first row."""
-    first = text.first()
-    named = text.plain.suffix in (".gtf", ".gff", ".gff3")
-    return named or (len(first) == 9 and first[6] in ("+", "-", ".", "?") and first[7] in (".", "0", "1", "2"))
 
 
 def gff_sites(rows: Rows, contigs: Contigs) -> pd.DataFrame:
@@ -51,13 +47,15 @@ def gff_sites(rows: Rows, contigs: Contigs) -> pd.DataFrame:
     if len(rows.columns) != 9:
         raise rows.text.refuse(0, f"{len(rows.columns)} columns; GTF and GFF3 have 9")
     _check_lengths(rows.text, contigs)
-    frame = intervals(rows, (0, 3, 4), contigs, one_based=True)
-    frame = frame.assign(kind=rows.categories(2), Strand=strands(rows, 6, {"?": "."}))
-    kept = frame["kind"].isin(["exon", *_CODING, *_UTR]).to_numpy()
+    kind = rows.categories(2)
+    kept = kind.isin(["exon", *_CODING, *_UTR])
     if not kept.any():
-        types = ", ".join(list(frame["kind"].cat.categories)[:5])
+        types = ", ".join(list(kind.categories)[:5])
         raise SaeTracksError(f"{rows.text.path.name} has no exon, CDS or UTR: its rows are of type {types}")
-    frame, by_transcript = _by_transcript(frame[kept], rows.columns[8].filter(pa.array(kept)))
+    rows = rows.only(kept)
+    frame = intervals(rows, GFF_COLUMNS, contigs, one_based=True)
+    frame = frame.assign(kind=rows.categories(2), Strand=strands(rows, 6, {"?": "."}))
+    by_transcript = _by_transcript(frame, rows)
     exons = by_transcript[by_transcript["kind"] == "exon"].sort_values(["transcript", "Start"])
     stated = frame[frame["kind"].isin(_UTR)]
     utr = stated if len(stated) else _untranslated(exons, by_transcript[by_transcript["kind"].isin(_CODING)])
@@ -76,19 +74,32 @@ def gff_sites(rows: Rows, contigs: Contigs) -> pd.DataFrame:
     return sites.assign(Score=np.nan, TF=constant("", len(sites)))
 
 
-def _by_transcript(frame: pd.DataFrame, attributes: pa.ChunkedArray) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows, and those of transcripts: once for each, with the number of the transcript (on a contig and strand)."""
-    frame = frame.reset_index(drop=True)
-    gff3 = re.match(r"\s*\w+=", attributes[0].as_py()) is not None
-    ids = pc.struct_field(pc.extract_regex(attributes, _GFF3_ID if gff3 else _GTF_ID), "id").combine_chunks()
-    lists = pc.split_pattern(pc.fill_null(ids, ""), "," if gff3 else "\t")
+def _by_transcript(frame: pd.DataFrame, rows: Rows) -> pd.DataFrame:
+    """The rows of transcripts: once per transcript, with the number of the transcript (on a contig and strand)."""
+    lists = _transcript_ids(rows.columns[8])
     row, names = pc.list_parent_indices(lists).to_numpy(), pc.list_flatten(lists)
     known = pc.not_equal(names, "").to_numpy(zero_copy_only=False)
     row, code = row[known], pc.dictionary_encode(names.filter(known)).indices.to_numpy().astype(np.int64)
+    exons = (frame["kind"] == "exon").to_numpy()
+    if lost := int(exons.sum() - exons[np.unique(row)].sum()):
+        log.warning(
+            "%s: %d of %d exons name no transcript (transcript_id or Parent), so no splice sites and TSS come of them",
+            *(rows.text.path.name, lost, exons.sum()),
+        )
     of = frame.iloc[row].reset_index(drop=True)
     for column in ("Chromosome", "Strand"):
         code = code * len(of[column].cat.categories) + of[column].cat.codes.to_numpy(np.int64)
-    return frame, of.assign(transcript=code)
+    return of.assign(transcript=code)
+
+
+def _transcript_ids(attributes: pa.ChunkedArray) -> pa.ListArray:
+    """The transcripts of each row: a GFF3's parents, else its transcript_id, quoted or not, after a blank or ``=``."""
+    parents = pc.struct_field(pc.extract_regex(attributes, _PARENT), "id").combine_chunks()
+    if re.match(r"\s*\w+=", attributes[0].as_py()) and parents.null_count < len(parents):
+        return pc.split_pattern(pc.fill_null(parents, ""), ",")
+    found = pc.extract_regex(attributes, _TRANSCRIPT_ID)
+    quoted, bare = (pc.fill_null(pc.struct_field(found, name), "") for name in ("quoted", "bare"))
+    return pc.split_pattern(pc.binary_join_element_wise(quoted, bare, "").combine_chunks(), "\t")
 
 
 def _untranslated(exons: pd.DataFrame, coding: pd.DataFrame) -> pd.DataFrame:

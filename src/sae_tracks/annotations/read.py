@@ -1,25 +1,29 @@
-"""From a file to the annotated sites of a genome."""
+"""From a file, or the rows that its index finds, to the annotated sites of a genome."""
 
+import gzip
 import logging
-from collections.abc import Iterable, Sequence
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pysam
 
-from sae_tracks.annotations import tabix
 from sae_tracks.annotations.alias import Contigs
-from sae_tracks.annotations.bed import bed_sites
+from sae_tracks.annotations.bed import bed_columns, bed_sites
 from sae_tracks.annotations.bigbed import is_bigbed, read_bigbed
-from sae_tracks.annotations.gtf import gff_sites, is_gff
+from sae_tracks.annotations.gtf import GFF_COLUMNS, gff_sites
 from sae_tracks.annotations.repeats import is_out, out_sites, rmsk_names, rmsk_sites, soft_mask
 from sae_tracks.annotations.sites import COLUMNS, Annotation, intervals, joined
-from sae_tracks.annotations.text import Text, read_text
+from sae_tracks.annotations.text import Text, check_last_block, is_bgzip, is_header, is_no_row, read_text
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import ContigLengths, Genome
 from sae_tracks.regions import GenomicRegion, unknown_contig
 
 SOFT_MASK = "softmask"  # the annotation that is the FASTA's own lower case
+FROM_ZERO = 1 << 16  # the flag of an index whose positions count from 0
 log = logging.getLogger(__name__)
 
 
@@ -83,7 +87,7 @@ def read_annotations(
 
 
 def read_regions(path: str | Path, genome: Genome, *, skip_unknown: bool = False) -> list[GenomicRegion]:
-    """Read the regions of a BED file of three columns or more, in the order of the file.
+    """Read the regions of a BED file or a relative, GTF or GFF3, in the order of the file.
 
     Parameters
     ----------
@@ -95,11 +99,13 @@ def read_regions(path: str | Path, genome: Genome, *, skip_unknown: bool = False
     SaeTracksError
         A row is malformed or on an unknown contig (the line is named), or the file has no row.
     """
-    rows = read_text(Path(path)).columns()
-    found = intervals(rows, (0, 1, 2), Contigs(genome))
+    text = read_text(Path(path))
+    rows = text.columns()
+    columns, one_based = _interval_columns(text)
+    found = intervals(rows, columns, Contigs(genome), one_based=one_based)
     unknown = ~found["Chromosome"].isin(genome.lengths).to_numpy()
     if not skip_unknown:
-        contig = rows.columns[0]
+        contig = rows.columns[columns[0]]
         rows.refuse_any(unknown, lambda row: str(unknown_contig(contig[row].as_py(), genome.lengths, genome.path.name)))
     elif unknown.all():
         log.warning("no contig of %s is in %s: it leaves nothing out", Path(path).name, genome.path.name)
@@ -110,8 +116,9 @@ def _text(path: Path, contigs: Contigs, wanted: Sequence[GenomicRegion] | None) 
     """All of a file, or what its index gives for the regions wanted."""
     if is_bigbed(path):
         return read_bigbed(path, contigs, wanted)
-    index = tabix.index_of(path) if wanted is not None else None
-    return read_text(path) if index is None or wanted is None else tabix.fetch(path, index, contigs, wanted)
+    index = _index_of(path) if wanted is not None else None
+    found = None if index is None or wanted is None else _fetched(path, index, contigs, wanted)
+    return read_text(path) if found is None else found
 
 
 def _sites(text: Text, contigs: Contigs) -> pd.DataFrame:
@@ -119,11 +126,123 @@ def _sites(text: Text, contigs: Contigs) -> pd.DataFrame:
     if is_out(text):
         return out_sites(text, contigs)
     rows = text.columns()
-    if is_gff(text):
+    if text.is_gff:
         return gff_sites(rows, contigs)
     if names := rmsk_names(text.names, text.first()):
         return rmsk_sites(rows, names, contigs)
     return bed_sites(rows, contigs)
+
+
+def _interval_columns(text: Text) -> tuple[tuple[int, int, int], bool]:
+    """The columns of contig, start and end that `_sites` reads, and whether positions count from 1."""
+    if text.is_gff:
+        return GFF_COLUMNS, True
+    columns = bed_columns(text.first(), rmsk_names(text.names, text.first()) or text.names, text.plain.suffix)
+    return (columns.contig, columns.start, columns.end), columns.one_based
+
+
+def _index_of(path: Path) -> Path | None:
+    """The .tbi or .csi beside a bgzip file, if there is one that is not older than the file."""
+    beside = [index for end in (".tbi", ".csi") if (index := Path(f"{path}{end}")).is_file()]
+    if not beside or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        if not is_bgzip(file.read(18)):
+            return None
+    if beside[0].stat().st_mtime_ns < path.stat().st_mtime_ns:
+        log.info("%s is older than %s: the whole file is read (tabix -f makes a new index)", beside[0].name, path.name)
+        return None
+    return beside[0]
+
+
+def _fetched(path: Path, index: Path, contigs: Contigs, regions: Sequence[GenomicRegion]) -> Text | None:
+    """The header and the rows that overlap the regions, in the order of the file; None if the index is of no use.
+
+    All rows of a GTF or GFF3 on the regions' contigs are read, because a splice site is made of exons that may lie
+    elsewhere.
+
+    Parameters
+    ----------
+    regions : sequence of GenomicRegion
+        Disjoint and ascending within a contig.
+
+    Raises
+    ------
+    SaeTracksError
+        The file is cut short, or has no contig in common with the genome.
+    """
+    with path.open("rb") as file:
+        file.seek(-min(28, path.stat().st_size), 2)
+        check_last_block(path, file.read())
+    try:
+        header, first = _beginning(path)
+        head = Text(path, b"\n".join([b"", *header, first]))
+        columns, one_based = _interval_columns(head)
+        if not _is_of_columns(index, columns, one_based):
+            log.info("%s is of other columns than %s: the whole file is read", index.name, path.name)
+            return None
+        with pysam.TabixFile(str(path), index=str(index), encoding="utf-8") as file:
+            contigs.check_common(file.contigs, path.name)
+            by_start = None if head.is_gff else (columns[1], int(one_based))
+            lines = [line.rstrip("\r") for line in _rows(file, by_start, contigs, regions, path.name)]
+    except SaeTracksError:  # a ValueError too, and says enough
+        raise
+    except (OSError, EOFError, zlib.error, ValueError, struct.error) as error:
+        log.info("%s cannot be used (%s): the whole of %s is read", index.name, error, path.name)
+        return None
+    return Text(path, b"\n".join([b"", *header, *map(str.encode, lines)]), place=lambda line: _place(path, line))
+
+
+def _beginning(path: Path) -> tuple[list[bytes], bytes]:
+    """The lines of a compressed file before its first row, and that row (empty if there is none)."""
+    header = []
+    with gzip.open(path) as file:
+        for line in file:
+            line = line.rstrip(b"\r\n")
+            if not is_no_row(line) and not is_header(line):
+                return header, line
+            header.append(line)
+    return header, b""
+
+
+def _is_of_columns(index: Path, columns: tuple[int, int, int], one_based: bool) -> bool:
+    """Whether a .tbi or .csi was made of these columns, and not as if positions counted from 0 if they do not."""
+    data = gzip.decompress(index.read_bytes())
+    start = 8 if data[:4] == b"TBI\1" else 16  # behind the magic, of a .csi also min_shift, depth and l_aux
+    form, *found = struct.unpack_from("<4i", data, start)
+    return found == [column + 1 for column in columns] and not (one_based and form & FROM_ZERO)
+
+
+def _rows(
+    file: pysam.TabixFile,
+    by_start: tuple[int, int] | None,
+    contigs: Contigs,
+    regions: Sequence[GenomicRegion],
+    name: str,
+) -> Iterator[str]:
+    """Each row that overlaps the regions, once; without `by_start` (column, first position) all of their contigs."""
+    for theirs, ours in zip(file.contigs, contigs.translate(file.contigs, name), strict=True):
+        here = [region for region in regions if region.contig == ours]
+        if here and by_start is None:
+            yield from file.fetch(theirs)
+        last = 0
+        for region in here if by_start else ():
+            for row in file.fetch(theirs, region.start, region.end):
+                if not last or not _is_before(row, *by_start, last):
+                    yield row
+            last = region.end
+
+
+def _is_before(row: str, column: int, first: int, position: int) -> bool:
+    """Whether a row starts before a 0-based position: then the region before has given it already."""
+    text = row.split("\t", column + 1)[column]
+    return text.isdecimal() and int(text) - first < position
+
+
+def _place(path: Path, line: bytes) -> str:
+    """The number of a line, looked for in the whole file."""
+    number = read_text(path).lines.split(b"\n").index(line)
+    return f"line {number:,}"
 
 
 def _none() -> pd.DataFrame:

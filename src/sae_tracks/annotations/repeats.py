@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sae_tracks.annotations.alias import Contigs
-from sae_tracks.annotations.bed import layout_of
+from sae_tracks.annotations.bed import bed_columns
 from sae_tracks.annotations.sites import constant, intervals, joined, relabelled, strands
 from sae_tracks.annotations.text import Rows, Text
 from sae_tracks.errors import SaeTracksError
@@ -57,7 +57,7 @@ def rmsk_names(names: Sequence[str], first: Sequence[str]) -> list[str]:
 
 def rmsk_sites(rows: Rows, names: Sequence[str], contigs: Contigs) -> pd.DataFrame:
     """The repeats of an rmsk table, in which positions are 0-based half-open; see `out_sites`."""
-    layout = layout_of(rows.text.first(), names)
+    layout = bed_columns(rows.text.first(), names)
     found = intervals(rows, (layout.contig, layout.start, layout.end), contigs)
     strand = strands(rows, names.index("strand"), {"C": "-"}) if "strand" in names else constant(".", len(rows))
     score = rows.numbers(names.index("swscore")) if "swscore" in names else np.full(len(rows), np.nan)

@@ -17,7 +17,11 @@ from pyarrow import csv
 
 from sae_tracks.errors import SaeTracksError
 
-_NOT_A_ROW = re.compile(rb"\n(?:#[^\n]*|(?:track|browser)(?:[ \t][^\n]*)?|[ \t]*)(?=\n|\Z)")
+_NOT_A_ROW = re.compile(  # a contig may be called track or browser
+    rb"\n(?:#[^\n]*|(?:track|browser)(?:[ \t](?![0-9]+\t[0-9]+(?:\t|\n|\Z))[^\n]*)?|[ \t]*)(?=\n|\Z)"
+)
+_GFF_SEQUENCE = re.compile(rb"\n(?:##FASTA[ \t]*(?=\n|\Z)|>(?![^\n]*(?:\t[^\n\t]*){8}))")
+_GFF_ROW = re.compile(rb"\n(?![>#;])[^\t\n]+(?:\t[^\t\n]*){8}")
 _CONTIG = {"chrom", "chr", "chromosome", "genoname"}
 _START = {"chromstart", "start", "start (1-based)", "genostart"}
 _END = {"chromend", "end", "genoend"}
@@ -49,11 +53,31 @@ class Text:
 
     @cached_property
     def rows(self) -> bytes:
-        """The text without comments, ``track`` and ``browser`` lines, blank lines, names of columns, FASTA."""
-        end = self.lines.find(b"\n##FASTA")
-        rows = _NOT_A_ROW.sub(b"", self.lines if end < 0 else self.lines[:end])[1:]
+        """The text without comments, ``track`` and ``browser`` lines, blank lines, names of columns, a GFF3's FASTA."""
+        rows = _NOT_A_ROW.sub(b"", self.lines[: self._end()])[1:]
         head = _first_line(rows)
         return rows[len(head) + 1 :] if _is_header(_words(head)) else rows
+
+    @cached_property
+    def is_gff(self) -> bool:
+        """Whether this is GTF or GFF3: by the file's name, or by strand (column 7) and phase (column 8) of a row."""
+        if self.plain.suffix in (".gtf", ".gff", ".gff3"):
+            return True
+        lines = (match[0] for match in re.finditer(rb"\n[^\n]*", self.lines))
+        first = next((line for line in lines if not is_no_row(line[1:])), b"\n")[1:].split(b"\t")
+        return len(first) == 9 and first[6] in (b"+", b"-", b".", b"?") and first[7] in (b".", b"0", b"1", b"2")
+
+    def _end(self) -> int:
+        """Where the rows end: a GFF3's sequence begins at the directive ``##FASTA`` or at a line ``>``."""
+        if not self.is_gff or not (sequence := _GFF_SEQUENCE.search(self.lines)):
+            return len(self.lines)
+        if row := _GFF_ROW.search(self.lines, sequence.end()):
+            begins, late = (self.lines.count(b"\n", 0, match.start() + 1) for match in (sequence, row))
+            raise SaeTracksError(
+                f"{self.path.name}, line {late:,}: a row of GFF3 after the sequence that begins in line {begins:,}: "
+                "put all rows before the sequence"
+            )
+        return sequence.start()
 
     @cached_property
     def names(self) -> list[str]:
@@ -99,11 +123,7 @@ class Text:
 
     def _numbered(self) -> list[tuple[int, bytes]]:
         """Line number and text of every row."""
-        lines = [
-            (number, line)
-            for number, line in enumerate(self.lines.split(b"\n")[1:], 1)
-            if not _NOT_A_ROW.fullmatch(b"\n" + line)
-        ]
+        lines = [(number, line) for number, line in enumerate(self.lines.split(b"\n")[1:], 1) if not is_no_row(line)]
         return lines[1:] if lines and _is_header(_words(lines[0][1])) else lines
 
     def _ragged(self, width: int) -> SaeTracksError:
@@ -125,10 +145,13 @@ class Rows:
         The file.
     columns : list of pyarrow.ChunkedArray
         Text columns, all of one length.
+    number : (n,) int64, optional
+        Each row's index among all rows of the file, if these are not all.
     """
 
     text: Text
     columns: list[pa.ChunkedArray]
+    number: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -138,7 +161,12 @@ class Rows:
         bad = np.asarray(bad, bool)
         if bad.any():
             row = int(bad.argmax())
-            raise self.text.refuse(row, reason(row))
+            raise self.text.refuse(row if self.number is None else int(self.number[row]), reason(row))
+
+    def only(self, keep: NDArray[np.bool_]) -> "Rows":
+        """Some of the rows; errors still name their lines in the file."""
+        mask = pa.array(keep)
+        return Rows(self.text, [column.filter(mask) for column in self.columns], np.flatnonzero(keep))
 
     def whole_numbers(self, column: int, name: str) -> NDArray[np.int64]:
         """(n,) int64: a column of integers, 0 or more; anything else is an error with its line number."""
@@ -200,6 +228,16 @@ def _decompressed(path: Path) -> bytes:
     if is_bgzip(data):
         check_last_block(path, data)
     return text
+
+
+def is_no_row(line: bytes) -> bool:
+    """Whether a line is a comment, a ``track`` or ``browser`` line, or blank."""
+    return bool(_NOT_A_ROW.fullmatch(b"\n" + line))
+
+
+def is_header(line: bytes) -> bool:
+    """Whether a line names the columns contig, start and end."""
+    return _is_header(_words(line))
 
 
 def _first_line(text: bytes) -> bytes:

@@ -2,11 +2,8 @@
 
 from sae_tracks.motifs.causal import causal_scores, markov2
 from sae_tracks.motifs.decoys import decoy_annotation, decoys
-from sae_tracks.motifs.jaspar import jaspar_motifs
-from sae_tracks.motifs.matrix import Motif
-from sae_tracks.motifs.named import chosen_motifs, named_motifs
-from sae_tracks.motifs.pvalue import loss_limit
-from sae_tracks.motifs.read import read_motifs
+from sae_tracks.motifs.matrix import Motif, loss_limit
+from sae_tracks.motifs.read import chosen_motifs, jaspar_motifs, named_motifs, read_motifs
 from sae_tracks.motifs.scanner import Hits, Scanner, scan
 from sae_tracks.motifs.sites import scan_genome, site_annotation, write_sites
 

@@ -1,12 +1,12 @@
 """What a left-to-right reader can know of a motif's sites: the ideal that a causal model is measured against."""
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from sae_tracks.dna import codes, kmers
-from sae_tracks.motifs.kernels import completion, expect_sites
-from sae_tracks.motifs.matrix import Motif
-from sae_tracks.motifs.pvalue import losses
+from sae_tracks.dna import OTHER, codes, kmers
+from sae_tracks.jit import EXACT
+from sae_tracks.motifs.matrix import Motif, losses
 
 
 def markov2(sequence: bytes) -> NDArray[np.float64]:
@@ -52,4 +52,54 @@ def causal_scores(motif: Motif, limit: int, sequence: bytes, background: NDArray
     lost = losses(motif)
     if limit < 0:
         return np.zeros(len(sequence))
-    return expect_sites(codes(sequence), lost, completion(lost, background, limit))
+    return _expect_sites(codes(sequence), lost, _completion(lost, background, limit))
+
+
+@njit(**EXACT)
+def _completion(losses, background, limit):
+    """(w, 16, limit + 1) float64: the probability that a begun site becomes a whole one.
+
+    Entry (j, s, l): positions 0 to j are read, have lost l, and the last two bases are s (4 x last but one + last); the
+    bases to come follow the background, (16, 4) probabilities by the same two bases.
+    """
+    w = len(losses)
+    chance = np.zeros((w, 16, limit + 1))
+    chance[w - 1] = 1.0
+    for j in range(w - 2, -1, -1):
+        for state in range(16):
+            for base in range(4):
+                loss, then = losses[j + 1, base], (state * 4 + base) % 16
+                for l in range(limit - loss + 1):
+                    chance[j, state, l] += background[state, base] * chance[j + 1, then, l + loss]
+    return chance
+
+
+@njit(**EXACT)
+def _expect_sites(codes, losses, chance):
+    """(n,) float64: the probability of a site at each base, from `_completion`; see `causal_scores`."""
+    w, limit = len(losses), chance.shape[2] - 1
+    lost = np.full(w, limit + 1, np.int64)  # of the site that began j bases ago
+    scores = np.zeros(len(codes))
+    before = OTHER
+    for i in range(len(codes)):
+        base = codes[i]
+        if base == OTHER:
+            lost[:] = limit + 1
+            before = OTHER
+            continue
+        for j in range(w - 1, 0, -1):
+            lost[j] = min(lost[j - 1] + losses[j, base], limit + 1)
+        lost[0] = losses[0, base]
+        none = 1.0
+        for j in range(w):
+            if lost[j] > limit:
+                continue
+            if before == OTHER:  # then j is 0: any base may have come before
+                p = (chance[0, base, lost[0]] + chance[0, 4 + base, lost[0]]) / 4
+                p += (chance[0, 8 + base, lost[0]] + chance[0, 12 + base, lost[0]]) / 4
+            else:
+                p = chance[j, before * 4 + base, lost[j]]
+            none *= 1.0 - p
+        scores[i] = 1.0 - none
+        before = base
+    return scores

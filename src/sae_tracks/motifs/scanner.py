@@ -1,4 +1,7 @@
-"""Every site of many motifs in a sequence, on both strands."""
+"""Every site of many motifs in a sequence, on both strands.
+
+The loops are compiled by numba and run without the interpreter's lock. A word is the code of a few consecutive bases.
+"""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -7,16 +10,17 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from sae_tracks.dna import codes, kmers
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.motifs.kernels import find
-from sae_tracks.motifs.matrix import Motif
-from sae_tracks.motifs.pvalue import Cutoff, cutoff
+from sae_tracks.jit import EXACT
+from sae_tracks.motifs.matrix import Cutoff, Motif, cutoff
 from sae_tracks.threads import granted_cpus
 
 WORD = 6  # bases looked up at once: a table of 16 kB, which stays in the nearest cache
+TOO_MUCH = np.int32(1 << 28)  # a loss above every limit; adding it to one stays within int32
 SHOWN = 20  # names in a warning
 log = logging.getLogger(__name__)
 
@@ -149,7 +153,7 @@ def _sites_of(
     parts = []
     for strand, turn in ((1, 1), (-1, -1)):
         oriented = (np.ascontiguousarray(x[::turn, ::turn]) for x in (found.losses, costs))
-        hits = find(codes, texts[k], k, *oriented, found.limit, found.most, n, start, lost, cost)
+        hits = _find(codes, texts[k], k, *oriented, found.limit, found.most, n, start, lost, cost)
         relative = 1 - cost[:hits] / span if span else np.ones(hits)
         score = -np.log10(found.tail[lost[:hits]])
         parts.append(
@@ -178,3 +182,94 @@ def no_hits() -> Hits:
 def _names(ids: Sequence[str]) -> str:
     more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
     return ", ".join(ids[:SHOWN]) + more
+
+
+@njit(**EXACT)
+def _word_losses(losses, start, k, free, into):
+    """Fill (4**k + 1,) with the loss of every word at a position; only columns that are free count."""
+    into[0] = 0
+    size = 1
+    for j in range(start, start + k):
+        for word in range(size - 1, -1, -1):
+            before = into[word]
+            for base in range(4):
+                into[4 * word + base] = before + (losses[j, base] if free[j] else 0)
+        size *= 4
+    into[size] = TOO_MUCH
+
+
+@njit(**EXACT)
+def _most_telling(losses, k, limit, table):
+    """Where in the motif k bases rule out most words by themselves."""
+    free = np.ones(len(losses), np.bool_)
+    best, fewest = 0, 4**k + 1
+    for start in range(len(losses) - k + 1):
+        _word_losses(losses, start, k, free, table)
+        passing = (table <= limit).sum()
+        if passing < fewest:
+            best, fewest = start, passing
+    return best
+
+
+@njit(**EXACT)
+def _tables(losses, k, limit):
+    """Offsets in the motif and losses of words there, the most telling first; every column counts in one of them."""
+    w = len(losses)
+    tables = np.empty((2 + w // k, 4**k + 1), np.int32)
+    offsets = np.empty(len(tables), np.int64)
+    free = np.ones(w, np.bool_)
+    at, start = 0, _most_telling(losses, k, limit, tables[0])
+    while free.any():
+        _word_losses(losses, start, k, free, tables[at])
+        offsets[at] = start
+        free[start : start + k] = False
+        start = min(np.argmax(free), w - k)
+        at += 1
+    return offsets[:at], tables[:at]
+
+
+@njit(**EXACT)
+def _find(codes, texts, k, losses, costs, limit, most, n, starts, lost, cost):
+    """Where a motif matches, looking up words, the most telling first, and dropping starts that have lost too much.
+
+    Parameters
+    ----------
+    codes : (m,) uint8
+        0 to 3 for A, C, G, T, else 4.
+    texts : (m - k + 1,) uint16
+        The words of k bases, as numbers; 4**k if one is not A, C, G or T; k is at most the motif's width.
+    losses, costs : (w, 4) int32, (w, 4) float64
+        Thousandths of a bit, and bits.
+    limit, most : int, float
+        The largest loss and cost of a match.
+    n : int
+        Starts from 0 to n - 1 are tried; n + w - 1 is at most m.
+    starts, lost, cost : (n,) int32, int32, float64
+        Filled with the matches, in order.
+
+    Returns
+    -------
+    int
+        The number of matches.
+    """
+    offsets, tables = _tables(losses, k, limit)
+    table, here, left = tables[0], texts[offsets[0] :], 0
+    for i in range(n):  # no branch: the next start overwrites one that has lost too much
+        loss = table[here[i]]
+        starts[left], lost[left] = i, loss
+        left += loss <= limit
+    for b in range(1, len(offsets)):
+        table, here, tried, left = tables[b], texts[offsets[b] :], left, 0
+        for x in range(tried):
+            i = starts[x]
+            loss = lost[x] + table[here[i]]
+            starts[left], lost[left] = i, loss
+            left += loss <= limit
+    found = 0
+    for x in range(left):
+        bits = 0.0
+        for j in range(len(costs)):
+            bits += costs[j, codes[starts[x] + j]]
+        starts[found], lost[found], cost[found] = starts[x], lost[x], bits
+        found += bits <= most
+    return found
