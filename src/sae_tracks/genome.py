@@ -209,9 +209,10 @@ def _check_index(path: Path, fai: Path, gzi: Path | None, reason: str) -> None:
     for offset, name, length, bases, width in records:
         if not at < offset <= text.size or (length and not 0 < bases < width):
             raise wrong
-        found = text.header(at, offset)
-        if found != name and text.read(before, offset).isascii():  # samtools does not count letters that are not ASCII
-            raise _twice(path, found, names, name) or wrong
+        header = text.lines(at, offset)
+        fits = len(header) == 1 and _name(header) == name and text.read(offset - 1, offset) in (b"\n", b"")
+        if not fits and text.read(before, offset).isascii():  # samtools does not count letters that are not ASCII
+            raise _twice(path, header, names - {name}) or wrong
         before = offset
         last = offset + (length - 1) // bases * width if length else offset  # where the last line begins
         at = last + (length - 1) % bases + 1 if length else offset
@@ -221,17 +222,22 @@ def _check_index(path: Path, fai: Path, gzi: Path | None, reason: str) -> None:
         breaks = (text.read(offset + bases, offset + width), text.read(last - 1, last)) if last > offset else ()
         if any(letters.strip() for letters in breaks):
             raise wrong
-    rest = text.read(at, min(text.size, at + MOST_HEADER)).strip()
+    rest = text.lines(at, text.size)
     if not records or (rest and text.read(before, text.size).isascii()):
-        raise _twice(path, text.header(at, text.size), names, None) or wrong
+        raise _twice(path, rest, names) or wrong
 
 
-def _twice(path: Path, header: bytes | None, names: set[bytes], expected: bytes | None) -> SaeTracksError | None:
+def _twice(path: Path, lines: list[bytes], names: set[bytes]) -> SaeTracksError | None:
     """The error for a record that the index leaves out because an earlier one has its name."""
-    if header is None or header == expected or header not in names:
+    if _name(lines) not in names:
         return None
-    name = header.decode(errors="replace")
+    name = _name(lines).decode(errors="replace")
     return SaeTracksError(f"{path.name} has two records called {name!r}: give each a name of its own")
+
+
+def _name(lines: list[bytes]) -> bytes:
+    """The name in a header, the first of some lines; empty if it is none."""
+    return (lines[0][1:].split(None, 1) or [b""])[0] if lines and lines[0].startswith(b">") else b""
 
 
 class _Text:
@@ -258,14 +264,12 @@ class _Text:
             i += 1
         return b"".join(parts)
 
-    def header(self, start: int, end: int) -> bytes | None:
-        """The name in the first header of ``start:end``; None if it begins otherwise or another line follows."""
+    def lines(self, start: int, end: int) -> list[bytes]:
+        """The lines of the first `MOST_HEADER` bytes of ``start:end``, without comments at the start of the file."""
         lines = self.read(start, min(end, start + MOST_HEADER)).strip().splitlines()
         while start == 0 and lines and lines[0].startswith(b";"):
             lines = lines[1:]
-        if not lines or not lines[0].startswith(b">"):
-            return None
-        return (lines[0][1:].split(None, 1) or [b""])[0]
+        return lines
 
     def fits(self, gzi: Path) -> bool:
         """Whether a .gzi lists the blocks of the file: compressed and plain offset of every block but the first."""
