@@ -1,4 +1,4 @@
-"""A FASTA file: contigs, sequence, and where it can be read."""
+"""A FASTA file: its contigs, sequence, stretches between gaps, and index."""
 
 import hashlib
 import logging
@@ -22,7 +22,7 @@ from sae_tracks.regions import GenomicRegion, merge_regions, parse_region, regio
 log = logging.getLogger(__name__)
 LONG_N_RUN = 100  # bases; an assembly gap, not a few unknown bases
 pysam.set_verbosity(0)  # htslib's own lines on stderr; its exceptions and `_check_index` say the same
-CHUNK = 1 << 24  # bases fetched at once where a whole contig is walked
+CHUNK = 1 << 24  # bases fetched at once when a whole contig is read
 MOST_HEADER = 1 << 16  # bytes of a FASTA header
 OUTDATED = "it has changed since it was indexed; delete {0}.fai or run samtools faidx {0}"
 _LOWER = np.isin(np.arange(256), np.arange(ord("a"), ord("z") + 1))
@@ -44,7 +44,7 @@ class ContigLengths:
         self.lengths = dict(lengths)
 
     def check(self, region: GenomicRegion) -> None:
-        """Raise where a region is not inside a contig of this genome."""
+        """Raise unless a region lies inside a contig of this genome."""
         if region.contig not in self.lengths:
             raise unknown_contig(region.contig, self.lengths, self.path.name)
         if region.end > self.lengths[region.contig]:
@@ -57,11 +57,11 @@ class ContigLengths:
 
     @cached_property
     def whole(self) -> list[GenomicRegion]:
-        """Every contig that has bases, in the order of the FASTA."""
+        """One region per contig that has bases, in the order of the FASTA."""
         return [GenomicRegion(name, 0, length) for name, length in self.lengths.items() if length]
 
     def merged(self, regions: Iterable[GenomicRegion] | None) -> list[GenomicRegion]:
-        """Regions checked, disjoint and in FASTA order; None is the whole genome."""
+        """The regions merged and in FASTA order, once checked; None stands for the whole genome."""
         if regions is None:
             return self.whole
         regions = list(regions)
@@ -109,7 +109,7 @@ class Genome(ContigLengths):
 
     def stretches(self, contig: str) -> list[GenomicRegion]:
         """The maximal parts of a contig between runs of at least `LONG_N_RUN` N, ascending."""
-        if contig not in self._stretches:  # the whole contig is read for them, and windows are planned more than once
+        if contig not in self._stretches:  # finding them reads the whole contig, and windows are planned more than once
             unknown = runs_of_chunks(np.frombuffer(chunk, np.uint8) == ord("N") for chunk in self._chunks(contig))
             gaps = unknown[unknown[:, 1] - unknown[:, 0] >= LONG_N_RUN]
             self._stretches[contig] = regions_of(contig, subtract(as_spans([0, self.lengths[contig]]), gaps))
@@ -120,7 +120,7 @@ class Genome(ContigLengths):
         return runs_of_chunks(_LOWER[np.frombuffer(self._as_written(part), np.uint8)] for part in self._parts(contig))
 
     def m5(self, contig: str) -> str:
-        """MD5 of the upper-case sequence, SAM's ``M5`` tag: what identifies a contig whatever its name."""
+        """MD5 of the upper-case sequence, SAM's ``M5`` tag. It identifies a contig under any name."""
         if contig not in self._m5:
             digest = hashlib.md5(usedforsecurity=False)
             for chunk in self._chunks(contig):
@@ -129,7 +129,7 @@ class Genome(ContigLengths):
         return self._m5[contig]
 
     def identity(self, contigs: Iterable[str]) -> dict[str, dict[str, int | str]]:
-        """Length and M5 of each contig named, for provenance."""
+        """Length and M5 of each of the named contigs, for provenance."""
         return {name: {"length": self.lengths[name], "M5": self.m5(name)} for name in contigs}
 
     def _chunks(self, contig: str) -> Iterator[bytes]:

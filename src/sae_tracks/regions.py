@@ -13,7 +13,7 @@ ReadStrand = Literal["+", "-"]  # the direction in which a model reads; - is the
 
 @dataclass(frozen=True, slots=True, order=True)
 class GenomicRegion:
-    """An interval on the forward strand.
+    """An interval of one contig, on the forward strand.
 
     Attributes
     ----------
@@ -35,11 +35,11 @@ class GenomicRegion:
         return self.end - self.start
 
     def __str__(self) -> str:
-        """As samtools and the browsers write it: 1-based inclusive, no commas."""
+        """The region as samtools and browsers write it: 1-based inclusive, no commas."""
         return f"{self.contig}:{self.start + 1}-{self.end}"
 
     def overlap(self, other: "GenomicRegion") -> "GenomicRegion | None":
-        """The bases in both, or None."""
+        """The bases that both regions share, or None."""
         start, end = max(self.start, other.start), min(self.end, other.end)
         return GenomicRegion(self.contig, start, end) if self.contig == other.contig and start < end else None
 
@@ -90,7 +90,7 @@ def unknown_contig(contig: str, known: Iterable[str], where: str) -> SaeTracksEr
 
 
 def _bare(name: str) -> str:
-    """A contig's name without what differs between UCSC, Ensembl and, of human chromosomes, RefSeq."""
+    """The part of a contig's name that UCSC, Ensembl and (for human chromosomes) RefSeq have in common."""
     name = name.lower().removeprefix("chr")
     if accession := re.fullmatch(r"nc_0000(\d\d)\.\d+", name):
         name = {"23": "x", "24": "y"}.get(accession[1], accession[1].lstrip("0"))
@@ -141,7 +141,7 @@ def subtract_regions(regions: Iterable[GenomicRegion], others: Iterable[GenomicR
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of n equal parts of the work; counts from 1, as a Slurm array index does."""
+    """One of n equal parts of the work, counted from 1 as Slurm counts array indices."""
 
     index: int
     count: int
@@ -179,7 +179,7 @@ def parse_shard(text: str | None) -> Shard:
 
 
 def check_complete(shards: Iterable[Shard], verb: str) -> None:
-    """Refuse what is not every shard of one division once; the error says how `verb` makes one that is missing."""
+    """Raise unless each shard of one division is there once; the error says how `verb` makes a missing one."""
     shards = list(shards)
     count = shards[0].count
     found = sorted(shard.index for shard in shards)

@@ -76,7 +76,7 @@ def test_meme_without_nsites_has_twenty(tmp_path):
         (">MA1.1 X\n1 0\n0 x\n0 1\n1 1\n", "line 3: '0 x' is not a row of numbers"),
         (">MA1.1 X\nA [1 0]\nG [0 1]\nC [0 1]\nT [1 1]\n", "line 2: expected the four rows A, C, G and T"),
         (">MA1.1 X\nA [1 0]\nC [0 1]\nG [0 1]\n", "line 2: expected the four rows A, C, G and T"),
-        (">MA1.1 X\n1 0 1\n0 1 1\n0 1 1\n", "line 2: MA1.1 has 3 numbers a position"),
+        (">MA1.1 X\n1 0 1\n0 1 1\n0 1 1\n", "line 2: MA1.1 has 3 numbers per position"),
         (">MA1.1 X\n1 0 0\n0 0 1\n0 0 1\n0 0 1\n", "line 2: position 2 of MA1.1 has a negative count, or none"),
         (">MA1.1 X\n1 0 0 0\n0 0 1 0\n0 -1 1 0\n", "line 4: position 3 of MA1.1 has a negative count"),
         (">MA1.1 X\n1 0 0 0\n0 nan 1 0\n0 1 1 0\n", "line 3: position 2 of MA1.1"),

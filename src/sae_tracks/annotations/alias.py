@@ -1,4 +1,4 @@
-"""What an annotation calls a contig, and what the genome calls it."""
+"""Names of contigs: those of an annotation translated to those of the genome."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ _OLD_CHRM = 16_571  # bases of hg19's own chrM (NC_001807); MT, NC_012920.1 and 
 
 
 def _accessions() -> dict[str, tuple[str, str, dict[str, int]]]:
-    """Chromosome, assembly and bases by assembly of every accession of a human chromosome."""
+    """Chromosome, assembly, and bases per assembly, by the accession of each human chromosome."""
     found = {}
     for i, line in enumerate(_HUMAN.split("\n")[1:-1]):
         name, old, new, version = line.split()
@@ -57,7 +57,7 @@ LENGTHS = {(name, size): assembly for name, _, bases in ACCESSIONS.values() for 
 
 
 class Contigs:
-    """The contigs of a genome, under their own names and under those that an alias gives them.
+    """The contigs of a genome by their own names and by their aliases.
 
     Parameters
     ----------
@@ -85,11 +85,11 @@ class Contigs:
             self._bare.setdefault(_bare(name), []).append(name)
 
     def translate(self, names: Sequence[str], where: str) -> list[str]:
-        """The genome's name of each contig of the file `where`; one that the genome does not have keeps its own."""
+        """The genome's name for each contig of the file `where`; a contig that it lacks keeps its own name."""
         return [name if name in self.lengths else self._translated(name, where) for name in names]
 
     def past(self, theirs: str, ours: str) -> str:
-        """What to say of a row that ends past its contig."""
+        """The words of the error for a row that ends past its contig."""
         size = f"{ours}, which has {self.lengths[ours]:,} bases"
         assembly = LENGTHS.get((_bare(ours), self.lengths[ours]))
         known = f"{self.genome} is {assembly}" if assembly else "is it of another assembly?"
@@ -108,7 +108,7 @@ class Contigs:
             )
 
     def check_common(self, theirs: Sequence[str], where: str) -> None:
-        """Refuse a file of which the genome has no contig."""
+        """Refuse a file that has no contig in common with the genome."""
         if not self.lengths.keys() & set(self.translate(theirs, where)):
             ours = list(self.lengths)
             maps = self.lengths.keys() & set(Contigs(self._fasta, "ucsc").translate(theirs, where))
@@ -129,7 +129,7 @@ class Contigs:
         return found[0]
 
     def _check_assembly(self, theirs: str, ours: str, where: str) -> None:
-        """Refuse an accession of one human assembly where the genome's contig is another's, by accession or length."""
+        """Refuse an accession of one human assembly if the genome's contig is of the other, by accession or length."""
         wanted = ACCESSIONS.get(theirs, ("", "", {}))[1]
         here = ACCESSIONS[ours][1] if ours in ACCESSIONS else LENGTHS.get((_bare(ours), self.lengths[ours]))
         if wanted and here and wanted != here:
@@ -140,7 +140,7 @@ class Contigs:
 
 
 def _bare(name: str) -> str:
-    """What the names of one contig have in common: 14 of chr14, 14, NC_000014.9."""
+    """The part that all names of a contig share: 14 for chr14, 14 and NC_000014.9."""
     if name in ACCESSIONS:
         return ACCESSIONS[name][0]
     bare = re.sub("^chr", "", name, flags=re.IGNORECASE)
@@ -148,12 +148,12 @@ def _bare(name: str) -> str:
 
 
 def _is_another_mitochondrion(name: str, bases: int) -> bool:
-    """Ensembl's MT and NC_012920.1 are not hg19's chrM, which is two bases longer."""
+    """Whether a name is Ensembl's MT or NC_012920.1 and the contig hg19's own chrM, which is two bases longer."""
     return bases == _OLD_CHRM and name in ("MT", "NC_012920.1")
 
 
 def _read_aliases(path: Path, contigs: Contigs) -> dict[str, set[str]]:
-    """The genome's contigs by their other names."""
+    """The genome's contigs by the aliases that a file gives them."""
     found: dict[str, set[str]] = {}
     for line in read_text(path).lines.decode(errors="replace").split("\n"):
         words = {word for word in line.lstrip("# ").split("\t") if word}

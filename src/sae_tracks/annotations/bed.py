@@ -32,7 +32,7 @@ _KNOWN = {word for words in _FIELDS.values() for word in words} | {
 
 
 class BedColumns(NamedTuple):
-    """Which column holds what, counted from 0; None where the file has no such column."""
+    """The columns of a BED file by what they hold, counted from 0; None if the file has no such column."""
 
     contig: int = 0
     start: int = 1
@@ -57,9 +57,9 @@ def bed_columns(first: Sequence[str], names: Sequence[str] = (), suffix: str = "
     first : sequence of str
         Fields of the first row.
     names : sequence of str
-        Names of the columns in lower case, where the file has them.
+        Names of the columns in lower case; empty if the file has none.
     suffix : str
-        Of the file's name, such as ``.broadPeak``; it tells only where a peak's values could be a BED's.
+        Of the file's name, such as ``.broadPeak``; it decides only if a peak's values could be those of a BED.
     """
     one_based = any("1-based" in name for name in names)
     if len(names) == len(first) and not _is_motif_table(first) and not _is_own(names):
@@ -97,7 +97,7 @@ def bed_sites(rows: Rows, contigs: Contigs) -> pd.DataFrame:
 
 
 def _names(rows: Rows, where: BedColumns) -> pd.Categorical:
-    """The concept of every row; the file's name where the rows have none, or a matrix ID in it."""
+    """The concept of each row; without names in the rows, the file's name or the matrix ID in it."""
     stem = rows.text.plain.stem
     matrix = MATRIX_ID.match(stem) if where.name == where.tf else None
     column = where.name
@@ -109,7 +109,7 @@ def _names(rows: Rows, where: BedColumns) -> pd.Categorical:
 
 
 def _is_own(names: Sequence[str]) -> bool:
-    """Whether what follows contig, start and end has a name that no table of UCSC has, such as ``gene``."""
+    """Whether the column after contig, start and end has a name that UCSC's tables lack, such as ``gene``."""
     names = names[names[0] == "bin" :]
     return (
         names[0] in _FIELDS["contig"] and names[1] in _FIELDS["start"] and names[3:4] != [] and names[3] not in _KNOWN

@@ -1,4 +1,4 @@
-"""bigBed, by region."""
+"""Rows of a bigBed file, by region."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ TILE = 1 << 20  # bases read at once
 
 
 def is_bigbed(path: Path) -> bool:
-    """Whether a file begins as a bigBed does; a pipe is not looked into."""
+    """Whether a file begins as a bigBed does; False for a pipe, which is not read."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -60,7 +60,7 @@ def _lines(file: Any, name: str, contigs: Contigs, regions: Sequence[GenomicRegi
         last = 0
         for start, end in _tiles(here):
             for first, stop, *rest in file.entries(theirs, start, end) or ():
-                if first >= last:  # the tile before has given the others already
+                if first >= last:  # the previous tile has given the others already
                     yield "\t".join([theirs, str(first), str(stop), *filter(None, rest)])
             last = end
 

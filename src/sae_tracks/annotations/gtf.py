@@ -32,7 +32,7 @@ _SEQUENCE = re.compile(rb"\n##sequence-region[ \t]+(\S+)[ \t]+1[ \t]+([0-9]+)[ \
 
 
 def gff_sites(rows: Rows, contigs: Contigs) -> pd.DataFrame:
-    """The concepts of a GTF or GFF3; an interval that transcripts share is one site.
+    """The concepts of a GTF or GFF3; an interval that several transcripts share is one site.
 
     ``exon``, ``CDS``, ``five_prime_UTR`` and ``three_prime_UTR`` are the file's rows of these types. ``UTR`` is all its
     UTR rows or, where it has none, the exons of coding transcripts less what lies from the first to the last coding
@@ -113,7 +113,7 @@ def _untranslated(exons: pd.DataFrame, coding: pd.DataFrame) -> pd.DataFrame:
 
 
 def _splice_sites(exons: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Donors and acceptors between exons that follow one another, sorted by transcript and start."""
+    """Donors and acceptors between consecutive exons, which come sorted by transcript and start."""
     end, start = exons["End"].to_numpy()[:-1], exons["Start"].to_numpy()[1:]
     transcript, strand = exons["transcript"].to_numpy(), exons["Strand"].to_numpy(object)[:-1]
     intron = (transcript[1:] == transcript[:-1]) & (start - end >= 2 * SPLICE) & (strand != ".")

@@ -34,7 +34,7 @@ def read_annotation(
     *,
     alias: str | Path | None = None,
 ) -> Annotation:
-    """Read an annotation of any format of ``docs/formats.md``, told by its content; plain, gzip, bgzip or bigBed.
+    """Read an annotation of any format of ``docs/formats.md``, found by its content; plain, gzip, bgzip or bigBed.
 
     Rows on contigs that the genome does not have are left out, and counted in the log.
 
@@ -122,7 +122,7 @@ def _text(path: Path, contigs: Contigs, wanted: Sequence[GenomicRegion] | None) 
 
 
 def _sites(text: Text, contigs: Contigs) -> pd.DataFrame:
-    """The sites of a file in the format that its content shows."""
+    """The sites of a file, whose format is found by its content."""
     if is_out(text):
         return out_sites(text, contigs)
     rows = text.columns()
@@ -156,7 +156,7 @@ def _index_of(path: Path) -> Path | None:
 
 
 def _fetched(path: Path, index: Path, contigs: Contigs, regions: Sequence[GenomicRegion]) -> Text | None:
-    """The header and the rows that overlap the regions, in the order of the file; None if the index is of no use.
+    """The header and the rows that overlap the regions, in the order of the file; None if the index cannot be used.
 
     All rows of a GTF or GFF3 on the regions' contigs are read, because a splice site is made of exons that may lie
     elsewhere.
@@ -194,7 +194,7 @@ def _fetched(path: Path, index: Path, contigs: Contigs, regions: Sequence[Genomi
 
 
 def _beginning(path: Path) -> tuple[list[bytes], bytes]:
-    """The lines of a compressed file before its first row, and that row (empty if there is none)."""
+    """The lines of a compressed file before its first row, and that row; empty if there is none."""
     header = []
     with gzip.open(path) as file:
         for line in file:
@@ -206,7 +206,7 @@ def _beginning(path: Path) -> tuple[list[bytes], bytes]:
 
 
 def _is_of_columns(index: Path, columns: tuple[int, int, int], one_based: bool) -> bool:
-    """Whether a .tbi or .csi was made of these columns, and not as if positions counted from 0 if they do not."""
+    """Whether a .tbi or .csi was made of these columns, and not with positions from 0 for a file that counts from 1."""
     data = gzip.decompress(index.read_bytes())
     start = 8 if data[:4] == b"TBI\1" else 16  # behind the magic, of a .csi also min_shift, depth and l_aux
     form, *found = struct.unpack_from("<4i", data, start)
@@ -234,19 +234,19 @@ def _rows(
 
 
 def _is_before(row: str, column: int, first: int, position: int) -> bool:
-    """Whether a row starts before a 0-based position: then the region before has given it already."""
+    """Whether a row starts before a 0-based position, so that the previous region has given it already."""
     text = row.split("\t", column + 1)[column]
     return text.isdecimal() and int(text) - first < position
 
 
 def _place(path: Path, line: bytes) -> str:
-    """The number of a line, looked for in the whole file."""
+    """The number of a line, found by reading the whole file."""
     number = read_text(path).lines.split(b"\n").index(line)
     return f"line {number:,}"
 
 
 def _none() -> pd.DataFrame:
-    """No sites."""
+    """A table of no sites."""
     types = {"Start": np.int64, "End": np.int64, "Score": np.float64}
     return pd.DataFrame({column: pd.Series(dtype=types.get(column, "category")) for column in COLUMNS})
 

@@ -32,7 +32,7 @@ def is_out(text: Text) -> bool:
 def out_sites(text: Text, contigs: Contigs) -> pd.DataFrame:
     """The repeats of a RepeatMasker .out, whose positions count from 1.
 
-    Each is a site of its class (``SINE``) and, where it has a family, of both (``SINE/Alu``); C is strand ``-``, and
+    Each is a site of its class (``SINE``) and, if it has a family, of both (``SINE/Alu``); C is strand ``-``, and
     the score is Smith-Waterman's.
     """
     lines = _HEADING.sub(b"\n#", text.lines).split(b"\n")
@@ -45,7 +45,7 @@ def out_sites(text: Text, contigs: Contigs) -> pd.DataFrame:
 
 
 def rmsk_names(names: Sequence[str], first: Sequence[str]) -> list[str]:
-    """The columns of UCSC's rmsk table, with or without ``bin`` and names; empty where it is another table."""
+    """The columns of UCSC's rmsk table, with or without ``bin`` and names; empty for another table."""
     if "repclass" in names and len(names) == len(first):
         return list(names)
     for candidate in (RMSK, RMSK[1:]):
@@ -93,7 +93,7 @@ def soft_mask(genome: Genome, regions: Sequence[GenomicRegion] | None) -> pd.Dat
 
 
 def _by_class(found: pd.DataFrame, kind: pd.Categorical, strand: pd.Categorical, score: np.ndarray) -> pd.DataFrame:
-    """Every repeat as a site of its class and, where it has a family, of both."""
+    """Each repeat as a site of its class and, if it has a family, of class and family."""
     found = found.assign(Score=score, Strand=strand, TF=constant("", len(found)))
     classes = [name.partition("/")[0] for name in kind.categories]
     own = [name.partition("/")[2] not in ("", of) for name, of in zip(kind.categories, classes)]

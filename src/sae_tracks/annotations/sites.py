@@ -66,7 +66,7 @@ class Annotation:
 
 
 def constant(text: str, n: int) -> pd.Categorical:
-    """A text column of n times the same."""
+    """A text column that holds one value n times."""
     return pd.Categorical.from_codes(np.zeros(n, np.int8), [text])
 
 
@@ -114,7 +114,7 @@ def intervals(rows: Rows, columns: tuple[int, int, int], contigs: Contigs, *, on
 
 
 def strands(rows: Rows, column: int, words: dict[str, str] | None = None) -> pd.Categorical:
-    """The site strand of every row; `words` are what a format writes for + - and . besides these."""
+    """The site strand of every row; `words` are a format's other signs for + - and ."""
     theirs = rows.categories(column)
     words = {strand: strand for strand in STRANDS} | (words or {})
     wrong = np.array([name not in words for name in theirs.categories], bool)[theirs.codes]
@@ -123,7 +123,7 @@ def strands(rows: Rows, column: int, words: dict[str, str] | None = None) -> pd.
 
 
 def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Frames of the same columns one after the other, text as categoricals of what occurs in any."""
+    """Frames of the same columns in one, text as categoricals of the values that occur in any of them."""
     frames = [frame for frame in frames if len(frame)] or list(frames[:1])
     columns = {
         name: union_categoricals([frame[name] for frame in frames])
@@ -142,7 +142,7 @@ def filter_sites(
     min_instances: int = 10,
     max_coverage: float | None = None,
 ) -> Annotation:
-    """Keep the sites to evaluate; what each filter leaves out is logged, and stands in ``removed`` of the result.
+    """Keep the sites to evaluate; the log and ``removed`` of the result say what each filter left out.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def _ranges(regions: Sequence[GenomicRegion]):
 
 
 def _kept(annotation: Annotation, keep: Sequence[bool] | NDArray[np.bool_] | pd.Series, which: str) -> Annotation:
-    """The sites after a filter, once it has said what it left out."""
+    """The sites after a filter; what it left out is logged."""
     before, after = annotation.sites, annotation.sites[np.asarray(keep, bool)].reset_index(drop=True)
     concepts = before["Name"].nunique() - after["Name"].nunique()
     removal = Removal(which, len(before) - len(after), concepts, len(after))

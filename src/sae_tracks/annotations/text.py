@@ -1,4 +1,4 @@
-"""Tab-separated annotation files as columns of text, and the line of the file that each row stood on."""
+"""Tab-separated annotation files as columns of text; each row keeps its line number for messages."""
 
 import gzip
 import re
@@ -68,7 +68,7 @@ class Text:
         return len(first) == 9 and first[6] in (b"+", b"-", b".", b"?") and first[7] in (b".", b"0", b"1", b"2")
 
     def _end(self) -> int:
-        """Where the rows end: a GFF3's sequence begins at the directive ``##FASTA`` or at a line ``>``."""
+        """The end of the rows: a GFF3's sequence begins at the directive ``##FASTA`` or at a line ``>``."""
         if not self.is_gff or not (sequence := _GFF_SEQUENCE.search(self.lines)):
             return len(self.lines)
         if row := _GFF_ROW.search(self.lines, sequence.end()):
@@ -81,7 +81,7 @@ class Text:
 
     @cached_property
     def names(self) -> list[str]:
-        """Names of the columns in lower case, from the last header line before the rows; empty where there is none."""
+        """Names of the columns in lower case, from the last header line before the rows; empty if there is none."""
         before = self.lines[: self.lines.find(b"\n" + _first_line(self.rows))]
         headers = [words for line in before.split(b"\n") if _is_header(words := _words(line))]
         return headers[-1] if headers else []
@@ -91,7 +91,7 @@ class Text:
         return _first_line(self.rows).decode(errors="replace").split("\t")
 
     def refuse(self, row: int, reason: str) -> SaeTracksError:
-        """The error for a row, counted from 0; it says where in the file the row stands."""
+        """The error for a row, counted from 0; it names the row's place in the file."""
         number, line = self._numbered()[row]
         place = self.place(line) if self.place else f"line {number:,}"
         return SaeTracksError(f"{self.path.name}, {place}: {reason}")
@@ -176,7 +176,7 @@ class Rows:
         return pc.cast(text, pa.int64()).to_numpy()
 
     def numbers(self, column: int) -> NDArray[np.float64]:
-        """(n,) float64: a column of finite numbers, NaN where it has ``.``"""
+        """(n,) float64: a column of finite numbers, NaN for ``.``"""
         text = pd.Series(self.columns[column].to_numpy(zero_copy_only=False), dtype=object)
         numbers = pd.to_numeric(text, errors="coerce").to_numpy(np.float64)
         wrong = ~np.isfinite(numbers) & (text != ".").to_numpy()

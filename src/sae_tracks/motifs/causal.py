@@ -1,4 +1,4 @@
-"""What a left-to-right reader can know of a motif's sites: the ideal that a causal model is measured against."""
+"""The ideal left-to-right reader of motif sites, a reference for causal models."""
 
 import numpy as np
 from numba import njit
@@ -10,13 +10,12 @@ from sae_tracks.motifs.matrix import Motif, losses
 
 
 def markov2(sequence: bytes) -> NDArray[np.float64]:
-    """How bases follow one another: order-2 Markov probabilities of a sequence.
+    """The order-2 Markov probabilities of a sequence: of each base after the two before it.
 
     Returns
     -------
     (16, 4) float64
-        Row 4 a + b: of A, C, G and T after the bases a and b. Every count is begun at 1; runs of other letters are
-        passed over.
+        Row 4 a + b: of A, C, G and T after the bases a and b. Every count begins at 1; other letters are skipped.
     """
     triples, clean = kmers(sequence, 3)
     counts = 1.0 + np.bincount(triples[clean >= 3] & 63, minlength=64).reshape(16, 4)
@@ -24,7 +23,7 @@ def markov2(sequence: bytes) -> NDArray[np.float64]:
 
 
 def causal_scores(motif: Motif, limit: int, sequence: bytes, background: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How probable it is, base by base as they are read, that the base lies in a site of the motif.
+    """The probability, as each base is read, that it lies in a site of the motif.
 
     The score of base i is ``1 - product over j of (1 - P_j)``, where P_j is the probability that the site that began at
     i - j, of which positions 0 to j are read, becomes a whole one when the coming bases follow the background. It is

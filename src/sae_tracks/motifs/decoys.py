@@ -1,4 +1,4 @@
-"""Decoys: matrices that mean nothing, found in a genome as often as the real ones.
+"""Decoys: column-shuffled matrices, with as many sites in a genome as the real ones.
 
 The columns of a decoy are those of a motif in another order, so it has the same width, bases and information, and its
 scores have the same p-values. What matches a decoy as well as its motif matches by chance or by composition.
@@ -21,7 +21,7 @@ from sae_tracks.motifs.sites import CHUNK, SiteColumns, annotation_of, genome_pi
 from sae_tracks.progress import track
 from sae_tracks.regions import GenomicRegion
 
-TRIES = 200  # draws a decoy
+TRIES = 200  # draws per decoy
 LAX = 1e-3  # the highest p-value of a decoy's site
 SPARE = 1000  # sites held beyond those wanted before the worse ones are dropped
 
@@ -54,7 +54,7 @@ def decoys(motif: Motif, n: int = 5, seed: int = 0) -> list[Motif]:
 
 @dataclass(frozen=True, slots=True)
 class Decoys:
-    """Sites of decoys, and where there were too few.
+    """Sites of decoys, and how many are missing.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Decoys:
 
 
 def matched_sites(hits: Hits, n: int) -> Hits:
-    """The n best-scoring hits (all, where there are fewer), by start.
+    """The n best-scoring hits (all, if there are fewer), by start.
 
     Ties go by a hash of the start: no place is preferred, and the best of the best of parts are the best of all.
     """

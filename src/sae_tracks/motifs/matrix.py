@@ -45,7 +45,7 @@ class Motif:
 
     @property
     def width(self) -> int:
-        """Positions."""
+        """Number of positions."""
         return len(self.counts)
 
     def probabilities(self) -> NDArray[np.float64]:
@@ -63,7 +63,7 @@ class Motif:
         return scores.max(axis=1, keepdims=True) - scores
 
     def span(self) -> float:
-        """Bits between the best and the worst score of a word; 0 where all words score alike."""
+        """Bits between the best and the worst score of a word; 0 if all words score alike."""
         return float(self.costs().max(axis=1).sum())
 
     def relative_score(self, word: bytes) -> float:
@@ -78,7 +78,7 @@ class Motif:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cutoff:
-    """What a site of a motif may lose.
+    """How much less than the best word a site of a motif may score.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class Cutoff:
 
     @property
     def limit(self) -> int:
-        """The largest loss of a site in thousandths of a bit; -1 where no word reaches the p-value asked for."""
+        """The largest loss of a site in thousandths of a bit; -1 if no word reaches the p-value."""
         return len(self.tail) - 1
 
 
@@ -107,7 +107,7 @@ def losses(motif: Motif) -> NDArray[np.int32]:
 
 
 def cutoff(motif: Motif, p: float = 1e-4, relative: float = 0.8) -> Cutoff:
-    """What a site may lose: its p-value is at most `p` and its relative score at least `relative`.
+    """The largest loss of a site: its p-value is at most `p` and its relative score at least `relative`.
 
     The relative score is that of the unrounded matrix: `limit` leaves room for the rounding, `most` decides.
     """
@@ -127,7 +127,7 @@ def _tail(columns: tuple[tuple[int, ...], ...], most: int, p: float) -> NDArray[
 
 
 def loss_limit(motif: Motif, p: float = 1e-4, relative: float = 0.8) -> int:
-    """The largest loss of a site in thousandths of a bit, both conditions rounded alike; -1 where no word is a site."""
+    """The largest loss of a site in thousandths of a bit, both conditions rounded alike; -1 if no word is a site."""
     found = cutoff(motif, p, relative)
     return min(found.limit, int(PER_BIT * found.most))
 

@@ -16,7 +16,7 @@ from sae_tracks.files import sha256
 from sae_tracks.motifs.matrix import Motif
 
 MEME_SITES = 20  # if a MEME file has no nsites
-HOMER_SITES = 1000  # of a HOMER matrix, which does not say how many sites it was made of
+HOMER_SITES = 1000  # of each HOMER matrix, because its file does not say of how many sites it was made
 ROUNDING = 0.05  # by which the probabilities of a position may miss a sum of 1
 RELEASE = "JASPAR2024"
 log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def _check_probabilities(path: Path, number: int, motif: Motif) -> None:
 
 
 def _check_counts(path: Path, number: int, motif: Motif) -> None:
-    """Refuse fractions: of which number of sites they are decides the scores, and nothing in the file says it."""
+    """Refuse fractions, because scores depend on the number of sites, which the file does not say."""
     sums = motif.counts.sum(axis=1)
     if (motif.counts == np.rint(motif.counts)).all():
         return
@@ -207,9 +207,9 @@ def _is_numbers(line: str) -> bool:
 
 
 def _checked(path: Path, first: int, matrix_id: str, tf: str, counts: NDArray[np.float64], by_position: bool) -> Motif:
-    """The motif, once its numbers make sense; `first` is its first line, and a line a position or a base."""
+    """The motif, after a check of its numbers; `first` is its first line; one line per position or base follows."""
     if counts.shape[1] != 4 or not counts.size:
-        raise _bad(path, first, f"{matrix_id} has {counts.shape[1]} numbers a position; expected A, C, G and T")
+        raise _bad(path, first, f"{matrix_id} has {counts.shape[1]} numbers per position; expected A, C, G and T")
     wrong = ~(np.isfinite(counts).all(axis=1) & (counts >= 0).all(axis=1) & (counts.sum(axis=1) > 0))
     if wrong.any():
         position = int(wrong.argmax())
@@ -255,7 +255,7 @@ def _motif(entry) -> Motif:
 
 
 def _joined(names: Iterable[str] | None) -> str:
-    """A dimer has the class of each factor; one that both share is named once."""
+    """The classes of all factors of a dimer, each named once."""
     return "; ".join(dict.fromkeys(names or ()))
 
 

@@ -52,23 +52,23 @@ class Hits:
         return len(self.start)
 
     def take(self, which: NDArray) -> "Hits":
-        """Some of them, by index or mask."""
+        """Some of the hits, by index or mask."""
         columns = self.motif, self.start, self.strand, self.relative, self.minus_log10_p
         return Hits(*(column[which] for column in columns))
 
     def shift(self, bases: int) -> "Hits":
-        """The same further along."""
+        """The same hits, moved to the right."""
         return replace(self, start=self.start + bases)
 
 
 def join_hits(parts: Sequence[Hits]) -> Hits:
-    """Several one after the other."""
+    """The hits of several, one after the other."""
     columns = ((h.motif, h.start, h.strand, h.relative, h.minus_log10_p) for h in parts)
     return Hits(*map(np.concatenate, zip(*columns)))
 
 
 class Scanner:
-    """Motifs made ready to be found.
+    """Finds the sites of motifs; see `scan`.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class Scanner:
 
     @property
     def widest(self) -> int:
-        """Positions of the widest motif."""
+        """Number of positions of the widest motif."""
         return max(motif.width for motif in self.motifs)
 
     def scan(self, sequence: bytes, starts: int | None = None) -> Hits:
@@ -126,7 +126,7 @@ class Scanner:
         return join_hits([no_hits(), *self.scan_each(sequence, starts)])
 
     def scan_each(self, sequence: bytes, starts: int | None = None) -> Iterator[Hits]:
-        """The same, motif by motif in their order, as soon as each is done."""
+        """The hits of each motif in turn, as soon as they are found; see `scan`."""
         bases = codes(sequence)
         texts = {k: _words(sequence, k) for k in {min(WORD, self.motifs[i].width) for i in self._able}}
 
@@ -175,7 +175,7 @@ def _words(sequence: bytes, k: int) -> NDArray[np.uint16]:
 
 
 def no_hits() -> Hits:
-    """None."""
+    """An empty set of hits."""
     return Hits(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0), np.empty(0))
 
 

@@ -22,7 +22,7 @@ CHUNK = 1 << 20  # bases scanned at once
 def scan_genome(
     genome: Genome, scanner: Scanner, regions: Iterable[GenomicRegion] | None = None, *, chunk: int = CHUNK
 ) -> Iterator[pd.DataFrame]:
-    """Motif sites in genome order, a table a chunk.
+    """Motif sites in genome order, one table per chunk.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def scan_genome(
 def genome_pieces(
     genome: Genome, regions: Iterable[GenomicRegion] | None, widest: int, chunk: int = CHUNK
 ) -> Iterator[tuple[GenomicRegion, int]]:
-    """What is read at once, and how many of its bases may start a site: each start of the regions comes once."""
+    """The regions to scan one by one, and in how many of their first bases a site may start; each start comes once."""
     for region in genome.merged(regions):
         for start in range(region.start, region.end, chunk):
             end = min(start + chunk, region.end)
@@ -60,7 +60,7 @@ def genome_pieces(
 def site_annotation(
     genome: Genome, scanner: Scanner, regions: Iterable[GenomicRegion] | None = None, *, source: str = "motif sites"
 ) -> Annotation:
-    """The same as one annotation in memory: some 230,000 sites a megabase with all of JASPAR's vertebrate matrices.
+    """Motif sites as one annotation in memory: about 230,000 per megabase with all vertebrate matrices of JASPAR.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def site_annotation(
 
 
 def annotation_of(sites: pd.DataFrame, source: str) -> Annotation:
-    """Tables of sites as an annotation, whose categories are the values that occur, as those of files are."""
+    """Tables of sites as an annotation; its categories are the values that occur, as in one read from a file."""
     text = {name: sites[name].cat.remove_unused_categories() for name in ("Chromosome", "Name", "Strand", "TF")}
     return Annotation(sites.assign(**text), source)
 
@@ -142,7 +142,7 @@ class SiteColumns:
             raise SaeTracksError("two motifs have one matrix ID: give each of them once")
 
     def line(self, piece: GenomicRegion) -> int:
-        """Where on the line a region begins."""
+        """The position on the line of a region's first base."""
         return int(self._offsets[self._contigs.index(piece.contig)]) + piece.start
 
     def table(self, hits: Hits) -> pd.DataFrame:
