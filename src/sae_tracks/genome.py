@@ -202,28 +202,30 @@ def _check_index(path: Path, fai: Path, gzi: Path | None, reason: str) -> None:
     except ValueError as error:
         raise wrong from error
     names = {name for _, name, *_ in records}
+    empty = {name for _, name, length, *_ in records if not length}  # their place in an index means nothing
+    records = [record for record in records if record[2]]
     text = _Text(path, zipped=gzi is not None)
     if gzi and not text.fits(gzi):
         raise wrong
     at = before = 0
     for offset, name, length, bases, width in records:
-        if not at < offset <= text.size or (length and not 0 < bases < width):
+        if not at < offset <= text.size or not 0 < bases < width:
             raise wrong
-        header = text.lines(at, offset)
+        header = [line for line in text.lines(at, offset) if _name([line]) not in empty]
         fits = len(header) == 1 and _name(header) == name and text.read(offset - 1, offset) in (b"\n", b"")
         if not fits and text.read(before, offset).isascii():  # samtools does not count letters that are not ASCII
             raise _twice(path, header, names - {name}) or wrong
         before = offset
-        last = offset + (length - 1) // bases * width if length else offset  # where the last line begins
-        at = last + (length - 1) % bases + 1 if length else offset
+        last = offset + (length - 1) // bases * width  # where the last line begins
+        at = last + (length - 1) % bases + 1
         if at > text.size:
             end = f"{name.decode(errors='replace')}:1-{length}"
             raise SaeTracksError(f"{path.name}: {reason} (it ends before {end})")
         breaks = (text.read(offset + bases, offset + width), text.read(last - 1, last)) if last > offset else ()
         if any(letters.strip() for letters in breaks):
             raise wrong
-    rest = text.lines(at, text.size)
-    if not records or (rest and text.read(before, text.size).isascii()):
+    rest = [line for line in text.lines(at, text.size) if _name([line]) not in empty]
+    if not names or (rest and text.read(before, text.size).isascii()):
         raise _twice(path, rest, names) or wrong
 
 

@@ -75,7 +75,7 @@ AliasOption = Annotated[
 _MOTIFS = typer.Option(
     "--motifs",
     metavar="FILE|RELEASE",
-    help="Matrices: a file (JASPAR, PFM, MEME, HOMER), or a release of vertebrate CORE from pyjaspar, such as JASPAR2024.",
+    help="Matrices: a file (JASPAR, PFM, MEME, HOMER), or a release (vertebrate CORE) of pyjaspar, such as JASPAR2024.",
 )
 MotifsOption = Annotated[str | None, _MOTIFS]
 MatricesOption = Annotated[str, _MOTIFS]  # for verbs that cannot do without
