@@ -212,7 +212,7 @@ def _check_index(path: Path, fai: Path, gzi: Path | None, reason: str) -> None:
         if not at < offset <= text.size or not 0 < bases < width:
             raise wrong
         header = [line for line in text.lines(at, offset) if _name([line]) not in empty]
-        fits = len(header) == 1 and _name(header) == name and text.read(offset - 1, offset) in (b"\n", b"")
+        fits = _name(header[-1:]) == name and text.read(offset - 1, offset) == b"\n" and _are_empty(header[:-1], names)
         if not fits and text.read(before, offset).isascii():  # samtools does not count letters that are not ASCII
             raise _twice(path, header, names - {name}) or wrong
         before = offset
@@ -225,7 +225,7 @@ def _check_index(path: Path, fai: Path, gzi: Path | None, reason: str) -> None:
         if any(letters.strip() for letters in breaks):
             raise wrong
     rest = [line for line in text.lines(at, text.size) if _name([line]) not in empty]
-    if not names or (rest and text.read(before, text.size).isascii()):
+    if not names or (not _are_empty(rest, names) and text.read(before, text.size).isascii()):
         raise _twice(path, rest, names) or wrong
 
 
@@ -235,6 +235,11 @@ def _twice(path: Path, lines: list[bytes], names: set[bytes]) -> SaeTracksError 
         return None
     name = _name(lines).decode(errors="replace")
     return SaeTracksError(f"{path.name} has two records called {name!r}: give each a name of its own")
+
+
+def _are_empty(lines: list[bytes], names: set[bytes]) -> bool:
+    """Whether lines are headers of records without bases, which samtools leaves out of an index."""
+    return all(line.startswith(b">") and _name([line]) not in names for line in lines)
 
 
 def _name(lines: list[bytes]) -> bytes:
