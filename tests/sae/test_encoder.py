@@ -5,8 +5,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from toy import random_sae
 
-from sae_tracks.sae.encoder import cut_to_largest
+from sae_tracks.sae.encoder import SparseEncoder, cut_to_largest, keep_above
 
 NAN, INF = float("nan"), float("inf")
 VALUES = [-2.0, -1e-45, -0.0, 0.0, 1e-45, 0.25, 0.5, 1.0, INF, -INF, NAN]  # few, so that they tie; 1e-45 is the least
@@ -75,3 +76,35 @@ def test_every_k_of_a_wide_row_gives_as_many():
     h = np.random.default_rng(0).permutation(4096).astype(np.float32)[None] + 1
     for k in (1, 15, 16, 64, 127, 128, 129, 1000, 4095, 4096):
         assert cut_to_largest(h, np.zeros(1, np.int32), k)[0] == np.nextafter(np.float32(4097 - k), np.float32(0))
+
+
+@given(st.integers(1, 40), st.integers(1, 70), st.integers(0, 2**32 - 1), st.sampled_from([np.float32, np.float64]))
+def test_values_above_both_cutoffs_are_kept_row_by_row_within_the_limit(n, width, seed, dtype):
+    rng = np.random.default_rng(seed)
+    values = rng.integers(-3, 4, (n, width)).astype(dtype)
+    at = rng.permutation(n)[: rng.integers(1, n + 1)]
+    lowest, cutoff = (rng.integers(-4, 3, size).astype(dtype) for size in (len(at), width))
+    cutoff[rng.random(width) < 0.2] = np.inf
+    above = [np.flatnonzero((values[row] > low) & (values[row] > cutoff)) for row, low in zip(at, lowest)]
+    ids = np.arange(width, dtype=np.int32)
+
+    kept_ids, kept, ends = np.zeros(n * width, np.int32), np.zeros(n * width, dtype), np.zeros(len(at), np.int64)
+    used = keep_above(values, at, lowest, cutoff, ids, kept_ids, kept, 0, len(kept), ends)
+    assert used == ends[-1] and ends.tolist() == np.cumsum([len(columns) for columns in above]).tolist()
+    assert kept_ids[:used].tolist() == [j for columns in above for j in columns]
+    assert kept[:used].tolist() == [values[row, j] for row, columns in zip(at, above) for j in columns]
+    assert keep_above(values, at, lowest, cutoff, ids, kept_ids, kept, 0, width - 1, ends) == -1
+
+
+def test_any_number_of_rows_is_encoded_as_the_sae_does_and_decoded_again():
+    sae = random_sae(8, 1100, "topk", bias=-1)
+    x = torch.randn(2100, 8, generator=torch.Generator().manual_seed(0))
+    readable = np.arange(2100) % 7 > 0
+    indptr, feature, value = SparseEncoder.of(sae).encode(x, readable)
+    dense = np.zeros((2100, 1100), np.float32)
+    dense[np.repeat(np.arange(2100), np.diff(indptr)), feature] = value
+    expected = sae.encode(x).numpy() * readable[:, None]
+    np.testing.assert_allclose(dense, expected, rtol=1e-4, atol=2e-5)
+    np.testing.assert_allclose(
+        sae.decode_sparse(indptr, feature, value), sae.decode(torch.from_numpy(dense)), atol=1e-4
+    )

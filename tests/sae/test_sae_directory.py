@@ -11,7 +11,7 @@ from toy import OneHotLM, identity_sae, random_dna, random_sae, unit_stats, writ
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.lm import describe
-from sae_tracks.sae import load_sae, save_sae
+from sae_tracks.sae import SAE, load_sae, save_sae
 from sae_tracks.sae.directory import check_match
 
 NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -169,3 +169,13 @@ def test_an_sae_is_refused_on_another_model_layer_or_width():
         check_match(sae, other, allow_mismatch=True)
     with pytest.raises(SaeTracksError, match="reads 5 channels"):
         check_match(identity_sae(5), lm, allow_mismatch=True)
+
+
+def test_an_sae_is_short_in_print_and_moves_to_a_device_whole():
+    sae = SAE(torch.ones(4, 8), torch.ones(8), torch.ones(8, 4), torch.ones(4), {"lm": {"model": "me/lm"}}, k=3)
+    assert repr(sae) == "SAE(topk, 4 -> 8, k 3, me/lm)"
+    sae.threshold, sae.checksum = torch.ones(8), "0a"
+    moved = sae.to("meta")
+    names = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
+    assert {getattr(moved, name).device.type for name in names} == {"meta"}
+    assert sae.W_enc.device.type == "cpu" and moved.checksum == "0a" and moved.metadata == sae.metadata

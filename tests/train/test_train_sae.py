@@ -291,3 +291,8 @@ def test_errors_of_the_command_line_are_one_line(data, tmp_path, words, message)
     assert out.returncode == 1
     assert out.stderr.splitlines()[-1].startswith("error: ") and message in out.stderr.splitlines()[-1]
     assert not (tmp_path / "sae" / "cfg.json").exists()
+
+
+def test_a_plan_is_short_in_print(data):
+    plan = plan_training(data, SETTINGS, device="cpu")
+    assert repr(plan) == f"TrainPlan({SETTINGS.arch}, {D} -> {4 * D}, 11 steps of 256 rows, float32 on cpu)"

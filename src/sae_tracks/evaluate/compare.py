@@ -18,7 +18,7 @@ class Stability:
     """How like two dictionaries are."""
 
     features: int
-    """Of the first SAE, dead ones left out where they are known."""
+    """Of the first SAE, without its dead ones if they are known."""
     others: int
     """Of the second."""
     matched_cosine: float
@@ -43,7 +43,7 @@ def matched_cosine(a: SAE, b: SAE, *, leave_out_dead: bool = True) -> Stability:
     """Match the decoder rows of two SAEs one to one.
 
     The matching is exact (`scipy.optimize.linear_sum_assignment`). Dictionaries of 8,192 features take about 1 GB, and
-    2 s where they are much alike to 10 s where they are random; memory grows with the product of the sizes.
+    2 s if they are much alike, 10 s if they are random; memory grows with the product of the sizes.
 
     Parameters
     ----------

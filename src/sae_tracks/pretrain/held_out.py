@@ -1,4 +1,4 @@
-"""What a language model knows of held-out sequence, beside Markov models, and whether that sequence was unseen."""
+"""Scores a language model and Markov models on held-out sequence, and checks that this sequence was unseen."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class Overlap:
     shared: int
     """How many of them the training sequence also holds, forward or reverse complemented."""
     longest: int
-    """Bases of the longest run in which every 32-mer is shared; 0 where none is."""
+    """Bases of the longest run in which every 32-mer is shared; 0 if none is."""
     where: str | None
-    """That run in the held-out regions, 1-based inclusive; None where no 32-mer is shared."""
+    """That run in the held-out regions, 1-based inclusive; None if no 32-mer is shared."""
 
     @property
     def fraction(self) -> float:
@@ -109,7 +109,7 @@ def _find(known: NDArray[np.uint64], codes: NDArray[np.uint64]) -> tuple[NDArray
 
 
 def _longest_run(flags: NDArray[np.bool_]) -> tuple[int, int]:
-    """Start and end of the first longest run of True; (0, 0) where there is none."""
+    """Start and end of the first longest run of True; (0, 0) if there is none."""
     edges = runs_of(flags)
     if not len(edges):
         return 0, 0
@@ -119,7 +119,7 @@ def _longest_run(flags: NDArray[np.bool_]) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutScores:
-    """Next-base cross entropy on held-out regions, nats a base, of every model on the same bases."""
+    """Next-base cross entropy on held-out regions, in nats per base, of every model on the same bases."""
 
     bases: int
     """Scored."""

@@ -23,7 +23,7 @@ class NextBaseModel(Protocol):
     Attributes
     ----------
     shape : tuple of int
-        Of the losses of one base: empty, or (models,) where several are scored together.
+        Of the losses of one base: empty, or (models,) if several are scored together.
     window, context : int
         Bases read at once, and how many of them, at the start, are context alone unless a stretch begins there.
     """
@@ -33,7 +33,7 @@ class NextBaseModel(Protocol):
     context: int
 
     def losses(self, sequence: bytes) -> NDArray[np.float32]:
-        """(\\*shape, n) negative log probabilities, nats, of n upper-case letters; read only where a base is scored."""
+        """(\\*shape, n) negative log probabilities, nats, of n upper-case letters; read only at scored bases."""
         ...
 
 
@@ -67,7 +67,7 @@ def cross_entropy(
     Returns
     -------
     mean : (\\*model.shape,) float64
-        Nats a base.
+        Nats per base.
     bases : int
         How many were scored.
     """

@@ -67,7 +67,7 @@ class PretrainSettings:
     steps: int = 4000
     """Optimizer steps; 0 saves the untrained model."""
     batch_size: int = 16
-    """Windows a step, over all processes."""
+    """Windows per step, over all processes."""
     lr: float = 3e-3
     """Peak learning rate of AdamW."""
     weight_decay: float = 0.1
@@ -110,7 +110,7 @@ def pretrain(
     Returns
     -------
     HeldOutScores or None
-        None where nothing is held out, and in all processes but the first.
+        None if nothing is held out, and in all processes but the first.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which bases are trained on and which are held out, how long parts are walked, and how windows are drawn."""
+"""The parts of a genome that are trained on or held out, pieces of long parts, and training windows drawn at random."""
 
 from collections.abc import Iterable, Iterator
 

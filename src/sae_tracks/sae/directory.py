@@ -63,7 +63,7 @@ def _names(architecture: Architecture) -> tuple[str, ...]:
 
 
 def _config(sae: SAE) -> dict[str, Any]:
-    """SAELens' configuration; it drops all metadata where ``sae_lens_version`` is below 6."""
+    """SAELens' configuration; its loader drops all metadata if ``sae_lens_version`` is below 6."""
     topk = {} if sae.k is None else {"k": min(sae.k, sae.d_sae), "rescale_acts_by_decoder_norm": False}
     return {
         "architecture": sae.architecture,
@@ -168,7 +168,7 @@ def _weights(path: Path, config: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def _from_hub(repository: str) -> Path:
-    """Download the files of an SAE, the statistics where there are any, into the hub's cache; returns their folder."""
+    """Download the files of an SAE, with the statistics if it has any, into the hub's cache; returns their folder."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -186,7 +186,7 @@ def _from_hub(repository: str) -> Path:
 def check_match(sae: SAE, lm: GeneLM, *, allow_mismatch: bool = False) -> None:
     """Refuse an SAE on another model, layer or width than it was trained on.
 
-    The weights' checksum decides where the SAE has one: a model keeps it when its folder is renamed.
+    If the SAE names a checksum of the weights, that decides: a model keeps it when its folder is renamed.
     """
     if sae.d_in != lm.d_model:
         raise SaeTracksError(f"the SAE reads {sae.d_in} channels; {lm.model_id} has {lm.d_model}")

@@ -36,7 +36,7 @@ class SparseEncoder:
     cutoff : (d_sae,) float32
         A feature is active if its value is greater; infinite for features that are not wanted.
     k : int, optional
-        Keep at most the k largest positive values of a row. Where values tie for the last place, lower ids have it.
+        Keep at most the k largest positive values of a row. If values tie for the last place, lower ids have it.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, cutoff: torch.Tensor, k: int | None = None) -> None:
@@ -251,7 +251,7 @@ def cut_to_largest(h: NDArray[np.float32], at: NDArray[np.integer], k: int) -> N
     Returns
     -------
     (n,) float32
-        0 or more; 0 where fewer than k values are positive, NaN where k values are NaN.
+        0 or more; 0 if fewer than k values are positive, NaN if k values are NaN.
     """
     groups = max(h.shape[1] // WIDEST, min(SPARE * k, h.shape[1]))
     last = np.empty(len(at), np.float32)
@@ -261,7 +261,7 @@ def cut_to_largest(h: NDArray[np.float32], at: NDArray[np.integer], k: int) -> N
 
 @njit(**HOW)
 def _last_of_largest(h, at, k, groups, last):
-    """(n,): the least of the k largest positive values of every row, 0 where there are fewer; surplus ties go to 0."""
+    """(n,): the least of the k largest positive values of every row, 0 if there are fewer; surplus ties go to 0."""
     width = h.shape[1]
     highest, found, marks = np.empty(groups, np.float32), np.empty(width, np.float32), np.empty(width, np.uint8)
     for i in range(len(at)):

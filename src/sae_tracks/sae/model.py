@@ -1,7 +1,7 @@
 """The sparse autoencoder: ``h = (x - b_dec) W_enc + b_enc``, features f from h, ``x^ = f W_dec + b_dec``.
 
 How features come from pre-activations is the architecture, named as in SAELens: ``standard``, ``f = relu(h)``;
-``jumprelu``, ``f = h`` where h exceeds the feature's threshold, else 0; ``topk``, ``f = relu(h)`` on the k largest of a
+``jumprelu``, ``f = h`` if h exceeds the feature's threshold, else 0; ``topk``, ``f = relu(h)`` on the k largest of a
 row, else 0. One trained by BatchTopK is a ``jumprelu``.
 """
 
@@ -32,13 +32,13 @@ class SAE:
     metadata : dict
         How it was made: the language model, layer, training data and settings.
     stats : DataFrame, optional
-        One row a feature, ascending: ``feature``, ``max``, ``mean``, ``density`` (share of bases with f > 0), ``dead``.
+        One row per feature: ``feature``, ascending, ``max``, ``mean``, ``density`` (share of bases > 0), ``dead``.
     checksum : str
-        SHA-256 of the weights file; empty where it was never saved.
+        SHA-256 of the weights file; empty if it was never saved.
     threshold : (d_sae,) float32, optional
         Of a ``jumprelu``, >= 0.
     k : int, optional
-        Of a ``topk``: the most features a row.
+        Of a ``topk``: the most features per row.
     """
 
     W_enc: torch.Tensor
@@ -119,7 +119,7 @@ class SAE:
         return torch.tensor(ids, dtype=torch.int64)
 
     def maxima(self) -> NDArray[np.float32]:
-        """(d_sae,) float32: the largest activation of each feature where it was measured."""
+        """(d_sae,) float32: the largest activation of each feature over the bases measured."""
         if self.stats is None:
             raise SaeTracksError("this SAE has no feature_stats.parquet, so no maxima: use --scale raw")
         return self.stats["max"].to_numpy(np.float32)

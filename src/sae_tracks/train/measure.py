@@ -1,4 +1,4 @@
-"""What is measured on activations: their mean and spread before training, every feature after it."""
+"""Measures activations: their mean and spread before training, and every feature of the trained SAE."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -74,7 +74,7 @@ def statistics(data: ActivationShards, device: torch.device) -> Statistics:
 def measure_features(
     sae: SAE, data: ActivationShards, rows: int, mean: torch.Tensor
 ) -> tuple[pd.DataFrame, dict[str, float | int]]:
-    """Maximum, mean and density of every feature, and how well the whole reconstructs.
+    """Maximum, mean and density of every feature, and the reconstruction error of the SAE.
 
     Parameters
     ----------
@@ -83,15 +83,15 @@ def measure_features(
     rows : int
         Rows trained on; of those in the data the first `MEASURED_ROWS` are measured.
     mean : (d_model,)
-        Of the activations, about which their variance is reckoned.
+        Of the activations, around which their variance is computed.
 
     Returns
     -------
     stats : DataFrame
         See `SAE.stats`.
     summary : dict
-        ``rows`` measured, ``l0`` features > 0 a row, ``fvu``, ``dead`` share of the features; and ``l0_at_threshold``,
-        the features a row that are greater than ``threshold`` times their maximum, over the first ``threshold_rows``.
+        ``rows`` measured, ``l0`` features > 0 per row, ``fvu``, ``dead`` share of features, and ``l0_at_threshold``:
+        the features per row that are greater than ``threshold`` times their maximum, over the first ``threshold_rows``.
     """
     rows = min(rows, data.rows, MEASURED_ROWS)
     least = np.zeros(sae.d_sae, np.float32) if sae.threshold is None else sae.threshold.numpy()
@@ -145,7 +145,7 @@ def batch_threshold(sae: SAE, data: ActivationShards, rows: int, k: int) -> torc
     Returns
     -------
     (d_sae,) float32
-        The same for all features; 0 where fewer than k are positive.
+        The same for all features; 0 if fewer than k are positive.
     """
     rows = min(rows, data.rows, BATCH_ROWS)
     counts = np.zeros(BINS, np.int64)

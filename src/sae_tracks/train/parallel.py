@@ -63,7 +63,7 @@ class Processes:
 
 @contextmanager
 def processes(device: str) -> Iterator[Processes]:
-    """Join the processes of the run: gloo on the CPU, nccl with a GPU each; alone where torchrun started none."""
+    """Join the processes of the run: gloo on the CPU, nccl on GPUs, one per process; alone without torchrun."""
     where = resolve_device(device)
     torch.backends.cudnn.allow_tf32 = False  # matrix products keep torch's default, which is full fp32
     if not launched():

@@ -1,4 +1,4 @@
-"""What a training run is: its data, settings and sizes, and whether it can work."""
+"""The plan of a training run: its data, settings and sizes, checked before anything is computed."""
 
 import os
 from dataclasses import asdict, dataclass, replace
@@ -17,20 +17,21 @@ GRANTED = Path("/sys/fs/cgroup/memory.max")
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "tf32": torch.float32}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TrainPlan:
-    """A training run that was found possible.
+    """A training run that has passed all checks.
 
     Attributes
     ----------
     data : ActivationShards
-        Shuffled.
+        Shuffled activations.
     settings : TrainSettings
     d_sae : int
-        Features.
+        Number of features.
     steps : int
+        Optimizer steps.
     seed : int
-        Of the initial weights.
+        Seed of the initial weights.
     device : torch.device
     dtype : str
         A name of `DTYPES`: of the weights, and of the products' precision.
@@ -47,9 +48,13 @@ class TrainPlan:
     dtype: str
     memory: int
 
+    def __repr__(self) -> str:
+        sizes = f"{self.data.d_model} -> {self.d_sae}, {self.steps:,} steps of {self.settings.batch_size:,} rows"
+        return f"TrainPlan({self.settings.arch}, {sizes}, {self.dtype} on {self.device})"
+
     @property
     def rows(self) -> int:
-        """Rows trained on, those counted twice that are read twice."""
+        """Rows trained on; a row that is read twice counts twice."""
         return self.steps * self.settings.batch_size
 
     def identity(self) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def diverged(plan: TrainPlan, number: int) -> SaeTracksError:
 
 @contextmanager
 def interrupts(group: Processes) -> Iterator[threading.Event]:
-    """Ctrl-C and a scheduler's SIGTERM wait for the end of a step; where processes step together they do not."""
+    """Let Ctrl-C and a scheduler's SIGTERM wait for the end of a step, unless several processes step together."""
     stopped = threading.Event()
     if group.count > 1 or threading.current_thread() is not threading.main_thread():
         yield stopped

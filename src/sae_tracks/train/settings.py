@@ -13,7 +13,7 @@ class TrainSettings:
     arch: str = "topk"
     """How features come from pre-activations: a key of `RECIPES`."""
     k: int = 0
-    """Features a row, of ``topk``; on average over a batch, of ``batchtopk``; 0: d_model / 8."""
+    """Features per row (``topk``), or per row on average over a batch (``batchtopk``); 0: d_model / 8."""
     l1: float = 3.0
     """Weight of the mean over rows of the sum of features; of ``standard`` alone."""
     l0_coefficient: float = 1.0
@@ -31,9 +31,9 @@ class TrainSettings:
     dead_after: int = 30_000
     """Rows without firing after which a feature learns what the others leave over; not of ``standard``."""
     expansion: int = 32
-    """Features an input channel: the dictionary has ``expansion * d_model`` of them."""
+    """Features per input channel: the dictionary has ``expansion * d_model`` of them."""
     batch_size: int = 2048
-    """Rows a step."""
+    """Rows per step."""
     scale_input: bool = True
     """Scale activations to a mean squared distance of d_model from their mean; folded into the biases when saved."""
     first_bias: float = 0.0
@@ -42,7 +42,7 @@ class TrainSettings:
     """Thresholds at the start, of ``jumprelu``."""
     first_encoder: float = 0.7
     """The encoder at the start is this times the transposed decoder; 0 stands for ``2 d_model / d_sae``, with which x^
-    is about x where half of the features fire."""
+    is about x while half of the features fire."""
     sparse_below: float = 0.08
     """Share of non-zeros up to which the backward pass goes over them alone: ``benchmarks/sae_step.py --sweep``."""
 

@@ -40,8 +40,8 @@ def train_sae(
 ) -> SAE | None:
     """Train, measure every feature on the training rows, and write an SAE directory.
 
-    A run that was interrupted goes on from its newest checkpoint and ends with the weights, to the bit, that it would
-    have had. A folder in which the same run is complete is left as it is.
+    A run that was interrupted goes on from its newest checkpoint and ends with the same weights, to the bit. A folder
+    in which the same run is complete is left as it is.
 
     Parameters
     ----------
@@ -50,9 +50,9 @@ def train_sae(
     out : path
         SAE directory; ``train_log.jsonl`` and ``checkpoints/`` go there too.
     on_step : function
-        Told, in the first process, a few words on the state and the number of each step.
+        Called in the first process after each step with a few words on the state and the number of the step.
     tensorboard : bool
-        Log for TensorBoard too.
+        Also write event files for TensorBoard.
 
     Returns
     -------
@@ -62,8 +62,8 @@ def train_sae(
     Raises
     ------
     SaeTracksError
-        The folder holds another run, the activations are constant or not finite, or the loss diverged; no SAE is
-        written then, and the checkpoints stay.
+        TensorBoard is asked for but not installed, the folder holds another run, the activations are constant or not
+        finite, or the loss diverged. Then no SAE is written, and the checkpoints stay.
     """
     if tensorboard:
         summary_writer()
@@ -156,7 +156,7 @@ def _scale(plan: TrainPlan, state: SAEState) -> float:
 
 
 def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
-    """Of a step, counted from 1: a linear rise, constant, a linear fall that would reach 0 one step after the last."""
+    """Learning rate of a step, from 1: a linear rise, constant, a linear fall that would be 0 a step after the last."""
     rise = step / max(settings.lr_warmup * steps, 1)
     fall = (steps + 1 - step) / max(settings.lr_decay * steps, 1)
     return settings.lr * min(1.0, rise, fall)

@@ -34,7 +34,7 @@ TRAINERS = {"TopKTrainer": "AutoEncoderTopK", "BatchTopKTrainer": "BatchTopKSAE"
 
 @dataclass(frozen=True, slots=True)
 class SavedClass:
-    """A class: the names of its tensors and how an SAE is made of them."""
+    """A class of these programs: the names of its tensors, and a function that makes an SAE of them."""
 
     names: frozenset[str]
     read: Callable[[Stored], SAE]
@@ -74,7 +74,7 @@ def _batch_top_k(stored: Stored) -> SAE:
 
 
 def _matryoshka(stored: Stored) -> SAE:
-    """All groups are in use where it is loaded, so they do not matter."""
+    """All groups are in use once it is loaded, so they do not matter."""
     for name in ("k", "group_sizes"):
         stored.left.pop(name, None)
     return jumprelu(_matrices(stored), stored.take_number("threshold"))
@@ -111,7 +111,7 @@ def classes_of(names: frozenset[str]) -> list[str]:
 
 
 def trainer_config(folder: Path) -> dict[str, Any] | None:
-    """What ``config.json`` says of the trainer; None where there is none, or another program's."""
+    """What ``config.json`` says of the trainer; None if there is none or it is another program's."""
     if not (folder / CONFIG).is_file():
         return None
     config = read_json(folder / CONFIG)
@@ -145,7 +145,7 @@ def read_dictionary(stored: Stored, trainer: dict[str, Any]) -> SAE:
 
 
 def _settle_k(stored: Stored, k: Any) -> None:
-    """The configuration's k where the file, of an early version, holds none; two must agree."""
+    """Use the configuration's k if the file, of an early version, holds none; if both have one they must agree."""
     if k is None:
         return
     if type(k) is not int:
@@ -211,7 +211,7 @@ def read_interplm(stored: Stored) -> SAE:
 
 
 def read_unmarked(stored: Stored) -> SAE:
-    """A file that may be of either program, where it does not matter which."""
+    """A file that may be of either program, provided that both would compute the same."""
     name = _class(stored)
     sae = CLASSES[name].read(stored)
     stored.finish()
@@ -230,13 +230,13 @@ def _class(stored: Stored) -> str:
         there = ", ".join(sorted(stored.names)) or "nothing"
         raise SaeTracksError(f"{stored.path} is of no autoencoder known here; it holds {there}")
     trainer = re.search(r"^\s*trainer_name:\s*['\"]?(\w+)", _config(stored), re.MULTILINE)
-    told = TRAINERS.get(trainer[1]) if trainer else None
-    if len(found) > 1 and told not in found:
+    named = TRAINERS.get(trainer[1]) if trainer else None
+    if len(found) > 1 and named not in found:
         raise SaeTracksError(
             f"{stored.path} is a TopK or a BatchTopK, which its tensors do not tell: put its config.json "
             "(dictionary_learning) or config.yaml (InterPLM) beside it"
         )
-    return told if told in found else found[0]
+    return named if named in found else found[0]
 
 
 def _config(stored: Stored) -> str:

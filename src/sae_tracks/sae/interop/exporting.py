@@ -59,7 +59,7 @@ def write_dictionary(sae: SAE, folder: Path) -> str:
     Returns
     -------
     str
-        The class: ``AutoEncoderTopK``, ``JumpReluAutoEncoder``, ``AutoEncoder`` or, where directions are not of length
+        The class: ``AutoEncoderTopK``, ``JumpReluAutoEncoder``, ``AutoEncoder`` or, if directions are not of length
         1, which loading an ``AutoEncoder`` would make them, ``AutoEncoderNew``.
     """
     k = {"k": min(sae.k, sae.d_sae)} if sae.k is not None else {}

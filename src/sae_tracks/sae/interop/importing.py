@@ -166,7 +166,7 @@ def _no_k(k: int | None) -> None:
 
 
 def _check_finite(sae: SAE, file: Path) -> None:
-    """Refuse what overflows where factors are folded in."""
+    """Refuse an SAE whose numbers overflow once factors are folded in."""
     tensors: dict[str, Any] = {name: getattr(sae, name) for name in NAMES} | {"threshold": sae.threshold}
     for name, tensor in tensors.items():
         if tensor is not None and not torch.isfinite(tensor).all():
@@ -186,8 +186,8 @@ def place_facts(model: str | None, layer: int | None, hook: str | None) -> dict[
     Returns
     -------
     dict
-        The keys of `sae_tracks.lm.describe` without d_model, None where unknown; no ``model`` where none was named, and
-        empty where nothing was said.
+        The keys of `sae_tracks.lm.describe` without d_model, None if unknown; no ``model`` if none was named, and
+        empty if nothing was said.
     """
     if layer is not None and hook is not None:
         raise SaeTracksError("--layer and --hook both say where to read: give one of them")

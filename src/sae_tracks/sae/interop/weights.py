@@ -129,8 +129,8 @@ def jumprelu(sae: SAE, threshold: torch.Tensor | float) -> SAE:
 def ungate(sae: SAE, r_mag: torch.Tensor, b_gate: torch.Tensor, b_mag: torch.Tensor) -> SAE:
     """A gated SAE as the ``jumprelu`` that it equals; b_enc is not read.
 
-    With u = (x - b_dec) W_enc a feature is ``h = exp(r_mag) u + b_mag`` where ``u + b_gate > 0`` and h > 0. Since both
-    paths read the same u, the gate is open just where ``h > b_mag - exp(r_mag) b_gate``.
+    With u = (x - b_dec) W_enc a feature is ``h = exp(r_mag) u + b_mag`` if ``u + b_gate > 0`` and h > 0. Since both
+    paths read the same u, the gate is open exactly if ``h > b_mag - exp(r_mag) b_gate``.
     """
     gain = r_mag.exp()
     return jumprelu(replace(sae, W_enc=sae.W_enc * gain, b_enc=b_mag), b_mag - gain * b_gate)

@@ -26,10 +26,10 @@ class Weights:
     flat : (size,) tensor
         All of them; the others are views of it.
     encoder, decoder : (d_sae, d_in)
-        A row a feature: the encoder is transposed against `SAE.W_enc`.
+        One row per feature: the encoder is `SAE.W_enc` transposed.
     b_enc : (d_sae,)
     threshold : (d_sae,)
-        Of a ``jumprelu``; elsewhere it stays 0.
+        For a ``jumprelu``; otherwise 0.
     b_dec : (d_in,)
     """
 
@@ -72,7 +72,7 @@ class StepResult:
     reconstruction, penalty : float
         The two terms of the loss.
     l0 : float
-        Active features a row.
+        Active features per row.
     fvu : float
         ``sum ||x^ - x||^2 / sum ||x||^2``.
     active : (d_sae,) int64
@@ -127,7 +127,7 @@ def l2norm(error: torch.Tensor, rows: int, total: float | torch.Tensor) -> tuple
     part : ()
         Of the loss.
     factor : (n, 1) or float
-        The gradient with respect to ``x^`` is ``factor * error``; 0 where a row is reconstructed exactly.
+        The gradient with respect to ``x^`` is ``factor * error``; 0 if a row is reconstructed exactly.
     """
     norm = error.norm(dim=1, keepdim=True)
     return norm.sum() / rows, torch.where(norm > 0, 1 / (norm * rows), 0)
@@ -148,7 +148,7 @@ LOSSES: dict[str, Loss] = {"l2norm": l2norm, "l2sq": l2sq, "nmse": nmse}
 
 
 def adam_terms(lr: float, number: int, dtype: DTypeLike) -> NDArray:
-    """What a step needs besides gradients and moments.
+    """The scalars of an Adam step (Kingma and Ba, arXiv 1412.6980).
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def adam_terms(lr: float, number: int, dtype: DTypeLike) -> NDArray:
 
 
 def kth_largest(values: torch.Tensor, k: int, group: Processes) -> float:
-    """The k-th largest of the values of all processes; 0 where there are fewer than k.
+    """The k-th largest of the values of all processes; 0 if there are fewer than k.
 
     Parameters
     ----------
@@ -177,12 +177,14 @@ def kth_largest(values: torch.Tensor, k: int, group: Processes) -> float:
 
 
 def _largest(values: torch.Tensor, k: int) -> torch.Tensor:
-    """The k largest, or all where there are fewer, in no order."""
+    """The k largest, or all if there are fewer, in no order."""
     return values.topk(min(k, len(values)), sorted=False).values
 
 
 class Auxiliary:
-    """The auxiliary loss of a batch.
+    """The auxiliary loss of a batch: features that have not fired for long learn what the others leave over.
+
+    See Gao et al., arXiv 2406.04093.
 
     It is ``scale AUXILIARY_WEIGHT min(1, m / k) sum ||z W - (x - x^)||^2``. W are the decoder rows of the m dead
     features, z the k = d_in / 2 largest of a row's pre-activations if positive; x - x^ counts as a constant.
@@ -205,7 +207,7 @@ class Auxiliary:
         self.z, self.slope = (y.new_empty(len(dead), len(y)) for _ in range(2))
         self.out = torch.empty_like(y)
 
-    def look_at(self, rows: slice, error: torch.Tensor) -> None:
+    def add_rows(self, rows: slice, error: torch.Tensor) -> None:
         """Take in some rows of the batch, of which (n, d_in) `error` is the reconstruction minus the input."""
         z = torch.addmm(self.b_enc[:, None], self.encoder, self.y[rows].T).relu_()
         if len(self.dead) > self.k:

@@ -1,7 +1,7 @@
-"""What a training step does between its matrix products, compiled by numba.
+"""The parts of a training step between its matrix products, compiled by numba.
 
 Arrays are float32 or float64, all of one type, as are the scalars given with them. A kernel runs in the thread that
-calls it, without the interpreter's lock. Pre-activations lie a row a feature, a column a row of the batch.
+calls it, without the interpreter's lock. Pre-activations have one row per feature and one column per row of the batch.
 """
 
 import numpy as np
@@ -93,7 +93,7 @@ def sparse_gradients(
     l1, l0 : float
         Weights of the penalties over n: of the sum of features, and of their number.
     band : (2,)
-        Half the width of the kernel through which thresholds are learned, 0 where they are not, and 1 over the width.
+        Half the width of the kernel through which thresholds are learned, 0 if they are not, and 1 over the width.
     decoder, threshold, g_enc, g_dec, g_bias, g_thr : (t, d), (t,), ...
         Of the tile.
     active : (t,) int64
@@ -126,7 +126,7 @@ def sparse_gradients(
 def dense_slopes(h, threshold, l1, l0, band, slope, g_bias, g_thr, active):
     """Gradients with respect to features (t, r) into ones with respect to pre-activations, in place; see above.
 
-    ``h`` may be the pre-activations or, where no threshold is learned, the features.
+    ``h`` may be the pre-activations or, if no threshold is learned, the features.
     """
     half, inverse = band[0], band[1]
     zero, one = h.dtype.type(0), h.dtype.type(1)
@@ -146,17 +146,17 @@ def dense_slopes(h, threshold, l1, l0, band, slope, g_bias, g_thr, active):
 
 
 @njit(**HOW)
-def adam(w, g, m, v, how):
+def adam(w, g, m, v, terms):
     """Adam's update of a row, in place.
 
     Parameters
     ----------
     w, g, m, v : (d,)
         Parameters, gradients, first and second moments.
-    how : (5,)
+    terms : (5,)
         ``lr / (1 - b1^step)``, ``1 / sqrt(1 - b2^step)``, ``1 - b1``, ``1 - b2``, eps.
     """
-    rate, scale, c1, c2, eps = how[0], how[1], how[2], how[3], how[4]
+    rate, scale, c1, c2, eps = terms[0], terms[1], terms[2], terms[3], terms[4]
     for j in range(len(w)):
         m[j] += c1 * (g[j] - m[j])
         v[j] += c2 * (g[j] * g[j] - v[j])
@@ -164,10 +164,10 @@ def adam(w, g, m, v, how):
 
 
 @njit(**HOW)
-def update(w, g, m, v, how):
+def update(w, g, m, v, terms):
     """Adam on a tile of features: the decoder's gradient without its part along the row, rows kept at length 1.
 
-    Each of ``w``, ``g``, ``m`` and ``v`` is a tuple: encoder, decoder, b_enc, threshold; ``how`` as for `adam`.
+    Each of ``w``, ``g``, ``m`` and ``v`` is a tuple: encoder, decoder, b_enc, threshold; ``terms`` as for `adam`.
     """
     encoder, decoder, b_enc, threshold = w
     for t in range(len(encoder)):
@@ -177,16 +177,16 @@ def update(w, g, m, v, how):
             along += g_dec[j] * w_dec[j]
         for j in range(len(w_dec)):
             g_dec[j] -= along * w_dec[j]
-        adam(encoder[t], g[0][t], m[0][t], v[0][t], how)
-        adam(w_dec, g_dec, m[1][t], v[1][t], how)
+        adam(encoder[t], g[0][t], m[0][t], v[0][t], terms)
+        adam(w_dec, g_dec, m[1][t], v[1][t], terms)
         square = w_dec[0] * w_dec[0]
         for j in range(1, len(w_dec)):
             square += w_dec[j] * w_dec[j]
         length = np.sqrt(square)
         for j in range(len(w_dec)):
             w_dec[j] /= length
-    adam(b_enc, g[2], m[2], v[2], how)
-    adam(threshold, g[3], m[3], v[3], how)
+    adam(b_enc, g[2], m[2], v[2], terms)
+    adam(threshold, g[3], m[3], v[3], terms)
     for t in range(len(threshold)):
         if threshold[t] < 0:
             threshold[t] = 0

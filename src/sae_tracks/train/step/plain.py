@@ -61,7 +61,7 @@ class PlainStep:
         if dead is not None and len(dead):
             scale = ratio(result.reconstruction, result.fvu * result.fvu * total)
             extra = Auxiliary(w, dead, y, scale)
-            extra.look_at(slice(None), error)
+            extra.add_rows(slice(None), error)
             extra.add_to(0, g.encoder, g.decoder, g.b_enc)
         torch.sum(out, 0, out=g.b_dec).sub_(w.encoder.T @ g.b_enc)
         return result, g

@@ -53,19 +53,19 @@ class TiledStep:
     @torch.no_grad()
     def __call__(self, x: torch.Tensor, lr: float, number: int, dead: torch.Tensor | None = None) -> StepResult:
         """Learn from a batch; see `Step`."""
-        how = adam_terms(lr, number, self.dtype)
+        terms = adam_terms(lr, number, self.dtype)
         with pieces() as each:
             self._forward(x, dead, each)
             if self.group.count == 1:
-                each(partial(self._learn, how), self.weights.d_sae, FEATURES)
+                each(partial(self._learn, terms), self.weights.d_sae, FEATURES)
                 b_dec = self._b_dec_gradient()
             else:
                 whole = self._gradients(each)
                 self.group.add_up(whole.flat)
-                each(lambda tile: self._update(tile, _tile_of(whole, tile), how), self.weights.d_sae, FEATURES)
+                each(lambda tile: self._update(tile, _tile_of(whole, tile), terms), self.weights.d_sae, FEATURES)
                 b_dec = whole.b_dec
         first, second = self.moments
-        kernels.adam(self.weights.b_dec.numpy(), b_dec.numpy(), first.b_dec.numpy(), second.b_dec.numpy(), how)
+        kernels.adam(self.weights.b_dec.numpy(), b_dec.numpy(), first.b_dec.numpy(), second.b_dec.numpy(), terms)
         return self._result()
 
     @torch.no_grad()
@@ -97,7 +97,7 @@ class TiledStep:
         sums = torch.from_numpy(self.sums[:, 1:3].sum(0))
         reconstruction, squares = self.group.add_up(sums).tolist()
         extra = Auxiliary(self.weights, dead, self.y, ratio(reconstruction * self.total, squares**2))
-        each(lambda rows: extra.look_at(rows, self.error[rows]), len(self.y), ROWS)
+        each(lambda rows: extra.add_rows(rows, self.error[rows]), len(self.y), ROWS)
         return extra
 
     def _decode(self, rows: slice) -> None:
@@ -142,18 +142,18 @@ class TiledStep:
         """Features of a jumprelu from its pre-activations, from which thresholds learn and which therefore stay."""
         return torch.where(h > self.weights.threshold[tile, None], h, 0)
 
-    def _learn(self, how: NDArray, tile: slice) -> None:
+    def _learn(self, terms: NDArray, tile: slice) -> None:
         """Gradients and update of a tile, whose gradients never leave the cache."""
         d, n = self.weights.d_in, tile.stop - tile.start
         memory = self._scratch("g", np.empty, FEATURES * (2 * d + 2), self.dtype)[: n * (2 * d + 2)]
         encoder, decoder, b_enc, threshold = np.split(memory, [n * d, 2 * n * d, 2 * n * d + n])
         g = (encoder.reshape(n, d), decoder.reshape(n, d), b_enc, threshold)
         self._tile_gradients(tile, g)
-        self._update(tile, g, how)
+        self._update(tile, g, terms)
 
-    def _update(self, tile: slice, g: Tile, how: NDArray) -> None:
+    def _update(self, tile: slice, g: Tile, terms: NDArray) -> None:
         first, second = self.moments
-        kernels.update(_tile_of(self.weights, tile), g, _tile_of(first, tile), _tile_of(second, tile), how)
+        kernels.update(_tile_of(self.weights, tile), g, _tile_of(first, tile), _tile_of(second, tile), terms)
 
     def _gradients(self, each: Each) -> Weights:
         whole = Weights.like(self.weights)
@@ -170,10 +170,10 @@ class TiledStep:
         for part in g:
             part.fill(0)
         w, entries, active = _tile_of(self.weights, tile), self.encoding.entries, self.active[tile]
-        how = self.l1, self.l0, self.band
+        penalties = self.l1, self.l0, self.band
         if self.encoding.sparse:
             batch = entries.indptr, entries.rows, entries.values, ROWS, self.y.numpy(), self.error.numpy()
-            kernels.sparse_gradients(tile.start, *batch, *how, w[1], w[3], *g, active)
+            kernels.sparse_gradients(tile.start, *batch, *penalties, w[1], w[3], *g, active)
         else:
             for start in range(0, len(self.y), ROWS):
                 self._dense_gradients(slice(start, start + ROWS), tile, w, g, active)

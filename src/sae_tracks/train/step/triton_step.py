@@ -260,7 +260,7 @@ class TritonStep:
         loss, extra = self.group.add_up(loss.double()), None
         if dead is not None and len(dead):
             extra = Auxiliary(w, dead, self.y, loss * sums[2] / sums[1].square())
-            extra.look_at(slice(None), self.error)
+            extra.add_rows(slice(None), self.error)
         self.error.mul_(factor)
         active = self.listed.new_empty(w.d_sae)
         entries = self.order, self.h, self.by_feature.items, self.by_feature.counts
