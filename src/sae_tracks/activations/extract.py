@@ -1,7 +1,7 @@
 """From a genome to activation shards: a sample of the windows, read through a language model and stored as float16."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from sae_tracks.activations.shards import (
     FORMAT_VERSION,
+    LARGEST,
     LOCUS_BYTES,
     MANIFEST,
+    ROWS_PER_SHARD,
     WINDOWS,
     ShardFile,
     open_shard,
@@ -32,29 +34,30 @@ from sae_tracks.reading.windows import Window, check_min_context, plan_windows, 
 from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard
 from sae_tracks.threads import peak_memory
 
+Advance = Callable[[str], None]
 PLAN = "plan.json"
-ROWS_PER_SHARD = 1 << 20
-LARGEST = 65504.0  # of float16
+NOTHING_READABLE = "no readable base in the windows: all are N, IUPAC, black-listed or below --min-context"
 
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What an extraction will read, and how it is split into files.
+    """The windows that an extraction reads, and how their rows are split into files.
 
     Attributes
     ----------
     lm, genome
-        The parts.
+        Language model and genome.
     windows : list of Window
-        All of them: of the forward read ascending, then of the reverse read ascending. A window's id is its index.
+        All windows: those of the forward read ascending, then those of the reverse read ascending. A window's id is
+        its index.
     black_list : list of GenomicRegion
         Bases that give no row.
     min_context : int
         Bases with less context give no row.
     windows_per_shard : int
-        Windows a shard file.
+        Windows per shard file.
     settings : dict
-        The facts that make the output what it is; the manifest begins with them.
+        All settings that the rows depend on. The manifest begins with them.
     """
 
     lm: GeneLM
@@ -88,7 +91,7 @@ def plan_extraction(
     black_list: Iterable[GenomicRegion] = (),
     rows_per_shard: int = ROWS_PER_SHARD,
 ) -> Extraction:
-    """Settle which windows are read and where their rows go.
+    """Choose which windows are read and which shard files get their rows.
 
     Parameters
     ----------
@@ -146,10 +149,10 @@ def _digest(lines: Iterable[str]) -> str:
 
 
 def extract(plan: Extraction, out: Path, shard: Shard = WHOLE) -> int:
-    """Write a part of the shard files; who finds the set complete writes the manifest.
+    """Write some of the shard files; the writer that completes the set writes the manifest.
 
-    A shard file is a function of the plan alone, so what an interrupted run or another machine has written is kept,
-    and two writers of one shard write the same bytes.
+    A shard file is a function of the plan alone. So files of an interrupted run or of another machine are kept, and
+    two writers of one shard write the same bytes.
 
     Parameters
     ----------
@@ -163,20 +166,21 @@ def extract(plan: Extraction, out: Path, shard: Shard = WHOLE) -> int:
     Returns
     -------
     int
-        Shard files that are still to be written by others; 0 where the folder is complete.
+        Number of shard files that are still missing; 0 if the folder is complete.
 
     Raises
     ------
     SaeTracksError
         The folder holds an extraction with other settings, an activation does not fit float16, or no base of the
-        windows gave a row; what was written is removed then.
+        windows gave a row. In the last case the files are removed.
     """
     make_folder(out)
     _check_same(plan, out)
     todo = [i for i in range(plan.shard_count)[shard.slice(plan.shard_count)] if _written(plan, out, i) is None]
     with counter("extracting", sum(len(plan.windows_of(i)) for i in todo)) as advance:
         for index in todo:
-            rows, loci = _read_shard(plan, index, advance)
+            first = index * plan.windows_per_shard
+            rows, loci = read_rows(plan, range(first, first + len(plan.windows_of(index))), advance)
             _claim(plan, out)
             written = write_shard(out, shard_name(index), rows, loci)
             write_json(_sidecar(out, index), asdict(written))
@@ -187,14 +191,37 @@ def extract(plan: Extraction, out: Path, shard: Shard = WHOLE) -> int:
     return missing
 
 
-def _read_shard(plan: Extraction, index: int, advance) -> tuple[NDArray[np.float16], NDArray[np.int32]]:
-    """Rows and loci of one shard file."""
-    windows = plan.windows_of(index)
-    capacity = sum(len(window.kept) for window in windows)
+def read_rows(
+    plan: Extraction, windows: Sequence[int], advance: Advance = lambda words: None
+) -> tuple[NDArray[np.float16], NDArray[np.int32]]:
+    """Read some windows of a plan and keep one row per readable base at which a token starts.
+
+    Parameters
+    ----------
+    plan : Extraction
+        From `plan_extraction`.
+    windows : sequence of int
+        Ids of windows. Neighbouring ids that feed the same bases share one pass of the model.
+    advance : function
+        Called after each window.
+
+    Returns
+    -------
+    rows : (n, d_model) float16
+    loci : (n, 2) int32
+        Window id; offset in bases from the forward start of the kept part of the window.
+
+    Raises
+    ------
+    SaeTracksError
+        An activation does not fit float16.
+    """
+    chosen = [plan.windows[i] for i in windows]
+    capacity = sum(len(window.kept) for window in chosen)
     rows, loci = np.empty((capacity, plan.lm.d_model), np.float16), np.empty((capacity, 2), np.int32)
     done = 0
-    readings = read_windows(plan.lm, plan.genome, windows, plan.black_list, plan.min_context)
-    for window_id, reading in enumerate(readings, index * plan.windows_per_shard):
+    readings = read_windows(plan.lm, plan.genome, chosen, plan.black_list, plan.min_context)
+    for window_id, reading in zip(windows, readings, strict=True):
         offsets = np.flatnonzero(reading.readable & reading.token_starts)
         kept = reading.activations[torch.from_numpy(offsets)]
         _check_range(kept, reading.region)
@@ -217,7 +244,7 @@ def _sidecar(out: Path, index: int) -> Path:
 
 
 def _written(plan: Extraction, out: Path, index: int) -> ShardFile | None:
-    """The record of a shard that is there whole, or None."""
+    """The record of a shard whose files are complete, or None."""
     try:
         shard = ShardFile(**read_json(_sidecar(out, index)))
         open_shard(out, shard, plan.lm.d_model)
@@ -227,7 +254,7 @@ def _written(plan: Extraction, out: Path, index: int) -> ShardFile | None:
 
 
 def _check_same(plan: Extraction, out: Path) -> None:
-    """Refuse a folder whose plan is another."""
+    """Refuse a folder with another plan."""
     if not (out / PLAN).exists():
         if (out / MANIFEST).exists():
             raise SaeTracksError(f"{out} holds shards that extract did not write; name another folder")
@@ -237,7 +264,7 @@ def _check_same(plan: Extraction, out: Path) -> None:
 
 
 def _claim(plan: Extraction, out: Path) -> None:
-    """Say what the folder holds, once there is something to hold."""
+    """Write the plan and the windows with the first shard."""
     _check_same(plan, out)
     if not (out / PLAN).exists():
         with atomic(out / WINDOWS) as temporary:
@@ -251,23 +278,23 @@ def _finish(plan: Extraction, out: Path, shards: list[ShardFile]) -> None:
         files = [path for i, shard in enumerate(shards) for path in (*shard.paths(out), _sidecar(out, i))]
         for path in (*files, out / WINDOWS, out / PLAN):  # the plan, which claims the folder, last
             path.unlink(missing_ok=True)
-        raise SaeTracksError("no readable base in the windows: all are N, IUPAC, black-listed or below --min-context")
+        raise SaeTracksError(NOTHING_READABLE)
     write_provenance(out, lm=describe(plan.lm), genome=str(plan.genome.path), seed=plan.settings["seed"])
     write_manifest(out, {**read_json(out / PLAN), "left_out": plan.settings["bases"] - rows}, shards)
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What an extraction will take.
+    """Size, memory and time of an extraction.
 
     Attributes
     ----------
     windows, bases, shards : int
-        Rows are at most the bases: those that are not readable give none.
+        There are at most as many rows as bases: unreadable bases give none.
     disk, memory : int
-        Bytes written; bytes needed at once on this device's host.
+        Bytes written; bytes of main memory.
     seconds : float
-        Of reading, from the time of one window.
+        Time of reading, from that of one window.
     """
 
     windows: int
@@ -279,7 +306,7 @@ class Estimate:
 
 
 def estimate(plan: Extraction, shard: Shard = WHOLE) -> Estimate:
-    """Time the longest window, the second time it is read, and reckon the rest."""
+    """Estimate an extraction from the time of its longest window, the second time that it is read."""
     mine = range(plan.shard_count)[shard.slice(plan.shard_count)]
     windows = [window for i in mine for window in plan.windows_of(i)]
     sequence = plan.genome.sequence(max((w.fed for w in plan.windows), key=len))

@@ -1,40 +1,44 @@
 """Activation shards: rows of activations in plain numpy files, each row with the genome base that it belongs to.
 
-A folder holds, for every shard, ``shard-00000.npy`` (rows x d_model, float16) and ``shard-00000.loci.npy`` (rows x 2,
+A folder holds for every shard ``shard-00000.npy`` (rows x d_model, float16) and ``shard-00000.loci.npy`` (rows x 2,
 int32: a line of ``windows.bed``, counted from 0, and the offset of the base from that window's start); and
 ``manifest.json``, which is written last: a folder that has it is complete.
 """
 
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic, read_json, sha256, write_json
+from sae_tracks.files import atomic, make_folder, read_json, sha256, write_json
+from sae_tracks.lm.protocol import GeneLM, describe
 
 FORMAT_VERSION = 1
 MANIFEST, WINDOWS = "manifest.json", "windows.bed"
-LOCUS_BYTES = 8  # two int32 a row
+LOCUS_BYTES = 8  # two int32 per row
+ROWS_PER_SHARD = 1 << 20
+LARGEST = 65504.0  # of float16
 _REDO = "delete it and make it again"
 
 
 @dataclass(frozen=True, slots=True)
 class ShardFile:
-    """What the manifest says of one shard.
+    """The manifest's record of one shard.
 
     Attributes
     ----------
     name : str
         ``shard-00000``; its files are ``name.npy`` and ``name.loci.npy``.
     rows : int
-        May be 0: a shard whose every base is unreadable.
+        0 if no base of the shard is readable.
     sha256, loci_sha256 : str
-        Of the two files.
+        Checksums of the two files.
     """
 
     name: str
@@ -43,7 +47,7 @@ class ShardFile:
     loci_sha256: str
 
     def paths(self, folder: Path) -> tuple[Path, Path]:
-        """The files of the activations and of their loci."""
+        """The file of activations and the file of their loci."""
         return folder / f"{self.name}.npy", folder / f"{self.name}.loci.npy"
 
 
@@ -79,6 +83,44 @@ def write_manifest(folder: Path, facts: Mapping[str, Any], shards: list[ShardFil
     write_json(folder / MANIFEST, record)
 
 
+class TrainingRows(Protocol):
+    """Rows of activations in random order: what a training reads. Stored shards and a mixing buffer are such rows."""
+
+    @property
+    def name(self) -> str:
+        """Where the rows come from, for messages and provenance."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """Number of rows in one pass."""
+        ...
+
+    @property
+    def rows_at_hand(self) -> int:
+        """Number of rows at the beginning that can be read again without cost."""
+        ...
+
+    @property
+    def d_model(self) -> int:
+        """Width of a row."""
+        ...
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Facts on the rows; see ``docs/formats.md``."""
+        ...
+
+    @property
+    def checksum(self) -> str:
+        """Identity of the rows and their order."""
+        ...
+
+    def read_rows(self, start: int, stop: int) -> NDArray[np.float16]:
+        """Rows ``start:stop``, beginning again after the last; (stop - start, d_model)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ActivationShards:
     """A complete folder of activation shards.
@@ -98,9 +140,19 @@ class ActivationShards:
     _verified: set[int] = field(default_factory=set)
 
     @property
+    def name(self) -> str:
+        """The folder, for messages and provenance."""
+        return str(self.folder)
+
+    @property
     def rows(self) -> int:
         """Number of rows in all shards."""
         return self.manifest["rows"]
+
+    @property
+    def rows_at_hand(self) -> int:
+        """All rows: stored rows can be read again."""
+        return self.rows
 
     @property
     def d_model(self) -> int:
@@ -109,7 +161,7 @@ class ActivationShards:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the manifest, which holds those of the shards."""
+        """SHA-256 of the manifest, which holds the checksums of the shards."""
         return sha256(self.folder / MANIFEST)
 
     def __len__(self) -> int:
@@ -118,7 +170,7 @@ class ActivationShards:
     def __getitem__(self, index: int) -> tuple[NDArray[np.float16], NDArray[np.int32]]:
         """Activations (rows, d_model) float16 and loci (rows, 2) int32 of a shard, memory-mapped.
 
-        The first time, the files' checksums are compared with the manifest's.
+        The first time that a shard is read, its checksums are compared with the manifest's.
         """
         shard = self.shards[index]
         if index not in self._verified:
@@ -132,7 +184,7 @@ class ActivationShards:
         return (self[i] for i in range(len(self)))
 
     def read_rows(self, start: int, stop: int) -> NDArray[np.float16]:
-        """Rows ``start:stop`` of all shards one after the other, going round at the end; (stop - start, d_model)."""
+        """Rows ``start:stop`` of all shards in order, beginning again after the last; (stop - start, d_model)."""
         out = np.empty((stop - start, self.d_model), np.float16)
         ends = list(accumulate(shard.rows for shard in self.shards))
         done = 0
@@ -144,6 +196,97 @@ class ActivationShards:
             out[done : done + len(part)] = part
             done += len(part)
         return out
+
+
+def write_shards(
+    folder: str | Path,
+    rows: ArrayLike | Iterable[ArrayLike],
+    *,
+    lm: GeneLM | Mapping[str, Any] | None = None,
+    read_strands: Sequence[str] = ("+",),
+    shuffled: bool = False,
+    rows_per_shard: int = ROWS_PER_SHARD,
+) -> ActivationShards:
+    """Write activations of your own as shards, for `shuffle` and `train_sae`.
+
+    Parameters
+    ----------
+    folder : path
+        Folder to write, without shards.
+    rows : (n, d_model) array, or an iterable of (n_i, d_model) arrays
+        Activations, one row per token. Values are stored as float16. An iterable is read piece by piece, so that it
+        may be larger than memory.
+    lm : GeneLM or mapping, optional
+        The language model that the rows come from, or what is known of it: ``model``, ``revision``,
+        ``weights_sha256``, ``architecture``, ``layer``, ``hook_name``. An SAE trained on the rows keeps these facts,
+        and tracks and scores need them to load the model.
+    read_strands : sequence of "+" and "-"
+        Directions in which the model read.
+    shuffled : bool
+        True if the rows are in random order already, which `plan_training` requires.
+    rows_per_shard : int
+        Rows per shard file.
+
+    Returns
+    -------
+    ActivationShards
+        The folder, opened. Loci are (0, row number), and ``windows.bed`` is empty: no base of a genome is known.
+
+    Raises
+    ------
+    SaeTracksError
+        The folder holds shards already, there are no rows, their widths differ, or a value is not finite or does not
+        fit float16.
+    """
+    folder = make_folder(Path(folder))
+    if (folder / MANIFEST).exists() or any(folder.glob("shard-*")):
+        raise SaeTracksError(f"{folder} holds activation shards already: name another folder or delete it")
+    shards: list[ShardFile] = []
+    d_model = done = 0
+    with tempfile.TemporaryDirectory(prefix=".shards-", dir=folder) as hidden:
+        for block in _blocks(rows, rows_per_shard):
+            d_model = block.shape[1]
+            loci = np.stack([np.zeros(len(block), np.int32), np.arange(done, done + len(block), dtype=np.int32)], 1)
+            shards.append(write_shard(Path(hidden), shard_name(len(shards)), block, loci))
+            done += len(block)
+        if not done:
+            raise SaeTracksError("there are no rows to write")
+        for shard in shards:
+            for path in shard.paths(Path(hidden)):
+                path.rename(folder / path.name)
+    known = {} if lm is None else dict(lm) if isinstance(lm, Mapping) else describe(lm)
+    facts = dict.fromkeys(("model", "revision", "weights_sha256", "architecture", "layer", "hook_name")) | known
+    (folder / WINDOWS).write_text("")
+    strands = {"read_strands": list(read_strands), "genome": {}}
+    settings = {"format_version": FORMAT_VERSION, "shuffled": shuffled, "lm": facts | {"d_model": d_model}, **strands}
+    write_manifest(folder, settings, shards)
+    return open_shards(folder)
+
+
+def _blocks(rows: ArrayLike | Iterable[ArrayLike], size: int) -> Iterator[NDArray[np.float16]]:
+    """The rows as float16 in arrays of `size` rows; the last may be shorter."""
+    pieces = cast(Iterable[ArrayLike], [rows] if getattr(rows, "ndim", None) == 2 else rows)
+    waiting: list[NDArray[np.float16]] = []
+    for piece in map(_as_rows, pieces):
+        if waiting and waiting[0].shape[1] != piece.shape[1]:
+            raise SaeTracksError(f"rows of {piece.shape[1]} channels follow rows of {waiting[0].shape[1]}")
+        waiting.append(piece)
+        while sum(map(len, waiting)) >= size:
+            joined = np.concatenate(waiting)
+            yield joined[:size]
+            waiting = [joined[size:]]
+    if waiting and sum(map(len, waiting)):
+        yield np.concatenate(waiting)
+
+
+def _as_rows(piece: ArrayLike) -> NDArray[np.float16]:
+    array = np.asarray(piece)
+    if array.ndim != 2 or not array.shape[1] or array.dtype.kind not in "fiu":
+        raise SaeTracksError(f"rows of shape {array.shape} and type {array.dtype}; (n, d_model) numbers are needed")
+    if not (np.abs(array) <= LARGEST).all():
+        worst = array.flat[np.argmin(np.abs(array) <= LARGEST)]
+        raise SaeTracksError(f"an activation is {worst:.6g}; float16 holds finite values up to {LARGEST:.0f}")
+    return array.astype(np.float16)
 
 
 def open_shards(folder: str | Path) -> ActivationShards:
@@ -182,7 +325,7 @@ def open_shards(folder: str | Path) -> ActivationShards:
 
 
 def open_shard(folder: Path, shard: ShardFile, d_model: int) -> tuple[NDArray[np.float16], NDArray[np.int32]]:
-    """Memory-map the files of a shard after a look at their headers and sizes."""
+    """Memory-map the files of a shard; their headers and sizes are checked."""
     rows, loci = shard.paths(folder)
     return _open(rows, (shard.rows, d_model), np.float16), _open(loci, (shard.rows, 2), np.int32)
 

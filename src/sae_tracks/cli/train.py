@@ -1,4 +1,4 @@
-"""``sae-tracks train``: train a sparse autoencoder on shuffled activations."""
+"""``sae-tracks train``: train a sparse autoencoder on shuffled activations, or straight from a language model."""
 
 import logging
 from contextlib import nullcontext
@@ -9,11 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sae_tracks.cli.inputs import use_share_of_threads
-from sae_tracks.cli.options import DeviceOption, DryRunOption, SeedOption, ThreadsOption, with_options
+from sae_tracks.cli.inputs import parse_black_list, parse_regions, use_share_of_threads
+from sae_tracks.cli.options import (
+    BlackListOption,
+    DeviceOption,
+    DryRunOption,
+    HookOption,
+    LayerOption,
+    RegionsOption,
+    SeedOption,
+    ThreadsOption,
+    TrustRemoteCodeOption,
+    with_options,
+)
 from sae_tracks.errors import SaeTracksError
 
 if TYPE_CHECKING:
+    from sae_tracks.activations.shards import TrainingRows
     from sae_tracks.train.settings import TrainSettings
 
 OWNERS = {"k": ("topk", "batchtopk"), "l1": ("standard",), "l0_coefficient": ("jumprelu",)}  # option: architectures
@@ -88,17 +100,65 @@ class SettingsOptions:
         return settings
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """Options that say what to read when a language model is trained on directly."""
+
+    genome: Annotated[
+        Path | None, typer.Option(help="FASTA file: train on MODEL's activations on it and store none of them.")
+    ] = None
+    layer: LayerOption = None
+    hook: HookOption = None
+    n_windows: Annotated[
+        int | None,
+        typer.Option("--n-windows", "-n", min=1, help="Number of windows to sample, with --genome (default: all)."),
+    ] = None
+    regions: RegionsOption = None
+    black_list: BlackListOption = None
+    buffer: Annotated[str | None, typer.Option(help="Memory to mix rows in, with --genome (default: 2G).")] = None
+    trust_remote_code: TrustRemoteCodeOption = False
+
+    def rows(self, data: str, seed: int, device: str) -> "TrainingRows":
+        """The rows of a folder of shards or, with --genome, of a language model."""
+        from sae_tracks.activations.extract import plan_extraction
+        from sae_tracks.activations.shards import open_shards
+        from sae_tracks.activations.shuffle import parse_size
+        from sae_tracks.activations.stream import StreamedActivations
+        from sae_tracks.genome import Genome
+        from sae_tracks.lm import load_lm
+        from sae_tracks.lm.protocol import place
+
+        if self.genome is None:
+            if any(value not in (None, False) for value in asdict(self).values()):
+                raise SaeTracksError("--layer, --hook, -n, --regions, -bl, --buffer, --trust-remote-code need --genome")
+            return open_shards(Path(data))
+        lm = load_lm(data, self.layer, hook=self.hook, device=device, trust_remote_code=self.trust_remote_code)
+        genome = Genome(self.genome)
+        regions, black_list = parse_regions(genome, None, self.regions), parse_black_list(genome, self.black_list)
+        windows = plan_extraction(lm, genome, regions, sample=self.n_windows, seed=seed, black_list=black_list)
+        rows = StreamedActivations(windows, seed=seed, memory=parse_size(self.buffer or "2G"))
+        log.info("%s, %s; %d windows are mixed at a time", data, place(lm), rows.group_windows)
+        return rows
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
     app.command(epilog="Example: sae-tracks train shuffled/ -o sae/ --k 32 --expansion 32")(with_options()(train))
 
 
 def train(
-    shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of shuffled activation shards.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="SHARDS|MODEL",
+            help="Folder of shuffled activation shards, or with --genome the language model to read.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="SAE directory to write.")],
     preset: Annotated[Preset, typer.Option(help="Settings to start from; paper: arXiv 2507.07486.")] = Preset.default,
     *,
     changes: SettingsOptions,
+    reading: StreamOptions,
     d_sae: Annotated[int | None, typer.Option(min=1, help="Number of features.")] = None,
     tokens: Annotated[
         int | None, typer.Option(min=1, help="Number of rows to train on, in whole batches (default: every row once).")
@@ -112,21 +172,22 @@ def train(
 ) -> None:
     """Train a sparse autoencoder, measure its features, and write an SAE directory that SAELens opens.
 
+    With --genome the activations of MODEL are trained on as they are read, and none are stored.
+
     It continues an interrupted run. On several GPUs or processes: torchrun --nproc-per-node 2 -m sae_tracks train ...
     """
     if d_sae and changes.expansion:
         raise SaeTracksError("--d-sae and --expansion both say how many features: give one")
     settings = changes.settings(preset)
-    from sae_tracks.activations.shards import open_shards
     from sae_tracks.progress import counter
     from sae_tracks.train.parallel import is_first
     from sae_tracks.train.plan import plan_training
     from sae_tracks.train.train import time_step, train_sae
 
     use_share_of_threads(threads)
-    data = open_shards(shards)
-    plan = plan_training(data, settings, d_sae=d_sae, rows=tokens, seed=seed, device=device, dtype=dtype.value)
-    sizes = plan.d_sae, settings.arch, plan.steps, settings.batch_size, f"{data.rows:,}"
+    rows = reading.rows(data, seed, device)
+    plan = plan_training(rows, settings, d_sae=d_sae, rows=tokens, seed=seed, device=device, dtype=dtype.value)
+    sizes = plan.d_sae, settings.arch, plan.steps, settings.batch_size, f"{rows.rows:,}"
     log.info("%d features (%s), %d steps of %d rows; there are %s", *sizes)
     if dry_run:
         log.info("memory %.3g GiB, about %.0f s", plan.memory / 2**30, plan.steps * time_step(plan))

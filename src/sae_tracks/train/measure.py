@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from sae_tracks.activations.shards import ActivationShards
+from sae_tracks.activations.shards import TrainingRows
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.progress import track
 from sae_tracks.sae import SAE
@@ -44,14 +44,14 @@ class Statistics:
         return self.mean.norm().item() / self.variance**0.5
 
 
-def _chunks(data: ActivationShards, rows: int, device: torch.device) -> Iterator[torch.Tensor]:
+def _chunks(data: TrainingRows, rows: int, device: torch.device) -> Iterator[torch.Tensor]:
     """The first rows of the data, (<= ROWS, d_model) float32 at a time."""
     for start in range(0, rows, ROWS):
         part = torch.from_numpy(data.read_rows(start, min(start + ROWS, rows)))
         yield part.to(device).float()
 
 
-def statistics(data: ActivationShards, device: torch.device) -> Statistics:
+def statistics(data: TrainingRows, device: torch.device) -> Statistics:
     """Mean and variance of the first `STATISTICS_ROWS` rows, summed in float64.
 
     Raises
@@ -59,20 +59,20 @@ def statistics(data: ActivationShards, device: torch.device) -> Statistics:
     SaeTracksError
         A row is not finite, or all rows are the same.
     """
-    rows = min(data.rows, STATISTICS_ROWS)
+    rows = min(data.rows_at_hand, STATISTICS_ROWS)
     mean = torch.zeros(data.d_model, dtype=torch.float64, device=device)
     for x in _chunks(data, rows, device):
         mean += x.sum(0, dtype=torch.float64) / rows
     if not torch.isfinite(mean).all():
-        raise SaeTracksError(f"{data.folder} holds activations that are NaN or infinite: extract them again")
+        raise SaeTracksError(f"{data.name} holds activations that are NaN or infinite: extract them again")
     variance = sum((x - mean).square().sum().item() for x in _chunks(data, rows, device)) / rows
     if variance <= 1e-12 * mean.square().sum().item():
-        raise SaeTracksError(f"{data.folder}: all activations are the same, so there is nothing to learn")
+        raise SaeTracksError(f"{data.name}: all activations are the same, so there is nothing to learn")
     return Statistics(mean.float(), variance)
 
 
 def measure_features(
-    sae: SAE, data: ActivationShards, rows: int, mean: torch.Tensor
+    sae: SAE, data: TrainingRows, rows: int, mean: torch.Tensor
 ) -> tuple[pd.DataFrame, dict[str, float | int]]:
     """Maximum, mean and density of every feature, and the reconstruction error of the SAE.
 
@@ -93,7 +93,7 @@ def measure_features(
         ``rows`` measured, ``l0`` features > 0 per row, ``fvu``, ``dead`` share of features, and ``l0_at_threshold``:
         the features per row that are greater than ``threshold`` times their maximum, over the first ``threshold_rows``.
     """
-    rows = min(rows, data.rows, MEASURED_ROWS)
+    rows = min(rows, data.rows_at_hand, MEASURED_ROWS)
     least = np.zeros(sae.d_sae, np.float32) if sae.threshold is None else sae.threshold.numpy()
     largest, total, active, fvu = _tally(sae, data, rows, mean, least)
     mean_value, density = ((column / rows).astype(np.float32) for column in (total, active))
@@ -113,7 +113,7 @@ def measure_features(
 
 
 def _tally(
-    sae: SAE, data: ActivationShards, rows: int, mean: torch.Tensor, cutoffs: NDArray[np.float32]
+    sae: SAE, data: TrainingRows, rows: int, mean: torch.Tensor, cutoffs: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int64], float]:
     """Over the first rows: maximum, sum and number of each feature's values above its cutoff, and the FVU."""
     encoder, d_sae = SparseEncoder.of(sae), sae.d_sae
@@ -132,7 +132,7 @@ def _tally(
 
 
 @torch.inference_mode()
-def batch_threshold(sae: SAE, data: ActivationShards, rows: int, k: int) -> torch.Tensor:
+def batch_threshold(sae: SAE, data: TrainingRows, rows: int, k: int) -> torch.Tensor:
     """The one threshold above which a row has k features on average.
 
     Parameters
@@ -147,7 +147,7 @@ def batch_threshold(sae: SAE, data: ActivationShards, rows: int, k: int) -> torc
     (d_sae,) float32
         The same for all features; 0 if fewer than k are positive.
     """
-    rows = min(rows, data.rows, BATCH_ROWS)
+    rows = min(rows, data.rows_at_hand, BATCH_ROWS)
     counts = np.zeros(BINS, np.int64)
     weight, bias = sae.folded_encoder()
     for start in range(0, rows, ROWS):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from sae_tracks.activations.shards import ActivationShards
+from sae_tracks.activations.shards import TrainingRows
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.lm.load import resolve_device
 from sae_tracks.train.settings import ARCHS, TrainSettings
@@ -23,7 +23,7 @@ class TrainPlan:
 
     Attributes
     ----------
-    data : ActivationShards
+    data : TrainingRows
         Shuffled activations.
     settings : TrainSettings
     d_sae : int
@@ -39,7 +39,7 @@ class TrainPlan:
         Bytes on the device: weights, gradients, Adam's two moments, buffers of a batch of features, a checkpoint.
     """
 
-    data: ActivationShards
+    data: TrainingRows
     settings: TrainSettings
     d_sae: int
     steps: int
@@ -65,7 +65,7 @@ class TrainPlan:
 
 
 def plan_training(
-    data: ActivationShards,
+    data: TrainingRows,
     settings: TrainSettings,
     *,
     d_sae: int | None = None,
@@ -78,7 +78,7 @@ def plan_training(
 
     Parameters
     ----------
-    data : ActivationShards
+    data : TrainingRows
         Must be shuffled.
     settings : TrainSettings
         How to train.
@@ -105,7 +105,7 @@ def plan_training(
         than are to be active, the device has no such precision, or its memory does not suffice.
     """
     if not data.manifest.get("shuffled"):
-        raise SaeTracksError(f"{data.folder} is in genome order: `sae-tracks shuffle {data.folder} -o ...` it first")
+        raise SaeTracksError(f"{data.name} is in genome order: `sae-tracks shuffle {data.name} -o ...` it first")
     for kind, name, known in (("loss", settings.loss, LOSSES), ("architecture", settings.arch, ARCHS)):
         if name not in known:
             raise SaeTracksError(f"no {kind} {name!r}: it is one of {', '.join(known)}")

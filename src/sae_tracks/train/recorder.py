@@ -96,7 +96,7 @@ def diverged(plan: TrainPlan, number: int) -> SaeTracksError:
     """The error of a loss that is not finite or far too large, or of activations that are not finite."""
     rows = range(max(number - LOG_EVERY, 0) * plan.settings.batch_size, number * plan.settings.batch_size)
     if not np.isfinite(plan.data.read_rows(rows.start, rows.stop)).all():
-        return SaeTracksError(f"{plan.data.folder} holds activations that are NaN or infinite: extract them again")
+        return SaeTracksError(f"{plan.data.name} holds activations that are NaN or infinite: extract them again")
     return SaeTracksError(f"the loss diverged at step {number:,}: lower --lr (it is {plan.settings.lr:g})")
 
 

@@ -79,7 +79,7 @@ def train_sae(
         state = _begin(plan, out, run, group)
         if group.rank == 0:
             remove_checkpoints(out, after=state.step)
-            write_provenance(make_folder(out), data=str(plan.data.folder), **run["settings"])
+            write_provenance(make_folder(out), data=plan.data.name, **run["settings"])
             with TrainingLog(out, state.step, tensorboard=tensorboard) as lines, interrupts(group) as stopped:
                 _train(plan, state, group, Recorder(plan, state, out, run, lines, on_step, stopped))
         else:
@@ -174,7 +174,7 @@ def _finish(plan: TrainPlan, state: SAEState, out: Path) -> SAE:
         trained.threshold = batch_threshold(trained, plan.data, plan.rows, plan.settings.k)
     trained.stats, measured = measure_features(trained, plan.data, plan.rows, facts.mean.cpu())
     trained.metadata = _metadata(plan, state, measured)
-    write_provenance(out, data=str(plan.data.folder), **trained.metadata["training"])
+    write_provenance(out, data=plan.data.name, **trained.metadata["training"])
     save_sae(trained, out)
     remove_checkpoints(out)
     return trained
