@@ -178,6 +178,7 @@ def test_fields_of_a_bigbed_are_told_by_its_schema():
 
 
 RMSK = "585\t{score}\t10\t0\t0\tchr1\t{start}\t{end}\t-18700\t{strand}\tAluY\tSINE\tAlu\t1\t300\t-11\t1"
+AFTER_A_LINE = {"seq_col": 0, "start_col": 1, "end_col": 2, "zerobased": True, "preset": None, "line_skip": 1}
 NO_BED = {"seq_col": 5, "start_col": 6, "end_col": 7, "zerobased": True, "preset": None}
 
 
@@ -204,9 +205,9 @@ def test_a_table_of_repeats_is_the_same_by_index(genome, tmp_path, header):
 @pytest.mark.parametrize(
     ("first", "index"),
     [
-        ("track name=x description=y", {"preset": "bed"}),
-        ("browser position chr1:1-100", {"preset": "bed"}),
-        ("chrom\tstart\tend\tgene", {"preset": "bed", "line_skip": 1}),
+        ("track name=x description=y", AFTER_A_LINE),
+        ("browser position chr1:1-100", AFTER_A_LINE),
+        ("chrom\tstart\tend\tgene", AFTER_A_LINE),
         ("# comment", {"seq_col": 0, "start_col": 1, "end_col": 1, "zerobased": True, "preset": None}),
         ("# comment", {"seq_col": 0, "start_col": 2, "end_col": 2, "preset": None}),
         ("# comment", {"seq_col": 0, "start_col": 1, "end_col": 2, "preset": None}),
