@@ -102,3 +102,28 @@ def cover(spans: Spans, start: int, end: int) -> NDArray[np.bool_]:
 def hold(spans: Spans, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(n,) bool: which positions lie in ascending disjoint spans."""
     return np.searchsorted(spans.ravel(), positions, side="right") % 2 == 1
+
+
+def overlapping_pairs(spans: Spans, others: Spans) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of all pairs of spans that overlap; both may be in any order and overlap among themselves.
+
+    Returns
+    -------
+    span, other : (p,) int64
+        Rows of the two arrays.
+    """
+    by_start, others_by_start = np.argsort(spans[:, 0], kind="stable"), np.argsort(others[:, 0], kind="stable")
+    start, other_start = spans[by_start, 0], others[others_by_start, 0]
+    # either the other one starts in the span, or the span starts behind the start of the other one
+    inside = np.searchsorted(other_start, spans[:, 0]), np.searchsorted(other_start, spans[:, 1])
+    behind = np.searchsorted(start, others[:, 0], side="right"), np.searchsorted(start, others[:, 1])
+    span, place = _expanded(*inside)
+    other, other_place = _expanded(*behind)
+    return np.concatenate([span, by_start[other_place]]), np.concatenate([others_by_start[place], other])
+
+
+def _expanded(first: NDArray[np.int64], last: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Each row as often as ``first:last`` is long, and the numbers in it."""
+    count = np.maximum(last - first, 0)
+    row = np.repeat(np.arange(len(first)), count)
+    return row, np.arange(len(row)) + np.repeat(first - np.cumsum(count) + count, count)

@@ -4,15 +4,19 @@ import json
 import sys
 from dataclasses import replace
 from functools import partial
+from time import process_time
 
 import numpy as np
 import pytest
 from toy import OneHotLM, identity_sae, random_dna, write_fasta
 
+from sae_tracks.activations.extract import extract, plan_extraction
 from sae_tracks.cli import main
 from sae_tracks.controls.score import COUNTS_ALONE
 from sae_tracks.files import sha256
+from sae_tracks.genome import Genome
 from sae_tracks.metrics import load_counts, read_table
+from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import save_sae
 
 FILES = ["counts.npz", "metrics.parquet", "metrics.tsv", "provenance.json"]
@@ -319,3 +323,77 @@ def test_motifs_without_matrices_are_told_and_not_tested_against_chance(work, me
         assert "chance" not in rows.loc["A", "untested"]
     controls = json.loads((work / "other" / "provenance.json").read_text())["controls"]
     assert controls["motifs"] == {"file": "m.pfm", "sha256": sha256(work / "m.pfm")}
+
+
+WHERE = ("-r", "chr1:80,001-120,000")
+
+
+def test_intervals_of_features_are_read_with_the_alias(work, metrics):
+    (work / "f.bed").write_text("1\t80000\t120000\tf1\t0\t+\n")
+    (work / "alias.txt").write_text("chr1\t1\n")
+    words = ("toy.fa", "cg.bed", "--bed", "f.bed", "--alias", "alias.txt", *WHERE)
+    assert not metrics(*words, "-o", "out")[0]
+    assert read_table(work / "out" / "metrics.tsv")["recall"].tolist() == [1] * 5
+
+
+def test_a_bedgraph_is_not_taken_as_features(work, metrics):
+    (work / "f59.bedGraph").write_text("chr1\t80000\t80200\t0.5\nchr1\t80300\t80400\t0.75\n")
+    status, _ = metrics("toy.fa", "cg.bed", "--bed", "f59.bedGraph", *WHERE, "-o", "out")
+    assert str(status).startswith("error: f59.bedGraph is bedGraph: its fourth column is a value such as 0.5")
+    assert not (work / "out").exists()
+
+
+def test_the_cost_of_many_contigs_is_small(work, metrics):
+    """3,000 contigs took 36 ms of CPU each."""
+    write_fasta(work / "many.fa", **{f"s{i}": random_dna(60, seed=i) for i in range(3000)})
+    for name, start in (("f.bed", 10), ("a.bed", 20)):
+        row = f"{{}}\t{start}\t{start + 20}\t{name[0]}1\t0\t+\n"
+        (work / name).write_text("".join(row.format(f"s{i}") for i in range(3000)))
+    begun = process_time()
+    words = ("many.fa", "--bed", "f.bed", "--annotation", "a.bed", "--no-split", "--controls", "none")
+    assert not metrics(*words, "-o", "out")[0]
+    assert process_time() - begun < 0.01 * 3000
+    best = read_table(work / "out" / "metrics.tsv").set_index("concept")
+    assert best.loc["a1", ["tp", "fp", "fn", "instances_hit"]].tolist() == [30_000, 30_000, 30_000, 3000]
+
+
+@pytest.mark.parametrize("strand", ["+", "-", "."])
+def test_a_concept_with_the_name_of_a_nucleotide_is_refused(work, metrics, verb, strand):
+    """Renamed, the same annotation can be scored, plotted and reported."""
+    rows = (work / "cg.bed").read_text().replace("\tCG\t", "\tA\t").replace("\t+\n", f"\t{strand}\n")
+    (work / "a.bed").write_text(rows)
+    status, _ = metrics("sae", "toy.fa", "a.bed", *WHERE, "-o", "scores/metrics", "--controls", "none")
+    assert str(status).startswith("error: a.bed has a concept 'A', which is the name of a nucleotide: rename it")
+    (work / "a.bed").write_text(rows.replace("\tA\t", "\ttype A\t"))
+    assert not metrics("sae", "toy.fa", "a.bed", *WHERE, "-o", "scores/metrics", "--controls", "none")[0]
+    assert not verb("plot", "scores", "scores/metrics/metrics.tsv", "-o", "f1.png")[0]
+    assert not verb("report", "scores", "-o", "page")[0]
+
+
+def test_the_score_of_a_site_is_a_p_value_only_in_jaspars_unit(work, metrics, caplog):
+    """The causal reference needs the p-value of the cut-off, which other scanners' scores do not give."""
+    caplog.set_level("INFO")
+    bed = [line.split("\t") for line in (work / "cg.bed").read_text().splitlines()]
+    (work / "m.pfm").write_text(">MA0001.1 x\n0 0\n9 0\n0 9\n0 0\n")  # CG
+    for name, tf in (("other", ()), ("jaspar", ("TF",))):
+        text = "\n".join("\t".join([*row[:3], "MA0001.1", "120", "+", *tf]) for row in bed)
+        (work / f"{name}.bed").write_text(text + "\n")
+        words = ("sae", "toy.fa", f"{name}.bed", "--motifs", "m.pfm", "--min-score", "100", "-t", 0.5)
+        assert not metrics(*words, "-o", name)[0]
+        found = read_table(work / name / "metrics.tsv").set_index("concept").loc["MA0001.1", "causal_ref_f1"]
+        assert np.isfinite(found) == bool(tf)
+        assert ("causal_ref_f1 is not computed" in caplog.text) == (name == "other")
+        caplog.clear()
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_untrained_models_that_cannot_be_made_are_noticed_before_the_first_window(work, metrics, monkeypatch, dry):
+    lm = OneHotLM(max_length=15_000)
+    monkeypatch.setattr("sae_tracks.source.load_lm", lambda *_, **__: lm)
+    extract(plan_extraction(lm, Genome(work / "toy.fa"), [GenomicRegion("chr1", 0, 20_000)]), work / "act")
+    lm.reads.clear()
+    words = ("sae", "toy.fa", "cg.bed", "--controls", "untrained", "--trained-on", "act", "-o", "out", *dry)
+    assert "one-hot comes from a plug-in" in str(metrics(*words)[0])
+    monkeypatch.setattr("sae_tracks.controls.untrained.check_can_be_untrained", lambda lm: lm)
+    assert "this SAE was not trained on act" in str(metrics(*words)[0])
+    assert not lm.reads and not (work / "out").exists()

@@ -1,7 +1,9 @@
-"""The same counts from BED files of feature intervals, by joins of intervals."""
+"""The counts of a `Counter`, from a BED file of feature intervals.
+
+Contigs lie one behind the other on one axis, so the number of joins does not grow with the number of contigs.
+"""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,59 +14,80 @@ from sae_tracks.annotations import read_annotation
 from sae_tracks.dna import NUCLEOTIDES, codes, readable_bases
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
-from sae_tracks.intervals import runs_of
+from sae_tracks.intervals import Spans, as_spans, merge, overlapping_pairs, runs_of, subtract
 from sae_tracks.metrics.counts import Counts
-from sae_tracks.metrics.evaluation import Evaluation, join_overlaps
+from sae_tracks.metrics.evaluation import Evaluation
 from sae_tracks.regions import GenomicRegion
 
-INTERVAL = ["Chromosome", "Start", "End"]
+SPAN = ["Start", "End"]
 
 
 def count_bed(path: str | Path, evaluation: Evaluation, *, threshold: float | None = None) -> Counts:
     """Count intervals against annotations: those of active bases, exported before, or any.
 
-    The numbers are those of a `Counter` at the threshold of the export. All pairs of features and annotated concepts
-    come from two joins, of bases and of instances; A, C, G and T are looked up in the sequence.
+    The numbers are those of a `Counter` at the threshold of the export. A, C, G and T are looked up in the sequence.
 
     Parameters
     ----------
     path : path
-        See `read_annotation`. The name is the feature (``f357``, or any other), the strand the read strand (``.``
-        where the file has none); intervals that overlap within both count a base once.
+        See `read_annotation`. The name is the feature (``f357``, or any other), the strand the read strand (``.`` if
+        the file has none). Intervals of one feature and read strand that overlap count a base once.
     evaluation : Evaluation
         Bases, concepts and halves.
     threshold : float, optional
-        What the intervals were exported at, for the tables; it changes no count.
+        The threshold at which the intervals were exported, for the tables; it changes no count.
 
     Raises
     ------
     SaeTracksError
-        A row is malformed, or no interval lies in the regions.
+        A row is malformed, the file is bedGraph, or no interval lies in the regions.
     """
-    labels, halves = evaluation.labels, evaluation.halves
-    intervals = _feature_intervals(path, evaluation)
-    runs = _readable_runs(evaluation)
-    features = sorted(set(intervals["Name"]), key=_order)
-    strands = sorted(set(intervals["Strand"]))
+    axis = _Axis(evaluation.genome)
+    rows = _feature_rows(path, evaluation)
+    runs = _readable_runs(evaluation, axis)
+    names, strand_names = rows["Name"].astype(str), rows["Strand"].astype(str)
+    features, strands = sorted(set(names), key=_order), sorted(set(strand_names))
+    keys = pd.DataFrame(
+        {
+            "k": names.map({name: k for k, name in enumerate(features)}).to_numpy(np.int64),
+            "s": strand_names.map({strand: s for s, strand in enumerate(strands)}).to_numpy(np.int64),
+        }
+    )
     thresholds = [np.nan if threshold is None else threshold]
-    counts = Counts.zeros(strands, halves.names, labels.concepts, thresholds, features)
-    keys = {
-        "k": intervals["Name"].map({name: k for k, name in enumerate(features)}).astype(np.int64),
-        "s": intervals["Strand"].map({strand: s for s, strand in enumerate(strands)}).astype(np.int64),
-    }
-    active = _shared(intervals[INTERVAL].assign(**keys), runs)
+    counts = Counts.zeros(strands, evaluation.halves.names, evaluation.labels.concepts, thresholds, features)
+    active = _shared(_disjoint(axis.spans(rows), keys, axis), runs)
     if active.empty:
         raise SaeTracksError(f"no interval of {Path(path).name} lies in the regions: is it of this genome?")
-    sites = _shared(labels.sites, runs)
-    pairs = _shared(sites[[*INTERVAL, "concept"]], active)
-    np.add.at(counts.bases, (slice(None), runs["half"]), _lengths(runs))
-    np.add.at(counts.labelled, (slice(None), sites["half"], sites["concept"]), _lengths(sites))
-    np.add.at(counts.active, (active["s"], active["half"], 0, active["k"]), _lengths(active))
-    where = (pairs["s"], pairs["half"], pairs["concept"], 0, pairs["k"])
+    instances = evaluation.labels.instances
+    sites = _shared(_disjoint(axis.spans(instances), instances[["concept"]], axis), runs)
+    pairs = _shared(sites[[*SPAN, "concept"]], active)
+    np.add.at(counts.bases, _at(slice(None), runs["half"]), _lengths(runs))
+    np.add.at(counts.labelled, _at(slice(None), sites["half"], sites["concept"]), _lengths(sites))
+    np.add.at(counts.active, _at(active["s"], active["half"], 0, active["k"]), _lengths(active))
+    where = _at(pairs["s"], pairs["half"], pairs["concept"], 0, pairs["k"])
     np.add.at(counts.tp, where, _lengths(pairs).astype(np.uint32))
-    _count_instances(counts, labels.instances, runs, active)
-    _count_nucleotides(counts, evaluation.genome, runs, active)
+    _count_instances(counts, instances, axis, runs, active)
+    _count_nucleotides(counts, evaluation.genome, axis, runs, active)
     return counts
+
+
+class _Axis:
+    """All contigs of a genome one behind the other, with a base between them."""
+
+    def __init__(self, genome: Genome) -> None:
+        edges = np.cumsum([0, *(length + 1 for length in genome.lengths.values())]).tolist()
+        self.offset = dict(zip(genome.lengths, edges))
+        self.length = edges[-1]
+
+    def spans(self, rows: pd.DataFrame) -> Spans:
+        """(n, 2) int64: rows with ``Chromosome``, ``Start`` and ``End`` on the axis."""
+        contig = rows["Chromosome"].astype("category").cat
+        offset = np.array([self.offset[name] for name in contig.categories], np.int64)[contig.codes.to_numpy()]
+        return rows[SPAN].to_numpy(np.int64) + offset[:, None]
+
+    def of(self, regions: list[GenomicRegion]) -> Spans:
+        """(n, 2) int64: regions on the axis."""
+        return as_spans([(self.offset[r.contig] + r.start, self.offset[r.contig] + r.end) for r in regions])
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -72,72 +95,104 @@ def _order(name: str) -> tuple[int, str]:
     return (int(name[1:]), "") if re.fullmatch(r"f\d{1,18}", name) else (1 << 60, name)
 
 
-def _count_instances(counts: Counts, instances: pd.DataFrame, runs: pd.DataFrame, active: pd.DataFrame) -> None:
-    """Add the instances whose first base is in a run, and the features that are active on each in the same half."""
-    rows = instances.assign(instance=np.arange(len(instances)))
-    firsts = _shared(rows.assign(End=rows["Start"] + 1), runs).rename(columns={"half": "home"})
-    np.add.at(counts.instances, (slice(None), firsts["home"], firsts["concept"]), firsts["copies"])
-    counted = rows.merge(firsts[["instance", "home"]], on="instance")
-    hit = _shared(counted, active)
-    hit = hit[hit["half"] == hit["home"]].drop_duplicates(["instance", "s", "k"])
-    where = (hit["s"], hit["half"], hit["concept"], 0, hit["k"])
-    np.add.at(counts.hits, where, hit["copies"].to_numpy(np.uint32))
-
-
-def _feature_intervals(path: str | Path, evaluation: Evaluation) -> pd.DataFrame:
-    """Chromosome, Start, End, Name (the feature) and Strand (the read strand), disjoint within both."""
+def _feature_rows(path: str | Path, evaluation: Evaluation) -> pd.DataFrame:
+    """The rows of the file, whose names are features; a bedGraph is refused, because its fourth column is a value."""
     rows = read_annotation(path, evaluation.genome, alias=evaluation.alias).sites
-    key = rows.groupby(["Name", "Strand"], observed=True).ngroup()
-    names = rows.assign(key=key).drop_duplicates("key").set_index("key")[["Name", "Strand"]].astype(object)
-    return join_overlaps(rows[INTERVAL].assign(key=key), "key").join(names, on="key")
+    names = rows["Name"].astype(str).unique().tolist()
+    if rows["Score"].isna().all() and all(_is_number(name) for name in names):
+        file = Path(path).name
+        raise SaeTracksError(
+            f"{file} is bedGraph: its fourth column is a value such as {names[0]}, not a feature's name. Write BED: "
+            f"awk -v OFS='\\t' '$4 > 0 {{print $1, $2, $3, \"f357\"}}' {file} > f357.bed"
+        )
+    return rows
 
 
-def _readable_runs(evaluation: Evaluation) -> pd.DataFrame:
-    """Maximal runs of readable bases within one half and 1 Mb: Chromosome, Start, End, half, and run, the row."""
-    import pyranges
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
-    tiles = [tile for region in evaluation.regions for tile in evaluation.halves.tiles(region)]
-    readable = [(*run, half) for tile, half in tiles for run in _runs(evaluation.genome, tile)]
-    runs = pyranges.PyRanges(pd.DataFrame(readable, columns=[*INTERVAL, "half"]))
-    black = pd.DataFrame([(r.contig, r.start, r.end) for r in evaluation.black_list], columns=INTERVAL)
-    runs = runs.subtract(pyranges.PyRanges(black)) if len(black) else runs
-    if not len(runs):
+
+def _disjoint(spans: Spans, keys: pd.DataFrame, axis: _Axis) -> pd.DataFrame:
+    """``Start`` and ``End`` of disjoint intervals that cover the same bases for each set of keys, and the keys."""
+    number = keys.groupby(list(keys), sort=True).ngroup().to_numpy(np.int64)
+    distinct = keys.drop_duplicates().sort_values(list(keys), ignore_index=True)
+    merged = merge(spans + number[:, None] * axis.length)
+    number = merged[:, 0] // axis.length if len(merged) else np.empty(0, np.int64)
+    spans = merged - number[:, None] * axis.length
+    return pd.DataFrame(spans, columns=SPAN).join(distinct.iloc[number].reset_index(drop=True))
+
+
+def _readable_runs(evaluation: Evaluation, axis: _Axis) -> pd.DataFrame:
+    """Maximal runs of readable bases within one half and 1 Mb: Start, End, half, and run, the row."""
+    black = merge(axis.of(evaluation.black_list))
+    found, halves = [], []
+    for region in evaluation.regions:
+        for tile, half in evaluation.halves.tiles(region):
+            runs = runs_of(readable_bases(evaluation.genome.sequence(tile))) + axis.offset[tile.contig] + tile.start
+            found.append(subtract(runs, black) if len(black) else runs)
+            halves.append(np.full(len(found[-1]), half))
+    runs = pd.DataFrame(np.concatenate(found), columns=SPAN).assign(half=np.concatenate(halves))
+    if runs.empty:
         raise SaeTracksError("the regions hold no readable base")
-    return runs.df[[*INTERVAL, "half"]].assign(run=np.arange(len(runs)))
-
-
-def _runs(genome: Genome, tile: GenomicRegion) -> Iterator[tuple[str, int, int]]:
-    for start, end in (runs_of(readable_bases(genome.sequence(tile))) + tile.start).tolist():
-        yield tile.contig, start, end
+    return runs.assign(run=np.arange(len(runs)))
 
 
 def _shared(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
-    """The bases that each overlapping pair of rows shares, with the other columns of both; one join."""
-    import pyranges
+    """The bases that each overlapping pair of rows shares, with the other columns of both."""
+    a, b = overlapping_pairs(left[SPAN].to_numpy(np.int64), right[SPAN].to_numpy(np.int64))
+    one, two = left.iloc[a].reset_index(drop=True), right.iloc[b].reset_index(drop=True)
+    start, end = np.maximum(one["Start"], two["Start"]), np.minimum(one["End"], two["End"])
+    return one.join(two.drop(columns=SPAN)).assign(Start=start, End=end)
 
-    pairs = pyranges.PyRanges(left).join(pyranges.PyRanges(right)).df
-    if pairs.empty:
-        return pd.DataFrame(columns=[*left.columns, *right.columns.difference(INTERVAL)], dtype=np.int64)
-    start, end = pairs[["Start", "Start_b"]].max(axis=1), pairs[["End", "End_b"]].min(axis=1)
-    return pairs.drop(columns=["Start_b", "End_b"]).assign(Start=start, End=end)
+
+def _at(*index: "pd.Series | slice | int") -> tuple:
+    """An index into counts, from columns."""
+    return tuple(part.to_numpy(np.int64) if isinstance(part, pd.Series) else part for part in index)
 
 
 def _lengths(intervals: pd.DataFrame) -> NDArray[np.int64]:
     return (intervals["End"] - intervals["Start"]).to_numpy(np.int64)
 
 
-def _count_nucleotides(counts: Counts, genome: Genome, runs: pd.DataFrame, active: pd.DataFrame) -> None:
+def _count_instances(
+    counts: Counts, instances: pd.DataFrame, axis: _Axis, runs: pd.DataFrame, active: pd.DataFrame
+) -> None:
+    """Add the instances whose first base is in a run, and the features that are active on each in the same half."""
+    rows = pd.DataFrame(axis.spans(instances), columns=SPAN)
+    rows = rows.assign(concept=instances["concept"], copies=instances["copies"], instance=np.arange(len(rows)))
+    firsts = _shared(rows.assign(End=rows["Start"] + 1), runs).rename(columns={"half": "home"})
+    where = _at(slice(None), firsts["home"], firsts["concept"])
+    np.add.at(counts.instances, where, firsts["copies"].to_numpy(np.int64))
+    counted = rows.merge(firsts[["instance", "home"]], on="instance")
+    hit = _shared(counted, active)
+    hit = hit[hit["half"] == hit["home"]].drop_duplicates(subset=["instance", "s", "k"])
+    assert counts.hits is not None
+    where = _at(hit["s"], hit["half"], hit["concept"], 0, hit["k"])
+    np.add.at(counts.hits, where, hit["copies"].to_numpy(np.uint32))
+
+
+def _count_nucleotides(counts: Counts, genome: Genome, axis: _Axis, runs: pd.DataFrame, active: pd.DataFrame) -> None:
     """Add A, C, G and T, run by run: letters up to the end of an interval less those up to its start."""
-    by_run = dict(iter(active.groupby("run")))
+    active = active.sort_values("run", kind="stable")
+    edges = np.searchsorted(active["run"].to_numpy(), np.arange(len(runs) + 1))
+    start, end, k, s = (active[name].to_numpy(np.int64) for name in ("Start", "End", "k", "s"))
+    contigs, offsets = list(axis.offset), np.array(list(axis.offset.values()))
     letters = np.arange(len(NUCLEOTIDES))[:, None]
-    for contig, start, end, half, run in runs.itertuples(index=False, name=None):
-        sequence = codes(genome.sequence(GenomicRegion(contig, start, end)))
-        upto = np.zeros((len(NUCLEOTIDES), len(sequence) + 1), np.uint32)
-        np.cumsum(sequence == letters, axis=1, out=upto[:, 1:])
-        counts.labelled[:, half, : len(NUCLEOTIDES)] += upto[:, -1]
-        if run in by_run:
-            here = by_run[run]
-            hits = upto[:, here["End"] - start] - upto[:, here["Start"] - start]
-            np.add.at(counts.tp, (here["s"].to_numpy(), half, letters, 0, here["k"].to_numpy()), hits)
+    for run, (first, last, half) in enumerate(runs[[*SPAN, "half"]].to_numpy(np.int64).tolist()):
+        number = int(np.searchsorted(offsets, first, side="right")) - 1
+        offset = int(offsets[number])
+        sequence = codes(genome.sequence(GenomicRegion(contigs[number], first - offset, last - offset)))
+        here = slice(edges[run], edges[run + 1])
+        counts.labelled[:, half, : len(NUCLEOTIDES)] += np.bincount(sequence, minlength=len(NUCLEOTIDES))
+        if here.start < here.stop:
+            upto = np.zeros((len(NUCLEOTIDES), len(sequence) + 1), np.uint32)
+            np.cumsum(sequence == letters, axis=1, out=upto[:, 1:])
+            hits = upto[:, end[here] - first] - upto[:, start[here] - first]
+            np.add.at(counts.tp, (s[here], half, letters, 0, k[here]), hits)
     counts.instances[..., : len(NUCLEOTIDES)] = counts.labelled[..., : len(NUCLEOTIDES)]
-    np.add.at(counts.hits, np.s_[:, :, : len(NUCLEOTIDES)], counts.tp[:, :, : len(NUCLEOTIDES)])
+    assert counts.hits is not None
+    counts.hits[:, :, : len(NUCLEOTIDES)] += counts.tp[:, :, : len(NUCLEOTIDES)]

@@ -86,11 +86,6 @@ class Labels:
         ]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["Chromosome", *names])
 
-    @cached_property
-    def sites(self) -> pd.DataFrame:
-        """``Chromosome``, ``Start``, ``End`` and ``concept`` of labelled bases: intervals disjoint within a concept."""
-        return join_overlaps(self.instances[["Chromosome", "Start", "End", "concept"]], "concept")
-
     def overlapping(self, region: GenomicRegion) -> Instances:
         """The instances with at least one base in a region."""
         there = self._by_contig.get(region.contig)
@@ -99,13 +94,6 @@ class Labels:
         first = region.start - self._longest[region.contig]
         near = there[slice(*np.searchsorted(there.start, (first, region.end)))]
         return near[near.end > region.start]
-
-
-def join_overlaps(intervals: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Disjoint intervals that cover the same bases within each value of `by`."""
-    import pyranges
-
-    return pyranges.PyRanges(intervals).merge(by=by, strand=False).df if len(intervals) else intervals
 
 
 def _concepts(sites: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.int64]]:
