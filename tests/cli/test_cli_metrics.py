@@ -367,7 +367,7 @@ def test_a_concept_with_the_name_of_a_nucleotide_is_refused(work, metrics, verb,
     (work / "a.bed").write_text(rows.replace("\tA\t", "\ttype A\t"))
     assert not metrics("sae", "toy.fa", "a.bed", *WHERE, "-o", "scores/metrics", "--controls", "none")[0]
     assert not verb("plot", "scores", "scores/metrics/metrics.tsv", "-o", "f1.png")[0]
-    assert not verb("report", "scores", "-o", "page")[0]
+    assert not verb("report", "scores/metrics", "-o", "page")[0]
 
 
 def test_the_score_of_a_site_is_a_p_value_only_in_jaspars_unit(work, metrics, caplog):

@@ -357,7 +357,7 @@ def test_counts_that_are_no_counts(folder):
 
 
 def test_a_concept_cannot_take_the_name_of_a_nucleotide():
-    with pytest.raises(SaeTracksError, match=r"sites\.bed has a concept 'C', a nucleotide's name"):
+    with pytest.raises(SaeTracksError, match=r"sites\.bed has a concept 'C', which is the name of a nucleotide"):
         Labels(annotation([("chr1", 0, 2, "C", "+")]))
     assert len(Labels(annotation([("chr1", 0, 2, "C", "-")])).concepts) == 5
 

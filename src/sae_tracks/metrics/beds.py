@@ -14,7 +14,7 @@ from sae_tracks.annotations import read_annotation
 from sae_tracks.dna import NUCLEOTIDES, codes, readable_bases
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
-from sae_tracks.intervals import Spans, as_spans, merge, overlapping_pairs, runs_of, subtract
+from sae_tracks.intervals import NO_SPANS, Spans, as_spans, merge, overlapping_pairs, runs_of, subtract
 from sae_tracks.metrics.counts import Counts
 from sae_tracks.metrics.evaluation import Evaluation
 from sae_tracks.regions import GenomicRegion
@@ -129,7 +129,7 @@ def _disjoint(spans: Spans, keys: pd.DataFrame, axis: _Axis) -> pd.DataFrame:
 def _readable_runs(evaluation: Evaluation, axis: _Axis) -> pd.DataFrame:
     """Maximal runs of readable bases within one half and 1 Mb: Start, End, half, and run, the row."""
     black = merge(axis.of(evaluation.black_list))
-    found, halves = [], []
+    found, halves = [NO_SPANS], [np.empty(0, np.int64)]
     for region in evaluation.regions:
         for tile, half in evaluation.halves.tiles(region):
             runs = runs_of(readable_bases(evaluation.genome.sequence(tile))) + axis.offset[tile.contig] + tile.start
