@@ -14,14 +14,22 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from sae_tracks.activations.extract import plan_extraction as plan_extraction
     from sae_tracks.activations.shards import ActivationShards as ActivationShards
     from sae_tracks.activations.shards import open_shards as open_shards
+    from sae_tracks.activations.shards import write_shards as write_shards
     from sae_tracks.activations.shuffle import plan_shuffle as plan_shuffle
     from sae_tracks.activations.shuffle import shuffle as shuffle
+    from sae_tracks.activations.stream import StreamedActivations as StreamedActivations
+    from sae_tracks.controls.score import ControlSettings as ControlSettings
+    from sae_tracks.controls.score import merge_scores as merge_scores
+    from sae_tracks.controls.score import score as score
+    from sae_tracks.controls.score import score_bed as score_bed
     from sae_tracks.errors import SaeTracksError as SaeTracksError
     from sae_tracks.features import FeatureBlock as FeatureBlock
     from sae_tracks.features import stream_features as stream_features
     from sae_tracks.genome import Genome as Genome
     from sae_tracks.lm import GeneLM as GeneLM
     from sae_tracks.lm import load_lm as load_lm
+    from sae_tracks.metrics.evaluation import Evaluation as Evaluation
+    from sae_tracks.metrics.evaluation import evaluate_on as evaluate_on
     from sae_tracks.reading.reader import Reading as Reading
     from sae_tracks.reading.reader import read as read
     from sae_tracks.reading.windows import Window as Window
@@ -58,10 +66,18 @@ _HOME = {  # public name: the module that defines it, in the order of docs/api.m
     "write_bed": "tracks.bed",
     "write_beds": "tracks.bed",
     "top_examples": "tracks.examples",
+    "score": "controls.score",
+    "score_bed": "controls.score",
+    "merge_scores": "controls.score",
+    "ControlSettings": "controls.score",
+    "evaluate_on": "metrics.evaluation",
+    "Evaluation": "metrics.evaluation",
     "plan_extraction": "activations.extract",
     "extract": "activations.extract",
     "open_shards": "activations.shards",
+    "write_shards": "activations.shards",
     "ActivationShards": "activations.shards",
+    "StreamedActivations": "activations.stream",
     "plan_shuffle": "activations.shuffle",
     "shuffle": "activations.shuffle",
     "TrainSettings": "train.settings",

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 ASKED_FOR = (
     *("load_lm", "load_sae", "import_sae", "Genome", "Source", "read", "stream_features", "write_bigwigs"),
     *("plan_training", "train_sae", "extract", "shuffle", "SAE", "FeatureBlock", "GenomicRegion", "Reading", "Window"),
-    *("write_beds", "top_examples"),
+    *("write_beds", "top_examples", "score", "write_shards", "StreamedActivations"),
 )
 
 
