@@ -173,6 +173,11 @@ def score_bed(
         The threshold at which the intervals were exported, for the tables; it changes no count.
     all_pairs : bool
         As for `score`.
+
+    Returns
+    -------
+    Scored
+        The counts, and the best feature of every concept as a table.
     """
     counts = count_bed(bed, evaluation, threshold=threshold)
     genome = evaluation.genome
@@ -196,6 +201,16 @@ def merge_scores(parts: Iterable[str | Path], out: str | Path, *, all_pairs: boo
         A folder, as for `score`.
     all_pairs : bool
         As for `score`.
+
+    Returns
+    -------
+    Scored
+        The sum of the counts, and the best feature of every concept as a table.
+
+    Raises
+    ------
+    SaeTracksError
+        A folder holds no part, parts are of different runs, or one is missing or there twice.
     """
     folders = [Path(part) for part in parts]
     counts, facts = merge_parts(folders)

@@ -197,6 +197,11 @@ def evaluate_on(
         The bases to choose and to report on; see `split_halves`. A text is a BED file, or a region such as ``chr14`` or
         ``chr14:1-1,000`` (1-based inclusive).
 
+    Returns
+    -------
+    Evaluation
+        The bases, concepts and halves that features are scored on.
+
     Raises
     ------
     SaeTracksError
