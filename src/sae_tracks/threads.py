@@ -16,7 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-Each = Callable[[Callable[[slice], None], int, int], None]
+ForEachSlice = Callable[[Callable[[slice], None], int, int], None]
 
 
 def granted_cpus() -> int:
@@ -47,7 +47,7 @@ class Scratch(threading.local):
 
 
 @contextmanager
-def pieces() -> Iterator[Each]:
+def in_threads() -> Iterator[ForEachSlice]:
     """Yield a function ``each(stage, length, size)``: it calls ``stage(slice)`` for each slice of a length in threads.
 
     There are as many threads as torch has, and in each of them torch itself uses one. A slice has `size` elements; the

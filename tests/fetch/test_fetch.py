@@ -25,7 +25,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.fetch import fetch_genome, fetch_matrices, fetch_sites
 from sae_tracks.fetch import transfer as transfer_module
 from sae_tracks.fetch.model import _complete
-from sae_tracks.lm.pretrained import PINNED
+from sae_tracks.names import PINNED
 
 CHR1, CHR2 = random_dna(400_000, seed=1), random_dna(7_001, seed=2)
 FOLDER = "/goldenPath/toy1/chromosomes"

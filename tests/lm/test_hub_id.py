@@ -15,8 +15,8 @@ import torch
 from toy import identity_sae
 
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, load_lm
-from sae_tracks.lm.pretrained import PINNED
 from sae_tracks.lm.protocol import describe
+from sae_tracks.names import PINNED
 from sae_tracks.pretrain.pretrain import save_model
 from sae_tracks.sae import save_sae
 

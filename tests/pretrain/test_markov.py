@@ -17,7 +17,7 @@ from sae_tracks.pretrain import markov
 from sae_tracks.pretrain.held_out import HeldOutScores, Overlap
 from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy, cross_entropy_per_base
 from sae_tracks.pretrain.markov import MarkovModels
-from sae_tracks.pretrain.windows import parts_inside, parts_outside, pieces
+from sae_tracks.pretrain.windows import overlapping_chunks, parts_inside, parts_outside
 from sae_tracks.regions import GenomicRegion
 
 A = 128.0  # the weight of the lower order
@@ -130,7 +130,7 @@ def test_regions_without_a_base_to_score_are_refused(genome, region):
 @given(st.integers(1, 40), st.integers(2, 12), st.data())
 def test_every_run_of_bases_lies_in_exactly_one_piece(length, size, data):
     overlapping = data.draw(st.integers(0, size - 1))
-    found = list(pieces(GenomicRegion("a", 7, 7 + length), size, overlapping))
+    found = list(overlapping_chunks(GenomicRegion("a", 7, 7 + length), size, overlapping))
     runs = [start for p in found for start in range(p.start, p.end - overlapping)]
     assert runs == list(range(7, 7 + length - overlapping)) or (length <= overlapping and len(found) == 1)
     assert max(map(len, found)) <= size and found[0].start == 7 and found[-1].end == 7 + length

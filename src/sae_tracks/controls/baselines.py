@@ -14,7 +14,7 @@ from sae_tracks.controls.sample import SELECT, Sample, Sites
 from sae_tracks.dna import codes, kmer_letters, kmers, reverse_complement
 from sae_tracks.jit import HOW
 from sae_tracks.motifs import Motif, causal_scores, loss_limit, markov2
-from sae_tracks.threads import Each, pieces
+from sae_tracks.threads import ForEachSlice, in_threads
 
 LONGEST = 6
 FIRST = [(4**k - 4) // 3 for k in range(LONGEST + 2)]  # the column of the first k-mer of each length; and their number
@@ -124,7 +124,7 @@ def neuron_cells(activations: NDArray[np.float16], half: NDArray[np.int8]) -> Ce
     """Two columns a channel, x and -x, each with a threshold at every quantile."""
     n, width = activations.shape
     cell = np.empty((n, width), np.int32)
-    with pieces() as each:
+    with in_threads() as each:
         upper, lower = _thresholds(activations, half == SELECT, each)
 
         def lay(part: slice) -> None:
@@ -134,7 +134,7 @@ def neuron_cells(activations: NDArray[np.float16], half: NDArray[np.int8]) -> Ce
     return Cells(np.arange(n + 1) * width, cell.reshape(-1), 2 * width, len(QUANTILES))
 
 
-def _thresholds(activations: NDArray[np.float16], chooses: NDArray[np.bool_], each: Each):
+def _thresholds(activations: NDArray[np.float16], chooses: NDArray[np.bool_], each: ForEachSlice):
     """(channels, T) float32 twice: x is active above the one, -x where x is below the other."""
     width, m = activations.shape[1], np.count_nonzero(chooses)
     upper, lower = (
@@ -212,7 +212,7 @@ def causal_reference(
             score = score if sample.read_strand == "+" else score[::-1]
             f1[concept] = best_cut(score[place], sites.labels.dense(concept, len(sample)) > 0, half)[2]
 
-    with pieces() as each:
+    with in_threads() as each:
         each(refer, len(concepts), 1)
     return f1
 

@@ -10,7 +10,7 @@ from scipy.sparse import csc_array
 
 from sae_tracks.controls.sample import REPORT, SELECT, Columns
 from sae_tracks.jit import HOW
-from sae_tracks.threads import pieces
+from sae_tracks.threads import in_threads
 
 CONCEPTS = 8  # counted by one thread at a time; nucleotides cover a quarter of the bases each
 
@@ -126,7 +126,7 @@ def best(cells: Cells, labels: Columns, half: NDArray[np.int8]) -> Best:
         of = (labels.indptr[part.start : part.stop + 1], labels.base, half, cells.indptr, cells.cell, active)
         _choose(*of, found.column[part], found.threshold[part], found.select_f1[part], found.f1[part])
 
-    with pieces() as each:
+    with in_threads() as each:
         each(choose, len(labels), CONCEPTS)
     return found
 

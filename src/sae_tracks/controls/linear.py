@@ -14,7 +14,7 @@ from scipy.sparse import csc_array
 
 from sae_tracks.controls.sample import REPORT, SELECT, Columns
 from sae_tracks.jit import HOW
-from sae_tracks.threads import Each, pieces
+from sae_tracks.threads import ForEachSlice, in_threads
 
 Design = Callable[[slice], NDArray[np.float32]]  # the inputs, (b, d), of some consecutive bases
 
@@ -44,7 +44,7 @@ def probe(design: Design, inputs: int, labels: Columns, half: NDArray[np.int8]) 
     (C,) float64
         On the report half; NaN where no base of the select half is labelled.
     """
-    with pieces() as each:  # and so with torch's products: numpy's has threads of its own, which wait for each other
+    with in_threads() as each:  # torch's products keep to one thread in it; numpy's would wait for each other
         mean, weights = _fit(design, inputs, labels, half)
         scored, hits = _histograms(design, mean, weights, labels, half, each)
     active, tp = (np.flip(np.cumsum(np.flip(counts, 2), 2), 2) for counts in (scored, hits))
@@ -82,7 +82,9 @@ def _fit(design: Design, inputs: int, labels: Columns, half: NDArray[np.int8]):
     return mean.astype(np.float32), (solved * scale / spread[:, None]).astype(np.float32)
 
 
-def _histograms(design: Design, mean: NDArray, weights: NDArray, labels: Columns, half: NDArray[np.int8], each: Each):
+def _histograms(
+    design: Design, mean: NDArray, weights: NDArray, labels: Columns, half: NDArray[np.int8], each: ForEachSlice
+):
     """Bases by half, concept and bin of the score, (2, C, bins) int32: all readable ones, and the labelled."""
     scored, hits = np.zeros((2, 2, len(labels), 2 * SIDE), np.int32)
     at = labels.indptr[:-1].copy()

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.annotations.bed import MATRIX_ID
+from sae_tracks.names import feature_label
 
 if TYPE_CHECKING:
     from sae_tracks.controls.control import ControlData
@@ -353,7 +354,7 @@ def _named(row: Row, rival: Rival) -> str:
 
 
 def _feature(row: Row) -> str:
-    return f"f/{row['feature'].removeprefix('f')}"
+    return feature_label(row["feature"])
 
 
 def _sample_f1(row: Row) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
+from sae_tracks.names import PINNED
 
 WANTED = [
     "config.json",
@@ -49,8 +50,6 @@ def fetch_model(model: str, *, offline: bool = False) -> tuple[Path, str, str]:
     SaeTracksError
         There is no such model or revision, the hub cannot be reached, or the model has no safetensors.
     """
-    from sae_tracks.lm.pretrained import PINNED
-
     name, _, revision = model.partition("@")
     revision = revision or PINNED.get(name, "main")
     folder = _in_cache(name, revision) if offline or _COMMIT.fullmatch(revision) else None

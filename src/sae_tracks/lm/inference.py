@@ -18,7 +18,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.lm.hyenadna import HyenaBackbone, HyenaBlock, HyenaDNAForCausalLM, HyenaDNAModel, fft_length
 from sae_tracks.lm.protocol import check_length, weights_checksum
 from sae_tracks.lm.tokens import SPECIAL_TOKENS, base_tokens
-from sae_tracks.threads import Each, pieces
+from sae_tracks.threads import ForEachSlice, in_threads
 
 ROWS = 1024  # bases of a part: with fewer the matrix products slow down, with more the caches overflow
 CHANNELS = 32  # of a part: with fewer, planning the FFTs takes longer than running them
@@ -124,7 +124,7 @@ class Inference:
             stream = self.backbone.residuals(x, self._spectra(len(ids)))
             return next(islice(stream, len(self.blocks), None))[0]
         x, bias = x[0], torch.zeros(x.shape[2])
-        with _ONE_AT_A_TIME, pieces() as each:
+        with _ONE_AT_A_TIME, in_threads() as each:
             for block in self._passes(len(ids)):
                 bias = block(x, bias, each)
         return x.add_(bias)
@@ -169,7 +169,7 @@ class BlockPass:
         self.filters = list(zip(taps, add[:, :, 0], bias[:, :, 0]))
         self.projected = space.projected
 
-    def __call__(self, x: torch.Tensor, bias: torch.Tensor, each: Each) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, bias: torch.Tensor, each: ForEachSlice) -> torch.Tensor:
         """``x += bias``, then the block, in place, without the bias of its last layer. Returns that bias."""
         each(partial(self._project, x, bias), len(x), ROWS)
         each(partial(self._filter, len(x)), x.shape[1], CHANNELS)

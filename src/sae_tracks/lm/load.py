@@ -69,7 +69,7 @@ def load_lm(
         Instead of a layer, the path of the module whose output is read.
     revision : str, optional
         Branch, tag or commit on the hub, if the id does not name one. Default: the pinned commit of a known model
-        (`sae_tracks.lm.pretrained.PINNED`), else ``main``.
+        (`sae_tracks.names.PINNED`), else ``main``.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     trust_remote_code : bool

@@ -26,9 +26,8 @@ from transformers.utils.hub import extract_commit_hash
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
+from sae_tracks.names import PINNED
 
-# Revisions of models that are named without one; the losses of `check-model` were measured on this commit.
-PINNED = {"LongSafari/hyenadna-small-32k-seqlen-hf": "8fe770c78eb13fe33bf81501612faeddf4d6f331"}
 CLEAR_ERRORS = (OSError, ValueError, RuntimeError, ImportError)  # their text needs no name of a class in front
 FILES = (".ckpt", ".safetensors", ".bin", ".pt", ".json", ".fa", ".fasta", ".fna", ".gz", ".bgz")
 WRAPPERS = r"^(?:module\.|_orig_mod\.)+"  # of names, by DistributedDataParallel and torch.compile

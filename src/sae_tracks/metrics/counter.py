@@ -15,7 +15,7 @@ from sae_tracks.metrics.evaluation import Evaluation
 from sae_tracks.metrics.kernels import count_instances, count_letter, encode
 from sae_tracks.names import feature_name
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.threads import Each, pieces
+from sae_tracks.threads import ForEachSlice, in_threads
 
 if TYPE_CHECKING:
     from sae_tracks.features import FeatureBlock
@@ -276,12 +276,14 @@ class Counter:
         strand = self._counts.read_strands.index(blocks[0].read_strand)
         self._begun.setdefault(strand, (blocks[0].region.contig, blocks[0].region.start))
         buffer = Buffer.of(blocks, self._evaluation)
-        with pieces() as each:
+        with in_threads() as each:
             coded = self._encode(blocks, buffer, each)
             self._count_letters(strand, buffer, coded, each)
             self._count_instances(strand, buffer, coded, each)
 
-    def _encode(self, blocks: "list[FeatureBlock]", buffer: Buffer, each: Each) -> tuple[NDArray, NDArray, NDArray]:
+    def _encode(
+        self, blocks: "list[FeatureBlock]", buffer: Buffer, each: ForEachSlice
+    ) -> tuple[NDArray, NDArray, NDArray]:
         """Of every base the first of its codes and the last + 1, and the codes; see `kernels.encode`."""
         first, last = np.empty((2, len(buffer.half)), np.int64)
         at = np.cumsum([0, *(len(block.feature) for block in blocks)])
@@ -297,7 +299,7 @@ class Counter:
         each(stage, len(blocks), 1)
         return first, last, codes
 
-    def _count_letters(self, strand: int, buffer: Buffer, coded: tuple, each: Each) -> None:
+    def _count_letters(self, strand: int, buffer: Buffer, coded: tuple, each: ForEachSlice) -> None:
         """Add A, C, G and T, and from them what is counted on all readable bases."""
         counts, letters = self._counts, len(NUCLEOTIDES)
         tp, labelled = counts.tp[strand], counts.labelled[strand]
@@ -315,7 +317,7 @@ class Counter:
         if counts.hits is not None:
             counts.hits[strand, :, :letters] = tp[:, :letters]
 
-    def _count_instances(self, strand: int, buffer: Buffer, coded: tuple, each: Each) -> None:
+    def _count_instances(self, strand: int, buffer: Buffer, coded: tuple, each: ForEachSlice) -> None:
         """Add the annotated concepts."""
         counts, rows = self._counts, Rows.of(buffer, self._evaluation)
         begin = rows.found[rows.found["half"] >= 0]

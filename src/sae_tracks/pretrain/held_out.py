@@ -13,7 +13,7 @@ from sae_tracks.intervals import runs_of
 from sae_tracks.lm import HyenaDNAForCausalLM
 from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy
 from sae_tracks.pretrain.markov import MarkovModels
-from sae_tracks.pretrain.windows import parts_inside, pieces
+from sae_tracks.pretrain.windows import overlapping_chunks, parts_inside
 from sae_tracks.regions import GenomicRegion
 
 K = 32  # two bits a base fill a uint64; chance alone repeats no 32-mer in a genome
@@ -78,16 +78,16 @@ def overlap(genome: Genome, held_out: Iterable[GenomicRegion], training: Iterabl
 def _all_codes(genome: Genome, parts: Iterable[GenomicRegion]) -> Iterator[NDArray[np.uint64]]:
     """Codes of the 32-mers of parts, in chunks."""
     for part in parts:
-        for piece in pieces(part, CHUNK, K - 1):
-            codes, whole = _canonical(genome.sequence(piece))
+        for chunk in overlapping_chunks(part, CHUNK, K - 1):
+            codes, whole = _canonical(genome.sequence(chunk))
             yield codes[whole]
 
 
 def _shared_kmers(genome: Genome, part: GenomicRegion, known: NDArray[np.uint64]) -> tuple[int, NDArray[np.bool_]]:
     """How many 32-mers of a part are A, C, G, T alone, and at each of its starts whether one is known."""
     count, common = 0, []
-    for piece in pieces(part, CHUNK, K - 1):
-        codes, whole = _canonical(genome.sequence(piece))
+    for chunk in overlapping_chunks(part, CHUNK, K - 1):
+        codes, whole = _canonical(genome.sequence(chunk))
         count += int(whole.sum())
         common.append(_find(known, codes)[1] & whole)
     return count, np.concatenate(common)

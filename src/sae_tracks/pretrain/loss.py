@@ -13,7 +13,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import CHUNK, Genome
 from sae_tracks.lm import HyenaDNAForCausalLM, base_tokens
 from sae_tracks.lm.tokens import BASES, SPECIAL_TOKENS
-from sae_tracks.pretrain.windows import parts_inside, pieces
+from sae_tracks.pretrain.windows import overlapping_chunks, parts_inside
 from sae_tracks.regions import GenomicRegion
 
 
@@ -119,7 +119,7 @@ def scored_windows(
     return [
         (window, max(context, 1) if window.start > part.start else 1)  # nothing predicts the first base of a part
         for part in parts_inside(genome, regions)
-        for window in pieces(part, length, context)
+        for window in overlapping_chunks(part, length, context)
         if len(window) > 1
     ]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sae_tracks.dna import kmers, reverse_complement
 from sae_tracks.genome import Genome
-from sae_tracks.pretrain.windows import pieces
+from sae_tracks.pretrain.windows import overlapping_chunks
 from sae_tracks.regions import GenomicRegion
 
 ORDER = 12
@@ -50,10 +50,10 @@ class MarkovModels:
         types = [np.int64 if k < ORDER else np.uint32 for k in range(order + 1)]
         counts: list[NDArray[np.integer]] = [np.zeros(4 ** (k + 1), dtype) for k, dtype in enumerate(types)]
         for part in parts:
-            for piece in pieces(part, CHUNK, order):
-                sequence = genome.sequence(piece)
-                _count(counts, sequence, order if piece.start > part.start else 0)
-                _count(counts, reverse_complement(sequence), order if piece.end < part.end else 0)
+            for chunk in overlapping_chunks(part, CHUNK, order):
+                sequence = genome.sequence(chunk)
+                _count(counts, sequence, order if chunk.start > part.start else 0)
+                _count(counts, reverse_complement(sequence), order if chunk.end < part.end else 0)
         for k in range(order, 0, -1):
             counts[k - 1] += counts[k].reshape(4, -1).sum(axis=0, dtype=np.int64)  # over the oldest base
         return cls(counts)
@@ -73,7 +73,7 @@ class MarkovModels:
 
 
 def _count(counts: list[NDArray[np.integer]], sequence: bytes, skip: int) -> None:
-    """Add the longest whole k-mer that ends at each base but the first `skip`, which another piece has counted."""
+    """Add the longest whole k-mer that ends at each base but the first `skip`, which another chunk has counted."""
     codes, runs = kmers(sequence, len(counts))
     codes, runs = codes[skip:], np.minimum(runs[skip:], len(counts))
     _add(counts[-1], codes[runs == len(counts)])

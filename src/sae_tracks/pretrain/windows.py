@@ -1,4 +1,4 @@
-"""The parts of a genome that are trained on or held out, pieces of long parts, and training windows drawn at random."""
+"""Parts of a genome to train on and to hold out, overlapping chunks of long parts, and windows drawn at random."""
 
 from collections.abc import Iterable, Iterator
 
@@ -33,10 +33,10 @@ def parts_outside(genome: Genome, held_out: Iterable[GenomicRegion]) -> list[Gen
     return subtract_regions(stretches, held_out)
 
 
-def pieces(part: GenomicRegion, length: int, overlap: int) -> Iterator[GenomicRegion]:
-    """Pieces of at most `length` bases that cover a part; each begins with the last `overlap` bases of the one before.
+def overlapping_chunks(part: GenomicRegion, length: int, overlap: int) -> Iterator[GenomicRegion]:
+    """Chunks of at most `length` bases that cover a part; each begins with the last `overlap` bases of the one before.
 
-    So every run of ``overlap + 1`` bases lies in exactly one piece. ``overlap < length``.
+    So every run of ``overlap + 1`` bases lies in exactly one chunk. ``overlap < length``.
     """
     start, end = part.start, min(part.start + length, part.end)
     yield GenomicRegion(part.contig, start, end)

@@ -16,6 +16,7 @@ from sae_tracks.dna import readable_bases
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic
 from sae_tracks.genome import Genome
+from sae_tracks.names import feature_label, feature_name
 from sae_tracks.regions import GenomicRegion
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def plot_activation(
     axes = figure.subplots()
     edges = np.arange(region.start, region.end + 1) + 0.5  # position p (1-based) is the bar from p - 0.5 to p + 0.5
     top = max(float(np.nanmax(values, initial=0)), 1e-6)
-    axes.stairs(np.nan_to_num(values), edges, fill=True, color=TRACK, label=f"f/{feature}")
+    axes.stairs(np.nan_to_num(values), edges, fill=True, color=TRACK, label=feature_label(feature_name(feature)))
     marks = np.where(letters == ord(base), -0.08 * top, 0)
     axes.stairs(marks, edges, fill=True, color=BASE, label=f"{base}")
     unread = np.where(readable_bases(sequence) & ~np.isnan(values), 0, top)
@@ -184,7 +185,7 @@ def plot_offsets(offsets: pd.DataFrame, concept: str, strand: str) -> Figure:
     for letter, axes, (anchor, label) in zip("AB", panels, ANCHORS.items()):
         for (feature, read), of in rows[rows["anchor"] == anchor].groupby(["feature", "read_strand"], sort=False):
             of = of.sort_values("offset")
-            name = f"f/{feature.removeprefix('f')} (read strand {read})"
+            name = f"{feature_label(feature)} (read strand {read})"
             axes.step(of["offset"], of["active_share"], where="mid", color=TRACK, linestyle=STROKES[read], label=name)
             if np.isfinite(of["background"].iloc[0]):
                 axes.axhline(of["background"].iloc[0], color="black", linewidth=0.8, linestyle=":", label="all bases")

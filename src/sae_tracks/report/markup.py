@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from sae_tracks.controls.verdict import OUTCOMES, RIVALS
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.names import feature_label
 
 PICTURES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 TRACK_COLUMNS = (
@@ -75,7 +76,7 @@ def track_heads() -> str:
 
 
 def _feature(row: Row) -> str:
-    return f"f/{row['feature'].removeprefix('f')}"
+    return feature_label(row["feature"])
 
 
 def _badge(verdict: str) -> str:

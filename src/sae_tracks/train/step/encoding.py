@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from sae_tracks.sae.encoder import keep_above
-from sae_tracks.threads import Each, Scratch
+from sae_tracks.threads import ForEachSlice, Scratch
 from sae_tracks.train.parallel import Processes
 from sae_tracks.train.settings import TrainSettings
 from sae_tracks.train.step import kernels
@@ -97,7 +97,7 @@ class Encoding:
         self._fits = np.empty(self.blocks, np.bool_)
         self._scratch = Scratch()
 
-    def __call__(self, y: torch.Tensor, each: Each) -> None:
+    def __call__(self, y: torch.Tensor, each: ForEachSlice) -> None:
         """Encode a batch.
 
         Parameters

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sae_tracks.threads import Each, Scratch, pieces
+from sae_tracks.threads import ForEachSlice, Scratch, in_threads
 from sae_tracks.train.parallel import Processes
 from sae_tracks.train.settings import TrainSettings
 from sae_tracks.train.step import kernels
@@ -54,7 +54,7 @@ class TiledStep:
     def __call__(self, x: torch.Tensor, lr: float, number: int, dead: torch.Tensor | None = None) -> StepResult:
         """Learn from a batch; see `Step`."""
         terms = adam_terms(lr, number, self.dtype)
-        with pieces() as each:
+        with in_threads() as each:
             self._forward(x, dead, each)
             if self.group.count == 1:
                 each(partial(self._learn, terms), self.weights.d_sae, FEATURES)
@@ -71,12 +71,12 @@ class TiledStep:
     @torch.no_grad()
     def gradients(self, x: torch.Tensor, dead: torch.Tensor | None = None) -> tuple[StepResult, Weights]:
         """Result of a batch and this process's part of its gradients; nothing is learned."""
-        with pieces() as each:
+        with in_threads() as each:
             self._forward(x, dead, each)
             gradient = self._gradients(each)
         return self._result(), gradient
 
-    def _forward(self, x: torch.Tensor, dead: torch.Tensor | None, each: Each) -> None:
+    def _forward(self, x: torch.Tensor, dead: torch.Tensor | None, each: ForEachSlice) -> None:
         """Find what is active, and turn `error` into the gradient with respect to the reconstruction."""
         self.active[:] = 0
         self.unscaled = dead is not None and len(dead) > 0
@@ -92,7 +92,7 @@ class TiledStep:
         torch.sub(x[rows], self.weights.b_dec, out=self.y[rows])
         self.sums[rows.start // DECODED, 3] = x[rows].square().sum()
 
-    def _auxiliary(self, dead: torch.Tensor, each: Each) -> Auxiliary:
+    def _auxiliary(self, dead: torch.Tensor, each: ForEachSlice) -> Auxiliary:
         """Its scale is of all processes."""
         sums = torch.from_numpy(self.sums[:, 1:3].sum(0))
         reconstruction, squares = self.group.add_up(sums).tolist()
@@ -155,7 +155,7 @@ class TiledStep:
         first, second = self.moments
         kernels.update(_tile_of(self.weights, tile), g, _tile_of(first, tile), _tile_of(second, tile), terms)
 
-    def _gradients(self, each: Each) -> Weights:
+    def _gradients(self, each: ForEachSlice) -> Weights:
         whole = Weights.like(self.weights)
         each(lambda tile: self._tile_gradients(tile, _tile_of(whole, tile)), whole.d_sae, FEATURES)
         whole.b_dec.copy_(self._b_dec_gradient())
