@@ -142,7 +142,7 @@ def _subgroups(track: Stanza, report: Report) -> Groups:
 def _check_member(track: Stanza, groups: Groups, report: Report) -> dict[str, str]:
     """The groups that a track is in, those that exist."""
     line = track.at("subGroups")
-    pairs = dict(word.partition("=")[::2] for word in track.get("subGroups").split())
+    pairs = {name: tag for name, _, tag in (word.partition("=") for word in track.get("subGroups").split())}
     for name, tag in pairs.items():
         if name not in groups:
             report(line, f"track {track.name}: subgroup {name!r} is not defined by its composite")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 
@@ -74,9 +75,9 @@ def read_matches(table: Path) -> dict[tuple[str, str], Match]:
         raise SaeTracksError(
             f"{table} has no column {missing[0]!r}: name the metrics.tsv or metrics.parquet of metrics"
         )
-    found = found[found["verdict"].isin(NAMED)]
+    found = cast(pd.DataFrame, found[found["verdict"].isin(NAMED)])
     if "chosen" in found:  # the other thresholds of a pair are not what it is known for
-        found = found[found["chosen"].astype(bool)]
+        found = cast(pd.DataFrame, found[found["chosen"].astype(bool)])
     texts = {name: found[name] if name in found else pd.Series("", found.index) for name in OPTIONAL}
     found = found.assign(**{name: text.fillna("") for name, text in texts.items()})
     try:
@@ -86,7 +87,7 @@ def read_matches(table: Path) -> dict[tuple[str, str], Match]:
     found["rank"] = found["verdict"].map(NAMED.index)
     found = found.sort_values(["rank", "f1"], ascending=[True, False], kind="stable")
     matches: dict[tuple[str, str], Match] = {}
-    for row in found[[*NEEDED, *OPTIONAL]].to_dict("records"):
+    for row in cast(pd.DataFrame, found[[*NEEDED, *OPTIONAL]]).to_dict("records"):
         match = Match(row["verdict"], row["concept"], row["tf"], row["repeat_class"], float(row["f1"]))
         matches.setdefault((row["feature"], row["read_strand"] or "+"), match)
     return matches

@@ -5,8 +5,10 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+import pandas as pd
 import pyBigWig
 
 from sae_tracks.annotations import read_annotation
@@ -170,7 +172,8 @@ def _converted(path: Path, name: str, genome: ContigLengths, out: Path) -> Sites
 def _items(annotation: Annotation, genome: ContigLengths, *, factors: bool) -> Iterator[tuple[str, int, int, str]]:
     """Contig, start, end and the other columns of every site, in the order of a bigBed."""
     sites = annotation.sites
-    place = sites["Chromosome"].astype(str).map({name: i for i, name in enumerate(genome.lengths)}).to_numpy()
+    contig = cast(pd.Series, sites["Chromosome"]).astype(str)
+    place = contig.map({name: i for i, name in enumerate(genome.lengths)}).to_numpy()
     score = np.rint(np.clip(np.nan_to_num(sites["Score"].to_numpy(float)), 0, TOP_SCORE)).astype(np.int64)
     order = np.lexsort((sites["End"], sites["Start"], place))
     columns = [sites[name].to_numpy()[order].tolist() for name in ("Chromosome", "Start", "End", "Name")]

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
@@ -137,8 +137,9 @@ def decoy_scores(data: "ControlData") -> pd.DataFrame:
     if made:
         assert data.genome is not None
         found = decoy_annotation(data.genome, made, targets, sample.bins)
-        name, number = _targets(found.annotation.sites["Name"].astype(str))
-        concept = numbers_of(concepts, name, found.annotation.sites["Strand"].astype(str))
+        decoy, strand = (cast(pd.Series, found.annotation.sites[key]).astype(str) for key in ("Name", "Strand"))
+        name, number = _targets(decoy)
+        concept = numbers_of(concepts, name, strand)
         labels = cover(sample, found.annotation.sites, concept * n + number, len(concepts) * n)
         score = best(cells, labels, half).f1.reshape(-1, n)
         short = sum(found.missing.values())

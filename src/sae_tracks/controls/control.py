@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -165,13 +165,14 @@ def run_controls(
     thresholds, cutoffs = np.asarray(thresholds, np.float64), np.asarray(cutoffs, np.float32)
     parts, profiles = [], []
     for sample in samples:
-        rows = table[table["read_strand"] == sample.read_strand]
+        rows = cast(pd.DataFrame, table[table["read_strand"] == sample.read_strand])
         if len(rows):
             data = _data_of(rows, evaluation, sample, thresholds, cutoffs, inputs)
             parts.append(measure(data).set_index(rows.index))
             profiles.append(offset_profiles(sample, data.sites, data.pairs, data.concepts))
     controlled = table.drop(columns="verdict").join(pd.concat(parts))
-    controlled = controlled.join(verdicts(controlled)).join(_classes(controlled["concept"], inputs.motifs))
+    classes = _classes(cast(pd.Series, controlled["concept"]), inputs.motifs)
+    controlled = controlled.join(verdicts(controlled)).join(classes)
     return controlled, pd.concat(profiles, ignore_index=True)
 
 
@@ -185,7 +186,7 @@ def measure(data: ControlData) -> pd.DataFrame:
     fit = [f1_intervals(data.reported, data.inputs.seed), rankings(data.reported)]
     fit.append(pd.DataFrame({"lag": lags(data.reported)}))
     tests = [test.run(data) for test in TESTS]
-    return pd.concat([*fit, *tests, *_other_columns(data, fit[0]["sample_f1"])], axis=1)
+    return pd.concat([*fit, *tests, *_other_columns(data, cast(pd.Series, fit[0]["sample_f1"]))], axis=1)
 
 
 def _other_columns(data: ControlData, sample_f1: pd.Series) -> list[pd.DataFrame]:
@@ -204,7 +205,7 @@ def _other_columns(data: ControlData, sample_f1: pd.Series) -> list[pd.DataFrame
         along = oriented_motifs(data.inputs.motifs, data.concepts, data.pairs)
         causal = causal_reference(sample, sites, along, p=data.inputs.p)
     causal = causal[data.pairs.concept]
-    memorised = pd.array(np.where(np.isnan(causal), None, sample_f1 > causal), "boolean")
+    memorised = pd.arrays.BooleanArray(sample_f1.to_numpy() > causal, np.isnan(causal))
     reference = pd.DataFrame({"causal_ref_f1": causal, "memorised": memorised})
     return [margins, *map(data.per_pair, columns), reference]
 
@@ -228,7 +229,8 @@ def _data_of(
     """The data of the controls of one read strand; the rows of the table become its pairs, in order."""
     concepts, annotated = evaluation.labels.concepts, evaluation.labels.annotation.sites
     sites = label_sites(sample, annotated, concepts)
-    number = numbers_of(concepts, annotated["Name"].astype(str), annotated["Strand"].astype(str))
+    name, strand = (cast(pd.Series, annotated[key]).astype(str) for key in ("Name", "Strand"))
+    number = numbers_of(concepts, name, strand)
     instances = instances_in(sample, REPORT, annotated, number, len(concepts))
     counted = sample.in_half(REPORT)
     bases = len(NUCLEOTIDES)
@@ -243,7 +245,7 @@ def _pairs_of(
     rows: pd.DataFrame, concepts: pd.DataFrame, cutoffs: NDArray[np.float32], thresholds: NDArray[np.float64]
 ) -> Pairs:
     """Rows of a table as pairs."""
-    concept = numbers_of(concepts, rows["concept"], rows["site_strand"])
+    concept = numbers_of(concepts, cast(pd.Series, rows["concept"]), cast(pd.Series, rows["site_strand"]))
     feature = rows["feature"].str[1:].to_numpy(np.int64)
     step = np.searchsorted(thresholds, rows["threshold"])
     return Pairs(concept, feature, cutoffs[step, feature])

@@ -1,5 +1,7 @@
 """How well a feature fits a concept: F1 with its interval, rankings without a cut-off, lag, and offset profiles."""
 
+from typing import Any, cast
+
 import numpy as np
 import pandas as pd
 from numba import njit
@@ -132,7 +134,7 @@ def _correlation(score: NDArray[np.float64], activation: NDArray[np.float32]) ->
     score, activation = score[scored], activation[scored]
     if len(score) < MIN_SITES or np.ptp(score) == 0 or np.ptp(activation) == 0:
         return np.nan
-    return float(spearmanr(score, activation).statistic)
+    return float(cast(Any, spearmanr(score, activation)).statistic)
 
 
 @njit(**HOW)

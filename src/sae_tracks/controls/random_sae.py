@@ -63,8 +63,8 @@ def random_cells(
     """
     directions = torch.from_numpy(np.ascontiguousarray(encoder.T))
     low = _guess(sample.activations, half, directions, firing)
-    encoder = SparseEncoder(directions, torch.zeros(len(low)), torch.from_numpy(low))
-    indptr, column, value = encoder.encode(torch.from_numpy(sample.activations), half >= 0)
+    sparse = SparseEncoder(directions, torch.zeros(len(low)), torch.from_numpy(low))
+    indptr, column, value = sparse.encode(torch.from_numpy(sample.activations), half >= 0)
     cuts = _cuts(csr_array((value, column, indptr), shape=(len(half), len(low))), half, firing, low)
     return Cells(indptr, cells_above(column, value, cuts), len(low), cuts.shape[1])
 

@@ -6,6 +6,7 @@ so the sample keeps the letters, the activations of the language model, and ever
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -173,8 +174,8 @@ def instances_in(
 
 def cover(sample: Sample, sites: pd.DataFrame, concept: NDArray[np.int64], concepts: int) -> Columns:
     """The labels alone of `sites_in`; ``Score`` is not needed."""
-    row, *where = _overlaps(sample, sites)
-    return _covered(sample, *where, concept[row], concepts)
+    row, start, end, number = _overlaps(sample, sites)
+    return _covered(sample, start, end, number, concept[row], concepts)
 
 
 def _overlaps(sample: Sample, sites: pd.DataFrame):
@@ -218,7 +219,8 @@ def label_sites(sample: Sample, sites: pd.DataFrame, concepts: pd.DataFrame) -> 
     concepts : DataFrame
         ``concept`` and ``site_strand``: A, C, G, T on +, then the annotation's.
     """
-    numbers = numbers_of(concepts, sites["Name"].astype(str), sites["Strand"].astype(str))
+    name, strand = (cast(pd.Series, sites[key]).astype(str) for key in ("Name", "Strand"))
+    numbers = numbers_of(concepts, name, strand)
     found = sites_in(sample, sites, numbers, len(concepts))
     bases = [np.flatnonzero((sample.letters == letter) & sample.readable) for letter in NUCLEOTIDES.encode()]
     base = np.concatenate([*bases, found.labels.base]).astype(np.int32)
@@ -229,7 +231,7 @@ def label_sites(sample: Sample, sites: pd.DataFrame, concepts: pd.DataFrame) -> 
 
 def numbers_of(concepts: pd.DataFrame, name: pd.Series, strand: pd.Series) -> NDArray[np.int64]:
     """(m,) int64: the numbers of concepts by name and site strand, -1 for those that are not there."""
-    index = pd.MultiIndex.from_frame(concepts[["concept", "site_strand"]])
+    index = pd.MultiIndex.from_frame(cast(pd.DataFrame, concepts[["concept", "site_strand"]]))
     return index.get_indexer(pd.MultiIndex.from_arrays([name, strand]))
 
 
@@ -308,7 +310,8 @@ class Sampler:
     ) -> None:
         self.bins, self.half = list(bins), np.asarray(half, np.int8)
         self.offset = np.cumsum([0, *map(len, self.bins)])
-        self.read_strand, self.d_sae = read_strand, d_sae
+        self.read_strand: ReadStrand = read_strand
+        self.d_sae = d_sae
         n = int(self.offset[-1])
         self._genome, self._readable = genome, np.zeros(n, bool)
         self._activations = np.zeros((n, d_model), np.float16)
@@ -383,4 +386,5 @@ def _by_column(parts: list[Entries], n: int, d_sae: int) -> Columns:
     base, feature, value = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     indptr = np.concatenate(([0], np.cumsum(np.bincount(base, minlength=n))))
     columns = csr_array((value, feature, indptr), shape=(n, d_sae)).tocsc()
-    return Columns(columns.indptr.astype(np.int64), columns.indices.astype(np.int32), columns.data)
+    values = cast(NDArray[np.float32], columns.data)
+    return Columns(columns.indptr.astype(np.int64), columns.indices.astype(np.int32), values)

@@ -1,6 +1,7 @@
 """Is the match specific? F1 outside of repeats, and the margin to the next concept."""
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -163,7 +164,8 @@ def _overlaps(reported: Reported, active: list[NDArray[np.int32]]) -> NDArray[np
     indptr = np.cumsum([0, *map(len, active)])
     pairs = csr_array((np.ones(len(bases), np.int32), bases, indptr), shape=(len(active), m))
     ones = np.ones(len(labels.base), np.int32)
-    return (pairs @ csc_array((ones, labels.base, labels.indptr), shape=(m, len(labels))).tocsr()).toarray()
+    shared = pairs @ csc_array((ones, labels.base, labels.indptr), shape=(m, len(labels))).tocsr()
+    return cast(csr_array, shared).toarray()
 
 
 def _similarity(sites: Sites, motif: NDArray[np.int64], motifs: int) -> NDArray[np.float64]:

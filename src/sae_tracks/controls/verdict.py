@@ -8,7 +8,7 @@ docs/methods.md describes the same tests. This file imports no model, so the pag
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -296,7 +296,7 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     verdict = np.full(len(table), "", object)
     untested = np.full(len(table), "", object)
     for test in TESTS:
-        ran = table[list(test.columns)].notna().any(axis=1).to_numpy()
+        ran = cast(pd.DataFrame, table[list(test.columns)]).notna().any(axis=1).to_numpy()
         verdict[(verdict == "") & ran & test.fails(table)] = test.name
         untested[~ran] = [f"{before},{test.name}".lstrip(",") for before in untested[~ran]]
     verdict[verdict == ""] = np.where(untested[verdict == ""] == "", SUPPORTED, NOT_TESTED)

@@ -5,6 +5,7 @@ Contigs lie one behind the other on one axis, so the number of joins does not gr
 
 import re
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,7 @@ def count_bed(path: str | Path, evaluation: Evaluation, *, threshold: float | No
     axis = _Axis(evaluation.genome)
     rows = _feature_rows(path, evaluation)
     runs = _readable_runs(evaluation, axis)
-    names, strand_names = rows["Name"].astype(str), rows["Strand"].astype(str)
+    names, strand_names = (cast(pd.Series, rows[key]).astype(str) for key in ("Name", "Strand"))
     features, strands = sorted(set(names), key=_order), sorted(set(strand_names))
     keys = pd.DataFrame(
         {
@@ -59,12 +60,12 @@ def count_bed(path: str | Path, evaluation: Evaluation, *, threshold: float | No
     if active.empty:
         raise SaeTracksError(f"no interval of {Path(path).name} lies in the regions: is it of this genome?")
     instances = evaluation.labels.instances
-    sites = _shared(_disjoint(axis.spans(instances), instances[["concept"]], axis), runs)
-    pairs = _shared(sites[[*SPAN, "concept"]], active)
-    np.add.at(counts.bases, _at(slice(None), runs["half"]), _lengths(runs))
-    np.add.at(counts.labelled, _at(slice(None), sites["half"], sites["concept"]), _lengths(sites))
-    np.add.at(counts.active, _at(active["s"], active["half"], 0, active["k"]), _lengths(active))
-    where = _at(pairs["s"], pairs["half"], pairs["concept"], 0, pairs["k"])
+    sites = _shared(_disjoint(axis.spans(instances), cast(pd.DataFrame, instances[["concept"]]), axis), runs)
+    pairs = _shared(cast(pd.DataFrame, sites[[*SPAN, "concept"]]), active)
+    np.add.at(counts.bases, _at(runs, slice(None), "half"), _lengths(runs))
+    np.add.at(counts.labelled, _at(sites, slice(None), "half", "concept"), _lengths(sites))
+    np.add.at(counts.active, _at(active, "s", "half", 0, "k"), _lengths(active))
+    where = _at(pairs, "s", "half", "concept", 0, "k")
     np.add.at(counts.tp, where, _lengths(pairs).astype(np.uint32))
     _count_instances(counts, instances, axis, runs, active)
     _count_nucleotides(counts, evaluation.genome, axis, runs, active)
@@ -99,7 +100,7 @@ def _feature_rows(path: str | Path, evaluation: Evaluation) -> pd.DataFrame:
     """The rows of the file, whose names are features; a bedGraph is refused, because its fourth column is a value."""
     rows = read_annotation(path, evaluation.genome, alias=evaluation.alias).sites
     names = rows["Name"].astype(str).unique().tolist()
-    if rows["Score"].isna().all() and all(_is_number(name) for name in names):
+    if cast(pd.Series, rows["Score"]).isna().all() and all(_is_number(name) for name in names):
         file = Path(path).name
         raise SaeTracksError(
             f"{file} is bedGraph: its fourth column is a value such as {names[0]}, not a feature's name. Write BED: "
@@ -149,9 +150,9 @@ def _shared(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
     return one.join(two.drop(columns=SPAN)).assign(Start=start, End=end)
 
 
-def _at(*index: "pd.Series | slice | int") -> tuple:
-    """An index into counts, from columns."""
-    return tuple(part.to_numpy(np.int64) if isinstance(part, pd.Series) else part for part in index)
+def _at(table: pd.DataFrame, *index: str | slice | int) -> tuple:
+    """An index into counts; a name is a column of the table."""
+    return tuple(table[part].to_numpy(np.int64) if isinstance(part, str) else part for part in index)
 
 
 def _lengths(intervals: pd.DataFrame) -> NDArray[np.int64]:
@@ -165,13 +166,13 @@ def _count_instances(
     rows = pd.DataFrame(axis.spans(instances), columns=SPAN)
     rows = rows.assign(concept=instances["concept"], copies=instances["copies"], instance=np.arange(len(rows)))
     firsts = _shared(rows.assign(End=rows["Start"] + 1), runs).rename(columns={"half": "home"})
-    where = _at(slice(None), firsts["home"], firsts["concept"])
+    where = _at(firsts, slice(None), "home", "concept")
     np.add.at(counts.instances, where, firsts["copies"].to_numpy(np.int64))
     counted = rows.merge(firsts[["instance", "home"]], on="instance")
     hit = _shared(counted, active)
-    hit = hit[hit["half"] == hit["home"]].drop_duplicates(subset=["instance", "s", "k"])
+    hit = cast(pd.DataFrame, hit[hit["half"] == hit["home"]]).drop_duplicates(subset=["instance", "s", "k"])
     assert counts.hits is not None
-    where = _at(hit["s"], hit["half"], hit["concept"], 0, hit["k"])
+    where = _at(hit, "s", "half", "concept", 0, "k")
     np.add.at(counts.hits, where, hit["copies"].to_numpy(np.uint32))
 
 
@@ -192,7 +193,8 @@ def _count_nucleotides(counts: Counts, genome: Genome, axis: _Axis, runs: pd.Dat
             upto = np.zeros((len(NUCLEOTIDES), len(sequence) + 1), np.uint32)
             np.cumsum(sequence == letters, axis=1, out=upto[:, 1:])
             hits = upto[:, end[here] - first] - upto[:, start[here] - first]
-            np.add.at(counts.tp, (s[here], half, letters, 0, k[here]), hits)
+            where: Any = (s[here], half, letters, 0, k[here])
+            np.add.at(counts.tp, where, hits)
     counts.instances[..., : len(NUCLEOTIDES)] = counts.labelled[..., : len(NUCLEOTIDES)]
     assert counts.hits is not None
     counts.hits[:, :, : len(NUCLEOTIDES)] += counts.tp[:, :, : len(NUCLEOTIDES)]

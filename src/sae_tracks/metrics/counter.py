@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
@@ -154,8 +154,8 @@ class Rows:
             another counter sees it; else what is neither known nor begins here is not counted.
         """
         home, row, opened = self.found["half"].to_numpy(copy=True), self.row.copy(), OpenInstances()
-        reaching = self.found[self.found["reaching"]]
-        for i, number, start, end, concept, copies, half in reaching[PLACED].itertuples(name=None):
+        reaching = cast(pd.DataFrame, self.found[self.found["reaching"]][PLACED])
+        for i, number, start, end, concept, copies, half in reaching.itertuples(name=None):
             contig = self.contigs[number]
             place = Place(strand, contig, start, end, concept)
             state = known.get(place)
@@ -183,6 +183,7 @@ class Rows:
 BASES = 1 << 18  # counted at once: the more, the more sites of a concept meet its counts in the cache
 NONZEROS = 1 << 26  # counted at once, where features are dense
 CONCEPTS = 8  # a piece of work for one thread
+Coded = tuple[NDArray, NDArray, NDArray]  # first, last and codes; see `kernels.encode`
 THRESHOLDS = (0.0, 0.15, 0.5, 0.6, 0.8)  # InterPLM's, of each feature's maximum
 
 
@@ -239,7 +240,7 @@ class Counter:
         self._column[ids] = np.arange(len(ids))
         self._shift = int(levels - 1).bit_length()
         self._evaluation = evaluation
-        called = [feature_name(i) if names is None else names[i] for i in ids]
+        called = [feature_name(i) if names is None else names[i] for i in map(int, ids)]
         axes = (read_strands, evaluation.halves.names, evaluation.labels.concepts, thresholds, called)
         self._counts = Counts.zeros(*axes, hits=instances)
         self._begun: dict[int, tuple[str, int]] = {}  # the first base seen in each read strand
@@ -281,9 +282,7 @@ class Counter:
             self._count_letters(strand, buffer, coded, each)
             self._count_instances(strand, buffer, coded, each)
 
-    def _encode(
-        self, blocks: "list[FeatureBlock]", buffer: Buffer, each: ForEachSlice
-    ) -> tuple[NDArray, NDArray, NDArray]:
+    def _encode(self, blocks: "list[FeatureBlock]", buffer: Buffer, each: ForEachSlice) -> Coded:
         """Of every base the first of its codes and the last + 1, and the codes; see `kernels.encode`."""
         first, last = np.empty((2, len(buffer.half)), np.int64)
         at = np.cumsum([0, *(len(block.feature) for block in blocks)])
@@ -299,7 +298,7 @@ class Counter:
         each(stage, len(blocks), 1)
         return first, last, codes
 
-    def _count_letters(self, strand: int, buffer: Buffer, coded: tuple, each: ForEachSlice) -> None:
+    def _count_letters(self, strand: int, buffer: Buffer, coded: Coded, each: ForEachSlice) -> None:
         """Add A, C, G and T, and from them what is counted on all readable bases."""
         counts, letters = self._counts, len(NUCLEOTIDES)
         tp, labelled = counts.tp[strand], counts.labelled[strand]
@@ -317,7 +316,7 @@ class Counter:
         if counts.hits is not None:
             counts.hits[strand, :, :letters] = tp[:, :letters]
 
-    def _count_instances(self, strand: int, buffer: Buffer, coded: tuple, each: ForEachSlice) -> None:
+    def _count_instances(self, strand: int, buffer: Buffer, coded: Coded, each: ForEachSlice) -> None:
         """Add the annotated concepts."""
         counts, rows = self._counts, Rows.of(buffer, self._evaluation)
         begin = rows.found[rows.found["half"] >= 0]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -67,7 +68,8 @@ def best_features(table: pd.DataFrame) -> pd.DataFrame:
     A, C, G and T come first, then the highest F1 on the report half.
     """
     key = ["concept", "site_strand"]
-    best = table[table["chosen"]].sort_values("select_f1", ascending=False, kind="stable").drop_duplicates(key)
+    chosen = cast(pd.DataFrame, table[table["chosen"]])
+    best = chosen.sort_values("select_f1", ascending=False, kind="stable").drop_duplicates(key)
     nucleotide = best["concept"].isin(list(NUCLEOTIDES)) & (best["site_strand"] == "+")
     order = best.assign(other=~nucleotide, worst=-best["f1"]).sort_values(["other", "worst", *key], kind="stable")
     return order.drop(columns=["other", "worst"]).reset_index(drop=True)
@@ -87,7 +89,8 @@ def _select_f1(counts: Counts, strand: int) -> NDArray[np.float64]:
 def _best_pairs(counts: Counts, strand: int) -> KeptPairs:
     """Concept and column of the pairs kept, ascending."""
     f1 = _select_f1(counts, strand)
-    return np.nonzero(_best_of_rows(f1) | _best_of_rows(np.ascontiguousarray(f1.T)).T)
+    concept, column = np.nonzero(_best_of_rows(f1) | _best_of_rows(np.ascontiguousarray(f1.T)).T)
+    return concept, column
 
 
 def _best_of_rows(f1: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -102,7 +105,8 @@ def _best_of_rows(f1: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def _pairs_with_tp(counts: Counts, strand: int) -> KeptPairs:
     """Concept and column of every pair with a true positive, ascending."""
-    return np.nonzero(counts.tp[strand].any(axis=(0, 2)))
+    concept, column = np.nonzero(counts.tp[strand].any(axis=(0, 2)))
+    return concept, column
 
 
 def _rows(counts: Counts, strand: int, concept: NDArray[np.int64], column: NDArray[np.int64]) -> pd.DataFrame:
@@ -224,7 +228,8 @@ def write_tables(counts: Counts, folder: Path, *, all_pairs: bool = False, judge
     verdict = best.set_index(PAIR)["verdict"]
     with atomic(folder / SCORES) as temporary, parquet.ParquetWriter(temporary, SCHEMA) as writer:
         for table in score_tables(counts, kept):
-            known = verdict.reindex(pd.MultiIndex.from_frame(table[PAIR])).to_numpy(object)
+            pairs = pd.MultiIndex.from_frame(cast(pd.DataFrame, table[PAIR]))
+            known = verdict.reindex(pairs).to_numpy(object)
             table["verdict"] = np.where(pd.isna(known), table["verdict"], known)
             writer.write_table(pa.Table.from_pandas(table, SCHEMA, preserve_index=False))
     with atomic(folder / BEST_SCORES) as temporary:
@@ -309,6 +314,7 @@ def merge_parts(folders: Iterable[Path]) -> tuple[Counts, dict]:
             total = counts
         else:
             total.merge(counts)
+    assert total is not None  # `check_complete` wants a shard
     return total, {key: value for key, value in facts[0].items() if key not in (*OWN, "sae_tracks")}
 
 

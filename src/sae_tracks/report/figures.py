@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -102,7 +102,7 @@ def plot_scores(table: pd.DataFrame, most: int = 12) -> Figure:
         raise SaeTracksError(f"this is not a table of `sae-tracks metrics`: it has no column {sorted(missing)[0]!r}")
     is_base = table["concept"].isin(NUCLEOTIDES) & (table["instances"].isna() | (table["tf"].fillna("") == ""))
     bases = table[is_base].set_index("concept").reindex(NUCLEOTIDES).dropna(subset="f1").reset_index()
-    others = table[~is_base].sort_values("f1", ascending=False, kind="stable").head(most)
+    others = cast(pd.DataFrame, table[~is_base]).sort_values("f1", ascending=False, kind="stable").head(most)
     panels = [(name, rows) for name, rows in (("nucleotides", bases), ("annotations", others)) if len(rows)]
     if not panels:
         raise SaeTracksError("the table has no row to draw")
@@ -183,7 +183,9 @@ def plot_offsets(offsets: pd.DataFrame, concept: str, strand: str) -> Figure:
     figure = Figure(figsize=(9, 2.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for letter, axes, (anchor, label) in zip("AB", panels, ANCHORS.items()):
-        for (feature, read), of in rows[rows["anchor"] == anchor].groupby(["feature", "read_strand"], sort=False):
+        of_anchor = cast(pd.DataFrame, rows[rows["anchor"] == anchor])
+        for pair, of in of_anchor.groupby(["feature", "read_strand"], sort=False):
+            feature, read = cast(tuple[str, str], pair)
             of = of.sort_values("offset")
             name = f"{feature_label(feature)} (read strand {read})"
             axes.step(of["offset"], of["active_share"], where="mid", color=TRACK, linestyle=STROKES[read], label=name)
@@ -213,13 +215,14 @@ def plot_seams(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     names = {"max": "largest", "p95": "95 % of features", "mean": "mean"}
-    strands = list(table.groupby("read_strand", sort=False))
+    strands = [(cast(str, strand), rows) for strand, rows in table.groupby("read_strand", sort=False)]
     for strand, rows in strands:
         read = f" ({strand})" if len(strands) > 1 else ""
-        _steps(right, rows, 1 - rows["jaccard"], color=TRACK, linestyle=STROKES[strand], label=f"active bases{read}")
+        differing = cast(pd.Series, 1 - rows["jaccard"])
+        _steps(right, rows, differing, color=TRACK, linestyle=STROKES[strand], label=f"active bases{read}")
         for key, name in names.items():
             style = {"color": DIFFERENCES[key], "linestyle": STROKES[strand], "label": name + read}
-            _steps(left, rows, rows[f"{key}_difference"], **style)
+            _steps(left, rows, cast(pd.Series, rows[f"{key}_difference"]), **style)
     left.set_ylabel("absolute difference")
     right.set_ylabel("1 - Jaccard index")
     right.axhline(1 - AGREEMENT, color="black", linewidth=0.8, linestyle=":", label=f"Jaccard {AGREEMENT}")
@@ -236,7 +239,7 @@ def plot_seams(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _steps(axes: Axes, rows: pd.DataFrame, values: pd.Series, **style: str) -> None:
+def _steps(axes: Axes, rows: pd.DataFrame, values: pd.Series, **style: Any) -> None:
     """A level for each bin of context, on a logarithmic axis on which 0 lies at a half; no level where it is 0."""
     edges = np.append(rows["context_from"].replace(0, 0.5), rows["context_to"].iloc[-1])
     levels = values.where(values > 0).to_numpy()

@@ -10,7 +10,7 @@ from sae_tracks.regions import parse_region
 
 MOST_REGIONS = 3  # named one by one
 WITHOUT_LIMIT = 1 << 62
-HALVES = {
+HALVES: dict[bool | None, str] = {
     True: "Feature and threshold were chosen on alternate blocks of the sequence; the numbers are of the other blocks.",
     False: "Feature and threshold were chosen on the same bases that the numbers are of, which flatters them.",
 }

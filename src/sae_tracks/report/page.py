@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -90,10 +90,10 @@ def make_page(
     matrices = _used(named_motifs(motifs)[0], table) if motifs else []
     facts = _facts(folder)
     data = _data(scores, table, matrices) | ({"browser": browser_settings(tracks)} if tracks else {})
-    parts = _parts(table[:count], facts, tracks) | {
+    parts = _parts(table.head(count), facts, tracks) | {
         "title": markup.escape(title),
         "rows": markup.table_rows(table.to_dict("records"), tracks is not None),
-        "figures": "".join([_scores_figure(table[:count]), *(markup.picture_of(path) for path in figures)]),
+        "figures": "".join([_scores_figure(table.head(count)), *(markup.picture_of(path) for path in figures)]),
         "data": embedded(data),
     }
     site: dict[str, Content] = {PAGE: _fill(parts, tracks is not None).encode()}
@@ -102,7 +102,7 @@ def make_page(
     return Page(
         files=site | (track_files(tracks) if tracks else {}),
         matches=count,
-        supported=int((table["verdict"] == "supported").sum()),
+        supported=int((cast(pd.Series, table["verdict"]) == "supported").sum()),
         logos=len(matrices),
         facts=facts,
     )
@@ -157,7 +157,7 @@ def _parts(scored: pd.DataFrame, facts: Mapping[str, Any], tracks: TrackSet | No
         heads = {"heads": markup.track_heads(), "genome": markup.GENOME, "kind": ' class="tracked"'}
         heads["library"] = markup.library(LIBRARY, _digest(_asset(f"vendor/{LIBRARY}")))
     return heads | {
-        "lead": markup.paragraphs(head.sentences(facts, scored["concept"].nunique(), len(scored))),
+        "lead": markup.paragraphs(head.sentences(facts, cast(pd.Series, scored["concept"]).nunique(), len(scored))),
         "verdicts": markup.verdict_list(counts) if len(scored) else "",
         "scores": f'<a href="{BEST_SCORES}" download>{BEST_SCORES}</a>' if len(scored) else "",
         "outcomes": markup.pairs_of(OUTCOMES.items()),

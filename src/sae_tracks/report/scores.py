@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -97,14 +97,14 @@ def with_unscored(table: pd.DataFrame | None, features: Mapping[str, Iterable[st
 
 
 def _text(table: pd.DataFrame, name: str) -> pd.Series:
-    return table[name].fillna("").astype(str) if name in table else pd.Series("", table.index)
+    return cast(pd.Series, table[name]).fillna("").astype(str) if name in table else pd.Series("", table.index)
 
 
 def _number(table: pd.DataFrame, name: str) -> pd.Series:
     if name not in table:
         return pd.Series(np.nan, table.index)
     values = table[name].replace({"True": 1, "False": 0}) if table[name].dtype != bool else table[name]
-    return pd.to_numeric(values, errors="coerce").astype(float)
+    return cast(pd.Series, pd.to_numeric(values, errors="coerce")).astype(float)
 
 
 def columns_of(table: pd.DataFrame) -> dict[str, list]:
@@ -139,8 +139,9 @@ def profiles_of(folder: Path | None, table: pd.DataFrame) -> list[dict[str, Any]
     offsets = read_offsets(folder / OFFSETS)
     key = ["concept", "site_strand", "feature", "read_strand"]
     groups = offsets.groupby(key, sort=False).indices
-    first, last = int(offsets["offset"].min()), int(offsets["offset"].max())
-    at = (offsets["anchor"] == "end") * (last - first + 1) + offsets["offset"] - first
+    offset = cast(pd.Series, offsets["offset"])
+    first, last = int(offset.min()), int(offset.max())
+    at = (offsets["anchor"] == "end") * (last - first + 1) + offset - first
     columns = {name: offsets[name].to_numpy() for name in ("active_share", "sites", "background", "reading")}
 
     def profile(rows: NDArray[np.int64]) -> dict[str, Any]:
@@ -152,7 +153,7 @@ def profiles_of(folder: Path | None, table: pd.DataFrame) -> list[dict[str, Any]
             "start": start,
             "end": end,
             "first": first,
-            "background": _thousandths(columns["background"][rows[0]]),
+            "background": _thousandths(cast(float, columns["background"][rows[0]])),
             **of,
         }
 
