@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
 
 T = TypeVar("T")
 
@@ -14,13 +17,9 @@ def counter(description: str, total: int) -> Iterator[Callable[..., None]]:
     Call the function once per step with a few words on the state. A run that goes on from an earlier one also passes
     the number of the step.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, TextColumn("{task.fields[state]}"), console=console, transient=True) as bar:
-        bar.disable = not console.is_terminal
+    with _progress(MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[state]}")) as bar:
         task = bar.add_task(description, total=total, state="")
         yield lambda state="", step=None: bar.update(task, advance=None if step else 1, completed=step, state=state)
 
@@ -28,15 +27,24 @@ def counter(description: str, total: int) -> Iterator[Callable[..., None]]:
 @contextmanager
 def byte_counter(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """Draw a bar of `total` bytes (0: unknown) and yield the function that takes the number of bytes done so far."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        bar.disable = not console.is_terminal
+    with _progress(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task(description, total=total or None)
         yield lambda done: bar.update(task, completed=done)
+
+
+def _progress(*columns: "ProgressColumn") -> "Progress":
+    """A bar with a description and some columns.
+
+    It must be disabled when it is made: a bar that is disabled later never stops the thread that draws it.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    first = TextColumn("{task.description}"), BarColumn()
+    return Progress(*first, *columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:

@@ -1,0 +1,29 @@
+"""Progress bars: nothing is drawn, and no thread stays, if nobody watches."""
+
+import threading
+
+import pytest
+
+from sae_tracks.progress import byte_counter, counter, track
+
+
+@pytest.mark.parametrize("use", [lambda: list(track(range(3), "a", 3)), lambda: next(track(range(3), "a", 3))])
+def test_a_bar_leaves_no_thread_and_no_text(use, capsys):
+    before = threading.active_count()
+    use()
+    with counter("steps", 2) as advance, byte_counter("bytes", 0) as done:
+        advance("state")
+        advance(step=2)
+        done(5)
+        assert threading.active_count() == before
+    assert threading.active_count() == before
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_on_a_terminal_is_drawn_and_its_thread_ends(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes stderr for a terminal
+    before = set(threading.enumerate())
+    assert list(track(range(3), "reading", 3)) == [0, 1, 2]
+    for thread in set(threading.enumerate()) - before:  # it was told to end
+        thread.join()
+    assert "reading" in capsys.readouterr().err
