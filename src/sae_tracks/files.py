@@ -166,11 +166,11 @@ def values_differ(one: Mapping[str, Any], other: Mapping[str, Any], ignore: Iter
 
 def without_names(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record as JSON gives it back, without the names by which a model and a FASTA were found."""
-    record = json.loads(json.dumps(dict(record)))
+    kept: dict[str, Any] = json.loads(json.dumps(dict(record)))
     for key, (known_by, names) in NAMES.items():
-        if isinstance(record.get(key), dict) and record[key].get(known_by):
-            record[key] = {name: value for name, value in record[key].items() if name not in names}
-    return record
+        if isinstance(kept.get(key), dict) and kept[key].get(known_by):
+            kept[key] = {name: value for name, value in kept[key].items() if name not in names}
+    return kept
 
 
 def digest(lines: Iterable[str]) -> str:
@@ -224,7 +224,7 @@ def _indexed(out: Path, *, csi: bool) -> Iterator[Write]:
 
     index, other = (Path(f"{out}.{ending}") for ending in (("csi", "tbi") if csi else ("tbi", "csi")))
     with atomic(index) as temporary_index, atomic(out) as temporary:
-        with pysam.BGZFile(str(temporary), "wb") as file:
+        with pysam.BGZFile(str(temporary), "wb", None) as file:
             yield lambda text: file.write(text.encode())
         pysam.tabix_index(str(temporary), preset="bed", index=str(temporary_index), force=True, csi=csi)
         for old in (index, other):  # an old index would not fit the new file

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow.compute as pc
 
 from sae_tracks.annotations.alias import Contigs
 from sae_tracks.annotations.sites import STRANDS, constant, intervals, relabelled, strands
-from sae_tracks.annotations.text import Rows
+from sae_tracks.annotations.text import Rows, pc
 
 log = logging.getLogger(__name__)
 _NUMBER = re.compile(r"[-+]?(?:[0-9.]+(?:e[-+]?[0-9]+)?|inf|nan)", re.IGNORECASE)
@@ -77,8 +76,8 @@ def bed_columns(first: Sequence[str], names: Sequence[str] = (), suffix: str = "
         named, scored, stranded, tf = 3, 5, 6, 3
     elif _is_peak(first, suffix):
         named = None
-    shifted = [None if column is None else column + skip for column in (0, 1, 2, named, scored, stranded, tf)]
-    return BedColumns(*shifted, one_based=one_based)
+    shifted = [None if column is None else column + skip for column in (named, scored, stranded, tf)]
+    return BedColumns(skip, 1 + skip, 2 + skip, *shifted, one_based=one_based)
 
 
 def bed_sites(rows: Rows, contigs: Contigs) -> pd.DataFrame:

@@ -2,15 +2,15 @@
 
 import logging
 import re
+from typing import cast
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sae_tracks.annotations.alias import Contigs
-from sae_tracks.annotations.sites import constant, intervals, joined, strands
-from sae_tracks.annotations.text import Rows, Text
+from sae_tracks.annotations.sites import constant, intervals, joined, only, series, strands
+from sae_tracks.annotations.text import Rows, Text, pc
 from sae_tracks.errors import SaeTracksError
 
 _UTR = {
@@ -48,7 +48,7 @@ def gff_sites(rows: Rows, contigs: Contigs) -> pd.DataFrame:
         raise rows.text.refuse(0, f"{len(rows.columns)} columns; GTF and GFF3 have 9")
     _check_lengths(rows.text, contigs)
     kind = rows.categories(2)
-    kept = kind.isin(["exon", *_CODING, *_UTR])
+    kept = kind.isin(np.array(["exon", *_CODING, *_UTR], object))
     if not kept.any():
         types = ", ".join(list(kind.categories)[:5])
         raise SaeTracksError(f"{rows.text.path.name} has no exon, CDS or UTR: its rows are of type {types}")
@@ -56,15 +56,17 @@ def gff_sites(rows: Rows, contigs: Contigs) -> pd.DataFrame:
     frame = intervals(rows, GFF_COLUMNS, contigs, one_based=True)
     frame = frame.assign(kind=rows.categories(2), Strand=strands(rows, 6, {"?": "."}))
     by_transcript = _by_transcript(frame, rows)
-    exons = by_transcript[by_transcript["kind"] == "exon"].sort_values(["transcript", "Start"])
-    stated = frame[frame["kind"].isin(_UTR)]
-    utr = stated if len(stated) else _untranslated(exons, by_transcript[by_transcript["kind"].isin(_CODING)])
+    kind, of = series(frame, "kind"), series(by_transcript, "kind")
+    exons = only(by_transcript, of == "exon").sort_values(["transcript", "Start"])
+    stated = only(frame, kind.isin(_UTR))
+    utr = stated if len(stated) else _untranslated(exons, only(by_transcript, of.isin(_CODING)))
+    which = series(stated, "kind").map(_UTR)
     parts = {
-        "exon": frame[frame["kind"] == "exon"],
-        "CDS": frame[frame["kind"] == "CDS"],
+        "exon": only(frame, kind == "exon"),
+        "CDS": only(frame, kind == "CDS"),
         "UTR": utr,
-        "five_prime_UTR": stated[stated["kind"].map(_UTR) == "five_prime_UTR"],
-        "three_prime_UTR": stated[stated["kind"].map(_UTR) == "three_prime_UTR"],
+        "five_prime_UTR": only(stated, which == "five_prime_UTR"),
+        "three_prime_UTR": only(stated, which == "three_prime_UTR"),
         **_splice_sites(exons),
         "TSS": _starts(exons),
     }
@@ -109,7 +111,7 @@ def _untranslated(exons: pd.DataFrame, coding: pd.DataFrame) -> pd.DataFrame:
     before = exons.assign(End=np.minimum(exons["End"], exons["first"]))
     after = exons.assign(Start=np.maximum(exons["Start"], exons["last"]))
     parts = pd.concat([before, after])
-    return parts[parts["Start"] < parts["End"]]
+    return only(parts, series(parts, "Start") < parts["End"])
 
 
 def _splice_sites(exons: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -117,12 +119,13 @@ def _splice_sites(exons: pd.DataFrame) -> dict[str, pd.DataFrame]:
     end, start = exons["End"].to_numpy()[:-1], exons["Start"].to_numpy()[1:]
     transcript, strand = exons["transcript"].to_numpy(), exons["Strand"].to_numpy(object)[:-1]
     intron = (transcript[1:] == transcript[:-1]) & (start - end >= 2 * SPLICE) & (strand != ".")
-    left = exons[:-1].assign(Start=end, End=end + SPLICE)[intron]
-    right = exons[:-1].assign(Start=start - SPLICE, End=start)[intron]
+    before = cast(pd.DataFrame, exons[:-1])
+    left = only(before.assign(Start=end, End=end + SPLICE), intron)
+    right = only(before.assign(Start=start - SPLICE, End=start), intron)
     forward = (strand == "+")[intron]
     return {
-        "splice_donor": pd.concat([left[forward], right[~forward]]),
-        "splice_acceptor": pd.concat([right[forward], left[~forward]]),
+        "splice_donor": pd.concat([only(left, forward), only(right, ~forward)]),
+        "splice_acceptor": pd.concat([only(right, forward), only(left, ~forward)]),
     }
 
 
@@ -131,7 +134,7 @@ def _starts(exons: pd.DataFrame) -> pd.DataFrame:
     whole = exons.groupby("transcript").agg(left=("Start", "min"), right=("End", "max"))
     first = exons.drop_duplicates("transcript").join(whole, on="transcript")
     start = np.where(first["Strand"] == "+", first["left"], first["right"] - 1)
-    return first.assign(Start=start, End=start + 1)[first["Strand"] != "."]
+    return only(first.assign(Start=start, End=start + 1), series(first, "Strand") != ".")
 
 
 def _check_lengths(text: Text, contigs: Contigs) -> None:

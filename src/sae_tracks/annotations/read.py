@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from sae_tracks.annotations.bed import bed_columns, bed_sites
 from sae_tracks.annotations.bigbed import is_bigbed, read_bigbed
 from sae_tracks.annotations.gtf import GFF_COLUMNS, gff_sites
 from sae_tracks.annotations.repeats import is_out, out_sites, rmsk_names, rmsk_sites, soft_mask
-from sae_tracks.annotations.sites import COLUMNS, Annotation, intervals, joined
+from sae_tracks.annotations.sites import COLUMNS, Annotation, intervals, joined, only, series
 from sae_tracks.annotations.text import Text, check_last_block, is_bgzip, is_header, is_no_row, read_text
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import ContigLengths, Genome
@@ -63,12 +64,12 @@ def read_annotation(
     if str(path) == SOFT_MASK:
         if not isinstance(genome, Genome):
             raise SaeTracksError("the soft-mask is in the FASTA: name it by --genome in place of --assembly")
-        return Annotation(soft_mask(genome, wanted)[[*COLUMNS]], f"{genome.path.name}'s soft-mask")
+        return Annotation(_in_order(soft_mask(genome, wanted)), f"{genome.path.name}'s soft-mask")
     path = Path(path)
     text = _text(path, contigs, wanted)
     if text.place and not text.rows:
         return Annotation(_none(), path.name)
-    return Annotation(_on_known_contigs(_sites(text, contigs)[[*COLUMNS]], path.name, contigs), path.name)
+    return Annotation(_on_known_contigs(_in_order(_sites(text, contigs)), path.name, contigs), path.name)
 
 
 def read_annotations(
@@ -223,10 +224,12 @@ def _rows(
     """Each row that overlaps the regions, once; without `by_start` (column, first position) all of their contigs."""
     for theirs, ours in zip(file.contigs, contigs.translate(file.contigs, name), strict=True):
         here = [region for region in regions if region.contig == ours]
-        if here and by_start is None:
-            yield from file.fetch(theirs)
+        if by_start is None:
+            if here:
+                yield from file.fetch(theirs)
+            continue
         last = 0
-        for region in here if by_start else ():
+        for region in here:
             for row in file.fetch(theirs, region.start, region.end):
                 if not last or not _is_before(row, *by_start, last):
                     yield row
@@ -251,15 +254,20 @@ def _none() -> pd.DataFrame:
     return pd.DataFrame({column: pd.Series(dtype=types.get(column, "category")) for column in COLUMNS})
 
 
+def _in_order(sites: pd.DataFrame) -> pd.DataFrame:
+    """The columns of an annotation, in their order."""
+    return cast(pd.DataFrame, sites[[*COLUMNS]])
+
+
 def _on_known_contigs(sites: pd.DataFrame, source: str, contigs: Contigs) -> pd.DataFrame:
     """The rows on contigs of the genome; none at all is an error."""
-    known = sites["Chromosome"].isin(contigs.lengths)
+    known = series(sites, "Chromosome").isin(contigs.lengths).to_numpy()
     if not known.any():
         contigs.check_common(list(sites["Chromosome"].cat.categories), source)
     if not known.all():
         unknown = sites.loc[~known, "Chromosome"].nunique()
         log.info("%s: %d rows on %d contigs that %s does not have are left out", source, (~known).sum(), unknown,
                  contigs.genome)  # fmt: skip
-        sites = sites[known].reset_index(drop=True)
+        sites = only(sites, known).reset_index(drop=True)
         sites["Chromosome"] = sites["Chromosome"].cat.remove_unused_categories()
     return sites

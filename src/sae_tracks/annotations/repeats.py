@@ -8,7 +8,7 @@ import pandas as pd
 
 from sae_tracks.annotations.alias import Contigs
 from sae_tracks.annotations.bed import bed_columns
-from sae_tracks.annotations.sites import constant, intervals, joined, relabelled, strands
+from sae_tracks.annotations.sites import constant, intervals, joined, only, relabelled, strands
 from sae_tracks.annotations.text import Rows, Text
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
@@ -99,5 +99,5 @@ def _by_class(found: pd.DataFrame, kind: pd.Categorical, strand: pd.Categorical,
     own = [name.partition("/")[2] not in ("", of) for name, of in zip(kind.categories, classes)]
     with_family = np.array(own, bool)[kind.codes]
     by_class = found.assign(Name=relabelled(kind.codes, classes))
-    by_family = found.assign(Name=kind)[with_family]
+    by_family = only(found.assign(Name=kind), with_family)
     return joined([by_class, by_family]) if len(by_family) else by_class

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -65,6 +66,16 @@ class Annotation:
         return len(self.sites)
 
 
+def only(frame: pd.DataFrame, keep: pd.Series | NDArray[np.bool_]) -> pd.DataFrame:
+    """The rows of a frame where a mask is true."""
+    return cast(pd.DataFrame, frame[keep])
+
+
+def series(frame: pd.DataFrame, name: str) -> pd.Series:
+    """One column of a frame."""
+    return cast(pd.Series, frame[name])
+
+
 def constant(text: str, n: int) -> pd.Categorical:
     """A text column that holds one value n times."""
     return pd.Categorical.from_codes(np.zeros(n, np.int8), [text])
@@ -93,9 +104,9 @@ def intervals(rows: Rows, columns: tuple[int, int, int], contigs: Contigs, *, on
         A coordinate is malformed, the start not before the end, the end past its contig, or rows that came by an
         index are not in order; the line is named.
     """
-    contig, start, end = columns
+    contig, first, last = columns
     theirs = rows.categories(contig)
-    start, end = rows.whole_numbers(start, "start"), rows.whole_numbers(end, "end")
+    start, end = rows.whole_numbers(first, "start"), rows.whole_numbers(last, "end")
     if one_based:
         rows.refuse_any(start == 0, lambda row: "start 0, where positions count from 1")
         rows.refuse_any(start > end, lambda row: f"start {start[row]:,} is after end {end[row]:,}")
@@ -126,7 +137,7 @@ def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Frames of the same columns in one, text as categoricals of the values that occur in any of them."""
     frames = [frame for frame in frames if len(frame)] or list(frames[:1])
     columns = {
-        name: union_categoricals([frame[name] for frame in frames])
+        name: union_categoricals([series(frame, name) for frame in frames])
         if name in TEXT
         else np.concatenate([frame[name] for frame in frames])
         for name in frames[0].columns
@@ -174,7 +185,7 @@ def filter_sites(
     log.info("%s: %d sites", annotation.source, len(annotation))
     annotation = _kept(annotation, _overlap_any(annotation.sites, regions), "the regions")
     if min_score is not None:
-        annotation = _kept(annotation, annotation.sites["Score"] >= min_score, f"--min-score {min_score:g}")
+        annotation = _kept(annotation, series(annotation.sites, "Score") >= min_score, f"--min-score {min_score:g}")
     frequency = np.bincount(codes := _concepts(annotation.sites))[codes]
     which = f"--min-instances {min_instances}"
     if frequency.max() == 1 and len(annotation) > 1:
@@ -223,8 +234,8 @@ def _ranges(regions: Sequence[GenomicRegion]):
 
 def _kept(annotation: Annotation, keep: Sequence[bool] | NDArray[np.bool_] | pd.Series, which: str) -> Annotation:
     """The sites after a filter; what it left out is logged."""
-    before, after = annotation.sites, annotation.sites[np.asarray(keep, bool)].reset_index(drop=True)
-    concepts = before["Name"].nunique() - after["Name"].nunique()
+    before, after = annotation.sites, only(annotation.sites, np.asarray(keep, bool)).reset_index(drop=True)
+    concepts = series(before, "Name").nunique() - series(after, "Name").nunique()
     removal = Removal(which, len(before) - len(after), concepts, len(after))
     if after.empty:
         earlier = ", ".join(f"{one.filter} {one.sites:,}" for one in annotation.removed if one.sites)

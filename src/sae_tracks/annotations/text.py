@@ -7,16 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 from numpy.typing import NDArray
 from pyarrow import csv
 
 from sae_tracks.errors import SaeTracksError
 
+pc: Any = pyarrow.compute  # most of its functions are made as it is imported, so no type checker knows them
 _NOT_A_ROW = re.compile(  # a contig may be called track or browser
     rb"\n(?:#[^\n]*|(?:track|browser)(?:[ \t](?![0-9]+\t[0-9]+(?:\t|\n|\Z))[^\n]*)?|[ \t]*)(?=\n|\Z)"
 )
@@ -178,7 +180,7 @@ class Rows:
     def numbers(self, column: int) -> NDArray[np.float64]:
         """(n,) float64: a column of finite numbers, NaN for ``.``"""
         text = pd.Series(self.columns[column].to_numpy(zero_copy_only=False), dtype=object)
-        numbers = pd.to_numeric(text, errors="coerce").to_numpy(np.float64)
+        numbers = cast(pd.Series, pd.to_numeric(text, errors="coerce")).to_numpy(np.float64)
         wrong = ~np.isfinite(numbers) & (text != ".").to_numpy()
         self.refuse_any(wrong, lambda row: f"score {text[row]!r} (column {column + 1}) is not a number")
         return numbers

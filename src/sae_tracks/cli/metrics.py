@@ -214,7 +214,9 @@ def show(best: "pd.DataFrame") -> None:
         table.add_column(name, justify="left" if name in ("concept", "TF", "feature", "verdict") else "right")
     for row in best.head(SHOWN).to_dict("records"):
         scores = (f"{row[name]:.3f}" for name in ("precision", "recall", "f1"))
-        feature = row["feature"] if (best["read_strand"] == "+").all() else f"{row['feature']}{row['read_strand']}"
+        feature = (
+            row["feature"] if bool((best["read_strand"] == "+").all()) else f"{row['feature']}{row['read_strand']}"
+        )
         names = (row["concept"], row["tf"], row["site_strand"], feature)
         table.add_row(*names, f"{row['threshold']:g}", f"{row['instances']:,}", *scores, row["verdict"])
     Console().print(table)

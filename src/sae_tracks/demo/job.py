@@ -4,6 +4,7 @@ import logging
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 
@@ -60,7 +61,16 @@ class Arm:
 
     def best(self, concept: str) -> pd.Series:
         """The row of the concept's best strand."""
-        return self.table[self.table["concept"] == concept].sort_values("f1", ascending=False).iloc[0]
+        rows = cast(pd.DataFrame, self.table[self.table["concept"] == concept])
+        return cast(pd.Series, rows.sort_values("f1", ascending=False).iloc[0])
+
+    def best_feature(self, concept: str) -> int:
+        """The id of the concept's best feature, which the table writes with a letter in front."""
+        return int(cast(str, self.best(concept)["feature"])[1:])
+
+    def best_f1(self, concept: str) -> float:
+        """The F1 of the concept's best feature."""
+        return float(cast(float, self.best(concept)["f1"]))
 
 
 def run_demo(out: Path, seed: int = 0) -> None:
@@ -83,7 +93,7 @@ def run_demo(out: Path, seed: int = 0) -> None:
     blank = HyenaDNAReader(new_model("nano", seed), 3, "untrained")
     untrained = run_arm(blank, made, out / "untrained", seed)
     log.info("4/5 tracks, hub, sessions")
-    features = sorted({int(trained.best(concept)["feature"][1:]) for concept in ("Alu", *"ACGT")})
+    features = sorted({trained.best_feature(concept) for concept in ("Alu", *"ACGT")})
     write_tracks(trained.source, made, features, out)
     log.info("5/5 figures")
     write_figures(trained, made, out)
@@ -104,6 +114,7 @@ def run_arm(lm: GeneLM, made: DemoGenome, out: Path, seed: int) -> Arm:
     plan = plan_training(data, SETTINGS, rows=EPOCHS * data.rows, seed=seed, device="cpu")
     with counter("training", plan.steps) as advance:
         sae = train_sae(plan, out / "sae", advance)
+    assert sae is not None
     return Arm(source := Source(lm, sae, genome, [whole[SCORE_ON]]), score(source, made, out / "metrics"))
 
 
@@ -131,7 +142,7 @@ def write_figures(arm: Arm, made: DemoGenome, out: Path) -> None:
     """The paper's Fig. 2, for the best C feature, and Fig. 3."""
     figures = out / "figures"
     save_figure(plot_scores(arm.table), figures / "scores.png")
-    genome, feature = arm.source.genome, int(arm.best("C")["feature"][1:])
+    genome, feature = arm.source.genome, arm.best_feature("C")
     place = GenomicRegion(SCORE_ON, 300_000, 300_500)
     source = Source(arm.source.lm, arm.source.sae, genome, [place])
     save_figure(
@@ -167,7 +178,7 @@ def summary(trained: Arm, untrained: Arm, out: Path, seconds: float) -> list[str
 
 def check(trained: Arm, untrained: Arm) -> None:
     """Raise an error unless the Alu feature is as good as the demo claims."""
-    f1, blank = float(trained.best("Alu")["f1"]), float(untrained.best("Alu")["f1"])
+    f1, blank = trained.best_f1("Alu"), untrained.best_f1("Alu")
     if not (f1 >= LEAST_F1 and f1 - blank >= LEAST_MARGIN):
         raise SaeTracksError(
             f"the Alu feature has F1 {f1:.2f} and the untrained model's {blank:.2f}; "

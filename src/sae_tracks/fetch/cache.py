@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, Protocol, cast
 
 import pooch
 
@@ -109,7 +109,8 @@ def _download(remote: Remote, path: Path, offline: bool) -> Origin:
 
 
 def _retrieve(remote: Remote, path: Path, md5: str | None) -> None:
-    downloader = ResumingDownload(path.with_name(f"{path.name}.part"))
+    # pooch documents and calls a downloader as (url, file, pooch); its protocol `Downloader` names other arguments
+    downloader = cast(Any, ResumingDownload(path.with_name(f"{path.name}.part")))
     try:
         pooch.retrieve(remote.url, md5 and f"md5:{md5}", fname=path.name, path=path.parent, downloader=downloader)
     except SaeTracksError:
@@ -158,7 +159,7 @@ class _Same(Exception):
 
 
 def deliver(
-    out: Path, origins: Sequence[Origin], write: Callable[[Path], None], *, force: bool, beside: Sequence[Path] = ()
+    out: Path, origins: Sequence[Origin], write: Callable[[Path], object], *, force: bool, beside: Sequence[Path] = ()
 ) -> bool:
     """Write a file made of downloads, and ``NAME.provenance.json`` beside it.
 
@@ -217,7 +218,14 @@ def _made_of(out: Path, origins: Sequence[Origin]) -> bool:
     return False
 
 
-def decompress(path: Path, to: BinaryIO, starts: bytes = b"") -> None:
+class Writable(Protocol):
+    """A file open for writing: Python's, or pysam's bgzip."""
+
+    def write(self, data: bytes, /) -> object:
+        """Append bytes."""
+
+
+def decompress(path: Path, to: Writable, starts: bytes = b"") -> None:
     """Append a gzip file's text, which must begin with the letter `starts` where one is given, to an open file."""
     try:
         with path.open("rb") as raw, gzip.open(raw) as text, byte_counter(path.name, path.stat().st_size) as show:

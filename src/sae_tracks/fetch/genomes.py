@@ -60,7 +60,7 @@ def fetch_genome(
     indices = [out.with_name(out.name + ending) for ending in (".fai", ".gzi")[: 1 + (out.suffix in BGZIP)]]
 
     def write(temporary: Path) -> None:
-        with pysam.BGZFile(str(temporary), "wb") if out.suffix in BGZIP else temporary.open("wb") as fasta:
+        with pysam.BGZFile(str(temporary), "wb", None) if out.suffix in BGZIP else temporary.open("wb") as fasta:
             for path, _ in files:
                 decompress(path, fasta, FASTA)
 

@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
@@ -20,7 +21,7 @@ WANTED = [
     "*.safetensors",
     "*.safetensors.index.json",
 ]
-FILES = {"allow_patterns": WANTED, "ignore_patterns": ["*/*"]}
+FILES: dict[str, Any] = {"allow_patterns": WANTED, "ignore_patterns": ["*/*"]}
 TIMEOUT = 15  # seconds
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 

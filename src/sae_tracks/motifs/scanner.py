@@ -53,8 +53,9 @@ class Hits:
 
     def take(self, which: NDArray) -> "Hits":
         """Some of the hits, by index or mask."""
-        columns = self.motif, self.start, self.strand, self.relative, self.minus_log10_p
-        return Hits(*(column[which] for column in columns))
+        return Hits(
+            self.motif[which], self.start[which], self.strand[which], self.relative[which], self.minus_log10_p[which]
+        )
 
     def shift(self, bases: int) -> "Hits":
         """The same hits, moved to the right."""
@@ -152,8 +153,8 @@ def _sites_of(
     start, lost, cost = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n)
     parts = []
     for strand, turn in ((1, 1), (-1, -1)):
-        oriented = (np.ascontiguousarray(x[::turn, ::turn]) for x in (found.losses, costs))
-        hits = _find(codes, texts[k], k, *oriented, found.limit, found.most, n, start, lost, cost)
+        losses, bits = (np.ascontiguousarray(x[::turn, ::turn]) for x in (found.losses, costs))
+        hits = _find(codes, texts[k], k, losses, bits, found.limit, found.most, n, start, lost, cost)
         relative = 1 - cost[:hits] / span if span else np.ones(hits)
         score = -np.log10(found.tail[lost[:hits]])
         parts.append(

@@ -81,7 +81,7 @@ def top_loci(path: Path, count: int, *, apart: int = APART, bins: int = BINS) ->
     SaeTracksError
         The file is no bigWig.
     """
-    edges = np.linspace(0, max(read_summary(path).maximum, np.finfo(np.float32).tiny), bins + 1)
+    edges = np.linspace(0, max(read_summary(path).maximum, np.finfo(np.float32).tiny), bins + 1, dtype=np.float64)
     counts = np.zeros(bins, np.int64)
     candidates = _Candidates(3 * count)  # a locus bars the bases of at most three blocks of `apart` bases
     bases = active = 0

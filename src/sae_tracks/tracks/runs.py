@@ -5,6 +5,7 @@ contigs, so runs of two contigs never touch, and everything here works without k
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 from sae_tracks.intervals import overlapping
 from sae_tracks.jit import HOW
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.tracks.bbi.runs import RUN, make_runs
+from sae_tracks.tracks.bbi.runs import make_runs
 
-EXACT = HOW | {"fastmath": False}
+EXACT: dict[str, Any] = HOW | {"fastmath": False}
 
 
 class GenomeLine:
@@ -65,9 +66,9 @@ def fill_with_zeros(runs: NDArray, stretches: NDArray) -> NDArray:
     """Tile stretches: the runs that lie in them, and runs of value 0 between; both ascend."""
     most = 2 * len(runs) + len(stretches)
     start, end, value = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.float32)
-    columns = (np.ascontiguousarray(runs[name]) for name in RUN.names or ())
-    fill = (np.ascontiguousarray(stretches[name]) for name in ("start", "end"))
-    n = _tile(*columns, *fill, start, end, value)
+    run_start, run_end, run_value = (np.ascontiguousarray(runs[name]) for name in ("start", "end", "value"))
+    fill_start, fill_end = (np.ascontiguousarray(stretches[name]) for name in ("start", "end"))
+    n = _tile(run_start, run_end, run_value, fill_start, fill_end, start, end, value)
     return make_runs(start[:n], end[:n], value[:n])
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import copyfileobj
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import IO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ RECORD = np.dtype(
 class Blocks:
     """Compressed blocks that follow one another in a file, and the stretch of the genome of each."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.items = self.blocks = 0
         self.largest = 0  # bytes of the largest block before compression
@@ -87,7 +87,7 @@ class Zooms:
         self._bins = Bins(self.sizes)
         self._contig = 0
         self._held: list[list[NDArray]] = [[] for _ in self.sizes]
-        files = [tempfile.SpooledTemporaryFile(IN_MEMORY, dir=folder) for _ in self.sizes]  # noqa: SIM115 (see close)
+        files = [tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(folder)) for _ in self.sizes]  # noqa: SIM115 (see close)
         self.levels = [Blocks(file) for file in files]
 
     def add(self, contig: int, runs: NDArray) -> None:
