@@ -181,6 +181,8 @@ def parse_shard(text: str | None) -> Shard:
 def check_complete(shards: Iterable[Shard], verb: str) -> None:
     """Raise unless each shard of one division is there once; the error says how `verb` makes a missing one."""
     shards = list(shards)
+    if not shards:
+        raise SaeTracksError(f"there is no part to add: name the folders of {verb} --shard i/n")
     count = shards[0].count
     found = sorted(shard.index for shard in shards)
     if any(shard.count != count for shard in shards):

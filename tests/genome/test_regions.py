@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.regions import GenomicRegion, merge_regions, parse_region, parse_shard
+from sae_tracks.regions import GenomicRegion, check_complete, merge_regions, parse_region, parse_shard
 
 LENGTHS = {"chr14": 107_043_718, "chr1": 1000, "HLA*01:01": 300}
 
@@ -88,3 +88,12 @@ def test_bad_shards_are_refused(text):
 def test_an_empty_region_is_refused():
     with pytest.raises(SaeTracksError, match="empty"):
         GenomicRegion("chr1", 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [([], "there is no part to add"), (["1/2"], "part 2/2 is missing"), (["1/2", "1/2"], "1/2 is there twice")],
+)
+def test_shards_that_are_not_the_whole_are_refused(parts, message):
+    with pytest.raises(SaeTracksError, match=message):
+        check_complete([parse_shard(part) for part in parts], "metrics")
