@@ -41,6 +41,8 @@ def atomic(path: Path) -> Iterator[Path]:
     path = Path(path)
     if path.is_dir():
         raise SaeTracksError(f"{path} is a folder; name a file")
+    if path.exists() and not path.is_file():
+        raise SaeTracksError(f"{path} is a device or a pipe, which a file would replace; name a file, or - for stdout")
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:

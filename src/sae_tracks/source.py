@@ -210,7 +210,7 @@ def sae_language_model(
     trained = sae.metadata.get("lm", {})
     layer = trained.get("layer")
     hook = trained.get("hook_name") if layer is None else None
-    if not model and "model" not in trained:
+    if not model and not trained.get("model"):
         raise SaeTracksError("this SAE does not say which language model it was trained on: name it with --model")
     if layer is None and not hook:
         raise SaeTracksError("this SAE does not say which layer it reads: sae-tracks import-sae ... --layer or --hook")

@@ -408,3 +408,10 @@ def test_untrained_models_that_cannot_be_made_are_noticed_before_the_first_windo
     monkeypatch.setattr("sae_tracks.controls.untrained.check_can_be_untrained", lambda lm: lm)
     assert "this SAE was not trained on act" in str(metrics(*words)[0])
     assert not lm.reads and not (work / "out").exists()
+
+
+def test_profiles_of_an_earlier_run_do_not_stay_beside_new_scores(work, metrics):
+    (work / "out").mkdir()
+    (work / "out" / "offsets.parquet").write_bytes(b"")
+    assert not metrics("sae", "toy.fa", "cg.bed", *WHERE, "-o", "out", "--controls", "none")[0]
+    assert sorted(p.name for p in (work / "out").iterdir()) == sorted(FILES)

@@ -51,7 +51,7 @@ def test_the_same_model_gives_the_same_sae_again(genome, tmp_path, strands, blac
     again = retrain(sae, OneHotLM(48), genome, data, tmp_path / "control" / "sae")
     for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
         assert torch.equal(getattr(again, name), getattr(sae, name))
-    assert [path.name for path in (tmp_path / "control").iterdir()] == ["sae"]
+    assert [path.name for path in sorted((tmp_path / "control").iterdir())] == ["made_from.json", "sae"]
     kept = retrain(sae, OneHotLM(48), genome, data, tmp_path / "control" / "sae")
     assert torch.equal(kept.W_dec, sae.W_dec)
 
@@ -86,3 +86,15 @@ def test_another_genome_and_other_activations_are_refused(genome, tmp_path):
     elsewhere = replace(sae, metadata={})
     with pytest.raises(SaeTracksError, match="this SAE was not trained on"):
         retrain(elsewhere, OneHotLM(48), genome, data, tmp_path / "control" / "sae")
+
+
+@pytest.mark.parametrize("left", ["sae", "shuffled"])
+def test_a_control_that_was_made_from_other_activations_is_not_used(genome, tmp_path, left):
+    """The settings are equal; only the bases differ."""
+    control = tmp_path / "control" / "sae"
+    first = stored(genome, tmp_path / "one")
+    retrain(trained(first, tmp_path / "sae"), OneHotLM(48), genome, first, control)
+    control.rename(control.with_name(left))
+    second = stored(genome, tmp_path / "two", black_list=BLACK)
+    with pytest.raises(SaeTracksError, match="is a control made from other activations: delete it"):
+        retrain(trained(second, tmp_path / "other"), OneHotLM(48), genome, second, control)

@@ -120,6 +120,13 @@ def test_a_file_in_the_way_of_a_folder_is_named(tmp_path):
         pass
 
 
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SaeTracksError, match="is a device or a pipe"), atomic(tmp_path / "pipe"):
+        pass
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_checksums_and_json(tmp_path):
     (tmp_path / "a").write_bytes(b"x" * 10_000_000)
     assert sha256(tmp_path / "a") == hashlib.sha256(b"x" * 10_000_000).hexdigest()

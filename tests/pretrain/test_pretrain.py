@@ -149,6 +149,14 @@ def test_a_checkpoint_of_another_run_is_refused_with_what_differs(genome, small,
     other = Genome(write_fasta(tmp_path / "o.fa", a="ACGGT" * 60, b=random_dna(200, 1)))
     with pytest.raises(SaeTracksError, match=r"other settings \(lr 0.003, now 0.0001\): name another folder"):
         pretrain(genome, folder, replace(small, lr=1e-4), held_out=held_out)
+    turned = Genome(
+        write_fasta(
+            tmp_path / "t.fa",
+            **{c: genome.sequence(GenomicRegion(c, 0, n)).decode() for c, n in reversed(genome.lengths.items())},
+        )
+    )
+    with pytest.raises(SaeTracksError, match="a run with other order of contigs"):
+        pretrain(turned, folder, small, held_out=held_out)
     with pytest.raises(SaeTracksError, match="a run with other genome"):
         pretrain(other, folder, small, held_out=held_out)
     with pytest.raises(SaeTracksError, match="a run with other held-out regions"):

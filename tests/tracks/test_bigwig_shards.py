@@ -74,6 +74,20 @@ def test_parts_that_do_not_make_one_run_are_refused():
             write_bigwig_shard(source, [0], parts[0], Shard(1, 3))
 
 
+def test_shards_of_a_genome_with_its_contigs_in_another_order_are_refused():
+    """Places on the line of all contigs would mean other contigs."""
+    region = [GenomicRegion("a", 0, 310)]
+    with (
+        toy_source(RECORDS, region) as (source, folder),
+        toy_source(dict(reversed(RECORDS.items())), region) as (other, _),
+    ):
+        one, two = parts_of(source, folder, 2)[0], parts_of(other, folder / "other", 2)[1]
+        with pytest.raises(SaeTracksError, match=r"is of another run than .*: its contig_order differs"):
+            merge_bigwigs([one, two], folder / "merged")
+        with pytest.raises(SaeTracksError, match="holds a shard of an export with other settings"):
+            write_bigwig_shard(other, FEATURES, one, Shard(1, 2), MEANS)
+
+
 def test_what_a_run_in_one_part_left_is_no_part(tmp_path):
     with toy_source(RECORDS) as (source, _):
         write_bigwig_shard(source, FEATURES, tmp_path / "spool", Shard(1, 1))

@@ -467,6 +467,8 @@ def _write(
     control_facts: dict[str, Any] | None = None,
 ) -> Scored:
     """Write the tables and how they were made; `untested` says why no controls were run."""
+    if untested:  # profiles of an earlier run would be shown beside these scores
+        (out / OFFSETS).unlink(missing_ok=True)
     table = write_tables(counts, out, all_pairs=all_pairs, judge=None if untested else judge)
     write_provenance(out, **facts, controls={"not_run": untested} if untested else control_facts)
     log.info("scores of %d concepts in %s", len(table), out)

@@ -16,6 +16,7 @@ from sae_tracks.activations.shuffle import plan_shuffle, shuffle
 from sae_tracks.controls.sample import Sample, Sampler
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import run
+from sae_tracks.files import read_json, write_json
 from sae_tracks.genome import Genome
 from sae_tracks.intervals import runs_of
 from sae_tracks.lm import GeneLM
@@ -29,6 +30,7 @@ from sae_tracks.train.plan import TrainPlan, plan_training
 from sae_tracks.train.settings import TrainSettings
 from sae_tracks.train.train import train_sae
 
+MADE_FROM = "made_from.json"
 KINDS: tuple[Kind, ...] = ("random", "permuted")
 SEEDS = (0, 1, 2)
 SETTINGS = (*(field.name for field in fields(TrainSettings) if field.name != "expansion"), "d_sae", "steps", "seed")
@@ -60,9 +62,10 @@ def retrain(sae: SAE, lm: GeneLM, genome: Genome, trained_on: ActivationShards, 
         again on the same bases.
     """
     training = _training_of(sae, trained_on)
+    act, shuffled = out.with_name("act"), out.with_name("shuffled")
+    _claim(out, trained_on)
     if (out / CONFIG).exists():
         return _made_before(out, training, lm)
-    act, shuffled = out.with_name("act"), out.with_name("shuffled")
     if not (shuffled / MANIFEST).exists():
         data = _read_again(lm, genome, trained_on, act)
         shuffle(data, shuffled, plan_shuffle(data, SHUFFLE_MEMORY), seed=training["seed"])
@@ -72,6 +75,15 @@ def retrain(sae: SAE, lm: GeneLM, genome: Genome, trained_on: ActivationShards, 
         train_sae(plan, out, advance)
     shutil.rmtree(shuffled)
     return load_sae(out)
+
+
+def _claim(out: Path, trained_on: ActivationShards) -> None:
+    """Record which activations a control is made again from; what was made from others is not used."""
+    record, mine = out.with_name(MADE_FROM), {"data_sha256": trained_on.checksum}
+    begun = any(out.with_name(name).exists() for name in (out.name, "act", "shuffled"))
+    if (read_json(record) if record.exists() else None if begun else mine) != mine:
+        raise SaeTracksError(f"{out.parent} is a control made from other activations: delete it, or name another -o")
+    write_json(record, mine)
 
 
 def _made_before(out: Path, training: dict[str, Any], lm: GeneLM) -> SAE:

@@ -1,5 +1,6 @@
 """From counts to precision, recall and F1: the pairs that get rows, the rows, and the files that hold them."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -276,7 +277,10 @@ def top_features(table: str | Path, count: int) -> list[int]:
         )
     matches = matches.dropna(subset="f1").sort_values("f1", ascending=False, kind="stable")
     best = matches.drop_duplicates([name for name in columns if name != "f1"]).head(count)
-    return [int(name) for name in dict.fromkeys(best["feature"].astype(str).str.removeprefix("f"))]
+    names = list(dict.fromkeys(best["feature"].astype(str)))
+    if other := [name for name in names if not re.fullmatch(r"f\d{1,9}", name)]:
+        raise SaeTracksError(f"{table} is not of an SAE: it has a feature {other[0]!r}, where f357 is the name of one")
+    return [int(name.removeprefix("f")) for name in names]
 
 
 OWN = ("shard", "command")  # facts that differ between the parts of one run

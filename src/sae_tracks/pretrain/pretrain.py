@@ -121,6 +121,7 @@ def pretrain(
     """
     held_out, folder = genome.merged(list(held_out)), Path(folder)
     run = {"settings": asdict(settings), "genome": genome.identity(genome.lengths), "held_out": [*map(str, held_out)]}
+    run["contig_order"] = list(genome.lengths)  # windows are drawn over the contigs in this order
     if record := _finished(folder, run):
         remove_checkpoints(folder)
         log.info("%s is complete: this run has been made before", folder)

@@ -54,8 +54,9 @@ def spooled(
         Files that the block writes. If an interrupted run had read everything, it was killed while it wrote these: what
         it left of them is removed.
     """
-    place = None if folder is None else make_folder(folder) / f"{SPOOL_PREFIX}{_fingerprint(facts)}"
     lengths = nonempty(source.genome.lengths)
+    known_by = _fingerprint({**facts, "contig_order": list(lengths)})
+    place = None if folder is None else make_folder(folder) / f"{SPOOL_PREFIX}{known_by}"
     with TrackSpool(lengths, ids, place, cutoffs, facts) as spool:
         if folder is not None:
             _mention_others(folder, spool.folder)

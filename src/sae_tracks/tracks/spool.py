@@ -108,7 +108,9 @@ class TrackSpool:
         self._row = np.zeros(1, index_row(k))
         self.sealed, self._keep, self._temporary = False, keep, folder is None
         self.position: tuple[ReadStrand, int] | None = None
-        record = {"format_version": FORMAT_VERSION, "lengths": dict(lengths), "features": list(features)}
+        # JSON objects are compared without order, but places on the line depend on the order of all contigs
+        contigs = {"lengths": dict(lengths), "contig_order": list(lengths)}
+        record = {"format_version": FORMAT_VERSION, **contigs, "features": list(features)}
         try:
             self.folder = make_folder(folder) if folder else Path(tempfile.mkdtemp(prefix="sae-tracks-"))
             self._lock = _locked(self.folder)

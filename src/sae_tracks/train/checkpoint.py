@@ -26,7 +26,13 @@ FOLDER, PART = "checkpoints", ".part-"
 DIGITS = 12  # of a checkpoint's SHA-256, in its name
 NAME = re.compile(r"step-\d+-[0-9a-f]{12}\.safetensors")
 KEPT = 2  # the newest: one more than is needed, in case the disk tears one
-RUN_NAMES = {"settings": "settings", "data": "activations", "genome": "genome", "held_out": "held-out regions"}
+RUN_NAMES = {
+    "settings": "settings",
+    "data": "activations",
+    "genome": "genome",
+    "contig_order": "order of contigs",
+    "held_out": "held-out regions",
+}
 Run = dict[str, Any]  # what the weights depend on: some keys of `RUN_NAMES`, values as JSON has them
 
 
