@@ -256,6 +256,7 @@ class _Text:
         self._blocks = _bgzf_blocks(path, self._data) if zipped else None
         self.size = self._blocks[1][-1] if self._blocks else len(self._data)
         self._held: tuple[int, bytes] = (-1, b"")
+        self._path = path
 
     def read(self, start: int, end: int) -> bytes:
         """The bytes of ``start:end``."""
@@ -265,8 +266,10 @@ class _Text:
         parts, i = [], bisect_right(plain, start) - 1
         while i + 1 < len(plain) and plain[i] < end:
             if self._held[0] != i:
-                block = zlib.decompress(self._data[packed[i] : packed[i + 1]], wbits=31)
-                self._held = i, block
+                try:
+                    self._held = i, zlib.decompress(self._data[packed[i] : packed[i + 1]], wbits=31)
+                except zlib.error as error:
+                    raise SaeTracksError(f"{self._path} is cut short or damaged: copy or download it again") from error
             parts.append(self._held[1][max(start - plain[i], 0) : end - plain[i]])
             i += 1
         return b"".join(parts)

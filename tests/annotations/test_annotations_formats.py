@@ -55,6 +55,8 @@ def test_table_browser_with_and_without_bin_and_header(genome, tmp_path, lines):
         ("#bin\tgenoName\tgenoStart\tgenoEnd\trepName", "585\tchr1\t1\t9\tAluY", "AluY"),
         ("#chrom\tchromStart\tchromEnd\tthickStart\tthickEnd", "chr1\t1\t9\t1\t9", "t"),
         ("#chrom\tchromStart\tchromEnd", "chr1\t1\t9\tx\t9\t+", "x"),
+        ("#chrom\tchromStart\tlength\tfoo\tchromEnd\tname", "chr1\t1\t8\tx\t9\tCTCF", "CTCF"),
+        ("#chrom\tstart\tend\tlength\tscore\tstrand\tname", "chr1\t1\t9\t8\t3\t+\tCTCF", "CTCF"),
     ],
 )
 def test_a_fourth_column_of_the_users_own_name_is_the_concept(genome, tmp_path, header, row, name):

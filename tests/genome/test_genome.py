@@ -54,6 +54,17 @@ def test_what_is_not_fasta_is_refused(tmp_path, content, message):
         Genome(path)
 
 
+def test_a_damaged_block_is_an_error_of_one_line(tmp_path):
+    path = write_fasta(tmp_path / "g.fa.bgz", chr1=random_dna(500_000))
+    Genome(path)  # makes the index
+    stamp, data = path.stat().st_mtime_ns, bytearray(path.read_bytes())
+    data[-60:-40] = bytes(20)  # in the last block with bases
+    path.write_bytes(data)
+    os.utime(path, ns=(stamp, stamp))
+    with pytest.raises(SaeTracksError, match=r"g\.fa\.bgz is cut short or damaged"):
+        Genome(path).sequence(GenomicRegion("chr1", 0, 500_000))
+
+
 def test_gzip_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(SaeTracksError, match="not bgzip"):
         Genome(write_fasta(tmp_path / "g.fa.gz", chr1="ACGT"))

@@ -50,6 +50,16 @@ def test_all_formats_say_the_same(tmp_path, text, packed):
     assert motif.counts.dtype == np.float64 and motif.counts.tolist() == COUNTS
 
 
+@pytest.mark.parametrize(
+    "other", [">AC\tX\t6.0\n" + "0.25\t0.25\t0.25\t0.25\n" * 5, ">MA3.1 Y\n" + "1 2 3 4\n" * 5], ids=["HOMER", "PFM"]
+)
+def test_labelled_rows_are_of_letters_whatever_else_the_file_holds(tmp_path, other):
+    path = tmp_path / "m.txt"
+    path.write_text(other + ">MA1 X\nA [ 9 1 0 0 ]\nC [ 0 8 1 0 ]\nG [ 0 0 7 1 ]\nT [ 1 0 0 6 ]\n")
+    counts = [[9, 0, 0, 1], [1, 8, 0, 0], [0, 1, 7, 0], [0, 0, 1, 6]]
+    assert read_motifs(path)[1].counts.tolist() == counts
+
+
 def test_several_matrices_keep_their_order_and_a_name_may_be_missing(tmp_path):
     path = tmp_path / "m.pfm"
     path.write_text(">MA2.1\n1 0\n0 1\n0 0\n0 0\n\n>MA1.1 Y factor\nA 1\nC 2\nG 3\nT 4\n")

@@ -108,11 +108,10 @@ def _names(rows: Rows, where: BedColumns) -> pd.Categorical:
 
 
 def _is_own(names: Sequence[str]) -> bool:
-    """Whether the column after contig, start and end has a name that UCSC's tables lack, such as ``gene``."""
+    """Whether contig, start and end come first, and then the only name, in a column such as ``gene``."""
     names = names[names[0] == "bin" :]
-    return (
-        names[0] in _FIELDS["contig"] and names[1] in _FIELDS["start"] and names[3:4] != [] and names[3] not in _KNOWN
-    )
+    places = all(name in _FIELDS[field] for name, field in zip(names, ("contig", "start", "end")))
+    return places and names[3:4] != [] and names[3] not in _KNOWN and "name" not in names
 
 
 def _has_bin(first: Sequence[str]) -> bool:

@@ -79,12 +79,11 @@ def _pfm(path: Path, lines: list[Line]) -> Iterator[tuple[int, Motif]]:
             records[-1][1].append((number, line))
         else:
             raise _bad(path, number, f"{line[:20]!r} is no header: a motif begins with '>' and its matrix ID")
-    parsed = [(header, *_rows(path, header, rows)) for header, rows in records]
-    by_position = any(len(rows) != 4 for _, rows, _ in parsed)
+    parsed = [(header, _homer_name(header[1]), *_rows(path, header, rows)) for header, rows in records]
+    by_position = any(len(rows) != 4 for _, named, rows, _, labelled in parsed if not (named or labelled))
     homer = 0
-    for header, rows, first in parsed:
-        named = _homer_name(header[1])
-        upright = by_position or named is not None
+    for header, named, rows, first, labelled in parsed:
+        upright = not labelled and (by_position or named is not None)
         counts = np.array(rows) if upright else np.array(rows).T
         motif = _checked(path, first, *(named or _name(path, header)), counts, upright)
         if named:
@@ -122,8 +121,8 @@ def _check_counts(path: Path, number: int, motif: Motif) -> None:
         raise _bad(path, number, f"{motif.matrix_id} sums to {sums.min():g} at a position; expected counts of sites")
 
 
-def _rows(path: Path, header: Line, lines: list[Line]) -> tuple[list[list[float]], int]:
-    """The numbers of a record, all rows of one length, and the line of the first."""
+def _rows(path: Path, header: Line, lines: list[Line]) -> tuple[list[list[float]], int, bool]:
+    """The numbers of a record, all rows of one length; the line of the first; whether the rows are labelled A to T."""
     if not lines:
         raise _bad(path, header[0], "no row of numbers follows the header")
     labels = [_LABEL.fullmatch(line) for _, line in lines]
@@ -135,7 +134,7 @@ def _rows(path: Path, header: Line, lines: list[Line]) -> tuple[list[list[float]
     for (number, _), row in zip(lines, rows):
         if len(row) != len(rows[0]):
             raise _bad(path, number, f"{len(row)} numbers; the first row of the motif has {len(rows[0])}")
-    return rows, lines[0][0]
+    return rows, lines[0][0], any(labels)
 
 
 def _numbers(path: Path, line: Line) -> list[float]:
@@ -196,7 +195,7 @@ def _meme_matrix(path: Path, name: tuple[str, str], lines: list[Line]) -> Motif:
     end = next((i for i, (_, line) in enumerate(lines[1:], 1) if not _is_numbers(line)), len(lines))
     if width is not None and end - 1 != width:
         raise _bad(path, header[0], f"{name[0]} has w= {width:g}, but {end - 1} rows of numbers follow")
-    numbers, first = _rows(path, header, lines[1:end])
+    numbers, first, _ = _rows(path, header, lines[1:end])
     motif = _checked(path, first, *name, np.array(numbers), True)
     _check_probabilities(path, header[0], motif)
     return replace(motif, counts=sites * motif.counts)
