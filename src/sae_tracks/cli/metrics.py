@@ -212,11 +212,10 @@ def show(best: "pd.DataFrame") -> None:
     table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))  # fits a terminal of 80 columns
     for name in ("concept", "TF", "site", "feature", "cut", "sites", "prec.", "rec.", "F1", "verdict"):
         table.add_column(name, justify="left" if name in ("concept", "TF", "feature", "verdict") else "right")
+    forward = bool((best["read_strand"] == "+").all())
     for row in best.head(SHOWN).to_dict("records"):
         scores = (f"{row[name]:.3f}" for name in ("precision", "recall", "f1"))
-        feature = (
-            row["feature"] if bool((best["read_strand"] == "+").all()) else f"{row['feature']}{row['read_strand']}"
-        )
+        feature = row["feature"] if forward else f"{row['feature']}{row['read_strand']}"
         names = (row["concept"], row["tf"], row["site_strand"], feature)
         table.add_row(*names, f"{row['threshold']:g}", f"{row['instances']:,}", *scores, row["verdict"])
     Console().print(table)
