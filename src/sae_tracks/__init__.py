@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from sae_tracks.sae import SAE as SAE
     from sae_tracks.sae import load_sae as load_sae
     from sae_tracks.sae import save_sae as save_sae
-    from sae_tracks.sae.interop.importing import import_sae as import_sae
+    from sae_tracks.sae.interop.convert import import_sae as import_sae
     from sae_tracks.source import Source as Source
     from sae_tracks.tracks.bed import write_bed as write_bed
     from sae_tracks.tracks.bed import write_beds as write_beds
@@ -54,7 +54,7 @@ _HOME = {  # public name: the module that defines it, in the order of docs/api.m
     "GeneLM": "lm",
     "load_sae": "sae",
     "save_sae": "sae",
-    "import_sae": "sae.interop.importing",
+    "import_sae": "sae.interop.convert",
     "SAE": "sae",
     "Source": "source",
     "read": "reading.reader",

@@ -1,6 +1,5 @@
 """A genome read through a language model and an SAE: the source of every stream of feature blocks."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -150,7 +149,7 @@ class Source:
         return {
             "lm": describe(self.lm),
             "device": device_type(self.lm),
-            "sae_sha256": self.sae.checksum or _weights_sha256(self.sae),
+            "sae_sha256": self.sae.checksum,
             "sae_architecture": self.sae.architecture,
             "sae_k": self.sae.k,
             "genome": {"path": str(self.genome.path), "contigs": self.genome.identity(self.contigs)},
@@ -172,15 +171,6 @@ def device_type(lm: GeneLM) -> str:
     """The type of device on which a model computes, ``cpu`` or ``cuda``; ``cpu`` for a plug-in without a device."""
     device = getattr(getattr(lm, "model", None), "device", None)
     return getattr(device, "type", "cpu")
-
-
-def _weights_sha256(sae: SAE) -> str:
-    """SHA-256 of the weights of an SAE that was never saved."""
-    found = hashlib.sha256()
-    for tensor in (sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec, sae.threshold):
-        if tensor is not None:
-            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
 
 
 def _shown(readings: Iterable[Reading], on_reading: Callable[[Reading], None]) -> Iterator[Reading]:

@@ -142,6 +142,25 @@ def test_without_a_network_the_error_comes_at_once_and_says_so(tmp_path):
     assert "Retry" not in out.stderr
 
 
+OF_AN_SAE = TIMED.replace("load_lm", "load_sae").replace(
+    '(sys.argv[1], 2, device="cpu").revision', "(sys.argv[1]).d_sae"
+)
+
+
+def test_an_sae_without_a_network_is_refused_at_once(tmp_path):
+    out = load("http://127.0.0.1:9", tmp_path, "nobody/none", script=OF_AN_SAE)
+    message, seconds = out.stdout.splitlines()
+    assert re.match("cannot load an SAE from nobody/none: .*http://127.0.0.1:9 does not answer .*: connect", message)
+    assert float(seconds) < 20 and "Retry" not in out.stderr
+
+
+def test_an_sae_that_was_downloaded_is_read_without_a_network(hub, tmp_path):
+    for address in (hub, "http://127.0.0.1:9"):
+        width, seconds = load(address, tmp_path, "me/sae", script=OF_AN_SAE).stdout.splitlines()
+        assert width == "6" and float(seconds) < 20
+    assert "no cfg.json" in load(hub, tmp_path, "me/lm", script=OF_AN_SAE).stdout
+
+
 def test_a_hub_that_never_answers_is_not_waited_for(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -96,6 +96,22 @@ def test_values_above_both_cutoffs_are_kept_row_by_row_within_the_limit(n, width
     assert keep_above(values, at, lowest, cutoff, ids, kept_ids, kept, 0, width - 1, ends) == -1
 
 
+@pytest.mark.parametrize("architecture", ["standard", "jumprelu", "topk"])
+def test_a_threshold_below_0_is_a_relu_on_both_paths(architecture):
+    sae = random_sae(8, 100, architecture)
+    if architecture == "jumprelu":
+        sae.threshold = torch.linspace(-1, 1, 100)
+    x = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
+    indptr, feature, value = SparseEncoder.of(sae).encode(x)
+    dense = np.zeros((300, 100), np.float32)
+    dense[np.repeat(np.arange(300), np.diff(indptr)), feature] = value
+    h = ((x - sae.b_dec) @ sae.W_enc + sae.b_enc).numpy()
+    if architecture == "jumprelu":
+        assert (h[:, :50] < 0).any() and not (dense < 0).any()
+        np.testing.assert_allclose(dense, np.maximum(h, 0) * (h > sae.threshold.numpy()), atol=2e-5)
+    np.testing.assert_allclose(dense, sae.encode(x).numpy(), atol=2e-5)
+
+
 def test_any_number_of_rows_is_encoded_as_the_sae_does_and_decoded_again():
     sae = random_sae(8, 1100, "topk", bias=-1)
     x = torch.randn(2100, 8, generator=torch.Generator().manual_seed(0))

@@ -14,6 +14,7 @@ from test_import_sae import PLM, K, evo2_state, write
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.sae.interop import import_sae
 
+TOP_K = {"dict_class": "AutoEncoderTopK"}
 BATCH = {"dict_class": "BatchTopKSAE", "k": 3}
 
 
@@ -49,6 +50,9 @@ FILES = {
         "has k = 3; its config.json says 4",
     ),
     "k in words": (linear("b_dec"), {"dict_class": "AutoEncoderTopK", "k": "many"}, "k is 'many'"),
+    "a k of 0": (linear("b_dec", k=K * 0, threshold=torch.tensor(1.0)), TOP_K, "k is 0; a topk needs a whole number"),
+    "a k of 2.5": (linear("b_dec", k=torch.tensor(2.5)), TOP_K, "k is 2.5; a topk needs a whole number from 1 to 15"),
+    "a k of 0 in the configuration": (linear("b_dec"), TOP_K | {"k": 0}, "k is 0; a topk needs a whole number"),
     "no k": (linear("b_dec"), {"dict_class": "AutoEncoderTopK"}, "has no tensor k"),
     "no threshold": (linear("b_dec", k=K), BATCH, "has no tensor threshold"),
     "a threshold a feature": (

@@ -1,6 +1,7 @@
 """The SAE directory: what is saved comes back, and what is unsound is refused by name."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from toy import OneHotLM, identity_sae, random_dna, random_sae, unit_stats, write_fasta
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import sha256
 from sae_tracks.lm import describe
 from sae_tracks.sae import SAE, load_sae, save_sae
 from sae_tracks.sae.directory import check_match
@@ -76,6 +78,25 @@ def test_a_k_of_more_than_all_features_is_saved_as_all(tmp_path):
     assert again.k == 10 and torch.equal(again.encode(x), sae.encode(x))
 
 
+def test_the_checksum_is_that_of_the_present_weights(folder):
+    sae, again = load_sae(folder), load_sae(folder)
+    before = sae.checksum
+    assert before == sha256(folder / "sae_weights.safetensors")
+    sae.W_dec[0, 0] += 1
+    assert sae.checksum not in (before, replace(again, threshold=torch.ones(10)).checksum)
+    save_sae(sae, folder)
+    assert sae.checksum == sha256(folder / "sae_weights.safetensors") == load_sae(folder).checksum
+
+
+def test_a_threshold_below_0_acts_as_0_in_memory_and_once_saved(tmp_path):
+    sae = described_sae("jumprelu")
+    sae.threshold = torch.linspace(-1, 1, 10)
+    save_sae(sae, tmp_path)
+    x = torch.randn(50, 6)
+    assert torch.equal(load_sae(tmp_path).encode(x), sae.encode(x)) and sae.encode(x).min() == 0
+    assert torch.equal(load_sae(tmp_path).threshold, sae.threshold.clamp(min=0))
+
+
 def test_the_encoder_folds(folder):
     sae, x = load_sae(folder), torch.randn(50, 6)
     weight, bias = sae.folded_encoder()
@@ -97,7 +118,10 @@ BAD = [
     (lambda f: jumprelu(f, torch.tensor(0.5)), r"threshold is \(\)"),
     (lambda f: jumprelu(f, torch.full((10,), float("nan"))), "threshold holds NaN"),
     (lambda f: jumprelu(f, torch.linspace(-1e-6, 1, 10)), "threshold holds a negative value"),
-    (lambda f: configure(f, architecture="topk"), "k is None; a topk of 10 features needs a whole number from 1 to 10"),
+    (
+        lambda f: configure(f, architecture="topk"),
+        "k is None; a topk needs a whole number from 1 to 10, the number of features",
+    ),
     (lambda f: configure(f, architecture="topk", k=0), "k is 0"),
     (lambda f: configure(f, architecture="topk", k=11), "k is 11"),
     (lambda f: configure(f, architecture="topk", k=2.0), "k is 2.0"),
@@ -174,8 +198,8 @@ def test_an_sae_is_refused_on_another_model_layer_or_width():
 def test_an_sae_is_short_in_print_and_moves_to_a_device_whole():
     sae = SAE(torch.ones(4, 8), torch.ones(8), torch.ones(8, 4), torch.ones(4), {"lm": {"model": "me/lm"}}, k=3)
     assert repr(sae) == "SAE(topk, 4 -> 8, k 3, me/lm)"
-    sae.threshold, sae.checksum = torch.ones(8), "0a"
+    sae.threshold = torch.ones(8)
     moved = sae.to("meta")
     names = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
     assert {getattr(moved, name).device.type for name in names} == {"meta"}
-    assert sae.W_enc.device.type == "cpu" and moved.checksum == "0a" and moved.metadata == sae.metadata
+    assert sae.W_enc.device.type == "cpu" and moved.metadata == sae.metadata

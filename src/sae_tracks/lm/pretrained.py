@@ -103,7 +103,7 @@ def find_pretrained(source: str, revision: str | None = None, trust_remote_code:
     _refuse_what_is_no_model(source)
     is_folder = is_on_disk(source)
     revision = revision or (None if is_folder else PINNED.get(source))
-    file, offline = _find_file(source, "config.json", revision)
+    file, offline = find_file(source, "config.json", revision)
     if file is None:
         raise _cannot_load(source, "no config.json is there")
     commit = None if is_folder else extract_commit_hash(str(file), None)
@@ -143,7 +143,7 @@ def _tokenizer_settings(found: Pretrained) -> dict[str, Any]:
     if found.offline:
         file = _cached(found.source, name, revision)
     else:
-        file, _ = _find_file(found.source, name, revision)
+        file, _ = find_file(found.source, name, revision)
     return _read_object(f"cannot load the tokenizer of {found.source}", file) if file else {}
 
 
@@ -269,8 +269,8 @@ def _refuse_what_is_no_model(source: str) -> None:
         raise _cannot_load(source, "no such file or folder")
 
 
-def _find_file(source: str, name: str, revision: str | None) -> tuple[Path | None, bool]:
-    """Where a model's file lies on this machine, or None if the model has none; and whether the hub did not answer.
+def find_file(source: str, name: str, revision: str | None, what: str = "a language model") -> tuple[Path | None, bool]:
+    """Where a file lies on this machine, or None if the repository has none; and whether the hub did not answer.
 
     The hub is asked once. Its own client tries six times in 23 s before it says that there is no network.
     """
@@ -288,7 +288,8 @@ def _find_file(source: str, name: str, revision: str | None) -> tuple[Path | Non
         no_answer = not isinstance(error, hub_errors.HfHubHTTPError | hub_errors.HFValidationError)
         if no_answer and (cached := _cached(source, name, revision)):
             return cached, True
-        raise _cannot_load(source, _why_not_from_the_hub(source, revision, error)) from error
+        reason = _why_not_from_the_hub(source, revision, error)
+        raise SaeTracksError(f"cannot load {what} from {source}: {reason}") from error
 
 
 def _is_commit(revision: str | None) -> bool:
@@ -310,14 +311,13 @@ def _why_not_from_the_hub(source: str, revision: str | None, error: Exception) -
     if isinstance(error, hub_errors.RevisionNotFoundError):
         return f"it has no revision {revision!r}"
     if isinstance(error, hub_errors.RepositoryNotFoundError):
-        return (
-            f"no folder has this name, and {constants.ENDPOINT} has no such model (a private one needs `hf auth login`)"
-        )
+        login = "a private one needs `hf auth login`"
+        return f"no folder has this name, and {constants.ENDPOINT} has no such repository ({login})"
     if isinstance(error, hub_errors.HfHubHTTPError | hub_errors.HFValidationError):
         return first_line(error)
     return (
-        f"no folder has this name, {constants.ENDPOINT} does not answer ({first_line(error)}), and the model is not in "
-        f"the cache {constants.HF_HUB_CACHE}: connect, or give the path of a downloaded folder"
+        f"no folder has this name, {constants.ENDPOINT} does not answer ({first_line(error)}), and the cache "
+        f"{constants.HF_HUB_CACHE} has no copy: connect, or give the path of a downloaded folder"
     )
 
 

@@ -2,22 +2,20 @@
 
 import json
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
 import pandas as pd
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic, make_folder, read_json, sha256, write_json
+from sae_tracks.files import atomic, make_folder, read_json, write_json
 from sae_tracks.lm.protocol import GeneLM, describe
 from sae_tracks.sae.model import SAE, Architecture
 
 WEIGHTS, CONFIG, STATS = "sae_weights.safetensors", "cfg.json", "feature_stats.parquet"
-NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
 COLUMNS = ("feature", "max", "mean", "density", "dead")
 FORMAT_VERSION = 1
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -40,7 +38,7 @@ def save_sae(sae: SAE, folder: Path) -> None:
     Parameters
     ----------
     sae : SAE
-        Its ``checksum`` becomes that of the file of weights.
+        What to write. A threshold below 0 is written as 0, which computes the same.
     folder : path
         Made if it is not there; an SAE in it is replaced.
     """
@@ -48,18 +46,11 @@ def save_sae(sae: SAE, folder: Path) -> None:
     for stale in (CONFIG, STATS):
         (folder / stale).unlink(missing_ok=True)
     with atomic(folder / WEIGHTS) as temporary:
-        tensors = {name: getattr(sae, name) for name in _names(sae.architecture)}
-        temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
-    sae.checksum = sha256(folder / WEIGHTS)
+        temporary.write_bytes(sae.file_content())
     if sae.stats is not None:
         with atomic(folder / STATS) as temporary:
             sae.stats.to_parquet(temporary, index=False)
     write_json(folder / CONFIG, _config(sae))
-
-
-def _names(architecture: Architecture) -> tuple[str, ...]:
-    """The tensors of the weights file."""
-    return (*NAMES, "threshold") if architecture == "jumprelu" else NAMES
 
 
 def _config(sae: SAE) -> dict[str, Any]:
@@ -106,11 +97,10 @@ def load_sae(path: str | Path) -> SAE:
     config = read_json(folder / CONFIG)
     _check_settings(folder, config)
     weights = _weights(folder / WEIGHTS, config)
-    W_enc, b_enc, W_dec, b_dec = (weights[name] for name in NAMES)
-    sae = SAE(W_enc, b_enc, W_dec, b_dec, config.get("metadata", {}), threshold=weights.get("threshold"))
+    threshold = weights.pop("threshold", None)
+    sae = SAE(*weights.values(), metadata=config.get("metadata", {}), threshold=threshold)
     if config["architecture"] == "topk":
-        sae.k = _k(folder, config.get("k"), sae.d_sae)
-    sae.checksum = sha256(folder / WEIGHTS)
+        sae.k = whole_k(folder / CONFIG, config.get("k"), sae.d_sae)
     if (folder / STATS).is_file():
         sae.stats = _stats(folder / STATS, sae.d_sae)
     return sae
@@ -124,9 +114,12 @@ def _check_settings(folder: Path, config: dict[str, Any]) -> None:
             raise SaeTracksError(f"{folder}: {key} {value!r} is not supported, only {only}{hint}")
 
 
-def _k(folder: Path, k: Any, d_sae: int) -> int:
-    if type(k) is not int or not 1 <= k <= d_sae:
-        raise SaeTracksError(f"{folder}: k is {k!r}; a topk of {d_sae} features needs a whole number from 1 to {d_sae}")
+def whole_k(path: Path, k: Any, most: int) -> int:
+    """Return k, the number of features per row that a file gives, if it is a whole number from 1 to `most`."""
+    if type(k) is not int or not 1 <= k <= most:
+        raise SaeTracksError(
+            f"{path}: k is {k!r}; a topk needs a whole number from 1 to {most}, the number of features"
+        )
     return k
 
 
@@ -144,7 +137,7 @@ def _stats(path: Path, d_sae: int) -> pd.DataFrame:
 
 def _weights(path: Path, config: dict[str, Any]) -> dict[str, torch.Tensor]:
     if not path.is_file():
-        pickles = [p.name for p in path.parent.glob("*.pt")] + [p.name for p in path.parent.glob("*.pth")]
+        pickles = [p.name for pattern in ("*.pt", "*.pth") for p in path.parent.glob(pattern)]
         hint = f"; {pickles[0]} is a pickle, which is never run: convert it to safetensors" if pickles else ""
         raise SaeTracksError(f"no file {path}{hint}")
     try:
@@ -152,35 +145,31 @@ def _weights(path: Path, config: dict[str, Any]) -> dict[str, torch.Tensor]:
     except (SafetensorError, OSError) as error:
         raise SaeTracksError(f"{path} is not a safetensors file (a pickle is never run): {error}") from error
     d_in, d_sae = config.get("d_in"), config.get("d_sae")
-    shapes = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_in), "b_dec": (d_in,)}
-    names = _names(config["architecture"])
-    for name in names:
-        shape = shapes.get(name, (d_sae,))
+    shapes = {"W_enc": (d_in, d_sae), "b_enc": (d_sae,), "W_dec": (d_sae, d_in), "b_dec": (d_in,)}
+    shapes |= {"threshold": (d_sae,)} if config["architecture"] == "jumprelu" else {}
+    for name, shape in shapes.items():
         if name not in weights:
             raise SaeTracksError(f"{path} has no tensor {name}")
         if tuple(weights[name].shape) != shape:
             raise SaeTracksError(f"{path}: {name} is {tuple(weights[name].shape)}; {CONFIG} says {shape}")
         if not torch.isfinite(weights[name]).all():
             raise SaeTracksError(f"{path}: {name} holds NaN or infinity")
-    if "threshold" in names and (weights["threshold"] < 0).any():
+    if "threshold" in shapes and (weights["threshold"] < 0).any():
         raise SaeTracksError(f"{path}: threshold holds a negative value; expected 0 or more")
-    return {name: weights[name].float() for name in names}
+    return {name: weights[name].float() for name in shapes}
 
 
 def _from_hub(repository: str) -> Path:
     """Download the files of an SAE, with the statistics if it has any, into the hub's cache; returns their folder."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from sae_tracks.lm.pretrained import find_file  # imports transformers
 
-    try:
-        config = hf_hub_download(repository, CONFIG)
-        hf_hub_download(repository, WEIGHTS)
-        with suppress(EntryNotFoundError):
-            hf_hub_download(repository, STATS)
-    except Exception as error:  # the client's errors share no base class
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SaeTracksError(f"{repository} is neither a folder nor an SAE on the hub: {reason}") from error
-    return Path(config).parent
+    config, offline = find_file(repository, CONFIG, None, "an SAE")
+    if config is None:
+        raise SaeTracksError(f"cannot load an SAE from {repository}: no {CONFIG} is there")
+    if not offline:
+        for name in (WEIGHTS, STATS):
+            find_file(repository, name, None, "an SAE")
+    return config.parent
 
 
 def check_match(sae: SAE, lm: GeneLM, *, allow_mismatch: bool = False) -> None:

@@ -16,9 +16,9 @@ from sae_tracks.sae.model import SAE
 
 ROWS = 1024  # rows encoded at once
 COLUMNS = 512  # features encoded at once: the tile and its weights stay in the second-level cache
-LANES = 8  # marks that are looked at together
+LANES = 8  # marks that are tested together
 WIDEST = 32  # values per group at most, in the search for the k largest
-SPARE = 4  # groups for each of the k: the more there are, the fewer values are looked at for nothing
+SPARE = 4  # groups for each of the k: the more there are, the fewer values are compared for nothing
 NAN = np.float32(np.nan)
 Sparse = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 
@@ -58,16 +58,15 @@ class SparseEncoder:
         """The encoder of an SAE on the CPU, for some of its features or, by default, all."""
         ids = sae.check_features(range(sae.d_sae) if features is None else features)
         cutoff = torch.full((sae.d_sae,), torch.inf)
-        cutoff[ids] = 0 if sae.threshold is None else sae.threshold[ids]
+        cutoff[ids] = 0 if sae.threshold is None else sae.threshold[ids].clamp(min=0)  # as `SAE.activate` has it
         return cls(*sae.folded_encoder(), cutoff, sae.k)
 
     @torch.inference_mode()
     def encode_tile(self, rows: torch.Tensor, place: NDArray[np.integer], readable: NDArray[np.bool_]) -> Sparse:
-        """Encode at most `ROWS` rows.
+        """Encode at most `ROWS` rows, (n, d_in) float32.
 
         Parameters
         ----------
-        rows : (n, d_in) float32
         place : (n,) int
             The place of each row in the tile, 0 to ``ROWS - 1``, none twice.
         readable : (n,) bool
@@ -75,11 +74,8 @@ class SparseEncoder:
 
         Returns
         -------
-        count : (n,) int64
-            Features of each row.
-        feature : (nnz,) int32
-            Row by row, ascending within a row.
-        value : (nnz,) float32
+        (n,) int64, (nnz,) int32, (nnz,) float32
+            Number of features of each row; features and values, row by row, features ascending within a row.
         """
         self._rows.zero_()
         self._rows[torch.from_numpy(place).long()] = rows
@@ -96,22 +92,17 @@ class SparseEncoder:
         return self._compaction.take()
 
     def encode(self, rows: torch.Tensor, readable: NDArray[np.bool_] | None = None) -> Sparse:
-        """Encode any number of rows, the first of them at place 0.
+        """Encode any number of rows, (n, d_in) of any float type, the first of them at place 0.
 
         Parameters
         ----------
-        rows : (n, d_in)
-            Converted to float32.
         readable : (n,) bool, optional
             Rows with False have no features; default: all are read.
 
         Returns
         -------
-        indptr : (n + 1,) int64
-            Row i owns the non-zeros ``indptr[i]:indptr[i + 1]``.
-        feature : (nnz,) int32
-            Ascending within a row.
-        value : (nnz,) float32
+        (n + 1,) int64, (nnz,) int32, (nnz,) float32
+            ``indptr``, feature and value. Row i owns ``indptr[i]:indptr[i + 1]``, with ascending features.
         """
         readable = np.ones(len(rows), bool) if readable is None else readable
         tiles = []
@@ -123,12 +114,12 @@ class SparseEncoder:
 
 
 class Compaction:
-    """Drops what does not exceed its cutoff from tiles of columns of the same rows, and returns the rest row by row.
+    """Drops values that do not exceed their cutoff from tiles of columns of the same rows; returns the rest row by row.
 
     Parameters
     ----------
     cutoff : (columns,) float32
-        What a value must exceed; infinite for columns that are not wanted.
+        By column; infinite for columns that are not wanted.
     feature : (columns,) int32
         Feature ids, ascending.
     rows : int
@@ -142,16 +133,14 @@ class Compaction:
         self._columns = self._used = 0
 
     def add(self, values: NDArray[np.float32], at: NDArray[np.integer], lowest: NDArray[np.float32]) -> None:
-        """Take in the next tile.
+        """Take in the next tile of columns, (m, width).
 
         Parameters
         ----------
-        values : (m, width) float32
-            The next columns.
         at : (n,) int
             Which of the m rows are wanted, in their order in the result.
         lowest : (n,) float32
-            What the values of each wanted row must exceed too.
+            A second cutoff, by row.
         """
         here = slice(self._columns, self._columns + values.shape[1])
         ends, (feature, value), before = np.empty(len(at), np.int64), self._kept, self._used
@@ -161,7 +150,7 @@ class Compaction:
         self._columns = here.stop
 
     def take(self) -> Sparse:
-        """Counts per row, features and values of all tiles; the next tile begins anew."""
+        """Return counts per row, features and values of all tiles, and forget them."""
         counts, used = np.array(self._counts), self._used
         self._counts, self._columns, self._used = [], 0, 0
         feature, value = np.empty(used, np.int32), np.empty(used, np.float32)
@@ -171,30 +160,25 @@ class Compaction:
 
 @njit(**HOW)
 def keep_above(values, at, lowest, cutoff, ids, kept_ids, kept, used, limit, ends):
-    """Append the values of some rows that exceed both their cutoffs, row by row.
+    """Append the values of some rows of an (m, width) tile that exceed both their cutoffs, row by row.
 
     Parameters
     ----------
-    values : (m, width) float
     at : (n,) int
         Which of the m rows are wanted.
     lowest, cutoff : (n,), (width,) float
-        What a value must exceed: by its row and by its column.
+        A value must exceed the one of its row and the one of its column.
     ids : (width,) int32
-        The name of each column.
+        Names of the columns.
     kept_ids, kept : int32, float
-        Names and values of what was kept; appended to.
-    used : int
-        How many were kept before.
-    limit : int
-        The most that may be kept, at most the length of `kept`.
+        Names and values that were kept; appended to. The first `used` of at most `limit` places are taken.
     ends : (n,) int
-        Set to how many are kept up to and including each row.
+        Set to the number of values kept up to and including each row.
 
     Returns
     -------
     int
-        How many are kept now; -1 if a row might exceed the limit.
+        Number of values kept so far; -1 if a row might exceed the limit.
     """
     width = values.shape[1]
     marks = np.empty(width // LANES * LANES, np.uint8)
@@ -234,19 +218,17 @@ def _by_row(counts, features, kept, feature, value):
 
 
 def cut_to_largest(h: NDArray[np.float32], at: NDArray[np.integer], k: int) -> NDArray[np.float32]:
-    """What the k largest positive values of some rows exceed, and no other value of theirs.
+    """Cutoffs of some rows that their k largest positive values exceed, and none of their other values.
 
-    Where more values tie for the last places than there are places, those of the higher columns are set to 0 in h. NaN
-    counts as larger than any number, as torch has it; it takes a place and is never above a cutoff.
+    If more values tie for the last places than there are places, those of the higher columns are set to 0 in h. NaN
+    counts as larger than any number, as in torch; it takes a place and is never above a cutoff.
 
     Parameters
     ----------
     h : (m, width) float32
-        C-contiguous; the width is a multiple of 8.
+        C-contiguous; the width is a multiple of 8, and ``1 <= k <= width``.
     at : (n,) int
         Rows, none twice.
-    k : int
-        At least 1, at most the width.
 
     Returns
     -------
@@ -261,7 +243,7 @@ def cut_to_largest(h: NDArray[np.float32], at: NDArray[np.integer], k: int) -> N
 
 @njit(**HOW)
 def _last_of_largest(h, at, k, groups, last):
-    """(n,): the least of the k largest positive values of every row, 0 if there are fewer; surplus ties go to 0."""
+    """Set (n,) `last` to the k-th largest positive value of each row, 0 if there are fewer; surplus ties become 0."""
     width = h.shape[1]
     highest, found, marks = np.empty(groups, np.float32), np.empty(width, np.float32), np.empty(width, np.uint8)
     for i in range(len(at)):
@@ -270,7 +252,7 @@ def _last_of_largest(h, at, k, groups, last):
         if places <= 0:
             last[i] = NAN
             continue
-        # at least so many groups, and so values, reach the bound: all that are looked for do
+        # as many groups as places reach the bound, so all values that are looked for reach it
         bound = _nth(highest, groups, places) if places <= groups else np.float32(0)
         many = _reaching(row, max(bound, np.float32(0)), marks, found)
         last[i] = _nth(found, many, places) if many >= places else np.float32(0)
@@ -280,7 +262,7 @@ def _last_of_largest(h, at, k, groups, last):
 
 @njit(**HOW)
 def _highest_of_groups(row, highest):
-    """Fill in the highest value of every group, (g,), of a row whose columns belong to groups in turn; how many NaN."""
+    """Set (g,) `highest` to the highest value of each group of columns, which alternate; return the number of NaN."""
     groups, nans, one = len(highest), np.int32(0), np.int32(1)  # as wide as the values, for vectors
     highest[:] = -np.inf
     for start in range(0, len(row), groups):
@@ -293,7 +275,7 @@ def _highest_of_groups(row, highest):
 
 @njit(**HOW)
 def _reaching(row, bound, marks, found):
-    """Collect the positive values of a row that reach a bound; how many there are."""
+    """Collect the positive values of a row that reach a bound; return their number."""
     eight, many = marks.view(np.uint64), 0
     for j in range(len(row)):
         marks[j] = (row[j] >= bound) & (row[j] > 0)
@@ -307,7 +289,7 @@ def _reaching(row, bound, marks, found):
 
 @njit(**HOW)
 def _nth(values, many, n):
-    """The n-th largest of the first values, which change their order; n counts from 1, none is NaN (quickselect)."""
+    """Return the n-th largest (from 1) of the first `many` values, none NaN, by quickselect; their order changes."""
     low, high, place = 0, many - 1, n - 1
     while low < high:
         pivot, i, j = values[(low + high) // 2], low, high
@@ -330,7 +312,7 @@ def _nth(values, many, n):
 
 @njit(**HOW)
 def _drop_surplus(row, last, k):
-    """Set to 0 the values that tie for the last of k places and come too late for one."""
+    """Set to 0 the values equal to `last` for which none of the k places is left."""
     places = k
     for j in range(len(row)):
         places -= row[j] > last

@@ -1,10 +1,11 @@
 """The sparse autoencoder: ``h = (x - b_dec) W_enc + b_enc``, features f from h, ``x^ = f W_dec + b_dec``.
 
 How features come from pre-activations is the architecture, named as in SAELens: ``standard``, ``f = relu(h)``;
-``jumprelu``, ``f = h`` if h exceeds the feature's threshold, else 0; ``topk``, ``f = relu(h)`` on the k largest of a
-row, else 0. One trained by BatchTopK is a ``jumprelu``.
+``jumprelu``, ``f = relu(h)`` if h exceeds the feature's threshold, else 0, so that a threshold below 0 acts as 0;
+``topk``, ``f = relu(h)`` on the k largest of a row, else 0. One trained by BatchTopK is a ``jumprelu``.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -13,10 +14,12 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save
 
 from sae_tracks.errors import SaeTracksError
 
 Architecture = Literal["standard", "jumprelu", "topk"]
+TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
 
 
 @dataclass(slots=True, repr=False)
@@ -33,12 +36,10 @@ class SAE:
         How it was made: the language model, layer, training data and settings.
     stats : DataFrame, optional
         One row per feature: ``feature``, ascending, ``max``, ``mean``, ``density`` (share of bases > 0), ``dead``.
-    checksum : str
-        SHA-256 of the weights file; empty if it was never saved.
     threshold : (d_sae,) float32, optional
-        Of a ``jumprelu``, >= 0.
+        Only of a ``jumprelu``.
     k : int, optional
-        Of a ``topk``: the most features per row.
+        The most features per row, only of a ``topk``.
     """
 
     W_enc: torch.Tensor
@@ -47,7 +48,6 @@ class SAE:
     b_dec: torch.Tensor
     metadata: dict[str, Any] = field(default_factory=dict)
     stats: pd.DataFrame | None = None
-    checksum: str = ""
     threshold: torch.Tensor | None = None
     k: int | None = None
 
@@ -59,9 +59,24 @@ class SAE:
 
     def to(self, device: torch.device | str) -> "SAE":
         """This SAE with its tensors on a device; metadata and statistics are shared."""
-        threshold = None if self.threshold is None else self.threshold.to(device)
-        weights = {name: getattr(self, name).to(device) for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
-        return replace(self, **weights, threshold=threshold)
+        return replace(self, **{name: tensor.to(device) for name, tensor in self.tensors().items()})
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The weights by name: W_enc, b_enc, W_dec, b_dec and, of a ``jumprelu``, threshold."""
+        names = TENSORS if self.threshold is None else (*TENSORS, "threshold")
+        return {name: getattr(self, name) for name in names}
+
+    def file_content(self) -> bytes:
+        """The weights as `save_sae` writes them, a safetensors file."""
+        tensors = self.tensors()
+        if self.threshold is not None:
+            tensors["threshold"] = self.threshold.clamp(min=0)
+        return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the present weights, the same as of the weights file that `save_sae` writes."""
+        return hashlib.sha256(self.file_content()).hexdigest()
 
     @property
     def architecture(self) -> Architecture:

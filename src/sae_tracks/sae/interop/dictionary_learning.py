@@ -6,7 +6,7 @@ dictionary_learning has ``config.json``, as its `load_dictionary` opens it. Inte
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,103 +15,82 @@ import pandas as pd
 import torch
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import read_json
-from sae_tracks.sae.interop.weights import (
-    Stored,
+from sae_tracks.files import atomic, read_json, write_json
+from sae_tracks.sae.directory import whole_k
+from sae_tracks.sae.interop.tensors import (
+    Tensors,
     decoder_norms,
     jumprelu,
     scale_features,
     ungate,
     with_pre_bias,
+    without_fraction,
+    without_pre_bias,
 )
 from sae_tracks.sae.model import SAE
 
 FILE, CONFIG = "ae.pt", "config.json"
 NORMALIZED, YAML = "ae_normalized.pt", "config.yaml"
-FACTORS, ROW_NORM = "activation_rescale_factor", "normalize_to_sqrt_d"
+FACTORS, ROW_NORM = "activation_rescale_factor", "normalize_to_sqrt_d"  # tensors of InterPLM alone
 TRAINERS = {"TopKTrainer": "AutoEncoderTopK", "BatchTopKTrainer": "BatchTopKSAE"}
 
 
-@dataclass(frozen=True, slots=True)
-class SavedClass:
-    """A class of these programs: the names of its tensors, and a function that makes an SAE of them."""
-
-    names: frozenset[str]
-    read: Callable[[Stored], SAE]
-
-
-def _linear(stored: Stored, pre_bias: str) -> SAE:
-    """Two ``nn.Linear``, whose weights are stored (out, in); the decoder's bias has a name of its own."""
-    encoder = stored.take_matrix("encoder.weight")
+def _linear(tensors: Tensors, pre_bias: str) -> SAE:
+    """Read two ``nn.Linear``, whose weights are stored (out, in); the decoder's bias has a name of its own."""
+    encoder = tensors.take_matrix("encoder.weight")
     d_sae, d_in = encoder.shape
-    b_enc = stored.take("encoder.bias", d_sae) if "encoder.bias" in stored.names else torch.zeros(d_sae)
-    decoder = stored.take("decoder.weight", d_in, d_sae)
-    return SAE(encoder.T, b_enc, decoder.T, stored.take(pre_bias, d_in))
+    b_enc = tensors.take("encoder.bias", d_sae) if "encoder.bias" in tensors.names else torch.zeros(d_sae)
+    decoder = tensors.take("decoder.weight", d_in, d_sae)
+    return SAE(encoder.T, b_enc, decoder.T, tensors.take(pre_bias, d_in))
 
 
-def _matrices(stored: Stored) -> SAE:
-    W_enc = stored.take_matrix("W_enc")
+def _matrices(tensors: Tensors) -> SAE:
+    W_enc = tensors.take_matrix("W_enc")
     d_in, d_sae = W_enc.shape
-    return SAE(W_enc, stored.take("b_enc", d_sae), stored.take("W_dec", d_sae, d_in), stored.take("b_dec", d_in))
+    return SAE(W_enc, tensors.take("b_enc", d_sae), tensors.take("W_dec", d_sae, d_in), tensors.take("b_dec", d_in))
 
 
-def _with_thresholds(sae: SAE, stored: Stored) -> SAE:
-    return with_pre_bias(jumprelu(sae, stored.take("threshold", sae.d_sae)))
+def _jump_relu(tensors: Tensors, sae: SAE) -> SAE:
+    return with_pre_bias(jumprelu(sae, tensors.take("threshold", sae.d_sae)))
 
 
-def _top_k(stored: Stored) -> SAE:
+def _top_k(tensors: Tensors) -> SAE:
     """Their `encode` takes the k largest of a row by default and not what exceeds the threshold."""
-    sae = _linear(stored, "b_dec")
-    sae.k = round(stored.take_number("k"))
-    stored.left.pop("threshold", None)
-    return sae
+    sae = _linear(tensors, "b_dec")
+    tensors.drop("threshold")
+    return replace(sae, k=whole_k(tensors.path, without_fraction(tensors.take_number("k")), sae.d_sae))
 
 
-def _batch_top_k(stored: Stored) -> SAE:
-    """Their `encode` keeps what exceeds the threshold; k is how it was trained."""
-    stored.left.pop("k", None)
-    return jumprelu(_linear(stored, "b_dec"), stored.take_number("threshold"))
+def _batch_top_k(tensors: Tensors, sae: SAE) -> SAE:
+    """Their `encode` keeps what exceeds the threshold. k is for training, and so are groups, all in use once loaded."""
+    tensors.drop("k", "group_sizes")
+    return jumprelu(sae, tensors.take_number("threshold"))
 
 
-def _matryoshka(stored: Stored) -> SAE:
-    """All groups are in use once it is loaded, so they do not matter."""
-    for name in ("k", "group_sizes"):
-        stored.left.pop(name, None)
-    return jumprelu(_matrices(stored), stored.take_number("threshold"))
+def _gated(tensors: Tensors) -> SAE:
+    sae = _linear(tensors, "decoder_bias")
+    return ungate(sae, *(tensors.take(name, sae.d_sae) for name in ("r_mag", "gate_bias", "mag_bias")))
 
 
-def _gated(stored: Stored) -> SAE:
-    sae = _linear(stored, "decoder_bias")
-    return ungate(sae, *(stored.take(name, sae.d_sae) for name in ("r_mag", "gate_bias", "mag_bias")))
-
-
-LINEAR = frozenset({"encoder.weight", "encoder.bias", "decoder.weight"})
-MATRICES = frozenset({"W_enc", "b_enc", "W_dec", "b_dec"})
-CLASSES = {
-    "AutoEncoder": SavedClass(LINEAR | {"bias"}, lambda stored: _linear(stored, "bias")),
-    "AutoEncoderNew": SavedClass(
-        LINEAR | {"decoder.bias"}, lambda stored: with_pre_bias(_linear(stored, "decoder.bias"))
-    ),
-    "AutoEncoderTopK": SavedClass(LINEAR | {"b_dec", "k", "threshold"}, _top_k),
-    "BatchTopKSAE": SavedClass(LINEAR | {"b_dec", "k", "threshold"}, _batch_top_k),
-    "JumpReluAutoEncoder": SavedClass(MATRICES | {"threshold"}, lambda s: _with_thresholds(_matrices(s), s)),
-    "MatryoshkaBatchTopKSAE": SavedClass(MATRICES | {"k", "threshold", "group_sizes"}, _matryoshka),
-    "GatedAutoEncoder": SavedClass(
-        frozenset({"encoder.weight", "decoder.weight", "decoder_bias", "r_mag", "gate_bias", "mag_bias"}), _gated
-    ),
-    "JumpReLUSAE": SavedClass(
-        LINEAR | {"decoder.bias", "threshold"}, lambda s: _with_thresholds(_linear(s, "decoder.bias"), s)
-    ),
+LINEAR = {"encoder.weight", "encoder.bias", "decoder.weight"}
+TOP_K = LINEAR | {"b_dec", "k", "threshold"}
+MATRICES = {"W_enc", "b_enc", "W_dec", "b_dec", "threshold"}
+GATED = {"encoder.weight", "decoder.weight", "decoder_bias", "r_mag", "gate_bias", "mag_bias"}
+Reader = Callable[[Tensors], SAE]
+CLASSES: dict[str, tuple[set[str], Reader]] = {  # names of the tensors, and a function that reads them
+    "AutoEncoder": (LINEAR | {"bias"}, lambda t: _linear(t, "bias")),
+    "AutoEncoderNew": (LINEAR | {"decoder.bias"}, lambda t: with_pre_bias(_linear(t, "decoder.bias"))),
+    "AutoEncoderTopK": (TOP_K, _top_k),
+    "BatchTopKSAE": (TOP_K, lambda t: _batch_top_k(t, _linear(t, "b_dec"))),
+    "JumpReluAutoEncoder": (MATRICES, lambda t: _jump_relu(t, _matrices(t))),
+    "MatryoshkaBatchTopKSAE": (MATRICES | {"k", "group_sizes"}, lambda t: _batch_top_k(t, _matrices(t))),
+    "GatedAutoEncoder": (GATED, _gated),
+    "JumpReLUSAE": (LINEAR | {"decoder.bias", "threshold"}, lambda t: _jump_relu(t, _linear(t, "decoder.bias"))),
 }
 
 
-def classes_of(names: frozenset[str]) -> list[str]:
-    """The classes whose tensors have these names: one, or two that differ in what they compute."""
-    return [name for name, saved in CLASSES.items() if saved.names == names]
-
-
 def trainer_config(folder: Path) -> dict[str, Any] | None:
-    """What ``config.json`` says of the trainer; None if there is none or it is another program's."""
+    """The trainer's settings in ``config.json``; None if there are none or the file is another program's."""
     if not (folder / CONFIG).is_file():
         return None
     config = read_json(folder / CONFIG)
@@ -119,45 +98,29 @@ def trainer_config(folder: Path) -> dict[str, Any] | None:
     return trainer if isinstance(trainer, dict) and "dict_class" in trainer else None
 
 
-def read_dictionary(stored: Stored, trainer: dict[str, Any]) -> SAE:
-    """An autoencoder of dictionary_learning.
-
-    Parameters
-    ----------
-    stored : Stored
-        Of ``ae.pt``.
-    trainer : dict
-        See `trainer_config`.
-
-    Raises
-    ------
-    SaeTracksError
-        The class is another, its tensors are not those of the file, or k is not the one of the file.
-    """
-    name, path = trainer["dict_class"], stored.path
+def read_dictionary(tensors: Tensors, trainer: dict[str, Any]) -> SAE:
+    """Read an autoencoder of dictionary_learning, of the class that its `trainer_config` names."""
+    name = trainer["dict_class"]
     if name not in CLASSES:
-        raise SaeTracksError(f"{path}: dict_class {name!r} cannot be imported; {', '.join(CLASSES)} can")
+        raise SaeTracksError(f"{tensors.path}: dict_class {name!r} cannot be imported; {', '.join(CLASSES)} can")
     if name == "AutoEncoderTopK":
-        _settle_k(stored, trainer.get("k"))
-    sae = CLASSES[name].read(stored)
-    stored.finish()
-    return unit_decoder(sae) if name == "AutoEncoder" else sae
+        _settle_k(tensors, trainer.get("k"))
+    sae = CLASSES[name][1](tensors)
+    tensors.finish()
+    if name == "AutoEncoder" and not has_unit_decoder(sae):
+        return scale_features(sae, decoder_norms(sae))  # as `AutoEncoder.from_pretrained` does
+    return sae
 
 
-def _settle_k(stored: Stored, k: Any) -> None:
+def _settle_k(tensors: Tensors, k: Any) -> None:
     """Use the configuration's k if the file, of an early version, holds none; if both have one they must agree."""
     if k is None:
         return
     if type(k) is not int:
-        raise SaeTracksError(f"{stored.path.parent / CONFIG}: k is {k!r}; it must be a whole number")
-    held = stored.left.setdefault("k", torch.tensor(k))
+        raise SaeTracksError(f"{tensors.path.parent / CONFIG}: k is {k!r}; it must be a whole number")
+    held = tensors.left.setdefault("k", torch.tensor(k))
     if held.numel() != 1 or held.item() != k:
-        raise SaeTracksError(f"{stored.path} has k = {held.tolist()}; its {CONFIG} says {k}")
-
-
-def unit_decoder(sae: SAE) -> SAE:
-    """With directions of length 1, as `AutoEncoder.from_pretrained` makes it; features change by the lengths."""
-    return sae if has_unit_decoder(sae) else scale_features(sae, decoder_norms(sae))
+        raise SaeTracksError(f"{tensors.path} has k = {held.tolist()}; its {CONFIG} says {k}")
 
 
 def has_unit_decoder(sae: SAE) -> bool:
@@ -166,39 +129,34 @@ def has_unit_decoder(sae: SAE) -> bool:
     return torch.allclose(norms, torch.ones_like(norms))
 
 
-def is_interplm(stored: Stored) -> bool:
+def is_interplm(tensors: Tensors) -> bool:
     """Whether the file's tensors, its name or the configuration beside it are InterPLM's."""
-    marks = {FACTORS, ROW_NORM} & stored.names
-    return bool(marks) or re.fullmatch(r"ae_(un)?normalized\.pt", stored.path.name) is not None or _config(stored) != ""
+    named = re.fullmatch(r"ae_(un)?normalized\.pt", tensors.path.name)
+    return bool({FACTORS, ROW_NORM} & tensors.names or named or _yaml(tensors))
 
 
-def read_interplm(stored: Stored) -> SAE:
-    """An autoencoder of InterPLM; its features are divided by the maxima that the file brings.
+def read_interplm(tensors: Tensors) -> SAE:
+    """Read an autoencoder of InterPLM, and divide its features by the maxima in the file.
 
-    Those maxima are then 1 and become the SAE's statistics. A feature that InterPLM never saw active keeps its weights
-    and has a maximum of 0. Of a TopK the features stay as they are, since scaling them would change which are the k
-    largest; its maxima are the statistics.
-
-    Parameters
-    ----------
-    stored : Stored
-        Of the file; one from before InterPLM 1.0 that is called ``ae_normalized.pt`` has the maxima folded in already.
+    The maxima of the divided features are 1 and become the SAE's statistics. A feature that InterPLM never saw active
+    keeps its weights and has a maximum of 0. The features of a TopK stay as they are, since scaling would change which
+    are the k largest; the file's maxima are the statistics. A file from before InterPLM 1.0 that is called
+    ``ae_normalized.pt`` has divided features.
 
     Raises
     ------
     SaeTracksError
         The tensors are of no class known, the file reads rows scaled to one norm, or a maximum is below 0.
     """
-    path = stored.path
-    if ROW_NORM in stored.names and stored.take_number(ROW_NORM):
+    path = tensors.path
+    if ROW_NORM in tensors.names and tensors.take_number(ROW_NORM):
         raise SaeTracksError(f"{path}: {ROW_NORM} treats each row by its own norm, which no weights can do")
-    factors = stored.left.pop(FACTORS, None)
-    sae = CLASSES[_class(stored)].read(stored)
-    stored.finish()
-    if factors is None:
-        folded = path.name == NORMALIZED
-        return replace(sae, stats=_stats((sae.W_enc != 0).any(0).float())) if folded else sae
-    maxima = Stored(path, {FACTORS: factors}).take(FACTORS, sae.d_sae)
+    sae = CLASSES[_class(tensors)][1](tensors)
+    maxima = tensors.take(FACTORS, sae.d_sae) if FACTORS in tensors.names else None
+    tensors.finish()
+    if maxima is None:
+        divided = path.name == NORMALIZED
+        return replace(sae, stats=_stats((sae.W_enc != 0).any(0).float())) if divided else sae
     if (maxima < 0).any():
         raise SaeTracksError(f"{path}: {FACTORS} is negative; it holds the features' maxima")
     if torch.allclose(maxima, torch.ones_like(maxima)):  # what InterPLM starts from
@@ -210,43 +168,80 @@ def read_interplm(stored: Stored) -> SAE:
     return replace(sae, stats=_stats(seen.float()))
 
 
-def read_unmarked(stored: Stored) -> SAE:
-    """A file that may be of either program, provided that both would compute the same."""
-    name = _class(stored)
-    sae = CLASSES[name].read(stored)
-    stored.finish()
+def read_unmarked(tensors: Tensors) -> SAE:
+    """Read a file that may be of either program, provided that both would compute the same."""
+    name = _class(tensors)
+    sae = CLASSES[name][1](tensors)
+    tensors.finish()
     if name == "AutoEncoder" and not has_unit_decoder(sae):
         raise SaeTracksError(
-            f"{stored.path}: its directions are not of length 1, and dictionary_learning makes them so where InterPLM "
-            "does not: put its config.json or config.yaml beside it"
+            f"{tensors.path}: its directions are not of length 1. dictionary_learning would change that, and InterPLM "
+            "would not: put its config.json or config.yaml beside it"
         )
     return sae
 
 
-def _class(stored: Stored) -> str:
-    """The one class that the tensors are of; the trainer tells TopK from BatchTopK."""
-    found = classes_of(stored.names)
+def _class(tensors: Tensors) -> str:
+    """The class that has these tensors; TopK and BatchTopK have the same, and ``config.yaml`` names the trainer."""
+    names = tensors.names - {FACTORS, ROW_NORM}
+    found = [name for name, (of_class, _) in CLASSES.items() if of_class == names]
     if not found:
-        there = ", ".join(sorted(stored.names)) or "nothing"
-        raise SaeTracksError(f"{stored.path} is of no autoencoder known here; it holds {there}")
-    trainer = re.search(r"^\s*trainer_name:\s*['\"]?(\w+)", _config(stored), re.MULTILINE)
-    named = TRAINERS.get(trainer[1]) if trainer else None
-    if len(found) > 1 and named not in found:
         raise SaeTracksError(
-            f"{stored.path} is a TopK or a BatchTopK, which its tensors do not tell: put its config.json "
+            f"{tensors.path} is of no autoencoder known here; it holds {', '.join(sorted(names)) or 'nothing'}"
+        )
+    trainer = re.search(r"^\s*trainer_name:\s*['\"]?(\w+)", _yaml(tensors), re.MULTILINE)
+    named = TRAINERS.get(trainer[1]) if trainer else None
+    if named in found:
+        return named
+    if len(found) > 1:
+        raise SaeTracksError(
+            f"{tensors.path} is a TopK or a BatchTopK, which have the same tensors: put its config.json "
             "(dictionary_learning) or config.yaml (InterPLM) beside it"
         )
-    return named if named in found else found[0]
+    return found[0]
 
 
-def _config(stored: Stored) -> str:
+def _yaml(tensors: Tensors) -> str:
     """The text of ``config.yaml``; it is searched, not loaded, since YAML can run code as a pickle can."""
-    path: Path = stored.path.with_name(YAML)
+    path = tensors.path.with_name(YAML)
     return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def _stats(maxima: torch.Tensor) -> pd.DataFrame:
-    """Statistics of which only the maxima are known."""
+    """Statistics with maxima alone."""
     columns = {"max": maxima.numpy(), "mean": np.float32("nan"), "density": np.float32("nan")}
     stats = pd.DataFrame({"feature": np.arange(len(maxima), dtype=np.int32), **columns})
     return stats.assign(dead=stats["max"] == 0)
+
+
+def write_dictionary(sae: SAE, folder: Path) -> str:
+    """Write ``ae.pt`` and ``config.json``, the latter last, so that `load_dictionary` computes the same features.
+
+    Returns
+    -------
+    str
+        The class: ``AutoEncoderTopK``, ``JumpReluAutoEncoder``, ``AutoEncoder`` or, if directions are not of length
+        1, which loading an ``AutoEncoder`` would make them, ``AutoEncoderNew``.
+    """
+    k = {"k": min(sae.k, sae.d_sae)} if sae.k is not None else {}
+    name, tensors = _tensors(sae)
+    tensors |= {key: torch.tensor(value, dtype=torch.int32) for key, value in k.items()}
+    with atomic(folder / FILE) as temporary:
+        torch.save({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary)
+    lm = sae.metadata.get("lm", {})
+    facts = {"lm_name": lm.get("model"), "submodule_name": lm.get("hook_name")}
+    sizes = {"activation_dim": sae.d_in, "dict_size": sae.d_sae}
+    write_json(folder / CONFIG, {"trainer": {"dict_class": name, **sizes, **k, **facts}})
+    return name
+
+
+def _tensors(sae: SAE) -> tuple[str, dict[str, torch.Tensor]]:
+    """The class that computes the same, and its tensors but for k."""
+    linear = {"encoder.weight": sae.W_enc.T, "encoder.bias": sae.b_enc, "decoder.weight": sae.W_dec.T}
+    if sae.k is not None:
+        return "AutoEncoderTopK", linear | {"b_dec": sae.b_dec, "threshold": torch.tensor(-1.0)}
+    if sae.threshold is not None:
+        return "JumpReluAutoEncoder", without_pre_bias(sae).tensors()
+    if has_unit_decoder(sae):
+        return "AutoEncoder", linear | {"bias": sae.b_dec}
+    return "AutoEncoderNew", linear | {"encoder.bias": without_pre_bias(sae).b_enc, "decoder.bias": sae.b_dec}

@@ -7,9 +7,9 @@ import torch
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
-from sae_tracks.sae.directory import CONFIG, WEIGHTS
-from sae_tracks.sae.interop.weights import (
-    Stored,
+from sae_tracks.sae.directory import CONFIG, WEIGHTS, whole_k
+from sae_tracks.sae.interop.tensors import (
+    Tensors,
     decoder_norms,
     jumprelu,
     open_safetensors,
@@ -17,6 +17,7 @@ from sae_tracks.sae.interop.weights import (
     scale_input,
     ungate,
     with_pre_bias,
+    without_fraction,
 )
 from sae_tracks.sae.model import SAE
 
@@ -28,12 +29,13 @@ OURS = ("sae_lens_version", "sae_tracks_format")  # of the metadata: `save_sae` 
 
 
 def read_saelens(folder: Path) -> tuple[SAE, str]:
-    """An SAE of SAELens, with whatever it does around the weights folded into them, and how it differs if it does.
+    """Read an SAE of SAELens 6 or before, and fold what it does around the weights into them.
 
-    Parameters
-    ----------
-    folder : path
-        Of SAELens 6 or before; the activation scaler of a training checkpoint lies beside.
+    Returns
+    -------
+    sae : SAE
+    note : str
+        How it differs from the original; empty if it does not.
 
     Raises
     ------
@@ -47,16 +49,16 @@ def read_saelens(folder: Path) -> tuple[SAE, str]:
             f"{folder}: architecture {architecture!r} cannot be imported; {', '.join(ARCHITECTURES)} can"
         )
     scale = _input_scale(folder, config["normalize_activations"])
-    stored = open_safetensors(folder / WEIGHTS)
-    factor = stored.left.get("scaling_factor")  # SAELens wrote ones for a time
+    tensors = open_safetensors(folder / WEIGHTS)
+    factor = tensors.left.get("scaling_factor")
     if factor is not None and torch.equal(factor, torch.ones_like(factor)):
-        del stored.left["scaling_factor"]
-    W_enc = stored.take_matrix("W_enc")
+        tensors.drop("scaling_factor")  # SAELens wrote ones for a time
+    W_enc = tensors.take_matrix("W_enc")
     d_in, d_sae = W_enc.shape
-    b_enc = torch.zeros(d_sae) if architecture == "gated" else stored.take("b_enc", d_sae)
-    sae = SAE(W_enc, b_enc, stored.take("W_dec", d_sae, d_in), stored.take("b_dec", d_in))
-    sae = _activation(scale_input(sae, scale), stored, config, scale)
-    stored.finish()
+    b_enc = torch.zeros(d_sae) if architecture == "gated" else tensors.take("b_enc", d_sae)
+    sae = SAE(W_enc, b_enc, tensors.take("W_dec", d_sae, d_in), tensors.take("b_dec", d_in))
+    sae = _activation(scale_input(sae, scale), tensors, config, scale)
+    tensors.finish()
     if not config["apply_b_dec_to_input"]:
         sae = with_pre_bias(sae)
     theirs = config.get("metadata")
@@ -65,7 +67,7 @@ def read_saelens(folder: Path) -> tuple[SAE, str]:
 
 
 def _current(config: Any, path: Path) -> dict[str, Any]:
-    """A configuration with SAELens' defaults and, of one before version 6, the new names."""
+    """Fill in SAELens' defaults and, for a configuration from before version 6, the new names."""
     if not isinstance(config, dict):
         raise SaeTracksError(f"{path} is no configuration of SAELens: it holds no JSON object")
     normalize = config.get("normalize_activations")
@@ -83,7 +85,7 @@ def _current(config: Any, path: Path) -> dict[str, Any]:
 
 
 def _input_scale(folder: Path, normalize: str) -> float:
-    """What the activations are multiplied by before they are encoded."""
+    """The factor by which the activations are multiplied before they are encoded."""
     if normalize == "none":
         return 1.0
     if normalize == "covariance_whitening":
@@ -100,30 +102,24 @@ def _input_scale(folder: Path, normalize: str) -> float:
     return float(scale)
 
 
-def _activation(sae: SAE, stored: Stored, config: dict[str, Any], scale: float) -> SAE:
+def _activation(sae: SAE, tensors: Tensors, config: dict[str, Any], scale: float) -> SAE:
     """Set how features come from pre-activations; the input's scale is in the weights already, as SAELens has it."""
     architecture = config["architecture"]
     if architecture == "gated":
-        return ungate(sae, *(stored.take(name, sae.d_sae) for name in ("r_mag", "b_gate", "b_mag")))
-    if architecture == "jumprelu" and "log_threshold" in stored.names:
-        return jumprelu(sae, stored.take("log_threshold", sae.d_sae).exp())
+        return ungate(sae, *(tensors.take(name, sae.d_sae) for name in ("r_mag", "b_gate", "b_mag")))
+    if architecture == "jumprelu" and "log_threshold" in tensors.names:
+        return jumprelu(sae, tensors.take("log_threshold", sae.d_sae).exp())
     if architecture == "jumprelu":
-        return jumprelu(sae, stored.take("threshold", sae.d_sae))
+        return jumprelu(sae, tensors.take("threshold", sae.d_sae))
     rescale = architecture in TOP_K and config.get("rescale_acts_by_decoder_norm", architecture != "topk")
     if rescale:
         sae = scale_features(sae, decoder_norms(sae))
     if architecture == "topk":
-        sae.k = _k(stored.path, config.get("k"))
+        sae.k = whole_k(tensors.path.with_name(CONFIG), config.get("k"), sae.d_sae)
     elif architecture in TOP_K:
-        threshold = stored.take_number("topk_threshold")
+        threshold = tensors.take_number("topk_threshold")
         if threshold > 0:
             return jumprelu(sae, threshold / scale if rescale else threshold)
-        k = config.get("k")  # SAELens writes it as a float
-        sae.k = _k(stored.path, int(k) if isinstance(k, float) and k.is_integer() else k)
+        k = without_fraction(config.get("k"))  # SAELens writes it as a float
+        sae.k = whole_k(tensors.path.with_name(CONFIG), k, sae.d_sae)
     return sae
-
-
-def _k(path: Path, k: Any) -> int:
-    if type(k) is not int or k < 1:
-        raise SaeTracksError(f"{path.parent / CONFIG}: k is {k!r}; a topk needs a whole number from 1")
-    return k

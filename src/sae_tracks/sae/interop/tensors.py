@@ -6,6 +6,7 @@ a matrix and a bias are summed in float64.
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,34 +18,31 @@ from sae_tracks.sae.model import SAE
 SMALLEST_NORM = 1e-8  # SAELens' own
 
 
-class Stored:
-    """The named tensors of one file: each must be there, of its shape and finite, and none may be left over.
+class Tensors:
+    """The named tensors of a file that were not taken yet; each is checked when it is taken, and none may be left over.
 
     Parameters
     ----------
     path : path
         The file, for errors.
-    tensors : dict of str to tensor
+    left : dict of str to tensor
         What it holds.
     """
 
-    def __init__(self, path: Path, tensors: dict[str, torch.Tensor]) -> None:
-        self.path, self.left = path, dict(tensors)
+    def __init__(self, path: Path, left: dict[str, torch.Tensor]) -> None:
+        self.path, self.left = path, dict(left)
 
     @property
     def names(self) -> frozenset[str]:
-        """Of the tensors that were not taken yet."""
+        """Names of the tensors that were not taken yet."""
         return frozenset(self.left)
 
     def take(self, name: str, *shape: int) -> torch.Tensor:
-        """A tensor of exactly this shape, as float32.
-
-        Raises
-        ------
-        SaeTracksError
-            It is not there, of another shape, NaN or infinite.
-        """
-        tensor = self._pop(name)
+        """Return a tensor as float32; an error if it is missing, of another shape, NaN or infinite."""
+        if name not in self.left:
+            there = ", ".join(sorted(self.left)) or "nothing else"
+            raise SaeTracksError(f"{self.path} has no tensor {name}; it holds {there}")
+        tensor = self.left.pop(name)
         if tuple(tensor.shape) != shape:
             raise SaeTracksError(f"{self.path}: {name} is {tuple(tensor.shape)}; the others make it {shape}")
         if not torch.isfinite(tensor).all():
@@ -52,46 +50,50 @@ class Stored:
         return tensor.float()
 
     def take_matrix(self, name: str) -> torch.Tensor:
-        """A matrix of any size, which says how large the others are; otherwise as `take`."""
-        found = self.left.get(name)
-        if found is not None and (found.ndim != 2 or not found.numel()):
-            raise SaeTracksError(f"{self.path}: {name} is {tuple(found.shape)}; it must be a matrix")
-        return self.take(name, *(() if found is None else found.shape))
+        """Return a matrix of any size, from which the sizes of the others follow; otherwise as `take`."""
+        shape = self.left[name].shape if name in self.left else ()
+        if name in self.left and (len(shape) != 2 or 0 in shape):
+            raise SaeTracksError(f"{self.path}: {name} is {tuple(shape)}; it must be a matrix")
+        return self.take(name, *shape)
 
     def take_number(self, name: str) -> float:
-        """The one number of a tensor without dimensions; otherwise as `take`."""
+        """Return the one number of a tensor without dimensions; otherwise as `take`."""
         return float(self.take(name).double())
 
+    def drop(self, *names: str) -> None:
+        """Leave out tensors that do not change what is computed, if they are there."""
+        for name in names:
+            self.left.pop(name, None)
+
     def finish(self) -> None:
-        """Refuse a file that holds what was not taken: it would compute something else."""
+        """Refuse a file with a tensor that was not taken: it would compute something else."""
         if self.left:
             raise SaeTracksError(f"{self.path}: {min(self.left)} is not part of such an autoencoder")
 
-    def _pop(self, name: str) -> torch.Tensor:
-        if name not in self.left:
-            there = ", ".join(sorted(self.left)) or "nothing else"
-            raise SaeTracksError(f"{self.path} has no tensor {name}; it holds {there}")
-        return self.left.pop(name)
 
-
-def open_safetensors(path: Path) -> Stored:
-    """The tensors of a safetensors file."""
+def open_safetensors(path: Path) -> Tensors:
+    """Read a safetensors file."""
     try:
-        return Stored(path, load_file(path))
+        return Tensors(path, load_file(path))
     except FileNotFoundError as error:
         raise SaeTracksError(f"no file {path}") from error
     except (SafetensorError, OSError) as error:
         raise SaeTracksError(f"{path} is not a safetensors file: {error}") from error
 
 
+def without_fraction(k: Any) -> Any:
+    """A k that a file stores as a float, as an int if it is a whole number."""
+    return int(k) if isinstance(k, float) and k.is_integer() else k
+
+
 def with_pre_bias(sae: SAE) -> SAE:
-    """The SAE whose encoder was made for x itself, ``h = x W_enc + b_enc``, and not for ``x - b_dec``."""
+    """Turn an encoder that was made for x itself, ``h = x W_enc + b_enc``, into one for ``x - b_dec``."""
     shift = sae.b_dec.double() @ sae.W_enc.double()
     return replace(sae, b_enc=(sae.b_enc.double() + shift).float())
 
 
 def without_pre_bias(sae: SAE) -> SAE:
-    """The way back: an encoder for ``x - b_dec`` becomes one for x."""
+    """Turn an encoder for ``x - b_dec`` into one for x."""
     shift = sae.b_dec.double() @ sae.W_enc.double()
     return replace(sae, b_enc=(sae.b_enc.double() - shift).float())
 
@@ -104,7 +106,7 @@ def scale_input(sae: SAE, scale: float) -> SAE:
 def scale_features(sae: SAE, factor: torch.Tensor) -> SAE:
     """The SAE whose features are multiplied by ``factor``, (d_sae,) > 0, and whose reconstruction is the same.
 
-    Of a ``topk`` the k largest are then those of the scaled features.
+    A ``topk`` then keeps the k largest of the scaled features.
     """
     return replace(
         sae,
@@ -121,7 +123,7 @@ def decoder_norms(sae: SAE) -> torch.Tensor:
 
 
 def jumprelu(sae: SAE, threshold: torch.Tensor | float) -> SAE:
-    """With a threshold, one or (d_sae,); one below 0 acts as 0, since features are never negative."""
+    """The SAE with one threshold for all features, or with one for each; a threshold below 0 acts as 0."""
     each = torch.as_tensor(threshold, dtype=torch.float32).clamp(min=0).expand(sae.d_sae)
     return replace(sae, threshold=each.contiguous())
 
