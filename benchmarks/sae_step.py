@@ -217,7 +217,7 @@ def draw(records: list[dict[str, float]]) -> Figure:
         axes.plot([100 * r["density"] for r in records], [r[way] for r in records], "o-", color=colour, ms=4, label=way)
     if theirs := [r["saelens"] for r in records if "saelens" in r]:
         axes.axhline(statistics.median(theirs), color="#999999", ls="--", label="SAELens, Standard")
-    axes.set(xscale="log", yscale="log", xlabel="active features, %", ylabel="ms a step")
+    axes.set(xscale="log", yscale="log", xlabel="active features, %", ylabel="ms per step")
     for axis, ticks in ((axes.xaxis, (0.1, 0.3, 1, 3, 10, 30)), (axes.yaxis, (25, 50, 100, 200, 400, 800))):
         axis.set_major_locator(FixedLocator(ticks))
         axis.set_major_formatter("{x:g}")

@@ -18,7 +18,7 @@ from sae_tracks.train.step.tiled import TiledStep
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 D, F, N = 24, 700, 2 * ROWS + 37  # neither features nor rows fill their tiles
-SETTINGS = TrainSettings(l1=0.7, l0_coefficient=0.3, bandwidth=0.4, k=6, batch_size=N)
+SETTINGS = TrainSettings(l1=0.7, l0_coefficient=0.3, bandwidth=0.4, k=6, batch_size=N, sparse_below=0.08)
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"}
 STEPS = {"plain": PlainStep, "tiled": TiledStep}

@@ -43,7 +43,7 @@ class TrainSettings:
     first_encoder: float = 0.7
     """The encoder at the start is this times the transposed decoder; 0 stands for ``2 d_model / d_sae``, with which x^
     is about x while half of the features fire."""
-    sparse_below: float = 0.08
+    sparse_below: float = 0.2
     """Share of non-zeros up to which the backward pass goes over them alone: ``benchmarks/sae_step.py --sweep``."""
 
 
