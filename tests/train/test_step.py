@@ -13,8 +13,7 @@ import torch
 from sae_tracks.train.parallel import Processes
 from sae_tracks.train.settings import ARCHS, TrainSettings
 from sae_tracks.train.step import PlainStep, Weights
-from sae_tracks.train.step.encoding import ROWS
-from sae_tracks.train.step.tiled import TiledStep
+from sae_tracks.train.step.tiled import ROWS, TiledStep
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 D, F, N = 24, 700, 2 * ROWS + 37  # neither features nor rows fill their tiles

@@ -19,9 +19,7 @@ pytest.importorskip("triton")
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.train.parallel import Processes
 from sae_tracks.train.settings import ARCHS, TrainSettings
-from sae_tracks.train.step import triton_step
-from sae_tracks.train.step.common import Weights
-from sae_tracks.train.step.plain import PlainStep
+from sae_tracks.train.step import SWITCH, PlainStep, Weights, triton_is_on, triton_step
 from sae_tracks.train.step.triton_step import TritonStep
 
 CPU = torch.device("cpu")
@@ -51,11 +49,11 @@ def test_in_the_interpreter():
 
 
 def test_the_step_is_off_unless_the_environment_asks_and_then_needs_a_gpu(monkeypatch):
-    monkeypatch.delenv(triton_step.SWITCH, raising=False)
-    assert not triton_step.triton_is_on(torch.device("cuda"))
-    monkeypatch.setenv(triton_step.SWITCH, "1")
+    monkeypatch.delenv(SWITCH, raising=False)
+    assert not triton_is_on(torch.device("cuda"))
+    monkeypatch.setenv(SWITCH, "1")
     with pytest.raises(SaeTracksError, match="SAE_TRACKS_TRITON needs an NVIDIA GPU"):
-        triton_step.triton_is_on(CPU)
+        triton_is_on(CPU)
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
@@ -64,7 +62,7 @@ def test_compiles_for_a_gpu(name):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    kernel, (types, constants) = getattr(triton_step.kernels, name), SIGNATURES[name]
+    kernel, (types, constants) = getattr(triton_step, name), SIGNATURES[name]
     names = [parameter.name for parameter in kernel.params]
     signature = dict(zip(names, [*types, *["constexpr"] * len(constants)], strict=True))
     source = ASTSource(kernel, signature, {(names.index(key),): value for key, value in constants.items()})
@@ -299,7 +297,8 @@ def case_products_are_in_the_precision_asked_for_and_the_setting_is_put_back(mon
     addmm = torch.addmm
     monkeypatch.setattr(torch, "addmm", lambda *a, **k: seen.append(backend.allow_tf32) or addmm(*a, **k))
     w, settings = initial(16, 34), settings_of("standard", 33)
-    step = TritonStep(w, Weights.like(w), Weights.like(w), settings, 33, ALONE, precision="tf32")
+    step = TritonStep(w, Weights.like(w), Weights.like(w), settings, 33, ALONE)
+    step.tf32 = True
     step(rows_of(33, 16), 1e-2, 1)
     assert seen == [True, False, False, True]  # found sparse; both ways of the check; the step itself
     assert not backend.allow_tf32

@@ -12,9 +12,8 @@ from sae_tracks.jit import HOW
 
 @njit(**HOW)
 def retain(indptr, rows, values, least):
-    """Drop, in place, the entries of a block whose value is below the least of their row; returns how many are left."""
-    at = 0
-    start = indptr[0]
+    """Drop, in place, the entries of a block whose value is below the least of their row; returns the number left."""
+    at, start = 0, indptr[0]
     for f in range(len(indptr) - 1):
         end = indptr[f + 1]
         for i in range(start, end):
@@ -27,16 +26,14 @@ def retain(indptr, rows, values, least):
 
 @njit(**HOW)
 def keep_largest(rows, values, start, end, heaps, low):
-    """Take new entries into account in the search for the k largest of every row.
+    """Take the entries from start to end into account in the search for the k largest of every row.
 
     Parameters
     ----------
-    rows, values
-        Entries, of which those from start to end are new.
     heaps : (r, k)
         The largest of each row so far, the least of them first; all 0 at the beginning.
     low : (r,)
-        Set to the least of these: what does not exceed it is none of the k largest.
+        Set to the least of these: a value that does not exceed it is none of the k largest.
     """
     k = heaps.shape[1]
     for i in range(start, end):
@@ -55,9 +52,10 @@ def keep_largest(rows, values, start, end, heaps, low):
 
 @njit(**HOW)
 def decode(indptr, rows, values, size, threshold, decoder, error):
-    """Add the reconstruction of some blocks, without pre-bias, to their error, (r, d); the sum of their features.
+    """Add the reconstruction of some blocks, without pre-bias, to their error, (r, d); returns the sum of the features.
 
-    Blocks and their size are as in `sparse_gradients`. Features come first: a row of the decoder serves all blocks.
+    Blocks and their size are as in `sparse_gradients`. The outer loop is over features: one row of the decoder serves
+    all blocks.
     """
     total = 0.0
     for f in range(len(threshold)):
@@ -77,27 +75,22 @@ def decode(indptr, rows, values, size, threshold, decoder, error):
 def sparse_gradients(
     first, indptr, rows, values, size, y, out, l1, l0, band, decoder, threshold, g_enc, g_dec, g_bias, g_thr, active
 ):
-    """Add the gradients of a tile of features over the entries of all blocks.
+    """Add the gradients of a tile of features, which begins with `first`, over the entries of all blocks.
 
     Parameters
     ----------
-    first : int
-        Number of the tile's first feature.
-    indptr : (blocks, d_sae + 1) int32
-    rows, values : (blocks, capacity)
-        Rows are counted in their block.
+    indptr, rows, values
+        See `sae_tracks.train.step.tiled.Entries`.
     size : int
-        Rows of a block; of the last perhaps fewer.
+        Rows of a block; the last block may have fewer.
     y, out : (n, d)
         Input minus pre-bias, and the gradient with respect to the reconstruction.
     l1, l0 : float
         Weights of the penalties over n: of the sum of features, and of their number.
     band : (2,)
         Half the width of the kernel through which thresholds are learned, 0 if they are not, and 1 over the width.
-    decoder, threshold, g_enc, g_dec, g_bias, g_thr : (t, d), (t,), ...
-        Of the tile.
     active : (t,) int64
-        Rows on which a feature is active.
+        Number of rows on which each feature of the tile is active; added to, as are the gradients.
     """
     half, inverse = band[0], band[1]
     for b in range(len(indptr)):
@@ -124,7 +117,7 @@ def sparse_gradients(
 
 @njit(**HOW)
 def dense_slopes(h, threshold, l1, l0, band, slope, g_bias, g_thr, active):
-    """Gradients with respect to features (t, r) into ones with respect to pre-activations, in place; see above.
+    """Turn gradients by features, (t, r) `slope`, into gradients by pre-activations, in place; see `sparse_gradients`.
 
     ``h`` may be the pre-activations or, if no threshold is learned, the features.
     """
@@ -147,15 +140,7 @@ def dense_slopes(h, threshold, l1, l0, band, slope, g_bias, g_thr, active):
 
 @njit(**HOW)
 def adam(w, g, m, v, terms):
-    """Adam's update of a row, in place.
-
-    Parameters
-    ----------
-    w, g, m, v : (d,)
-        Parameters, gradients, first and second moments.
-    terms : (5,)
-        ``lr / (1 - b1^step)``, ``1 / sqrt(1 - b2^step)``, ``1 - b1``, ``1 - b2``, eps.
-    """
+    """Adam's update of (d,) parameters, in place; g, m, v: gradients and moments; terms: see `adam_terms`."""
     rate, scale, c1, c2, eps = terms[0], terms[1], terms[2], terms[3], terms[4]
     for j in range(len(w)):
         m[j] += c1 * (g[j] - m[j])
@@ -165,7 +150,7 @@ def adam(w, g, m, v, terms):
 
 @njit(**HOW)
 def update(w, g, m, v, terms):
-    """Adam on a tile of features: the decoder's gradient without its part along the row, rows kept at length 1.
+    """Adam on a tile of features: the decoder's gradient without its component along the row, rows kept at length 1.
 
     Each of ``w``, ``g``, ``m`` and ``v`` is a tuple: encoder, decoder, b_enc, threshold; ``terms`` as for `adam`.
     """

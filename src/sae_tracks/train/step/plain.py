@@ -1,30 +1,262 @@
-"""A training step in the words of torch: for every device, and the oracle of the faster ones."""
+"""A training step in the words of torch, for every device: the oracle of the faster steps, and what they share with it.
+
+The faster steps use its parameters, losses, auxiliary loss, result, and the scalars of Adam.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike, NDArray
 
+from sae_tracks.sae.model import SAE
 from sae_tracks.train.parallel import Processes
 from sae_tracks.train.settings import TrainSettings
-from sae_tracks.train.step.common import LOSSES, Auxiliary, StepResult, Weights, adam_terms, kth_largest, ratio
+
+B1, B2, EPS = 0.9, 0.999, 1e-8  # of Adam
+AUXILIARY_WEIGHT = 1 / 16
+Number = float | torch.Tensor
 
 
-class PlainStep:
-    """Steps by five dense matrix products and no autograd; parameters as of `TiledStep`, on any device.
+class Weights:
+    """Parameters, or anything of their shape: their gradients, Adam's moments.
+
+    Attributes
+    ----------
+    flat : (size,) tensor
+        All of them; the others are views of it.
+    encoder, decoder : (d_sae, d_in)
+        One row per feature: the encoder is `SAE.W_enc` transposed.
+    b_enc : (d_sae,)
+    threshold : (d_sae,)
+        For a ``jumprelu``; otherwise 0.
+    b_dec : (d_in,)
+    """
+
+    def __init__(self, flat: torch.Tensor, d_in: int, d_sae: int) -> None:
+        self.flat, self.d_in, self.d_sae = flat, d_in, d_sae
+        matrix = d_in * d_sae
+        encoder, decoder, self.b_enc, self.threshold, self.b_dec = flat.split([matrix, matrix, d_sae, d_sae, d_in])
+        self.encoder, self.decoder = encoder.view(d_sae, d_in), decoder.view(d_sae, d_in)
+
+    @classmethod
+    def zeros(cls, d_in: int, d_sae: int, dtype: torch.dtype = torch.float32) -> "Weights":
+        """All 0, on the CPU."""
+        return cls(torch.zeros(weights_size(d_in, d_sae), dtype=dtype), d_in, d_sae)
+
+    @classmethod
+    def like(cls, other: "Weights") -> "Weights":
+        """All 0, of the size, type and device of another."""
+        return cls(torch.zeros_like(other.flat), other.d_in, other.d_sae)
+
+    def sae(self) -> SAE:
+        """An autoencoder of these weights without the threshold, float32 on the CPU."""
+        tensors = (self.encoder.T, self.b_enc, self.decoder, self.b_dec)
+        W_enc, b_enc, W_dec, b_dec = (t.to("cpu", torch.float32, copy=True).contiguous() for t in tensors)
+        return SAE(W_enc, b_enc, W_dec, b_dec)
+
+
+def weights_size(d_in: int, d_sae: int) -> int:
+    """Number of parameters."""
+    return 2 * d_in * d_sae + 2 * d_sae + d_in
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """Sums over the whole batch and all processes; numbers may still be on the device, and reading one waits for it."""
+
+    settings: TrainSettings
+    loss: Number  # of the reconstruction
+    features: Number  # sum of all features
+    errors: Number  # ``sum ||x^ - x||^2``
+    inputs: Number  # ``sum ||x||^2``
+    active: torch.Tensor  # (d_sae,) int64: number of rows on which each feature is active
+
+    @property
+    def reconstruction(self) -> float:
+        """The first term of the loss."""
+        return float(self.loss)
+
+    @property
+    def penalty(self) -> float:
+        """The second term of the loss."""
+        if self.settings.arch == "standard":
+            return self.settings.l1 * float(self.features) / self.settings.batch_size
+        return self.settings.l0_coefficient * self.l0 if self.settings.arch == "jumprelu" else 0.0
+
+    @property
+    def l0(self) -> float:
+        """Active features per row."""
+        return self.active.sum().item() / self.settings.batch_size
+
+    @property
+    def fvu(self) -> float:
+        """Fraction of variance unexplained, ``sum ||x^ - x||^2 / sum ||x||^2``."""
+        return ratio(float(self.errors), float(self.inputs))
+
+
+def ratio(part: float, whole: float) -> float:
+    """``part / whole``; if the whole is 0, then 0 for a part of 0 and infinity for any other."""
+    return part / whole if whole else part and math.inf
+
+
+@dataclass(eq=False)
+class Step:
+    """Learns from one batch after another.
+
+    Parameters
+    ----------
+    weights, first, second : Weights
+        Parameters and Adam's two moments; changed in place.
+    settings : TrainSettings
+    rows : int
+        This process's share of a batch.
+    group : Processes
+    """
+
+    weights: Weights
+    first: Weights
+    second: Weights
+    settings: TrainSettings
+    rows: int
+    group: Processes
+
+    def __post_init__(self) -> None:
+        """Allocate memory for a batch."""
+
+    @property
+    def moments(self) -> tuple[Weights, Weights]:
+        return self.first, self.second
+
+    def __call__(self, x: torch.Tensor, lr: float, number: int, dead: torch.Tensor | None = None) -> StepResult:
+        """Take one optimizer step.
+
+        Parameters
+        ----------
+        x : (n, d_in)
+            This process's rows, centred on the mean of the training data.
+        lr : float
+        number : int
+            Number of the step, from 1.
+        dead : (m,) int64, optional
+            Features, ascending, that learn what the others leave over; the same in all processes.
+        """
+        raise NotImplementedError
+
+    def gradients(self, x: torch.Tensor, dead: torch.Tensor | None = None) -> tuple[StepResult, Weights]:
+        """Return the result of a batch and this process's part of its gradients; nothing is learned."""
+        raise NotImplementedError
+
+
+# A loss takes the errors x^ - x, (n, d), on some rows of a batch, the number of rows of the whole batch, and
+# sum ||x||^2 over it, x centred on the mean of the training data. It returns these rows' part of the loss and a factor,
+# a number or (n, 1): the gradient with respect to x^ is factor times error.
+
+
+def l2norm(error: torch.Tensor, rows: int, total: Number) -> tuple[torch.Tensor, Number]:
+    """Mean over rows of ``||x^ - x||`` (InterPLM); a row that is reconstructed exactly has no gradient."""
+    norm = error.norm(dim=1, keepdim=True)
+    return norm.sum() / rows, torch.where(norm > 0, 1 / (norm * rows), 0)
+
+
+def l2sq(error: torch.Tensor, rows: int, total: Number) -> tuple[torch.Tensor, Number]:
+    """Mean over rows of ``||x^ - x||^2``."""
+    return error.square().sum() / rows, 2 / rows
+
+
+def nmse(error: torch.Tensor, rows: int, total: Number) -> tuple[torch.Tensor, Number]:
+    """Fraction of variance unexplained, ``sum ||x^ - x||^2 / sum ||x||^2``."""
+    scale = 1 / total if total else 0.0
+    return error.square().sum() * scale, 2 * scale
+
+
+LOSSES: dict[str, Callable[[torch.Tensor, int, Number], tuple[torch.Tensor, Number]]] = {
+    "l2norm": l2norm,
+    "l2sq": l2sq,
+    "nmse": nmse,
+}
+
+
+def adam_terms(lr: float, number: int, dtype: DTypeLike) -> NDArray:
+    """The scalars of an Adam step, whose number counts from 1 (Kingma and Ba, arXiv 1412.6980).
+
+    Returns
+    -------
+    (5,) array
+        ``lr / (1 - b1^number)``, ``1 / sqrt(1 - b2^number)``, ``1 - b1``, ``1 - b2``, eps.
+    """
+    return np.array([lr / (1 - B1**number), (1 - B2**number) ** -0.5, 1 - B1, 1 - B2, EPS], dtype)
+
+
+def kth_largest(values: torch.Tensor, k: int, group: Processes) -> float:
+    """The k-th largest of the values, (n,) > 0, of all processes; 0 if there are fewer than k."""
+    if group.count > 1:
+        values = group.gather(values.topk(min(k, len(values)), sorted=False).values)
+    return values.kthvalue(len(values) - k + 1).values.item() if len(values) >= k else 0.0
+
+
+class Auxiliary:
+    """The auxiliary loss of a batch: features that have not fired for long learn what the others leave over.
+
+    See Gao et al., arXiv 2406.04093.
+
+    It is ``scale AUXILIARY_WEIGHT min(1, m / k) sum ||z W - (x - x^)||^2``. W are the decoder rows of the m dead
+    features, z the k = d_in / 2 largest of a row's pre-activations if positive; x - x^ counts as a constant.
+
+    Parameters
+    ----------
+    weights : Weights
+    dead : (m,) int64
+        Features, ascending.
+    y : (n, d_in)
+        Input minus pre-bias.
+    scale : float
+        The reconstruction loss of a batch of which nothing is explained, over the sum of squared errors of this batch.
+    """
+
+    def __init__(self, weights: Weights, dead: torch.Tensor, y: torch.Tensor, scale: Number) -> None:
+        self.dead, self.y, self.k = dead, y, max(weights.d_in // 2, 1)
+        self.encoder, self.decoder, self.b_enc = weights.encoder[dead], weights.decoder[dead], weights.b_enc[dead]
+        self.factor = 2 * AUXILIARY_WEIGHT * scale * min(1.0, len(dead) / self.k)
+        self.z, self.slope = (y.new_empty(len(dead), len(y)) for _ in range(2))
+        self.out = torch.empty_like(y)
+
+    def add_rows(self, rows: slice, error: torch.Tensor) -> None:
+        """Take in some rows of the batch, of which (n, d_in) `error` is the reconstruction minus the input."""
+        z = torch.addmm(self.b_enc[:, None], self.encoder, self.y[rows].T).relu_()
+        if len(self.dead) > self.k:
+            values, at = z.topk(self.k, dim=0, sorted=False)
+            z = torch.zeros_like(z).scatter_(0, at, values)
+        self.z[:, rows] = z
+        out = self.out[rows] = torch.addmm(error, z.T, self.decoder).mul_(self.factor)
+        self.slope[:, rows] = torch.mm(self.decoder, out.T).mul_(z > 0)
+
+    def add_to(self, first: int, g_encoder: torch.Tensor, g_decoder: torch.Tensor, g_bias: torch.Tensor) -> None:
+        """Add to the gradients of a tile of features that begins with `first`, once all rows are taken in."""
+        edges = torch.tensor([first, first + len(g_bias)], device=self.dead.device)
+        mine = slice(*torch.searchsorted(self.dead, edges).tolist())
+        at, slope = self.dead[mine] - first, self.slope[mine]
+        g_encoder.index_add_(0, at, slope @ self.y)
+        g_decoder.index_add_(0, at, self.z[mine] @ self.out)
+        g_bias.index_add_(0, at, slope.sum(1))
+
+
+class PlainStep(Step):
+    """Steps by five dense matrix products and no autograd, on any device.
 
     The encoder reads ``y = x - b_dec``. Its gradient with respect to y, the sixth product, is needed only as the sum
     over rows that b_dec gets, and that is ``W_enc`` times the gradient of b_enc.
     """
 
-    def __init__(
-        self, weights: Weights, first: Weights, second: Weights, settings: TrainSettings, rows: int, group: Processes
-    ) -> None:
-        self.weights, self.moments, self.settings, self.group = weights, (first, second), settings, group
-        self.h, self.slope = (weights.b_enc.new_empty(rows, weights.d_sae) for _ in range(2))
-        self.gradient = Weights.like(weights)
+    def __post_init__(self) -> None:
+        self.h, self.slope = (self.weights.b_enc.new_empty(self.rows, self.weights.d_sae) for _ in range(2))
+        self.gradient = Weights.like(self.weights)
 
     @torch.no_grad()
     def __call__(self, x: torch.Tensor, lr: float, number: int, dead: torch.Tensor | None = None) -> StepResult:
-        """Learn from a batch; see `Step`."""
+        """See `Step`."""
         result, gradient = self.gradients(x, dead)
         self.group.add_up(gradient.flat)
         w, (m, v) = self.weights, (moment.flat for moment in self.moments)
@@ -39,7 +271,7 @@ class PlainStep:
 
     @torch.no_grad()
     def gradients(self, x: torch.Tensor, dead: torch.Tensor | None = None) -> tuple[StepResult, Weights]:
-        """Result of a batch and this process's part of its gradients; nothing is learned."""
+        """See `Step`."""
         w, settings, g = self.weights, self.settings, self.gradient
         y = x - w.b_dec
         h = torch.addmm(w.b_enc, y, w.encoder.T, out=self.h)
@@ -48,26 +280,29 @@ class PlainStep:
         error = torch.mm(f, w.decoder).sub_(y)
         total = self.group.add_up(x.square().sum(dtype=torch.float64)).item()
         loss, factor = LOSSES[settings.loss](error, settings.batch_size, total)
-        result = self._result(loss, f, on, error, total)
+        sums = torch.stack([loss.double(), f.sum(dtype=torch.float64), error.square().sum(dtype=torch.float64)])
+        reconstruction, features, squares = self.group.add_up(sums).tolist()
+        active = self.group.add_up(on.sum(0))
+        result = StepResult(settings, reconstruction, features, squares, total, active)
         out = error * factor
         torch.mm(f.T, out, out=g.decoder)
         slope = torch.mm(out, w.decoder.T, out=self.slope)
         if settings.arch == "standard":
             slope += settings.l1 / settings.batch_size
-        self._threshold_gradient(h, slope)
+        if settings.arch == "jumprelu":
+            self._learn_thresholds(h, slope)
         slope.mul_(on)
         torch.mm(slope.T, y, out=g.encoder)
         torch.sum(slope, 0, out=g.b_enc)
         if dead is not None and len(dead):
-            scale = ratio(result.reconstruction, result.fvu * result.fvu * total)
-            extra = Auxiliary(w, dead, y, scale)
+            extra = Auxiliary(w, dead, y, ratio(reconstruction, result.fvu * result.fvu * total))
             extra.add_rows(slice(None), error)
             extra.add_to(0, g.encoder, g.decoder, g.b_enc)
         torch.sum(out, 0, out=g.b_dec).sub_(w.encoder.T @ g.b_enc)
         return result, g
 
-    def _least(self, h: torch.Tensor) -> torch.Tensor | float:
-        """What an active feature is at least, besides being above its threshold."""
+    def _least(self, h: torch.Tensor) -> Number:
+        """The lowest value of an active feature, besides being above its threshold."""
         settings = self.settings
         if settings.arch == "topk":
             return h.topk(min(settings.k, h.shape[1])).values[:, -1:].clamp(min=0)
@@ -75,21 +310,9 @@ class PlainStep:
             return kth_largest(h[h > 0], settings.k * settings.batch_size, self.group)
         return 0.0
 
-    def _threshold_gradient(self, h: torch.Tensor, slope: torch.Tensor) -> None:
-        """Through a rectangular kernel about the threshold (Rajamanoharan et al., arXiv 2407.14435)."""
+    def _learn_thresholds(self, h: torch.Tensor, slope: torch.Tensor) -> None:
+        """Set their gradient, through a rectangular kernel about them (Rajamanoharan et al., arXiv 2407.14435)."""
         settings, threshold = self.settings, self.weights.threshold
-        if settings.arch != "jumprelu":
-            return
         near = (h - threshold).abs() < settings.bandwidth / 2
         pull = torch.where(near, threshold * slope + settings.l0_coefficient / settings.batch_size, 0)
         torch.sum(pull, 0, out=self.gradient.threshold).div_(-settings.bandwidth)
-
-    def _result(self, loss, f, on, error, total: float) -> StepResult:
-        """Sums over the processes."""
-        settings, group = self.settings, self.group
-        sums = torch.stack([f.sum(dtype=torch.float64), loss.double(), error.square().sum(dtype=torch.float64)])
-        values, reconstruction, squares = group.add_up(sums).tolist()
-        active = group.add_up(on.sum(0))
-        l0 = active.sum().item() / settings.batch_size
-        penalty = {"standard": settings.l1 * values / settings.batch_size, "jumprelu": settings.l0_coefficient * l0}
-        return StepResult(reconstruction, penalty.get(settings.arch, 0.0), l0, ratio(squares, total), active)

@@ -1,58 +1,226 @@
-"""A training step on the CPU: matrix products in tiles that stay in the cache, and a backward pass over non-zeros."""
+"""A training step on the CPU: matrix products in tiles that stay in the cache, and a backward pass over non-zeros.
 
+The pre-activations of a tile of features are compared with their bounds while they are in the cache, and only those
+that exceed them go to memory. If they are more than a share of a block of rows, the batch is dense, and all its
+pre-activations are stored.
+"""
+
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sae_tracks.sae.encoder import keep_above
 from sae_tracks.threads import ForEachSlice, Scratch, in_threads
 from sae_tracks.train.parallel import Processes
 from sae_tracks.train.settings import TrainSettings
 from sae_tracks.train.step import kernels
-from sae_tracks.train.step.common import LOSSES, Auxiliary, StepResult, Weights, adam_terms, ratio
-from sae_tracks.train.step.encoding import ROWS, TILE, Encoding
+from sae_tracks.train.step.plain import LOSSES, Auxiliary, Step, StepResult, Weights, adam_terms, kth_largest, ratio
 
-DECODED = 2 * ROWS  # rows that are decoded at once
+ROWS = 256  # of a block: with fewer the products slow down, with more the caches overflow
+TILE = 256  # features encoded at once: the second-level cache holds their pre-activations on a block
+DECODED = 2 * ROWS  # rows decoded at once
 FEATURES = 2 * TILE  # features whose gradients are computed at once
+SLACK = (
+    0.9  # smaller values than this share of the last batch's least value are taken to be none of this batch's largest
+)
 Tile = tuple[NDArray, NDArray, NDArray, NDArray]  # encoder, decoder, b_enc, threshold of a tile of features
 
 
-class TiledStep:
-    """Steps on batches of one size; `PlainStep` says the same in the words of torch.
+class Entries:
+    """Pre-activations that exceed their bounds: block of rows by block, ascending by feature and then by row.
 
-    Parameters
+    Attributes
     ----------
-    weights, first, second : Weights
-        Parameters and Adam's two moments, on the CPU; changed in place.
-    settings : TrainSettings
-    rows : int
-        This process's share of a batch.
-    group : Processes
+    indptr : (blocks, d_sae + 1) int32
+        Feature f owns entries ``indptr[b, f]:indptr[b, f + 1]`` of block b.
+    rows : (blocks, capacity) int32
+        Row numbers, counted from the start of their block.
+    values : (blocks, capacity) float
+    limit : int
+        The most entries of a block.
     """
 
-    def __init__(
-        self, weights: Weights, first: Weights, second: Weights, settings: TrainSettings, rows: int, group: Processes
-    ) -> None:
-        self.weights, self.moments, self.settings, self.group = weights, (first, second), settings, group
-        self.encoding = Encoding(weights, settings, rows, group)
+    def __init__(self, blocks: int, d_sae: int, share: float, spare: int, dtype: np.dtype) -> None:
+        self.limit = int(share * ROWS * d_sae)
+        self.indptr = np.zeros((blocks, d_sae + 1), np.int32)
+        self.rows = np.empty((blocks, self.limit + spare), np.int32)
+        self.values = np.empty((blocks, self.limit + spare), dtype)
+        self._numbers = np.arange(max(ROWS, TILE), dtype=np.int32)
+
+    def append(self, block: int, first: int, h: NDArray, cut: NDArray, low: NDArray) -> int:
+        """Take in the tile of features that begins with `first`; returns the entries so far, -1 if the block is full.
+
+        Parameters
+        ----------
+        h : (features, r)
+            Pre-activations.
+        cut, low : (features,), (r,)
+            An entry exceeds both.
+        """
+        ends = self.indptr[block, first : first + len(h) + 1]
+        rows, values, used = self.rows[block], self.values[block], int(ends[0])
+        features, columns = self._numbers[: len(h)], self._numbers[: h.shape[1]]
+        return keep_above(h, features, cut, low, columns, rows, values, used, len(values), ends[1:])
+
+
+class Encoding:
+    """The active features of one batch after another.
+
+    Whether a batch is sparse depends on the batch alone, so a training that goes on from a checkpoint decides the same.
+    The batch before (whether it was sparse, and how large its least value was) only saves time.
+
+    Attributes
+    ----------
+    sparse : bool
+        Whether the features of the last batch are in `entries`; otherwise they are in `stored`.
+    entries : Entries
+        For a ``jumprelu`` also those a little below their threshold, which teach it.
+    least : (n,)
+        Row by row, an active feature is at least this, besides being above its threshold.
+    """
+
+    def __init__(self, weights: Weights, settings: TrainSettings, rows: int, group: Processes) -> None:
+        self.weights, self.settings, self.group = weights, settings, group
+        self.blocks, self.dtype = -(-rows // ROWS), weights.b_enc.numpy().dtype
+        spare = TILE * ROWS if settings.arch == "topk" else 0  # for a first tile of which half is positive
+        self.entries = Entries(self.blocks, weights.d_sae, settings.sparse_below, spare, self.dtype)
+        self.sparse, self.guess = True, -np.inf if settings.arch == "jumprelu" else 0.0
+        self.least = np.zeros(rows, self.dtype)
+        self.stored = weights.b_enc.new_empty(0)
+        self.margin = 0.501 * settings.bandwidth * (settings.arch == "jumprelu")  # a little over half
+        self._fits = np.empty(self.blocks, np.bool_)
+        self._scratch = Scratch()
+
+    def __call__(self, y: torch.Tensor, each: ForEachSlice) -> None:
+        """Encode a batch; `y`, (n, d_in), is the input minus the pre-bias."""
+        self.y, self.each = y, each
+        self.cut = self.weights.threshold.numpy() - self.dtype.type(self.margin)
+        batchtopk = self.settings.arch == "batchtopk"
+        found = self.sparse and self._all(self._find)
+        if batchtopk:
+            found = self._is_enough(found)
+        if not found:
+            self._store_all()
+        if batchtopk:
+            self._select_of_batch(found)
+            if found:
+                self.each(self._retain, len(self.y), ROWS)
+        self.sparse = found or self._all(self._compact)
+
+    def block(self, rows: slice, features: slice = slice(None)) -> torch.Tensor:
+        """(features, rows) stored pre-activations of a dense batch."""
+        n = min(rows.stop, len(self.y)) - rows.start
+        return self.stored[rows.start // ROWS, : self.weights.d_sae * n].view(-1, n)[features]
+
+    def _all(self, stage: Callable[[slice], None]) -> bool:
+        """Run a stage over all blocks; returns whether the entries of each are within the limit."""
+        self.each(stage, len(self.y), ROWS)
+        return bool(self._fits.all())
+
+    def _tiles(self) -> Iterator[slice]:
+        return (slice(i, min(i + TILE, self.weights.d_sae)) for i in range(0, self.weights.d_sae, TILE))
+
+    def _encode(self, rows: slice, tile: slice, h: torch.Tensor) -> None:
+        """Set (features, r) `h` to the pre-activations of a tile of features on a block of rows."""
+        w = self.weights
+        torch.addmm(w.b_enc[tile, None], w.encoder[tile], self.y[rows].T, out=h)
+
+    def _find(self, rows: slice) -> None:
+        """Find the entries of a block without storing its other pre-activations."""
+        b, k, r = rows.start // ROWS, self.settings.k, rows.stop - rows.start
+        entries, topk = self.entries, self.settings.arch == "topk"
+        low = np.full(r, self.guess, self.dtype)
+        heaps = np.zeros((r, k), self.dtype) if topk else None
+        memory = torch.from_numpy(self._scratch("h", np.empty, TILE * ROWS, self.dtype))
+        at = 0
+        for tile in self._tiles():
+            h = memory[: (tile.stop - tile.start) * r].view(-1, r)
+            self._encode(rows, tile, h)
+            before, at = at, entries.append(b, tile.start, h.numpy(), self.cut[tile], low)
+            self._fits[b] = at >= 0
+            if at < 0:
+                return
+            if topk:
+                kernels.keep_largest(entries.rows[b], entries.values[b], before, at, heaps, low)
+        if topk:
+            self.least[rows] = low
+            self._retain(rows)
+
+    def _retain(self, rows: slice) -> None:
+        """Drop the entries of a block that are below the least of their row."""
+        b, entries = rows.start // ROWS, self.entries
+        left = kernels.retain(entries.indptr[b], entries.rows[b], entries.values[b], self.least[rows])
+        self._fits[b] = left <= entries.limit
+
+    def _store_all(self) -> None:
+        if not len(self.stored):
+            self.stored = self.y.new_empty(self.blocks, self.weights.d_sae * ROWS)
+        self.each(self._store, len(self.y), ROWS)
+
+    def _store(self, rows: slice) -> None:
+        """Store all pre-activations of a block and, for a topk, set the least value of each row."""
+        for tile in self._tiles():
+            self._encode(rows, tile, self.block(rows, tile))
+        if self.settings.arch == "topk":
+            k = min(self.settings.k, self.weights.d_sae)
+            self.least[rows] = self.block(rows).topk(k, dim=0).values[-1].clamp_(min=0).numpy()
+
+    def _compact(self, rows: slice) -> None:
+        """Turn the stored pre-activations of a block into entries, if these are few enough."""
+        b, low = rows.start // ROWS, np.full(rows.stop - rows.start, self.guess, self.dtype)
+        if "topk" in self.settings.arch:
+            least, zero = self.least[rows], self.dtype.type(0)
+            low = np.where(least > 0, np.nextafter(least, zero), zero)
+        for tile in self._tiles():
+            at = self.entries.append(b, tile.start, self.block(rows, tile).numpy(), self.cut[tile], low)
+            self._fits[b] = 0 <= at <= self.entries.limit
+            if not self._fits[b]:
+                return
+
+    def _is_enough(self, found: bool) -> bool:
+        """Whether the k n largest of all processes are above the guess: then they are among the entries."""
+        count = torch.tensor(int(self.entries.indptr[:, -1].sum()) if found else 0)
+        return bool(self.group.add_up(count) >= self.settings.k * self.settings.batch_size) and found
+
+    def _select_of_batch(self, found: bool) -> None:
+        """Set the one least value of a batchtopk."""
+        if found:
+            used = zip(self.entries.values, self.entries.indptr[:, -1])
+            values = torch.from_numpy(np.concatenate([values[:end] for values, end in used]))
+        else:
+            blocks = (self.block(slice(start, start + ROWS)) for start in range(0, len(self.y), ROWS))
+            values = torch.cat([h[h > 0] for h in blocks])
+        least = kth_largest(values, self.settings.k * self.settings.batch_size, self.group)
+        self.least[:], self.guess = least, SLACK * least
+
+
+class TiledStep(Step):
+    """Steps on batches of one size, on the CPU; `PlainStep` says the same in the words of torch."""
+
+    def __post_init__(self) -> None:
+        weights, settings, rows = self.weights, self.settings, self.rows
+        self.encoding = Encoding(weights, settings, rows, self.group)
         self.dtype = weights.b_dec.numpy().dtype
         self.y, self.error = (weights.b_dec.new_empty(rows, weights.d_in) for _ in range(2))
         self.loss, self.learns = LOSSES[settings.loss], settings.arch == "jumprelu"
-        self.band = np.array([settings.bandwidth / 2, 1 / settings.bandwidth] if self.learns else [0, 0], self.dtype)
+        band = np.array([settings.bandwidth / 2, 1 / settings.bandwidth] if self.learns else [0, 0], self.dtype)
         l1, l0 = settings.l1 * (settings.arch == "standard"), settings.l0_coefficient * self.learns
-        self.l1, self.l0 = np.array([l1, l0], self.dtype) / settings.batch_size
+        l1, l0 = np.array([l1, l0], self.dtype) / settings.batch_size
+        self.penalties = l1, l0, band
         self.pulled = weights.b_dec.new_empty(-(-weights.d_sae // FEATURES), weights.d_in)
-        parts = -(-rows // DECODED)
-        self.sums = np.empty((parts, 4))  # of features, reconstruction loss, squared error, squared input
-        self.factors: list[torch.Tensor | float] = [0.0] * parts  # from errors to gradients
+        slices = -(-rows // DECODED)
+        self.sums = np.empty((slices, 4))  # of the reconstruction loss, features, squared error, squared input
+        self.factors: list[torch.Tensor | float] = [0.0] * slices  # from errors to gradients
         self.active = np.empty(weights.d_sae, np.int64)
         self.auxiliary: Auxiliary | None = None
         self._scratch = Scratch()
 
     @torch.no_grad()
     def __call__(self, x: torch.Tensor, lr: float, number: int, dead: torch.Tensor | None = None) -> StepResult:
-        """Learn from a batch; see `Step`."""
+        """See `Step`."""
         terms = adam_terms(lr, number, self.dtype)
         with in_threads() as each:
             self._forward(x, dead, each)
@@ -70,22 +238,22 @@ class TiledStep:
 
     @torch.no_grad()
     def gradients(self, x: torch.Tensor, dead: torch.Tensor | None = None) -> tuple[StepResult, Weights]:
-        """Result of a batch and this process's part of its gradients; nothing is learned."""
+        """See `Step`."""
         with in_threads() as each:
             self._forward(x, dead, each)
             gradient = self._gradients(each)
         return self._result(), gradient
 
     def _forward(self, x: torch.Tensor, dead: torch.Tensor | None, each: ForEachSlice) -> None:
-        """Find what is active, and turn `error` into the gradient with respect to the reconstruction."""
+        """Find the active features, and turn `error` into the gradient with respect to the reconstruction."""
         self.active[:] = 0
-        self.unscaled = dead is not None and len(dead) > 0
+        some_dead = dead is not None and len(dead) > 0
         each(partial(self._centre, x), len(x), DECODED)
         self.total = self.group.add_up(torch.tensor(self.sums[:, 3].sum())).item()
         self.encoding(self.y, each)
-        each(self._decode, len(x), DECODED)
-        self.auxiliary = self._auxiliary(dead, each) if dead is not None and self.unscaled else None
-        if self.unscaled:
+        each(partial(self._decode, not some_dead), len(x), DECODED)
+        self.auxiliary = self._auxiliary(dead, each) if dead is not None and some_dead else None
+        if some_dead:
             each(self._scale, len(x), DECODED)
 
     def _centre(self, x: torch.Tensor, rows: slice) -> None:
@@ -93,54 +261,44 @@ class TiledStep:
         self.sums[rows.start // DECODED, 3] = x[rows].square().sum()
 
     def _auxiliary(self, dead: torch.Tensor, each: ForEachSlice) -> Auxiliary:
-        """Its scale is of all processes."""
-        sums = torch.from_numpy(self.sums[:, 1:3].sum(0))
-        reconstruction, squares = self.group.add_up(sums).tolist()
-        extra = Auxiliary(self.weights, dead, self.y, ratio(reconstruction * self.total, squares**2))
+        """The auxiliary loss with its scale over all processes."""
+        loss, squares = self.group.add_up(torch.from_numpy(self.sums[:, [0, 2]].sum(0))).tolist()
+        extra = Auxiliary(self.weights, dead, self.y, ratio(loss * self.total, squares**2))
         each(lambda rows: extra.add_rows(rows, self.error[rows]), len(self.y), ROWS)
         return extra
 
-    def _decode(self, rows: slice) -> None:
-        error, sums = self.error[rows], self.sums[rows.start // DECODED]
+    def _decode(self, scale: bool, rows: slice) -> None:
+        error, sums, w = self.error[rows], self.sums[rows.start // DECODED], self.weights
         torch.neg(self.y[rows], out=error)
         if self.encoding.sparse:
-            sums[0] = self._decode_sparse(slice(rows.start // ROWS, -(-rows.stop // ROWS)), error)
+            blocks, entries = slice(rows.start // ROWS, -(-rows.stop // ROWS)), self.encoding.entries
+            arrays = entries.indptr[blocks], entries.rows[blocks], entries.values[blocks]
+            sums[1] = kernels.decode(*arrays, ROWS, w.threshold.numpy(), w.decoder.numpy(), error.numpy())
         else:
-            tiles = [slice(i, i + TILE) for i in range(0, self.weights.d_sae, TILE)]
-            sums[0] = sum(self._decode_dense(rows, tile) for tile in tiles)
-        sums[1], self.factors[rows.start // DECODED] = self.loss(error, self.settings.batch_size, self.total)
+            sums[1] = sum(self._decode_dense(rows, slice(i, i + TILE)) for i in range(0, w.d_sae, TILE))
+        sums[0], self.factors[rows.start // DECODED] = self.loss(error, self.settings.batch_size, self.total)
         sums[2] = error.square().sum()
-        if not self.unscaled:
+        if scale:
             self._scale(rows)
 
     def _scale(self, rows: slice) -> None:
         self.error[rows].mul_(self.factors[rows.start // DECODED])
 
-    def _decode_sparse(self, blocks: slice, error: torch.Tensor) -> float:
-        w, entries = self.weights, self.encoding.entries
-        arrays = entries.indptr[blocks], entries.rows[blocks], entries.values[blocks]
-        return kernels.decode(*arrays, ROWS, w.threshold.numpy(), w.decoder.numpy(), error.numpy())
-
     def _decode_dense(self, rows: slice, tile: slice) -> float:
-        """Add what a tile of features reconstructs of some blocks of rows; returns the sum of the features."""
+        """Add the reconstruction by a tile of features to some blocks of rows; returns the sum of the features."""
         total = 0.0
         for start in range(rows.start, rows.stop, ROWS):
             block = slice(start, min(start + ROWS, rows.stop))
-            f = self._features(block, tile)
+            f = self._features(self.encoding.block(block, tile), block, tile)
             self.error[block].addmm_(f.T, self.weights.decoder[tile])
             total += f.sum().item()
         return total
 
-    def _features(self, rows: slice, tile: slice) -> torch.Tensor:
-        """The features of a tile on a block, (features, r); they replace pre-activations that are not needed again."""
-        h = self.encoding.block(rows, tile)
+    def _features(self, h: torch.Tensor, rows: slice, tile: slice) -> torch.Tensor:
+        """The features of a tile on a block, (features, r), in place of h unless thresholds learn from h later."""
         if self.learns:
-            return self._above_threshold(h, tile)
+            return torch.where(h > self.weights.threshold[tile, None], h, 0)
         return h.masked_fill_((h <= 0) | (h < torch.from_numpy(self.encoding.least[rows])), 0)
-
-    def _above_threshold(self, h: torch.Tensor, tile: slice) -> torch.Tensor:
-        """Features of a jumprelu from its pre-activations, from which thresholds learn and which therefore stay."""
-        return torch.where(h > self.weights.threshold[tile, None], h, 0)
 
     def _learn(self, terms: NDArray, tile: slice) -> None:
         """Gradients and update of a tile, whose gradients never leave the cache."""
@@ -162,18 +320,17 @@ class TiledStep:
         return whole
 
     def _b_dec_gradient(self) -> torch.Tensor:
-        """(d_in,): what the reconstruction asks for, minus what the encoder's inputs pull back."""
+        """(d_in,): the gradient through the reconstruction, minus the one through the encoder's inputs."""
         return self.error.sum(0) - self.pulled.sum(0)
 
     def _tile_gradients(self, tile: slice, g: Tile) -> None:
-        """Set the gradients of a tile of features from `error` and what is active."""
-        for part in g:
-            part.fill(0)
+        """Set the gradients of a tile of features from `error` and the active features."""
+        for array in g:
+            array.fill(0)
         w, entries, active = _tile_of(self.weights, tile), self.encoding.entries, self.active[tile]
-        penalties = self.l1, self.l0, self.band
         if self.encoding.sparse:
             batch = entries.indptr, entries.rows, entries.values, ROWS, self.y.numpy(), self.error.numpy()
-            kernels.sparse_gradients(tile.start, *batch, *penalties, w[1], w[3], *g, active)
+            kernels.sparse_gradients(tile.start, *batch, *self.penalties, w[1], w[3], *g, active)
         else:
             for start in range(0, len(self.y), ROWS):
                 self._dense_gradients(slice(start, start + ROWS), tile, w, g, active)
@@ -182,25 +339,22 @@ class TiledStep:
         torch.mv(self.weights.encoder[tile].T, torch.from_numpy(g[2]), out=self.pulled[tile.start // FEATURES])
 
     def _dense_gradients(self, rows: slice, tile: slice, w: Tile, g: Tile, active: NDArray) -> None:
-        """Add what a block of rows gives to the gradients of a tile of features."""
+        """Add a block of rows to the gradients of a tile of features."""
         h, out = self.encoding.block(rows, tile), self.error[rows]
-        g_encoder, g_decoder = torch.from_numpy(g[0]), torch.from_numpy(g[1])
-        g_decoder.addmm_(self._above_threshold(h, tile) if self.learns else h, out)
+        f = self._features(h, rows, tile) if self.learns else h  # decoding has replaced h by the features
+        torch.from_numpy(g[1]).addmm_(f, out)
         slope = torch.mm(self.weights.decoder[tile], out.T)
-        kernels.dense_slopes(h.numpy(), w[3], self.l1, self.l0, self.band, slope.numpy(), g[2], g[3], active)
-        g_encoder.addmm_(slope, self.y[rows])
+        kernels.dense_slopes(h.numpy(), w[3], *self.penalties, slope.numpy(), g[2], g[3], active)
+        torch.from_numpy(g[0]).addmm_(slope, self.y[rows])
 
     def _result(self) -> StepResult:
         """Sums over the processes."""
-        local = torch.from_numpy(np.concatenate([self.sums[:, :3].sum(0), self.active]))
-        values, reconstruction, squares = self.group.add_up(local)[:3].tolist()
-        active = local[3:].long()
-        l0 = active.sum().item() / self.settings.batch_size
-        penalty = float(self.l1) * values + float(self.l0) * self.settings.batch_size * l0
-        return StepResult(reconstruction, penalty, l0, ratio(squares, self.total), active)
+        local = self.group.add_up(torch.from_numpy(np.concatenate([self.sums[:, :3].sum(0), self.active])))
+        loss, features, errors = local[:3].tolist()
+        return StepResult(self.settings, loss, features, errors, self.total, local[3:].long())
 
 
 def _tile_of(weights: Weights, tile: slice) -> Tile:
-    """Views of what belongs to a tile of features."""
+    """Views of a tile of features."""
     w = weights
     return w.encoder[tile].numpy(), w.decoder[tile].numpy(), w.b_enc[tile].numpy(), w.threshold[tile].numpy()
