@@ -112,7 +112,7 @@ def test_unreadable_bases_give_no_row(tmp_path):
 
 
 def test_a_buffer_that_holds_no_window_is_refused(plan):
-    with pytest.raises(SaeTracksError, match="--buffer: 0 MiB hold no window"):
+    with pytest.raises(SaeTracksError, match="--memory: 0 MiB hold no window"):
         StreamedActivations(plan, memory=100)
 
 
@@ -152,4 +152,7 @@ def test_the_command_line_trains_from_a_model(tmp_path):
     assert out.returncode == 0, out.stderr
     assert load_sae(tmp_path / "sae").metadata["lm"]["model"] == "demo"
     out = run("train", str(tmp_path), "-n", "2", "-o", str(tmp_path / "other"))
-    assert out.returncode == 1 and "need --genome" in out.stderr.splitlines()[-1]
+    assert (
+        out.returncode == 2
+        and "only train MODEL --genome FASTA reads a genome: leave out" in out.stderr.splitlines()[-1]
+    )

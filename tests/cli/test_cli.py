@@ -74,6 +74,8 @@ SHARED += ("--device", "--threads", "--allow-mismatch", "--trust-remote-code")
         ("metrics", ()),
         ("check-seams", ("--min-context",)),
         ("extract", ("--model", "--allow-mismatch")),
+        ("train", ("--model", "--allow-mismatch")),
+        ("evaluate", ("--black-list", "--read-strand", "--window-size", "--context", "--min-context")),
         ("plot activation", ("--regions", "--black-list", "--min-context")),
     ],
 )
@@ -94,6 +96,39 @@ def test_flags_are_written_with_hyphens_and_deeptools_words_are_aliases():
 def test_a_wrong_option_is_a_usage_error():
     out = run("extract", "--no-such-option")
     assert out.returncode == 2
+
+
+@pytest.mark.parametrize(
+    "words, flags",
+    [
+        ("extract demo g.fa -o act --seed 0", "--seed"),
+        ("export-bigwig sae g.fa -f 1 -o tracks --bin-stat mean", "--bin-stat"),
+        ("train shards -o sae --layer 3", "--layer"),
+        ("train shards -o sae -bl b.bed -r chr1 --read-strand both", "--region, --black-list, --read-strand"),
+        ("train shards -o sae --window-size 9 --context 0 --min-context 0", "--window-size, --context, --min-context"),
+        ("train shards -o sae -n 2 --memory 1G --trust-remote-code", "--n-windows, --trust-remote-code, --memory"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused_before_anything_is_read(tmp_path, words, flags):
+    out = run(*words.split(), cwd=tmp_path)
+    assert out.returncode == 2
+    assert out.stderr.startswith("error: ") and out.stderr.endswith(f": leave out {flags}\n")
+    assert out.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train shards -o sae --d-sae 8 --expansion 2",
+        "train shards -o sae --arch topk --l1 1",
+        "export-bigwig sae g.fa -o tracks --top 3",
+        "export-bigwig sae g.fa -o tracks -f 1 --all",
+        "plot activation sae g.fa -r chr1:1-9 -f 1 --read-strand both -o a.png",
+    ],
+)
+def test_options_that_exclude_each_other_are_errors_of_usage(tmp_path, words):
+    out = run(*words.split(), cwd=tmp_path)
+    assert out.returncode == 2 and out.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
 def test_an_error_is_one_line_and_debug_shows_where(tmp_path):

@@ -116,9 +116,9 @@ def test_shards_add_up_to_the_bytes_of_the_single_run(work, metrics, merge, capl
         length = int(rng.integers(1, 30_000))  # longer than a window, so that some cross two borders of shards
         with (work / "long.bed").open("a") as file:
             file.write(f"chr1\t{start}\t{start + length}\tlong\t0\t-\n")
-    words = ("sae", "toy.fa", "cg.bed", "long.bed", "--read-strand", "both", "-bl", "black.bed", "--all-pairs")
+    words = ("sae", "toy.fa", "cg.bed", "long.bed", "--read-strand", "both", "-bl", "black.bed")
     (work / "black.bed").write_text("chr1\t90000\t101000\n")
-    assert not metrics(*words, "-o", "whole", "--controls", "none")[0]
+    assert not metrics(*words, "-o", "whole", "--controls", "none", "--all-pairs")[0]
     for i in (1, 2, 3, 4):
         assert not metrics(*words, "-o", f"counts/{i}", "--shard", f"{i}/4")[0]
         assert sorted(p.name for p in (work / "counts" / str(i)).iterdir()) == ["counts.npz", "provenance.json"]
@@ -238,13 +238,9 @@ def test_a_dry_run_writes_nothing(work, metrics):
         (["sae", "toy.fa", "cg.bed", "-r", "chr1:1-1000"], "error: the regions, 1,000 bases, lie in one half"),
         (["sae", "toy.fa", "cg.bed", "-f", "9"], "error: no feature 9: this SAE has features 0 to 5"),
         (["sae", "toy.fa", "cg.bed", "--min-score", "7"], "error: no site of cg.bed is left: --min-score 7 left out"),
-        (["--bed", "f.bed", "toy.fa", "cg.bed", "-m", "demo"], "error: --bed reads no model"),
-        (["--bed", "f.bed", "toy.fa", "cg.bed", "--shard", "1/2"], "error: --bed reads no model"),
         (["sae", "toy.fa", "cg.bed", "--shard", "3/2"], "error: --shard '3/2': write i/n"),
-        (["sae", "toy.fa", "cg.bed", "--no-split", "--select-on", "chr1"], "error: --no-split has one half"),
         (["sae", "toy.fa", "cg.bed", "--select-on", "chr1"], "error: no base of the regions is left for --report-on"),
         (["sae", "toy.fa", "cg.bed", "--select-on", "chr1:1-9", "--report-on", "chr1:9-20"], "error: chr1:9-9 is in"),
-        (["--bed", "f.bed", "toy.fa", "cg.bed", "-t", "0", "-t", "1"], "error: --bed: the intervals were exported"),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(work, metrics, words, message):
@@ -270,6 +266,11 @@ def test_controls_on_the_command_line(work, metrics):
     assert set(pair["verdict"]) == {"sequence"}
 
 
+OF_A_MODEL = [["--model", "demo"], ["--read-strand", "+"], ["--window-size", "9"], ["--context", "0"]]
+OF_A_MODEL += [["--min-context", "0"], ["--device", "cpu"], ["--threads", "1"], ["--allow-mismatch"]]
+OF_A_MODEL += [["--trust-remote-code"], ["--features", "1"], ["--scale", "max"], ["--shard", "1/2"]]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -289,10 +290,17 @@ def test_controls_on_the_command_line(work, metrics):
             ["--bed", "f.bed", "--motifs", "m", "--seeds", "s"],
             "--bed reads no model, so no controls are run: leave out",
         ),
-        (["--trained-on", "act"], "--trained-on is for untrained models: add --controls untrained, or leave it out"),
+        (["--bed", "f.bed", "--decoys", "5"], "--bed reads no model, so no controls are run: leave out --decoys"),
+        (["--controls", "none", "--decoys", "9"], "--controls none, so no controls are run: leave out --decoys"),
+        (["--trained-on", "act"], "only --controls untrained makes untrained models: leave out --trained-on"),
+        (["--decoys", "9"], "decoys are shuffled matrices, and --motifs names none: leave out --decoys"),
+        (["--no-split", "--select-on", "chr1"], "--no-split has one half: leave out --select-on"),
+        (["--shard", "1/2", "--all-pairs"], "--shard writes counts only: leave out --all-pairs"),
+        (["--bed", "f.bed", "-t", "0", "-t", "1"], "--bed: the intervals were exported at one threshold"),
+        *((["--bed", "f.bed", *words], f"--bed reads no model: leave out {words[0]}") for words in OF_A_MODEL),
     ],
 )
-def test_settings_of_controls_that_are_not_run_are_errors_of_usage(work, monkeypatch, capsys, words, message):
+def test_options_that_would_do_nothing_are_errors_of_usage(work, monkeypatch, capsys, words, message):
     paths = ["toy.fa", "cg.bed"] if "--bed" in words else ["sae", "toy.fa", "cg.bed"]
     monkeypatch.setattr(sys, "argv", ["sae-tracks", "metrics", *paths, *words, "-o", "o"])
     with pytest.raises(SystemExit) as done:

@@ -6,13 +6,14 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from toy import random_dna, write_fasta
 
-from sae_tracks.cli.pretrain import Size
+from sae_tracks.cli.train import Size
 from sae_tracks.dna import reverse_complement
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
@@ -240,6 +241,7 @@ def test_processes_that_found_different_checkpoints_are_refused(genome, small, t
 FULL_DISK = """
 import sys
 from pathlib import Path
+from typing import get_args
 import torch
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.pretrain import pretrain as lm
@@ -374,4 +376,4 @@ def test_the_sizes_that_have_a_name():
 
 
 def test_the_verb_lists_every_size():
-    assert {size.value for size in Size} == set(module.SIZES)
+    assert set(get_args(Size)) == set(module.SIZES)

@@ -72,7 +72,7 @@ class StreamedActivations:
         self.group_windows = min(memory // (COPIES * row_bytes * longest), len(order))
         if self.group_windows < 1:
             least = COPIES * row_bytes * longest / 2**20
-            raise SaeTracksError(f"--buffer: {memory / 2**20:,.0f} MiB hold no window; allow {least:,.2f} MiB or more")
+            raise SaeTracksError(f"--memory: {memory / 2**20:,.0f} MiB hold no window; allow {least:,.2f} MiB or more")
         groups = -(-len(order) // self.group_windows)
         self._groups = [np.sort(group) for group in np.array_split(order, groups)]
         sizes = np.array([self._count(group) for group in self._groups])

@@ -5,16 +5,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from sae_tracks.cli.options import ShownAnnotationsOption
+from sae_tracks.cli.verb import verb
 
-HUB_EPILOG = """With names: sae-tracks hub tracks/ --assembly hg38 --from scores/metrics.tsv --annotation sites.bed
+PANEL = "Look at results"
+HUB = """With names: sae-tracks hub tracks/ --assembly hg38 --from scores/metrics.tsv --annotation sites.bed
 
 Example: sae-tracks hub tracks/ --assembly hg38 --url https://example.org/tracks"""
-TracksFolder = Annotated[Path, typer.Argument(metavar="TRACKS", help="Folder of bigWigs, BED and bigBed files.")]
+TracksFolder = Annotated[Path, Argument(metavar="TRACKS", help="Folder of bigWigs, BED and bigBed files.")]
 NamesOption = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--from",
         metavar="TABLE",
         help="metrics.tsv or .parquet: name features after their supported matches or repeats; the best come first.",
@@ -23,23 +26,16 @@ NamesOption = Annotated[
 log = logging.getLogger(__name__)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the verbs."""
-    app.command(epilog=HUB_EPILOG)(hub)
-    app.command("check-hub", epilog="Example: sae-tracks check-hub tracks/hub.txt")(check_hub)
-    app.command(epilog="Example: sae-tracks igv tracks/ --genome hg38 -o tracks/session")(igv)
-    app.command(epilog="Example: sae-tracks pygenometracks tracks/ -o tracks/tracks.ini")(pygenometracks)
-
-
+@verb(HUB, panel=PANEL)
 def hub(
     tracks: TracksFolder,
-    assembly: Annotated[str | None, typer.Option(help="UCSC's name of the genome, such as hg38.")] = None,
-    genome: Annotated[Path | None, typer.Option(help="FASTA, for a genome that UCSC does not have.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the hub (default: TRACKS).")] = None,
+    assembly: Annotated[str | None, Option(help="UCSC's name of the genome, such as hg38.")] = None,
+    genome: Annotated[Path | None, Option(help="FASTA, for a genome that UCSC does not have.")] = None,
+    out: Annotated[Path | None, Option("--out", "-o", help="Folder of the hub (default: TRACKS).")] = None,
     scores: NamesOption = None,
     annotation: ShownAnnotationsOption = None,
-    email: Annotated[str | None, typer.Option(help="E-mail address for questions; UCSC asks for one.")] = None,
-    url: Annotated[str | None, typer.Option(help="URL at which you will serve the folder: prints UCSC's link.")] = None,
+    email: Annotated[str | None, Option(help="E-mail address for questions; UCSC asks for one.")] = None,
+    url: Annotated[str | None, Option(help="URL at which you will serve the folder: prints UCSC's link.")] = None,
 ) -> None:
     """Write a UCSC track hub for a folder of bigWigs, with annotations beside them."""
     from sae_tracks.browsers.hub import NO_EMAIL, write_hub
@@ -67,8 +63,9 @@ def hub(
         log.info("--url https://... prints the browser's link")
 
 
+@verb("Example: sae-tracks check-hub tracks/hub.txt", panel=PANEL)
 def check_hub(
-    hub: Annotated[Path, typer.Argument(metavar="HUB", help="hub.txt of any program, or its folder.")],
+    hub: Annotated[Path, Argument(metavar="HUB", help="hub.txt of any program, or its folder.")],
 ) -> None:
     """Check a track hub by UCSC's rules, on this machine; exit status 1 if UCSC would refuse it or one of its tracks.
 
@@ -84,15 +81,14 @@ def check_hub(
     raise typer.Exit(min(errors, 1))
 
 
+@verb("Example: sae-tracks igv tracks/ --genome hg38 -o tracks/session", panel=PANEL)
 def igv(
     tracks: TracksFolder,
-    genome: Annotated[str, typer.Option(help="IGV's id of the genome, such as hg38, or a FASTA.")],
+    genome: Annotated[str, Option(help="IGV's id of the genome, such as hg38, or a FASTA.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Writes OUT.xml and OUT.json (default: TRACKS/session).")
+        Path | None, Option("--out", "-o", help="Writes OUT.xml and OUT.json (default: TRACKS/session).")
     ] = None,
-    locus: Annotated[
-        str | None, typer.Option(help="Region to open (default: where the first track is highest).")
-    ] = None,
+    locus: Annotated[str | None, Option(help="Region to open (default: where the first track is highest).")] = None,
     scores: NamesOption = None,
 ) -> None:
     """Write sessions of a folder of tracks: XML for the IGV desktop, JSON for igv.js."""
@@ -102,9 +98,10 @@ def igv(
     log.info("open %s in IGV, or load %s with igv.js", desktop, web)
 
 
+@verb("Example: sae-tracks pygenometracks tracks/ -o tracks/tracks.ini", panel=PANEL)
 def pygenometracks(
     tracks: TracksFolder,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write (default: TRACKS/tracks.ini).")] = None,
+    out: Annotated[Path | None, Option("--out", "-o", help="File to write (default: TRACKS/tracks.ini).")] = None,
 ) -> None:
     """Write tracks.ini, by which pyGenomeTracks draws a folder of tracks."""
     from sae_tracks.browsers.pygenometracks import write_tracks_ini

@@ -3,23 +3,20 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from sae_tracks.cli.inputs import use_threads
 from sae_tracks.cli.options import SeedOption, ThreadsOption
+from sae_tracks.cli.verb import verb
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command(epilog="Example: sae-tracks demo -o demo/")(demo)
-
-
+@verb("Example: sae-tracks demo -o demo/", panel="First steps")
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for all files.")] = Path("demo"),
+    out: Annotated[Path, Option("--out", "-o", help="New folder for all files.")] = Path("demo"),
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
 ) -> None:
-    """Run the whole path on a small genome with known truth: two to four minutes on two cores, without a network."""
+    """Run every step on a small genome that it makes. Takes two to four minutes on two cores, needs no network."""
     from sae_tracks.demo import run_demo
 
     use_threads(threads)

@@ -1,77 +1,75 @@
-"""``sae-tracks evaluate``: how well a language model predicts when it works through an SAE."""
+"""``sae-tracks evaluate``, ``info``, ``check-seams`` and ``check-model``: how good an SAE and its model are."""
 
 import json
 import logging
 import os
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
-from sae_tracks.cli.inputs import parse_regions, use_threads
+from sae_tracks.cli.inputs import open_source, parse_features, use_threads
 from sae_tracks.cli.options import (
     DeviceOption,
     GenomePath,
-    MismatchOption,
-    ModelOption,
-    RegionOption,
-    RegionsOption,
+    ReadingOptions,
     SaePath,
-    ThreadsOption,
+    ScaleOption,
+    SomeFeaturesOption,
+    ThresholdOption,
 )
+from sae_tracks.cli.verb import verb
 from sae_tracks.errors import SaeTracksError
 
-EPILOG = "Example: sae-tracks evaluate sae/ hg38.fa -r chr20:30,000,001-31,000,000"
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sae_tracks.evaluate.golden import Comparison
+
+PANEL = "Judge an SAE"
 log = logging.getLogger(__name__)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command(epilog=EPILOG)(evaluate)
-
-
+@verb(
+    "Example: sae-tracks evaluate sae/ hg38.fa -r chr20:30,000,001-31,000,000",
+    panel=PANEL,
+    without=["black_list", "read_strand", "window_size", "context", "min_context"],
+)
 def evaluate(
     sae: SaePath,
     genome: GenomePath,
-    region: RegionOption = None,
-    regions: RegionsOption = None,
+    *,
+    reading: ReadingOptions,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="File to write (default: evaluation.json in the SAE directory).")
+        Path | None, Option("--out", "-o", help="File to write (default: evaluation.json in the SAE directory).")
     ] = None,
-    model: ModelOption = None,
-    device: DeviceOption = "auto",
-    threads: ThreadsOption = None,
-    allow_mismatch: MismatchOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON record instead of a table.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print the JSON record instead of a table.")] = False,
 ) -> None:
-    """Measure how much of its prediction a language model keeps through an SAE, and the SAE's L0 and FVU."""
-    from sae_tracks.evaluate.recovered import (
-        measure_recovered,
-        next_base_reader,
-        seen_text,
-        trained_bases,
-        write_evaluation,
-    )
-    from sae_tracks.genome import Genome
-    from sae_tracks.sae import load_sae
+    """Measure how well a language model predicts the next base through an SAE, and the SAE's L0 and FVU."""
+    from sae_tracks import Genome, load_sae
+    from sae_tracks.evaluate import recovered
     from sae_tracks.sae.directory import check_match
     from sae_tracks.source import sae_language_model
 
     target = _target(sae, out)
-    use_threads(threads)
+    use_threads(reading.threads)
     fasta, loaded = Genome(genome), load_sae(sae)
-    where = fasta.merged(parse_regions(fasta, region, regions))
-    lm = next_base_reader(sae_language_model(loaded, model, device))
-    check_match(loaded, lm, allow_mismatch=allow_mismatch)
-    trained = trained_bases(loaded, Path(sae), fasta, where)
-    measured = measure_recovered(lm, loaded, fasta, where)
-    record = write_evaluation(target, measured, lm, loaded, fasta, where, trained)
-    typer.echo(json.dumps(record, indent=1) if as_json else "\n".join([*measured.lines(), seen_text(trained)]))
+    regions = fasta.merged(reading.regions_in(fasta))
+    lm = sae_language_model(loaded, reading.model, reading.device, reading.trust_remote_code)
+    reader = recovered.next_base_reader(lm)
+    check_match(loaded, reader, allow_mismatch=reading.allow_mismatch)
+    trained = recovered.trained_bases(loaded, Path(sae), fasta, regions)
+    measured = recovered.measure_recovered(reader, loaded, fasta, regions)
+    record = recovered.write_evaluation(target, measured, reader, loaded, fasta, regions, trained)
+    lines = [*measured.lines(), recovered.seen_text(trained)]
+    typer.echo(json.dumps(record, indent=1) if as_json else "\n".join(lines))
     log.info("evaluation in %s", target)
 
 
 def _target(sae: str, out: Path | None) -> Path:
-    """The file to write; one that cannot be written is an error before anything is measured."""
+    """Return the file to write. One that cannot be written is an error before anything is measured."""
     from sae_tracks.evaluate.info import EVALUATION
 
     if out is None and not Path(sae).is_dir():
@@ -82,3 +80,109 @@ def _target(sae: str, out: Path | None) -> Path:
     if target.parent.is_dir() and not os.access(target.parent, os.W_OK):
         raise SaeTracksError(f"cannot write into {target.parent}: name another file with -o")
     return target
+
+
+@verb("Example: sae-tracks info sae/ --against sae-of-another-seed/", panel=PANEL)
+def info(
+    sae: SaePath,
+    against: Annotated[
+        list[str] | None,
+        Option(metavar="SAE", help="Another SAE, whose features are paired one to one with these; repeatable."),
+    ] = None,
+    as_json: Annotated[bool, Option("--json", help="Print a JSON record instead of text.")] = False,
+) -> None:
+    """Print how an SAE was made, its sparsity and fidelity, and whether it is ready to interpret."""
+    from sae_tracks import load_sae
+    from sae_tracks.evaluate.compare import matched_cosine
+    from sae_tracks.evaluate.info import report_lines, sae_record
+
+    record = sae_record(sae)
+    stabilities = {name: matched_cosine(load_sae(sae), load_sae(name)) for name in against or []}
+    if as_json:
+        pairs = [{"sae": name, **asdict(stability)} for name, stability in stabilities.items()]
+        return typer.echo(json.dumps(record | {"against": pairs}, indent=1))
+    *lines, verdict = report_lines(record)
+    comparisons = [f"against {name}: {stability.line()}" for name, stability in stabilities.items()]
+    typer.echo("\n".join([*lines, *comparisons, verdict]))
+
+
+@verb(
+    "Example: sae-tracks check-seams sae/ hg38.fa -r chr14:87,000,001-87,500,000 -o seams/",
+    panel=PANEL,
+    without=["min_context"],
+)
+def check_seams(
+    sae: SaePath,
+    genome: GenomePath,
+    out: Annotated[Path, Option("--out", "-o", help="Folder of seams.tsv, seams_by_feature.parquet and seams.png.")],
+    features: SomeFeaturesOption = None,
+    threshold: ThresholdOption = 0.15,
+    scale: ScaleOption = "max",
+    *,
+    reading: ReadingOptions,
+) -> None:
+    """Measure how features change with the context of a base. Use it to choose --context."""
+    from sae_tracks.evaluate.seams import measure_seams, write_seams
+    from sae_tracks.files import make_folder, write_provenance
+    from sae_tracks.report.figures import plot_seams, save_figure
+
+    ids = parse_features(features) if features else None
+    source = open_source(sae, genome, reading)
+    make_folder(out)
+    measured = measure_seams(source, ids, threshold, scale)
+    table = write_seams(measured, out)
+    save_figure(plot_seams(table), out / "seams.png")
+    write_provenance(out, **source.provenance(), features=ids, threshold=threshold, scale=scale)
+    typer.echo(_seams_table(table))
+    for seams in measured:
+        typer.echo(seams.advice(source.layout.context))
+    log.info("seams of %d features in %s", len(measured[0].features), out)
+
+
+def _seams_table(table: "pd.DataFrame") -> str:
+    """Format the rows of ``seams.tsv`` as text of 80 columns."""
+    from sae_tracks.evaluate.seams import bin_text
+
+    rows = [f"{'read':4}{'context':>15}{'bases':>12}{'mean':>11}{'95 %':>11}{'max':>11}{'Jaccard':>9}"]
+    for row in table.to_dict("records"):
+        context = bin_text(row["context_from"], row["context_to"])
+        numbers = "".join(f"{row[f'{name}_difference']:11.3g}" for name in ("mean", "p95", "max"))
+        rows.append(f"{row['read_strand']:4}{context:>15}{row['bases']:12,}{numbers}{row['jaccard']:9.3f}")
+    return "\n".join(rows)
+
+
+@verb(
+    "Example: sae-tracks check-model LongSafari/hyenadna-small-32k-seqlen-hf --genome hg38.fa", panel="Models and data"
+)
+def check_model(
+    model: Annotated[
+        str, Argument(metavar="MODEL", help="HyenaDNA: hub id or id@revision, folder, weights.ckpt or demo.")
+    ],
+    genome: Annotated[Path, Option("--genome", help="FASTA of the assembly on which the losses were measured: hg38.")],
+    golden: Annotated[
+        Path | None, Option(help="JSON of expected losses (default: those of HyenaDNA small-32k on hg38).")
+    ] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Compare the next-base losses of a HyenaDNA with known ones. The exit status is 1 if they differ."""
+    from sae_tracks import Genome, load_lm
+    from sae_tracks.evaluate import golden as library
+    from sae_tracks.lm import HyenaDNAReader
+
+    expected, fasta = library.read_golden(golden), Genome(genome)
+    lm = load_lm(model, 1, device=device)
+    if not isinstance(lm, HyenaDNAReader):
+        raise SaeTracksError(f"{model} is a {lm.architecture!r} model; losses are compared for HyenaDNA only")
+    compared = library.check_model(lm.causal_lm, fasta, expected)
+    typer.echo(_losses_table(compared))
+    library.verdict(compared, fasta, expected)
+    log.info("%s computes what %s does: %d regions within %g", model, expected.model, len(compared), library.TOLERANCE)
+
+
+def _losses_table(compared: "list[Comparison]") -> str:
+    """Return a tab-separated table with one row per region, in nats per base."""
+    rows = ["region\texpected\tfound\tdifference\tok"]
+    for one in compared:
+        ok = "yes" if one.ok else "no"
+        rows.append(f"{one.region}\t{one.expected:.6f}\t{one.found:.6f}\t{one.difference:+.6f}\t{ok}")
+    return "\n".join(rows)

@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option, Typer
+
+from sae_tracks.cli.verb import app, verb
 
 log = logging.getLogger(__name__)
 HELP = """Download models, genomes and JASPAR's matrices and sites; checked, cached, resumed if a transfer breaks off.
@@ -12,29 +15,20 @@ HELP = """Download models, genomes and JASPAR's matrices and sites; checked, cac
 Beside each file OUT lies OUT.provenance.json: URL, date, checksum, and what the checksum was compared with.
 The cache is --cache, else $SAE_TRACKS_CACHE, else the system's; models lie in the Hugging Face cache ($HF_HOME).
 Mirrors: $SAE_TRACKS_UCSC, $SAE_TRACKS_JASPAR, $SAE_TRACKS_JASPAR_SITES, $HF_ENDPOINT."""
-AssemblyName = Annotated[str, typer.Argument(metavar="ASSEMBLY", help="UCSC's name: hg38, hg19, mm10, ce11, ...")]
+AssemblyName = Annotated[str, Argument(metavar="ASSEMBLY", help="UCSC's name: hg38, hg19, mm10, ce11, ...")]
 CacheOption = Annotated[
-    Path | None, typer.Option("--cache", help="Folder of downloads (default: $SAE_TRACKS_CACHE, else the system's).")
+    Path | None, Option("--cache", help="Folder of downloads (default: $SAE_TRACKS_CACHE, else the system's).")
 ]
-OfflineOption = Annotated[bool, typer.Option("--offline", help="Use only files that were downloaded before.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace OUT if its content differs.")]
-ReleaseOption = Annotated[str, typer.Option(help="JASPAR's release.")]
+OfflineOption = Annotated[bool, Option("--offline", help="Use only files that were downloaded before.")]
+ForceOption = Annotated[bool, Option("--force", help="Replace OUT if its content differs.")]
+ReleaseOption = Annotated[str, Option(help="JASPAR's release.")]
+fetches = Typer(no_args_is_help=True, help=HELP)
+app.add_typer(fetches, name="fetch", rich_help_panel="Models and data")
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the verb and what it fetches."""
-    fetches = typer.Typer(no_args_is_help=True, help=HELP)
-    fetches.command("model", epilog="Example: sae-tracks fetch model LongSafari/hyenadna-small-32k-seqlen-hf")(model)
-    fetches.command("genome", epilog="Example: sae-tracks fetch genome hg38 -r chr14 -o hg38.chr14.fa")(genome)
-    fetches.command("jaspar-matrices", epilog="Example: sae-tracks fetch jaspar-matrices -o JASPAR2024.pfm")(matrices)
-    fetches.command(
-        "jaspar-sites", epilog="Example: sae-tracks fetch jaspar-sites hg38 --matrix MA1596.1 -o MA1596.1.tsv.gz"
-    )(sites)
-    app.add_typer(fetches, name="fetch")
-
-
+@verb("Example: sae-tracks fetch model LongSafari/hyenadna-small-32k-seqlen-hf", group=fetches)
 def model(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Hub id, or id@revision.")],
+    model: Annotated[str, Argument(metavar="MODEL", help="Hub id, or id@revision.")],
     offline: OfflineOption = False,
 ) -> None:
     """Fetch a language model into the Hugging Face cache: safetensors and configuration, no pickle, no code.
@@ -48,11 +42,12 @@ def model(
     typer.echo(folder)
 
 
+@verb("Example: sae-tracks fetch genome hg38 -r chr14 -o hg38.chr14.fa", group=fetches)
 def genome(
     assembly: AssemblyName,
-    out: Annotated[Path, typer.Option("--out", "-o", help="FASTA to write: .fa is plain, .fa.gz is bgzip.")],
+    out: Annotated[Path, Option("--out", "-o", help="FASTA to write: .fa is plain, .fa.gz is bgzip.")],
     region: Annotated[
-        list[str] | None, typer.Option("--region", "-r", help="Chromosome; repeatable (default: the whole assembly).")
+        list[str] | None, Option("--region", "-r", help="Chromosome; repeatable (default: the whole assembly).")
     ] = None,
     cache: CacheOption = None,
     offline: OfflineOption = False,
@@ -64,8 +59,9 @@ def genome(
     _report(out, fetch_genome(assembly, out, region or (), cache=cache, offline=offline, force=force))
 
 
-def matrices(
-    out: Annotated[Path, typer.Option("--out", "-o", help="File of count matrices to write.")],
+@verb("Example: sae-tracks fetch jaspar-matrices -o JASPAR2024.pfm", group=fetches)
+def jaspar_matrices(
+    out: Annotated[Path, Option("--out", "-o", help="File of count matrices to write.")],
     release: ReleaseOption = "2024",
     cache: CacheOption = None,
     offline: OfflineOption = False,
@@ -77,12 +73,13 @@ def matrices(
     _report(out, fetch_matrices(release, out, cache=cache, offline=offline, force=force))
 
 
-def sites(
+@verb("Example: sae-tracks fetch jaspar-sites hg38 --matrix MA1596.1 -o MA1596.1.tsv.gz", group=fetches)
+def jaspar_sites(
     assembly: AssemblyName,
-    matrix: Annotated[str, typer.Option(help="Matrix ID with its version, such as MA1596.1.")],
+    matrix: Annotated[str, Option(help="Matrix ID with its version, such as MA1596.1.")],
     out: Annotated[
         Path,
-        typer.Option(
+        Option(
             "--out", "-o", help="TSV to write, .tsv.gz or .tsv; `metrics` takes the concept's name from the file name."
         ),
     ],

@@ -1,4 +1,4 @@
-"""What options stand for: features, regions, threads, and the source that a verb reads."""
+"""What options stand for: features, threads, and the source that a verb reads."""
 
 import logging
 import re
@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sae_tracks.cli.options import ReadingOptions
-from sae_tracks.errors import SaeTracksError
+from sae_tracks.errors import SaeTracksError, UsageError
 
 if TYPE_CHECKING:
-    from sae_tracks.genome import Genome
-    from sae_tracks.regions import GenomicRegion
+    from sae_tracks.activations.extract import Extraction
     from sae_tracks.source import Source
+log = logging.getLogger(__name__)
 
 
 def parse_features(text: str) -> list[int]:
@@ -33,30 +33,14 @@ def parse_features(text: str) -> list[int]:
 
 
 def choose_features(features: str | None, top: int | None, scores: Path | None, everything: bool) -> list[int] | None:
-    """The features of ``-f`` or of ``--top N --from TABLE``; None, which is all of them, for ``--all``."""
+    """Return the features of ``-f`` or of ``--top N --from TABLE``; None, which is all of them, for ``--all``."""
     from sae_tracks.metrics import top_features
 
     if sum((features is not None, top is not None, everything)) != 1 or (top is None) != (scores is None):
-        raise SaeTracksError("name features with one of -f 357,12, --top 50 --from metrics.parquet, --all")
+        raise UsageError("name features with one of -f 357,12, --top 50 --from metrics.parquet, --all")
     if features is not None:
         return parse_features(features)
     return top_features(scores, top) if scores is not None and top is not None else None
-
-
-def parse_regions(genome: "Genome", texts: list[str] | None, bed: Path | None) -> "list[GenomicRegion] | None":
-    """The regions of ``-r`` and ``--regions``; None if neither is given."""
-    from sae_tracks.annotations import read_regions
-
-    if not texts and bed is None:
-        return None
-    return [genome.region(text) for text in texts or []] + (read_regions(bed, genome) if bed else [])
-
-
-def parse_black_list(genome: "Genome", bed: Path | None) -> "list[GenomicRegion]":
-    """The regions of ``-bl``; those on contigs that the genome does not have are skipped."""
-    from sae_tracks.annotations import read_regions
-
-    return read_regions(bed, genome, skip_unknown=True) if bed else []
 
 
 def use_threads(threads: int | None) -> int:
@@ -71,7 +55,7 @@ def use_threads(threads: int | None) -> int:
 
 
 def use_share_of_threads(threads: int | None) -> None:
-    """The same for a verb that torchrun may run as several processes: they share the CPUs, and only the first logs."""
+    """Do the same for a verb that torchrun may run as several processes, which share the CPUs. Only the first logs."""
     from sae_tracks.train.parallel import is_first, share_threads
 
     granted = use_threads(threads)
@@ -82,25 +66,54 @@ def use_share_of_threads(threads: int | None) -> None:
 
 
 def open_source(sae: str, genome: Path, reading: ReadingOptions) -> "Source":
-    """The language model, SAE and genome of a verb, after setting the number of threads."""
-    from sae_tracks.genome import Genome
-    from sae_tracks.sae import load_sae
-    from sae_tracks.source import Source, sae_language_model
+    """Set the number of threads, and open the language model, the SAE and the genome of a verb."""
+    from sae_tracks import Genome, Source, load_sae
+    from sae_tracks.source import sae_language_model
 
     use_threads(reading.threads)
     fasta = Genome(genome)
-    regions = parse_regions(fasta, reading.region, reading.regions)
-    masked = parse_black_list(fasta, reading.black_list)
+    regions, masked = reading.regions_in(fasta), reading.black_list_in(fasta)
     loaded = load_sae(sae)
     return Source(
         sae_language_model(loaded, reading.model, reading.device, reading.trust_remote_code),
         loaded,
         fasta,
         regions,
-        reading.read_strand.each,
+        reading.read_strands,
         window=reading.window_size,
         context=reading.context,
         black_list=masked,
         min_context=reading.min_context,
         allow_mismatch=reading.allow_mismatch,
+    )
+
+
+def open_extraction(
+    model: str,
+    genome: Path,
+    reading: ReadingOptions,
+    *,
+    layer: int | None,
+    hook: str | None,
+    sample: int | None,
+    seed: int,
+) -> "Extraction":
+    """Open a language model and a genome, and choose the windows whose activations are wanted."""
+    from sae_tracks import Genome, load_lm, plan_extraction
+    from sae_tracks.lm.protocol import place
+
+    fasta = Genome(genome)
+    lm = load_lm(model, layer, hook=hook, device=reading.device, trust_remote_code=reading.trust_remote_code)
+    log.info("%s, %s", model, place(lm))
+    return plan_extraction(
+        lm,
+        fasta,
+        reading.regions_in(fasta),
+        read_strands=reading.read_strands,
+        window=reading.window_size,
+        context=reading.context,
+        min_context=reading.min_context,
+        sample=sample,
+        seed=seed,
+        black_list=reading.black_list_in(fasta),
     )

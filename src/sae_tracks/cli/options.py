@@ -1,199 +1,231 @@
-"""Arguments and options that several verbs share, so that a word means the same everywhere."""
+"""Arguments and options of the verbs, so that a word means the same everywhere."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, is_dataclass
-from enum import StrEnum
-from inspect import Parameter, Signature, signature
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 if TYPE_CHECKING:
-    from sae_tracks.regions import ReadStrand
+    from sae_tracks.controls.score import ControlSettings
+    from sae_tracks.genome import Genome
+    from sae_tracks.metrics import Evaluation
+    from sae_tracks.regions import GenomicRegion, ReadStrand
 
 RELEASE = "JASPAR2024"  # the default of `MatricesOption`
+MODEL_HELP = "Hub id, id@revision, folder, weights.ckpt, plug-in NAME:ARG, or demo (the bundled model)"
 
-
-class Scale(StrEnum):
-    """The unit of a threshold: fractions of the feature's maximum, or activations."""
-
-    max = "max"
-    raw = "raw"
-
-
-class ReadStrands(StrEnum):
-    """The directions in which the model reads."""
-
-    forward = "+"
-    reverse = "-"
-    both = "both"
-
-    @property
-    def each(self) -> "list[ReadStrand]":
-        """The read strands, ``+`` first."""
-        if self is ReadStrands.both:
-            return ["+", "-"]
-        return ["+"] if self is ReadStrands.forward else ["-"]
-
-
-SaePath = Annotated[str, typer.Argument(metavar="SAE", help="SAE directory, or a hub id.")]
-GenomePath = Annotated[Path, typer.Argument(metavar="GENOME", help="FASTA, plain or bgzip.")]
-ModelOption = Annotated[
-    str | None,
-    typer.Option("--model", "-m", help="Hub id, id@revision, folder, plug-in NAME:ARG, demo (default: the SAE's own)."),
-]
+Scale = Literal["max", "raw"]
+SaePath = Annotated[str, Argument(metavar="SAE", help="SAE directory, or the hub id of one.")]
+GenomePath = Annotated[Path, Argument(metavar="GENOME", help="FASTA, plain or bgzip.")]
 LayerOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Read after this block: 3, the default, is hidden_states[3], the output of layers.2."),
+    Option(min=1, help="Read the output of this block; 3, the default, is hidden_states[3], the output of layers.2."),
 ]
 HookOption = Annotated[
     str | None,
-    typer.Option(metavar="MODULE", help="Read the output of a module, such as encoder.layer.11, instead of a layer."),
+    Option(metavar="MODULE", help="Read the output of a module, such as encoder.layer.11, instead of a layer."),
 ]
-TrustRemoteCodeOption = Annotated[
-    bool,
-    typer.Option("--trust-remote-code", help="Run Python code of the model's repository; read that code first."),
+WindowsOption = Annotated[
+    int | None, Option("--n-windows", "-n", min=1, help="Number of windows to sample per read strand (default: all).")
 ]
-RegionOption = Annotated[
-    list[str] | None,
-    typer.Option("--region", "-r", help="chr14 or chr14:87,049,332-87,049,831 (1-based inclusive); repeatable."),
-]
-RegionsOption = Annotated[Path | None, typer.Option("--regions", help="BED file of regions to read.")]
-BlackListOption = Annotated[
-    Path | None,
-    typer.Option("--black-list", "-bl", "--blackListFileName", "--blackList", help="BED file of regions to leave out."),
-]
-AliasOption = Annotated[
-    str | None,
-    typer.Option(
-        "--alias",
-        metavar="ucsc|FILE",
-        help="Other names of contigs in annotations: ucsc (chr14, 14, NC_000014.9) or a file like chromAlias.txt.",
-    ),
-]
-_MOTIFS = typer.Option(
+_MOTIFS = Option(
     "--motifs",
     metavar="FILE|RELEASE",
-    help="Matrices: a file (JASPAR, PFM, MEME, HOMER), or a release (vertebrate CORE) of pyjaspar, such as JASPAR2024.",
+    help="Motif matrices: a file (JASPAR, PFM, MEME, HOMER), or a release of JASPAR's vertebrate CORE, such as "
+    "JASPAR2024 (needs the package pyjaspar).",
 )
 MotifsOption = Annotated[str | None, _MOTIFS]
 MatricesOption = Annotated[str, _MOTIFS]  # for verbs that cannot do without
-MaxCoverageOption = Annotated[
-    float | None,
-    typer.Option(
-        "--max-coverage", min=0, max=1, help="Leave out concepts that cover a larger share of the regions' bases."
-    ),
-]
 ShownAnnotationsOption = Annotated[
     list[Path] | None,
-    typer.Option("--annotation", help="Genes, sites, ... to show: BED, GTF, GFF3, bigBed, peaks; repeatable."),
+    Option("--annotation", help="Genes, sites, ... to show: BED, GTF, GFF3, bigBed, peaks; repeatable."),
 ]
-ReadStrandsOption = Annotated[
-    ReadStrands,
-    typer.Option("--read-strand", help="+ reads the genome as given, - its reverse complement."),
-]
-WindowOption = Annotated[
-    int | None, typer.Option("--window-size", min=1, help="Bases read at once (default: the model's longest).")
-]
-ContextOption = Annotated[
-    int | None,
-    typer.Option(
-        "--context", min=0, help="Bases of a window that are only context (default: half of it, at most 8,192)."
-    ),
-]
-MinContextOption = Annotated[
-    int,
-    typer.Option(min=0, help="Leave out bases with less context, near the ends of contigs and of long runs of N."),
-]
-FeaturesOption = Annotated[str, typer.Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @file.")]
-ChosenFeaturesOption = Annotated[
-    str | None, typer.Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @file with one per line.")
-]
-TopOption = Annotated[
-    int | None, typer.Option("--top", min=1, help="Features of the N best matches by F1 in the table of --from.")
-]
-ScoresOption = Annotated[
-    Path | None, typer.Option("--from", metavar="TABLE", help="metrics.parquet or metrics.tsv, for --top.")
-]
-AllFeaturesOption = Annotated[bool, typer.Option("--all", help="Every feature of the SAE.")]
 SomeFeaturesOption = Annotated[
-    str | None, typer.Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @file (default: all).")
+    str | None, Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @FILE that lists them (default: all).")
 ]
 ThresholdOption = Annotated[
-    float, typer.Option("--threshold", "-t", min=0, help="A feature is active if its value is strictly greater.")
+    float, Option("--threshold", "-t", min=0, help="A feature is active if its value is strictly greater.")
 ]
 ScaleOption = Annotated[
-    Scale, typer.Option(help="Unit of the threshold: max, fractions of the feature's maximum; raw, activations.")
+    Scale, Option("--scale", help="Unit of the threshold: max, fractions of the feature's maximum; raw, activations.")
 ]
-DeviceOption = Annotated[str, typer.Option(help="Where the model runs: auto, cpu or cuda.")]
+DeviceOption = Annotated[str, Option("--device", help="Device that computes: auto, cpu or cuda.")]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option(
-        "--threads", "-p", "--numberOfProcessors", min=1, help="Number of threads (default: all CPUs granted)."
-    ),
+    Option("--threads", "-p", "--numberOfProcessors", min=1, help="Number of threads (default: all CPUs granted)."),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Print what would be read and written and how long it takes; write nothing.")
+    bool, Option("--dry-run", help="Print what would be read and written, and how long it takes. Write nothing.")
 ]
-MismatchOption = Annotated[bool, typer.Option("--allow-mismatch", help="Accept an SAE of another model or layer.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
+SeedOption = Annotated[int, Option("--seed", min=0, help="Seed of all random choices.")]
 ShardOption = Annotated[
-    str | None, typer.Option(help="Do only shard i of n, written i/n, such as $SLURM_ARRAY_TASK_ID/16.")
+    str | None, Option("--shard", help="Do only shard i of n, written i/n, such as $SLURM_ARRAY_TASK_ID/16.")
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadingOptions:
-    """The options of every verb that reads a genome through a language model; see `with_options`."""
+class RegionOptions:
+    """Which regions of a genome a verb reads."""
 
-    region: RegionOption = None
-    regions: RegionsOption = None
-    black_list: BlackListOption = None
-    read_strand: ReadStrandsOption = ReadStrands.forward
-    model: ModelOption = None
-    window_size: WindowOption = None
-    context: ContextOption = None
-    min_context: MinContextOption = 0
+    region: Annotated[
+        list[str] | None,
+        Option("--region", "-r", help="chr14 or chr14:87,049,332-87,049,831 (1-based inclusive); repeatable."),
+    ] = None
+    regions: Annotated[Path | None, Option("--regions", help="BED file of regions to read.")] = None
+
+    def regions_in(self, genome: "Genome") -> "list[GenomicRegion] | None":
+        """Return the regions of ``-r`` and ``--regions``, or None if neither is given."""
+        from sae_tracks.annotations import read_regions
+
+        if not self.region and self.regions is None:
+            return None
+        return [*map(genome.region, self.region or ()), *(read_regions(self.regions, genome) if self.regions else ())]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingOptions(RegionOptions):
+    """How a verb reads a genome through a language model."""
+
+    black_list: Annotated[
+        Path | None,
+        Option("--black-list", "-bl", "--blackListFileName", "--blackList", help="BED file of regions to leave out."),
+    ] = None
+    read_strand: Annotated[
+        Literal["+", "-", "both"],
+        Option("--read-strand", help="+ reads the genome as given, - reads its reverse complement."),
+    ] = "+"
+    model: Annotated[str | None, Option("--model", "-m", help=f"{MODEL_HELP} (default: the SAE's model).")] = None
+    window_size: Annotated[
+        int | None, Option("--window-size", min=1, help="Number of bases per window (default: the model's longest).")
+    ] = None
+    context: Annotated[
+        int | None,
+        Option(
+            "--context", min=0, help="Bases of a window that are context only (default: half of it, at most 8,192)."
+        ),
+    ] = None
+    min_context: Annotated[
+        int,
+        Option(
+            "--min-context", min=0, help="Leave out bases with less context, near ends of contigs and long runs of N."
+        ),
+    ] = 0
     device: DeviceOption = "auto"
     threads: ThreadsOption = None
-    allow_mismatch: MismatchOption = False
-    trust_remote_code: TrustRemoteCodeOption = False
+    allow_mismatch: Annotated[bool, Option("--allow-mismatch", help="Accept an SAE of another model or layer.")] = False
+    trust_remote_code: Annotated[
+        bool, Option("--trust-remote-code", help="Run Python code of the model's repository. Read that code first.")
+    ] = False
+
+    @property
+    def read_strands(self) -> "list[ReadStrand]":
+        """The read strands, ``+`` first."""
+        return ["+", "-"] if self.read_strand == "both" else [self.read_strand]
+
+    def black_list_in(self, genome: "Genome") -> "list[GenomicRegion]":
+        """Return the regions of ``-bl``, without those on contigs that the genome does not have."""
+        from sae_tracks.annotations import read_regions
+
+        return read_regions(self.black_list, genome, skip_unknown=True) if self.black_list else []
 
 
-def with_options(without: Iterable[str] = ()) -> Callable[[Callable], Callable]:
-    """A decorator for verbs that take options as one object, such as `ReadingOptions`.
+READING = ("model", "read_strand", "window_size", "context", "min_context", "device", "threads", "allow_mismatch")
+READING += ("trust_remote_code",)  # the options that say nothing if no language model is read
 
-    For Typer, a parameter whose type is a dataclass of options stands for the fields of that dataclass.
 
-    Parameters
-    ----------
-    without : iterable of str
-        Fields that the verb does not offer; they keep their defaults.
-    """
-    left_out = set(without)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterOptions:
+    """Which concepts `metrics` scores, and on which bases."""
 
-    def decorate(verb: Callable) -> Callable:
-        flat, groups = [], {}
-        for parameter in signature(verb, eval_str=True).parameters.values():
-            if is_dataclass(parameter.annotation):
-                hints = get_type_hints(parameter.annotation, include_extras=True)
-                offered = [field for field in fields(parameter.annotation) if field.name not in left_out]
-                groups[parameter.name] = parameter.annotation, [field.name for field in offered]
-                flat += [
-                    Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
-                    for field in offered
-                ]
-            else:
-                flat.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
+    min_instances: Annotated[
+        int, Option(min=1, help="Leave out concepts with fewer sites per strand within the regions.")
+    ] = 10
+    min_score: Annotated[
+        float | None,
+        Option(help="Leave out sites with a lower score, in the file's units (UCSC's JASPAR: 400 is p = 1e-4)."),
+    ] = None
+    max_coverage: Annotated[
+        float | None, Option(min=0, max=1, help="Leave out concepts that cover a larger share of the regions' bases.")
+    ] = None
+    alias: Annotated[
+        str | None,
+        Option(
+            metavar="ucsc|FILE",
+            help="Other names of contigs in annotations: ucsc (chr14, 14, NC_000014.9) or a file like chromAlias.txt.",
+        ),
+    ] = None
+    select_on: Annotated[
+        list[str] | None,
+        Option(metavar="REGION|BED", help="Choose features and thresholds on these contigs or regions; repeatable."),
+    ] = None
+    report_on: Annotated[
+        list[str] | None,
+        Option(
+            metavar="REGION|BED", help="Report scores on these; repeatable. If one of the two is not given: the rest."
+        ),
+    ] = None
+    no_split: Annotated[bool, Option("--no-split", help="Choose and report on all bases, not on alternate blocks.")] = (
+        False
+    )
 
-        def call(**given: Any) -> Any:
-            for name, (group, offered) in groups.items():
-                given[name] = group(**{field: given.pop(field) for field in offered})
-            return verb(**given)
+    def evaluation(
+        self,
+        genome: "Genome",
+        annotations: list[str],
+        regions: "list[GenomicRegion] | None",
+        black_list: "list[GenomicRegion]",
+    ) -> "Evaluation":
+        """Read the annotations, and split the regions into halves."""
+        from sae_tracks import evaluate_on
 
-        call.__name__, call.__doc__, call.__module__ = verb.__name__, verb.__doc__, verb.__module__
-        call.__dict__["__signature__"] = Signature(flat)
-        return call
+        return evaluate_on(
+            genome,
+            annotations,
+            regions,
+            black_list=black_list,
+            min_score=self.min_score,
+            min_instances=self.min_instances,
+            max_coverage=self.max_coverage,
+            alias=self.alias,
+            split=not self.no_split,
+            select=self.select_on or (),
+            report=self.report_on or (),
+        )
 
-    return decorate
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlOptions:
+    """What `metrics` compares the best matches with."""
+
+    controls: Annotated[
+        Literal["standard", "untrained", "none"],
+        Option("--controls", help="Control tests: standard; untrained, also with untrained models (long); or none."),
+    ] = "standard"
+    motifs: MotifsOption = None
+    decoys: Annotated[int, Option(min=1, help="Number of column-shuffled decoys per motif, with --motifs.")] = 5
+    repeats: Annotated[
+        str | None,
+        Option(metavar="FILE|softmask|alu", help="Repeats: rmsk table, RepeatMasker .out, BED; lower case; or Alu."),
+    ] = None
+    seeds: Annotated[
+        list[str] | None, Option(metavar="SAE", help="SAE of another seed to compare with; repeatable.")
+    ] = None
+    trained_on: Annotated[
+        Path | None,
+        Option(help="Activations that the SAE was trained on, for --controls untrained (default: as the SAE records)."),
+    ] = None
+
+    def settings(self, sae: str) -> "ControlSettings | None":
+        """Return the settings for `score`, or None for ``--controls none``."""
+        from sae_tracks.controls.score import ControlSettings, activations_of
+
+        if self.controls == "none":
+            return None
+        return ControlSettings(
+            motifs=self.motifs,
+            decoys=self.decoys,
+            repeats=self.repeats,
+            seeds=self.seeds or (),
+            trained_on=(self.trained_on or activations_of(sae)) if self.controls == "untrained" else None,
+        )

@@ -2,70 +2,44 @@
 
 import logging
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option, Typer
 
 from sae_tracks.cli.inputs import open_source
-from sae_tracks.cli.options import (
-    RELEASE,
-    GenomePath,
-    MatricesOption,
-    ReadingOptions,
-    ReadStrands,
-    SaePath,
-    with_options,
-)
-from sae_tracks.errors import SaeTracksError
+from sae_tracks.cli.options import RELEASE, GenomePath, MatricesOption, ReadingOptions, SaePath
+from sae_tracks.cli.verb import app, verb
+from sae_tracks.errors import UsageError
 
+FigurePath = Annotated[Path, Option("--out", "-o", help="Figure to write: .png, .pdf or .svg.")]
 log = logging.getLogger(__name__)
+plots = Typer(no_args_is_help=True, help="Draw single figures as PNG, PDF or SVG.")
+app.add_typer(plots, name="plot", rich_help_panel="Look at results")
 
 
-class SiteStrand(StrEnum):
-    """The strand of an annotation."""
-
-    forward = "+"
-    reverse = "-"
-    none = "."
-
-
-FigurePath = Annotated[Path, typer.Option("--out", "-o", help="Figure to write: .png, .pdf or .svg.")]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the verb and its figures."""
-    plots = typer.Typer(no_args_is_help=True, help="Single figures as PNG, PDF or SVG.")
-    plots.command(
-        "activation",
-        epilog="Example: sae-tracks plot activation sae/ hg38.fa -r chr14:87049332-87049831 -f 357 -o a.png",
-    )(with_options(without=["region", "regions", "black_list", "min_context"])(activation))
-    plots.command("scores", epilog="Example: sae-tracks plot scores metrics/metrics.tsv -o scores.pdf")(scores)
-    plots.command("logo", epilog="Example: sae-tracks plot logo MA0139.1 --motifs JASPAR2024.pfm -o ctcf.svg")(logo)
-    plots.command(
-        "offsets", epilog="Example: sae-tracks plot offsets scores/ --concept MA0139.1 --strand + -o lag.png"
-    )(offsets)
-    app.add_typer(plots, name="plot")
-
-
+@verb(
+    "Example: sae-tracks plot activation sae/ hg38.fa -r chr14:87049332-87049831 -f 357 -o a.png",
+    group=plots,
+    without=["region", "regions", "black_list", "min_context"],
+)
 def activation(
     sae: SaePath,
     genome: GenomePath,
-    region: Annotated[str, typer.Option("--region", "-r", help="chr14:87,049,332-87,049,831 (1-based inclusive).")],
-    feature: Annotated[int, typer.Option("--feature", "-f", help="Feature id.")],
+    region: Annotated[str, Option("--region", "-r", help="chr14:87,049,332-87,049,831 (1-based inclusive).")],
+    feature: Annotated[int, Option("--feature", "-f", help="Feature id.")],
     out: FigurePath,
     base: Annotated[
-        str | None, typer.Option(help="Letter to mark (default: the base at which the feature is strongest).")
+        str | None, Option(help="Letter to mark (default: the base at which the feature is strongest).")
     ] = None,
     *,
     reading: ReadingOptions,
 ) -> None:
-    """Draw a feature's activation along a region, with one base marked (the paper's Fig. 2)."""
+    """Draw a feature's activation along a region, with one of the four bases marked (Fig. 2 of the paper)."""
     from sae_tracks.report.figures import plot_activation, save_figure
 
-    if reading.read_strand is ReadStrands.both:
-        raise SaeTracksError("a figure shows one read strand: --read-strand + or -")
+    if reading.read_strand == "both":
+        raise UsageError("a figure shows one read strand: --read-strand + or -")
     source = open_source(sae, genome, replace(reading, region=[region]))
     place = source.genome.region(region)
     blocks = list(source.blocks([feature]))
@@ -73,27 +47,27 @@ def activation(
     log.info("f/%d at %s in %s", feature, place, out)
 
 
+@verb("Example: sae-tracks plot scores metrics/metrics.tsv -o scores.pdf", group=plots)
 def scores(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="metrics.tsv of `sae-tracks metrics`.")],
+    table: Annotated[Path, Argument(metavar="TABLE", help="metrics.tsv of `sae-tracks metrics`.")],
     out: FigurePath,
-    most: Annotated[
-        int, typer.Option("-n", "--most", min=1, help="Number of annotations to show, the best first.")
-    ] = 12,
+    top: Annotated[int, Option("--top", min=1, help="Number of annotations to show, the best first.")] = 12,
 ) -> None:
-    """Draw precision, recall and F1 for nucleotides and the best annotations (the paper's Fig. 3)."""
+    """Draw precision, recall and F1 of the four bases and the best annotations (Fig. 3 of the paper)."""
     from sae_tracks.metrics import read_table
     from sae_tracks.report.figures import plot_scores, save_figure
 
-    save_figure(plot_scores(read_table(table), most), out)
+    save_figure(plot_scores(read_table(table), top), out)
     log.info("scores in %s", out)
 
 
+@verb("Example: sae-tracks plot logo MA0139.1 --motifs JASPAR2024.pfm -o ctcf.svg", group=plots)
 def logo(
-    matrix: Annotated[str, typer.Argument(metavar="MATRIX", help="Matrix ID, such as MA0139.1.")],
+    matrix: Annotated[str, Argument(metavar="MATRIX", help="Matrix ID, such as MA0139.1.")],
     out: FigurePath,
     motifs: MatricesOption = RELEASE,
 ) -> None:
-    """Draw the logo of a motif: the height of a letter is its information in bits."""
+    """Draw the logo of a motif. The height of a letter is its information in bits."""
     from sae_tracks.motifs import chosen_motifs, named_motifs
     from sae_tracks.report.figures import save_figure
     from sae_tracks.report.logos import plot_logo
@@ -103,15 +77,16 @@ def logo(
     log.info("logo of %s in %s", matrix, out)
 
 
+@verb("Example: sae-tracks plot offsets scores/ --concept MA0139.1 --strand + -o lag.png", group=plots)
 def offsets(
-    folder: Annotated[Path, typer.Argument(metavar="SCORES", help="Folder that `sae-tracks metrics` wrote.")],
-    concept: Annotated[str, typer.Option(help="Name of the annotation, such as a matrix ID.")],
+    folder: Annotated[Path, Argument(metavar="SCORES", help="Folder that `sae-tracks metrics` wrote.")],
+    concept: Annotated[str, Option(help="Name of the annotation, such as a matrix ID.")],
     out: FigurePath,
-    strand: Annotated[SiteStrand, typer.Option(help="Strand of the sites.")] = SiteStrand.forward,
+    strand: Annotated[Literal["+", "-", "."], Option(help="Strand of the sites.")] = "+",
 ) -> None:
     """Draw how often a concept's best feature is active at each distance from the start and end of its sites."""
     from sae_tracks.metrics.scores import OFFSETS
     from sae_tracks.report.figures import plot_offsets, read_offsets, save_figure
 
-    save_figure(plot_offsets(read_offsets(folder / OFFSETS), concept, strand.value), out)
-    log.info("profile of %s on strand %s in %s", concept, strand.value, out)
+    save_figure(plot_offsets(read_offsets(folder / OFFSETS), concept, strand), out)
+    log.info("profile of %s on strand %s in %s", concept, strand, out)

@@ -5,33 +5,30 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from sae_tracks.cli.options import MotifsOption, ShownAnnotationsOption
+from sae_tracks.cli.verb import verb
 
 TracksOption = Annotated[
-    Path | None, typer.Option("--tracks", help="Folder of bigWigs; its BED, GTF, GFF3 and bigBed files are shown too.")
+    Path | None, Option("--tracks", help="Folder of bigWigs; its BED, GTF, GFF3 and bigBed files are shown too.")
 ]
 BrowserGenomeOption = Annotated[
-    Path | None, typer.Option("--genome", help="FASTA of the tracks, plain or bgzip (default: the one they name).")
+    Path | None, Option("--genome", help="FASTA of the tracks, plain or bgzip (default: the one they name).")
 ]
 log = logging.getLogger(__name__)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the verbs."""
-    app.command(epilog="Example: sae-tracks report scores/ --motifs JASPAR2024.pfm --figure f357.png -o site/")(report)
-    app.command(epilog="Example: sae-tracks view scores/ --tracks tracks/ --annotation genes.gtf.gz")(view)
-
-
+@verb("Example: sae-tracks report scores/ --motifs JASPAR2024.pfm --figure f357.png -o site/", panel="Look at results")
 def report(
-    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="Folder that `sae-tracks metrics` wrote.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of index.html and its files.")],
+    scores: Annotated[Path, Argument(metavar="SCORES", help="Folder that `sae-tracks metrics` wrote.")],
+    out: Annotated[Path, Option("--out", "-o", help="Folder of index.html and its files.")],
     motifs: MotifsOption = None,
     figure: Annotated[
         list[Path] | None,
-        typer.Option("--figure", help="Picture to show, such as one of `plot activation`: PNG, JPEG, SVG; repeatable."),
+        Option("--figure", help="Picture to show, such as one of `plot activation`: PNG, JPEG, SVG; repeatable."),
     ] = None,
-    title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
+    title: Annotated[str | None, Option(help="Heading of the page.")] = None,
     tracks: TracksOption = None,
     genome: BrowserGenomeOption = None,
     annotation: ShownAnnotationsOption = None,
@@ -51,19 +48,18 @@ def report(
         log.info("it needs a web server: sae-tracks view %s, or any that serves byte ranges", out)
 
 
+@verb("Example: sae-tracks view scores/ --tracks tracks/ --annotation genes.gtf.gz", panel="Look at results")
 def view(
     folder: Annotated[
         Path,
-        typer.Argument(
-            metavar="DIR", help="Scores, tracks, both (also in metrics/ and tracks/), or a page of `report`."
-        ),
+        Argument(metavar="DIR", help="Scores, tracks, both (also in metrics/ and tracks/), or a page of `report`."),
     ],
     tracks: TracksOption = None,
     genome: BrowserGenomeOption = None,
     annotation: ShownAnnotationsOption = None,
     motifs: MotifsOption = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 0,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+    port: Annotated[int, Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 0,
+    browser: Annotated[bool, Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
     """Browse features beside genes and motifs on this machine, without a network; Ctrl-C ends it."""
     from sae_tracks.report import serve, view_site

@@ -3,41 +3,31 @@
 import logging
 from typing import Annotated
 
-import typer
+from typer import Option
 
-from sae_tracks.cli.inputs import parse_regions
-from sae_tracks.cli.options import (
-    RELEASE,
-    GenomePath,
-    MatricesOption,
-    RegionOption,
-    RegionsOption,
-    ThreadsOption,
-)
+from sae_tracks.cli.options import RELEASE, GenomePath, MatricesOption, RegionOptions, ThreadsOption
+from sae_tracks.cli.verb import verb
 
 log = logging.getLogger(__name__)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command(epilog="Example: sae-tracks scan hg38.fa -r chr14 -o sites.bed.gz --motifs JASPAR2024.pfm")(scan)
-
-
+@verb("Example: sae-tracks scan hg38.fa -r chr14 -o sites.bed.gz --motifs JASPAR2024.pfm", panel="Models and data")
 def scan(
     genome: GenomePath,
-    out: Annotated[
-        str, typer.Option("--out", "-o", help="BED file to write; .bed.gz is bgzip with an index, - is stdout.")
-    ],
+    out: Annotated[str, Option("--out", "-o", help="BED file to write; .bed.gz is bgzip with an index, - is stdout.")],
     motifs: MatricesOption = RELEASE,
-    matrix: Annotated[list[str] | None, typer.Option(help="Only this matrix ID, such as MA0139.2; repeatable.")] = None,
-    region: RegionOption = None,
-    regions: RegionsOption = None,
-    p_value: Annotated[float, typer.Option(help="Largest p-value of a site; 1e-4 is score 400.")] = 1e-4,
-    min_relative: Annotated[float, typer.Option(help="Smallest relative score of a site, 0 to 1.")] = 0.8,
+    matrix: Annotated[list[str] | None, Option(help="Only this matrix ID, such as MA0139.2; repeatable.")] = None,
+    *,
+    where: RegionOptions,
+    p_value: Annotated[float, Option(help="Largest p-value of a site; 1e-4 is score 400.")] = 1e-4,
+    min_relative: Annotated[float, Option(help="Smallest relative score of a site, 0 to 1.")] = 0.8,
     threads: ThreadsOption = None,
 ) -> None:
-    """Find motif sites by the rule of the JASPAR tracks; sorted BED6+1: matrix ID, -log10(p) x 100, strand, TF name."""
-    from sae_tracks.genome import Genome
+    """Find motif sites by the rule of the JASPAR tracks.
+
+    The file is sorted BED6+1: matrix ID, -log10(p) x 100, strand, TF name.
+    """
+    from sae_tracks import Genome
     from sae_tracks.motifs import Scanner, chosen_motifs, named_motifs, write_sites
 
     chosen, source = named_motifs(motifs)
@@ -46,5 +36,5 @@ def scan(
     fasta = Genome(genome)
     scanner = Scanner(chosen, p=p_value, relative=min_relative, threads=threads)
     facts = {"motifs_from": source, "p_value": p_value, "min_relative": min_relative}
-    count = write_sites(fasta, scanner, out, parse_regions(fasta, region, regions), facts)
+    count = write_sites(fasta, scanner, out, where.regions_in(fasta), facts)
     log.info("%d sites of %d motifs in %s", count, len(chosen), "stdout" if out == "-" else out)

@@ -1,199 +1,190 @@
-"""``sae-tracks train``: train a sparse autoencoder on shuffled activations, or straight from a language model."""
+"""``sae-tracks train`` and ``pretrain``: train a sparse autoencoder, or a small gene language model."""
 
 import logging
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
-from sae_tracks.cli.inputs import parse_black_list, parse_regions, use_share_of_threads
+from sae_tracks.cli.inputs import open_extraction, use_share_of_threads
 from sae_tracks.cli.options import (
-    BlackListOption,
     DeviceOption,
     DryRunOption,
+    GenomePath,
     HookOption,
     LayerOption,
-    RegionsOption,
+    ReadingOptions,
     SeedOption,
     ThreadsOption,
-    TrustRemoteCodeOption,
-    with_options,
+    WindowsOption,
 )
-from sae_tracks.errors import SaeTracksError
+from sae_tracks.cli.verb import Given, verb
+from sae_tracks.errors import UsageError
 
 if TYPE_CHECKING:
-    from sae_tracks.activations.shards import TrainingRows
     from sae_tracks.train.settings import TrainSettings
 
 OWNERS = {"k": ("topk", "batchtopk"), "l1": ("standard",), "l0_coefficient": ("jumprelu",)}  # option: architectures
+OF_A_GENOME = ("layer", "hook", "n_windows", "memory", "region", "regions", "black_list", "read_strand", "window_size")
+OF_A_GENOME += ("context", "min_context", "trust_remote_code")  # options that only `train --genome` uses
+Preset = Literal["default", "paper"]
+Size = Literal["nano", "tiny", "small-32k"]
 log = logging.getLogger(__name__)
-
-
-class Preset(StrEnum):
-    """Named settings."""
-
-    default = "default"
-    paper = "paper"
-
-
-class Arch(StrEnum):
-    """How features follow from pre-activations."""
-
-    standard = "standard"
-    topk = "topk"
-    batchtopk = "batchtopk"
-    jumprelu = "jumprelu"
-
-
-class Dtype(StrEnum):
-    """Precision of the weights; tf32 is float32 with matrix products in tf32."""
-
-    float32 = "float32"
-    tf32 = "tf32"
-    float64 = "float64"
-
-
-class LossName(StrEnum):
-    """Reconstruction losses: mean norm, mean squared norm, fraction of variance unexplained."""
-
-    l2norm = "l2norm"
-    l2sq = "l2sq"
-    nmse = "nmse"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsOptions:
     """Options that replace a setting of the preset; the names are those of `TrainSettings`."""
 
-    arch: Annotated[Arch | None, typer.Option(help="How features follow from pre-activations (default: topk).")] = None
+    arch: Annotated[
+        Literal["standard", "topk", "batchtopk", "jumprelu"] | None,
+        Option(help="Architecture: how features follow from pre-activations (default: topk)."),
+    ] = None
     k: Annotated[
         int | None,
-        typer.Option(min=1, help="Active features per row: of topk, and of batchtopk on average (default: d/8)."),
+        Option(min=1, help="Active features per row, for topk; their mean, for batchtopk (default: d_model / 8)."),
     ] = None
-    l1: Annotated[float | None, typer.Option(min=0, help="Weight of the L1 penalty of standard.")] = None
-    l0_coefficient: Annotated[float | None, typer.Option(min=0, help="Weight of the L0 penalty of jumprelu.")] = None
-    loss: Annotated[LossName | None, typer.Option(help="Reconstruction loss.")] = None
-    lr: Annotated[float | None, typer.Option(min=0, help="Learning rate after the warm-up.")] = None
+    l1: Annotated[float | None, Option(min=0, help="Weight of the L1 penalty, for standard.")] = None
+    l0_coefficient: Annotated[float | None, Option(min=0, help="Weight of the L0 penalty, for jumprelu.")] = None
+    loss: Annotated[
+        Literal["l2norm", "l2sq", "nmse"] | None,
+        Option(help="Reconstruction loss: mean norm, mean squared norm, or share of the variance unexplained."),
+    ] = None
+    lr: Annotated[float | None, Option(min=0, help="Learning rate after the warm-up.")] = None
     lr_warmup: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of the steps in which the learning rate rises.")
+        float | None, Option(min=0, max=1, help="Share of the steps in which the learning rate rises.")
     ] = None
-    expansion: Annotated[int | None, typer.Option(min=1, help="Number of features per input channel.")] = None
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per step, over all processes.")] = None
+    expansion: Annotated[int | None, Option(min=1, help="Number of features per input channel.")] = None
+    batch_size: Annotated[int | None, Option(min=1, help="Rows per step, over all processes.")] = None
 
     def settings(self, preset: Preset) -> "TrainSettings":
-        """The settings of a preset with those that were given; one of another architecture is an error."""
+        """Return the settings of a preset with those that were given."""
         from sae_tracks.train.settings import PAPER, RECIPES
 
-        start = PAPER if preset == Preset.paper else RECIPES[self.arch or "topk"]
+        start = PAPER if preset == "paper" else RECIPES[self.arch or "topk"]
         given = {name: value for name, value in asdict(self).items() if value is not None}
-        texts = {name: value.value for name, value in given.items() if isinstance(value, StrEnum)}
-        settings = replace(start, **given | texts)
+        settings = replace(start, **given)
         for name, archs in OWNERS.items():
             if name in given and settings.arch not in archs:
                 option = f"--{name.replace('_', '-')}"
-                raise SaeTracksError(
-                    f"{option} is of --arch {' and '.join(archs)}; the architecture is {settings.arch}"
-                )
+                raise UsageError(f"{option} is of --arch {' and '.join(archs)}; the architecture is {settings.arch}")
         return settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamOptions:
-    """Options that say what to read when a language model is trained on directly."""
-
-    genome: Annotated[
-        Path | None, typer.Option(help="FASTA file: train on MODEL's activations on it and store none of them.")
-    ] = None
-    layer: LayerOption = None
-    hook: HookOption = None
-    n_windows: Annotated[
-        int | None,
-        typer.Option("--n-windows", "-n", min=1, help="Number of windows to sample, with --genome (default: all)."),
-    ] = None
-    regions: RegionsOption = None
-    black_list: BlackListOption = None
-    buffer: Annotated[str | None, typer.Option(help="Memory to mix rows in, with --genome (default: 2G).")] = None
-    trust_remote_code: TrustRemoteCodeOption = False
-
-    def rows(self, data: str, seed: int, device: str) -> "TrainingRows":
-        """The rows of a folder of shards or, with --genome, of a language model."""
-        from sae_tracks.activations.extract import plan_extraction
-        from sae_tracks.activations.shards import open_shards
-        from sae_tracks.activations.shuffle import parse_size
-        from sae_tracks.activations.stream import StreamedActivations
-        from sae_tracks.genome import Genome
-        from sae_tracks.lm import load_lm
-        from sae_tracks.lm.protocol import place
-
-        if self.genome is None:
-            if any(value not in (None, False) for value in asdict(self).values()):
-                raise SaeTracksError("--layer, --hook, -n, --regions, -bl, --buffer, --trust-remote-code need --genome")
-            return open_shards(Path(data))
-        lm = load_lm(data, self.layer, hook=self.hook, device=device, trust_remote_code=self.trust_remote_code)
-        genome = Genome(self.genome)
-        regions, black_list = parse_regions(genome, None, self.regions), parse_black_list(genome, self.black_list)
-        windows = plan_extraction(lm, genome, regions, sample=self.n_windows, seed=seed, black_list=black_list)
-        rows = StreamedActivations(windows, seed=seed, memory=parse_size(self.buffer or "2G"))
-        log.info("%s, %s; %d windows are mixed at a time", data, place(lm), rows.group_windows)
-        return rows
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command(epilog="Example: sae-tracks train shuffled/ -o sae/ --k 32 --expansion 32")(with_options()(train))
-
-
+@verb(
+    "Example: sae-tracks train shuffled/ -o sae/ --k 32 --expansion 32",
+    panel="Train an SAE",
+    without=["model", "allow_mismatch"],
+)
 def train(
-    data: Annotated[
-        str,
-        typer.Argument(
-            metavar="SHARDS|MODEL",
-            help="Folder of shuffled activation shards, or with --genome the language model to read.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="SAE directory to write.")],
-    preset: Annotated[Preset, typer.Option(help="Settings to start from; paper: arXiv 2507.07486.")] = Preset.default,
+    data: Annotated[str, Argument(metavar="SHARDS|MODEL", help="Shuffled shards; with --genome a language model.")],
+    out: Annotated[Path, Option("--out", "-o", help="SAE directory to write.")],
+    preset: Annotated[Preset, Option(help="Settings to start from. paper: those of arXiv 2507.07486.")] = "default",
     *,
     changes: SettingsOptions,
-    reading: StreamOptions,
-    d_sae: Annotated[int | None, typer.Option(min=1, help="Number of features.")] = None,
+    d_sae: Annotated[int | None, Option(min=1, help="Number of features.")] = None,
     tokens: Annotated[
-        int | None, typer.Option(min=1, help="Number of rows to train on, in whole batches (default: every row once).")
+        int | None, Option(min=1, help="Number of rows to train on, in whole batches (default: every row once).")
     ] = None,
+    genome: Annotated[
+        Path | None, Option(help="FASTA: train on MODEL's activations along it, and store none of them.")
+    ] = None,
+    layer: LayerOption = None,
+    hook: HookOption = None,
+    n_windows: WindowsOption = None,
+    reading: ReadingOptions,
+    memory: Annotated[str, Option(help="Memory in which rows are mixed, with --genome.")] = "2G",
     seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    dtype: Annotated[Dtype, typer.Option(help="Precision of the weights and products.")] = Dtype.float32,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write a log for TensorBoard.")] = False,
-    threads: ThreadsOption = None,
+    dtype: Annotated[
+        Literal["float32", "tf32", "float64"], Option(help="Precision; tf32: of matrix products, with float32 weights.")
+    ] = "float32",
+    tensorboard: Annotated[bool, Option("--tensorboard", help="Also write a log for TensorBoard.")] = False,
     dry_run: DryRunOption = False,
+    given: Given,
 ) -> None:
     """Train a sparse autoencoder, measure its features, and write an SAE directory that SAELens opens.
 
-    With --genome the activations of MODEL are trained on as they are read, and none are stored.
+    With --genome the activations of MODEL are used as they are read, and none are stored.
 
-    It continues an interrupted run. On several GPUs or processes: torchrun --nproc-per-node 2 -m sae_tracks train ...
+    Continues an interrupted run. On several GPUs or processes: torchrun --nproc-per-node 2 -m sae_tracks train ...
     """
     if d_sae and changes.expansion:
-        raise SaeTracksError("--d-sae and --expansion both say how many features: give one")
+        raise UsageError("--d-sae and --expansion both say how many features: give one")
+    given.refuse_if(not genome, "only train MODEL --genome FASTA reads a genome", *OF_A_GENOME)
     settings = changes.settings(preset)
-    from sae_tracks.progress import counter
-    from sae_tracks.train.parallel import is_first
-    from sae_tracks.train.plan import plan_training
-    from sae_tracks.train.train import time_step, train_sae
+    from sae_tracks import StreamedActivations, open_shards, plan_training, train_sae
+    from sae_tracks.activations.shuffle import parse_size
+    from sae_tracks.train.train import time_step
 
-    use_share_of_threads(threads)
-    rows = reading.rows(data, seed, device)
-    plan = plan_training(rows, settings, d_sae=d_sae, rows=tokens, seed=seed, device=device, dtype=dtype.value)
+    use_share_of_threads(reading.threads)
+    if genome:
+        windows = open_extraction(data, genome, reading, layer=layer, hook=hook, sample=n_windows, seed=seed)
+        rows = StreamedActivations(windows, seed=seed, memory=parse_size(memory))
+        log.info("%d windows are mixed at a time", rows.group_windows)
+    else:
+        rows = open_shards(data)
+    plan = plan_training(rows, settings, d_sae=d_sae, rows=tokens, seed=seed, device=reading.device, dtype=dtype)
     sizes = plan.d_sae, settings.arch, plan.steps, settings.batch_size, f"{rows.rows:,}"
     log.info("%d features (%s), %d steps of %d rows; there are %s", *sizes)
     if dry_run:
         log.info("memory %.3g GiB, about %.0f s", plan.memory / 2**30, plan.steps * time_step(plan))
         return
-    with counter("training", plan.steps) if is_first() else nullcontext(lambda words, step: None) as advance:
+    with _bar("training", plan.steps) as advance:
         trained = train_sae(plan, out, advance, tensorboard=tensorboard)
     if trained:
         log.info("L0 %(l0).1f, FVU %(fvu).4f, dead %(dead).3f over %(rows)d rows", trained.metadata["maxima"])
         log.info("SAE in %s", out)
+
+
+@verb("Example: sae-tracks pretrain hg38.fa -o lm/ --size nano --held-out chr8.bed", panel="Models and data")
+def pretrain(
+    genome: GenomePath,
+    out: Annotated[Path, Option("--out", "-o", help="Folder for the model.")],
+    size: Annotated[
+        Size, Option(help="Blocks x width, and window: nano 4 x 128, 2k; tiny 2 x 128, 1k; small-32k 4 x 256, 32k.")
+    ] = "nano",
+    steps: Annotated[int, Option(min=0, help="Optimizer steps; 0 saves an untrained model.")] = 4000,
+    batch_size: Annotated[int, Option(min=1, help="Windows per step, over all processes.")] = 16,
+    lr: Annotated[float, Option(min=0, help="Peak learning rate.")] = 3e-3,
+    held_out: Annotated[
+        Path | None,
+        Option(help="BED file of regions to hold out. At the end the model and Markov models are scored on them."),
+    ] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Train a small HyenaDNA by next-base prediction on both strands. Continues an interrupted run.
+
+    On several GPUs or processes: torchrun --nproc-per-node 2 -m sae_tracks pretrain hg38.fa -o lm/
+    """
+    from sae_tracks import Genome
+    from sae_tracks.annotations import read_regions
+    from sae_tracks.pretrain import pretrain as library
+
+    use_share_of_threads(threads)
+    fasta = Genome(genome)
+    settings = library.PretrainSettings(size=size, steps=steps, batch_size=batch_size, lr=lr, seed=seed)
+    regions = read_regions(held_out, fasta) if held_out else []
+    with _bar("pretraining", steps) as advance:
+
+        def on_step(step: int, loss: float) -> None:
+            advance(f"loss {loss:.3f}", step)
+
+        scores = library.pretrain(fasta, out, settings, held_out=regions, device=device, on_step=on_step)
+    for line in scores.lines() if scores else []:
+        log.info("%s", line)
+    if scores and (warning := scores.warning()):
+        log.warning("%s", warning)
+    log.info("model in %s", out)
+
+
+def _bar(name: str, steps: int) -> AbstractContextManager[Callable[..., None]]:
+    """Return a progress bar, which only the first process draws."""
+    from sae_tracks.progress import counter
+    from sae_tracks.train.parallel import is_first
+
+    return counter(name, steps) if is_first() else nullcontext(lambda words, step: None)

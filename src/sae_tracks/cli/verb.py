@@ -1,0 +1,99 @@
+"""How a function becomes a verb of ``sae-tracks``."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass
+from inspect import Parameter, Signature, signature
+from typing import Any, get_type_hints
+
+import typer
+
+from sae_tracks import __version__
+from sae_tracks.errors import UsageError
+
+app = typer.Typer(
+    name="sae-tracks",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"sae-tracks {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Every verb takes --debug: it prints the traceback of an error.")
+def sae_tracks(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Turn sparse autoencoder (SAE) features of gene language models into genome tracks, and score them."""
+
+
+class Given(dict[str, str]):
+    """The options that the user gave on the command line: parameter name to flag."""
+
+    def refuse_if(self, mode: object, because: str, *names: str) -> None:
+        """Raise a usage error if, in this mode, an option was given that would do nothing."""
+        if mode and (flags := [flag for name, flag in self.items() if name in names]):
+            raise UsageError(f"{because}: leave out {', '.join(flags)}")
+
+
+def verb(epilog: str, *, panel: str | None = None, group: typer.Typer = app, without: Iterable[str] = ()) -> Callable:
+    """Return a decorator that adds a function to the command line under the function's name.
+
+    A parameter whose type is a dataclass of options, such as `ReadingOptions`, stands for the fields of that dataclass.
+    A parameter of type `Given` gets the options that the user gave.
+
+    Parameters
+    ----------
+    epilog : str
+        The last lines of the help: an example.
+    panel : str, optional
+        Heading in the list of verbs.
+    group : Typer
+        For a verb of two words, the group of the first word.
+    without : iterable of str
+        Fields that the verb does not offer; they keep their defaults.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        parameters = signature(function, eval_str=True).parameters.values()
+        groups = {p.name: _offered(p.annotation, set(without)) for p in parameters if is_dataclass(p.annotation)}
+        plain = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in parameters if p.annotation is not Given]
+        flat = [one for p in plain for one in groups.get(p.name, [p])]
+
+        def call(typer_context: typer.Context, **words: Any) -> Any:
+            for p in parameters:
+                if p.name in groups:
+                    words[p.name] = p.annotation(**{field.name: words.pop(field.name) for field in groups[p.name]})
+                elif p.annotation is Given:
+                    words[p.name] = _given(typer_context)
+            return function(**words)
+
+        call.__name__, call.__doc__, call.__module__ = function.__name__, function.__doc__, function.__module__
+        context = Parameter("typer_context", Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        call.__dict__["__signature__"] = Signature([context, *flat])
+        group.command(epilog=epilog, rich_help_panel=panel)(call)
+        return function
+
+    return decorate
+
+
+def _offered(group: Any, left_out: set[str]) -> list[Parameter]:
+    """The fields of a dataclass of options as parameters."""
+    hints = get_type_hints(group, include_extras=True)
+    offered = [field for field in fields(group) if field.name not in left_out]
+    return [
+        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+        for field in offered
+    ]
+
+
+def _given(context: typer.Context) -> Given:
+    """The options on the command line, with the first flag of each."""
+    sources = {p.name: context.get_parameter_source(p.name) for p in context.command.params if p.name}
+    written = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+    return Given({p.name: p.opts[0] for p in context.command.params if p.name in written})
