@@ -83,7 +83,7 @@ def tracks(project, folder):
     return {path.name: path.read_bytes() for path in sorted((project / folder).glob("*.bw"))}
 
 
-def test_features_are_named_by_number_by_list_by_score_or_all(project, verb):
+def test_features_are_named_by_number_by_list_by_score_or_all(project, verb, capsys):
     (project / "list.txt").write_text("f12\n3\n")
     (project / "scores.tsv").write_text(
         "concept\tsite_strand\tfeature\tread_strand\tf1\nx\t+\tf3\t+\t0.4\ny\t+\tf12\t+\t0.5\nz\t+\tf9\t+\t0.3\n"
@@ -98,7 +98,8 @@ def test_features_are_named_by_number_by_list_by_score_or_all(project, verb):
     assert verb(*BIGWIG, "--all", "-bs", "20", "--scale", "max", "-o", "all") == ""
     assert len(tracks(project, "all")) == 32
     for words in ([], ["-f", "3", "--all"], ["--top", "2"], ["--from", "scores.tsv", "-f", "3"]):
-        assert "name features with one of -f" in verb(*BIGWIG, *words, "-o", "failed")
+        assert verb(*BIGWIG, *words, "-o", "failed") == "2"
+        assert "name features with one of -f" in capsys.readouterr().err
     assert not (project / "failed").exists()
 
 

@@ -20,7 +20,7 @@ NamesOption = Annotated[
     Option(
         "--from",
         metavar="TABLE",
-        help="metrics.tsv or .parquet: name features after their supported matches or repeats; the best come first.",
+        help="metrics.tsv or .parquet. Names features after their supported matches or repeats, and puts the best first.",
     ),
 ]
 log = logging.getLogger(__name__)
@@ -29,13 +29,15 @@ log = logging.getLogger(__name__)
 @verb(HUB, panel=PANEL)
 def hub(
     tracks: TracksFolder,
-    assembly: Annotated[str | None, Option(help="UCSC's name of the genome, such as hg38.")] = None,
-    genome: Annotated[Path | None, Option(help="FASTA, for a genome that UCSC does not have.")] = None,
+    assembly: Annotated[str | None, Option(help="UCSC's name of the assembly, such as hg38.")] = None,
+    genome: Annotated[Path | None, Option(help="FASTA, for an assembly that UCSC does not have.")] = None,
     out: Annotated[Path | None, Option("--out", "-o", help="Folder of the hub (default: TRACKS).")] = None,
     scores: NamesOption = None,
     annotation: ShownAnnotationsOption = None,
     email: Annotated[str | None, Option(help="E-mail address for questions; UCSC asks for one.")] = None,
-    url: Annotated[str | None, Option(help="URL at which you will serve the folder: prints UCSC's link.")] = None,
+    url: Annotated[
+        str | None, Option(help="URL of the folder on your web server. Prints the link to the browser.")
+    ] = None,
 ) -> None:
     """Write a UCSC track hub for a folder of bigWigs, with annotations beside them."""
     from sae_tracks.browsers.hub import NO_EMAIL, write_hub
@@ -53,8 +55,8 @@ def hub(
     path, counts = written.path, (written.tracks, written.annotations)
     log.info("hub (tracks: %d, annotations: %d) in %s; check it with sae-tracks check-hub %s", *counts, path, path)
     log.info(
-        "UCSC reads it from a web server with HTTPS and byte ranges: "
-        "curl -s -o /dev/null -w '%{http_code}' -r 0-9 URL says 206"
+        "UCSC reads it from a web server with HTTPS and byte ranges. To test a server: "
+        "curl -s -o /dev/null -w '%{http_code}' -r 0-9 URL prints 206"
     )
     log.info("until then, sae-tracks view %s shows the tracks on this machine", tracks)
     if url:
@@ -67,9 +69,9 @@ def hub(
 def check_hub(
     hub: Annotated[Path, Argument(metavar="HUB", help="hub.txt of any program, or its folder.")],
 ) -> None:
-    """Check a track hub by UCSC's rules, on this machine; exit status 1 if UCSC would refuse it or one of its tracks.
+    """Check a track hub by UCSC's rules, on this machine.
 
-    Files at URLs are not checked.
+    The exit status is 1 if UCSC would refuse the hub or one of its tracks. Files at URLs are not checked.
     """
     from sae_tracks.browsers.check import check_hub as check
 
@@ -86,12 +88,15 @@ def igv(
     tracks: TracksFolder,
     genome: Annotated[str, Option(help="IGV's id of the genome, such as hg38, or a FASTA.")],
     out: Annotated[
-        Path | None, Option("--out", "-o", help="Writes OUT.xml and OUT.json (default: TRACKS/session).")
+        Path | None,
+        Option("--out", "-o", help="Name of the two files, OUT.xml and OUT.json (default: TRACKS/session)."),
     ] = None,
-    locus: Annotated[str | None, Option(help="Region to open (default: where the first track is highest).")] = None,
+    locus: Annotated[
+        str | None, Option(help="Region to open (default: the place at which the first track is highest).")
+    ] = None,
     scores: NamesOption = None,
 ) -> None:
-    """Write sessions of a folder of tracks: XML for the IGV desktop, JSON for igv.js."""
+    """Write IGV sessions for a folder of tracks: XML for IGV desktop, JSON for igv.js."""
     from sae_tracks.browsers.igv import write_sessions
 
     desktop, web = write_sessions(tracks, genome, out, locus, scores)
@@ -103,7 +108,7 @@ def pygenometracks(
     tracks: TracksFolder,
     out: Annotated[Path | None, Option("--out", "-o", help="File to write (default: TRACKS/tracks.ini).")] = None,
 ) -> None:
-    """Write tracks.ini, by which pyGenomeTracks draws a folder of tracks."""
+    """Write tracks.ini, with which pyGenomeTracks draws a folder of tracks."""
     from sae_tracks.browsers.pygenometracks import write_tracks_ini
 
     path, command = write_tracks_ini(tracks, out)

@@ -20,12 +20,17 @@ def import_sae(
         Path, Argument(metavar="SOURCE", help="SAE of SAELens, sparsify, dictionary_learning, InterPLM or Evo 2.")
     ],
     out: Annotated[Path, Option("--out", "-o", help="SAE directory to write.")],
-    model: Annotated[str | None, Option("--model", "-m", help="Language model that the SAE reads.")] = None,
-    layer: Annotated[int | None, Option(min=1, help="Layer that it reads: 3 is hidden_states[3].")] = None,
-    hook: Annotated[
-        str | None, Option(metavar="MODULE", help="Module whose output it reads, instead of a layer.")
+    model: Annotated[
+        str | None, Option("--model", "-m", help="Language model whose activations the SAE reads.")
     ] = None,
-    k: Annotated[int | None, Option("--k", min=1, help="Features per row, for a renamed SAE of Evo 2.")] = None,
+    layer: Annotated[int | None, Option(min=1, help="Layer that the SAE reads; 3 is hidden_states[3].")] = None,
+    hook: Annotated[
+        str | None, Option(metavar="MODULE", help="Module whose output the SAE reads, instead of a layer.")
+    ] = None,
+    k: Annotated[
+        int | None,
+        Option("--k", min=1, help="Active features per row. Only for an SAE of Evo 2 whose file was renamed."),
+    ] = None,
 ) -> None:
     """Import an SAE of another program. Its features keep their values. No pickle is run."""
     from sae_tracks.sae import interop

@@ -16,7 +16,7 @@ def demo(
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
 ) -> None:
-    """Run every step on a small genome that it makes. Takes two to four minutes on two cores, needs no network."""
+    """Run every step on a small genome that it makes. Takes two to four minutes on two cores, and needs no network."""
     from sae_tracks.demo import run_demo
 
     use_threads(threads)

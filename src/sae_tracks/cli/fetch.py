@@ -10,14 +10,17 @@ from typer import Argument, Option, Typer
 from sae_tracks.cli.verb import app, verb
 
 log = logging.getLogger(__name__)
-HELP = """Download models, genomes and JASPAR's matrices and sites; checked, cached, resumed if a transfer breaks off.
+HELP = """Download models, genomes, and motif matrices and sites of JASPAR.
 
-Beside each file OUT lies OUT.provenance.json: URL, date, checksum, and what the checksum was compared with.
-The cache is --cache, else $SAE_TRACKS_CACHE, else the system's; models lie in the Hugging Face cache ($HF_HOME).
-Mirrors: $SAE_TRACKS_UCSC, $SAE_TRACKS_JASPAR, $SAE_TRACKS_JASPAR_SITES, $HF_ENDPOINT."""
-AssemblyName = Annotated[str, Argument(metavar="ASSEMBLY", help="UCSC's name: hg38, hg19, mm10, ce11, ...")]
+Downloads are checked and cached. A transfer that broke off is resumed. OUT.provenance.json records the URL, the date,
+the checksum, and what the checksum was compared with. Models are kept in the Hugging Face cache ($HF_HOME), all other
+downloads in --cache, else in $SAE_TRACKS_CACHE, else in the system's cache.
+Mirrors can be set in $SAE_TRACKS_UCSC, $SAE_TRACKS_JASPAR, $SAE_TRACKS_JASPAR_SITES and $HF_ENDPOINT."""
+AssemblyName = Annotated[
+    str, Argument(metavar="ASSEMBLY", help="UCSC's name of the assembly: hg38, hg19, mm10, ce11, ...")
+]
 CacheOption = Annotated[
-    Path | None, Option("--cache", help="Folder of downloads (default: $SAE_TRACKS_CACHE, else the system's).")
+    Path | None, Option("--cache", help="Cache folder (default: $SAE_TRACKS_CACHE, else the system's cache).")
 ]
 OfflineOption = Annotated[bool, Option("--offline", help="Use only files that were downloaded before.")]
 ForceOption = Annotated[bool, Option("--force", help="Replace OUT if its content differs.")]
@@ -31,9 +34,10 @@ def model(
     model: Annotated[str, Argument(metavar="MODEL", help="Hub id, or id@revision.")],
     offline: OfflineOption = False,
 ) -> None:
-    """Fetch a language model into the Hugging Face cache: safetensors and configuration, no pickle, no code.
+    """Fetch a language model into the Hugging Face cache, and print its folder.
 
-    The default revision is a pinned commit for HyenaDNA-small-32k, else main. Prints the model's folder.
+    Only safetensors, the configuration and the tokenizer are downloaded: no pickle and no code. If no revision is given,
+    HyenaDNA-small-32k is fetched at one fixed commit, and any other model at main.
     """
     from sae_tracks.fetch import fetch_model
 
@@ -53,7 +57,7 @@ def genome(
     offline: OfflineOption = False,
     force: ForceOption = False,
 ) -> None:
-    """Fetch a genome or some of its chromosomes from UCSC as an indexed FASTA, checked by UCSC's MD5 sums."""
+    """Fetch a genome, or some of its chromosomes, from UCSC as an indexed FASTA. UCSC's MD5 sums are checked."""
     from sae_tracks.fetch import fetch_genome
 
     _report(out, fetch_genome(assembly, out, region or (), cache=cache, offline=offline, force=force))
@@ -67,7 +71,7 @@ def jaspar_matrices(
     offline: OfflineOption = False,
     force: ForceOption = False,
 ) -> None:
-    """Fetch JASPAR's CORE vertebrates non-redundant count matrices (PFM), in JASPAR's own format."""
+    """Fetch the count matrices (PFM) of JASPAR CORE, vertebrates, non-redundant, in JASPAR's format."""
     from sae_tracks.fetch import fetch_matrices
 
     _report(out, fetch_matrices(release, out, cache=cache, offline=offline, force=force))
@@ -79,16 +83,14 @@ def jaspar_sites(
     matrix: Annotated[str, Option(help="Matrix ID with its version, such as MA1596.1.")],
     out: Annotated[
         Path,
-        Option(
-            "--out", "-o", help="TSV to write, .tsv.gz or .tsv; `metrics` takes the concept's name from the file name."
-        ),
+        Option("--out", "-o", help="TSV to write, .tsv.gz or .tsv. `metrics` names the concept after this file."),
     ],
     release: ReleaseOption = "2022",
     cache: CacheOption = None,
     offline: OfflineOption = False,
     force: ForceOption = False,
 ) -> None:
-    """Fetch the sites of one JASPAR matrix in a genome: predicted by its score, not measured binding."""
+    """Fetch the sites of one JASPAR matrix in a genome. They are predicted from the sequence, not measured binding."""
     from sae_tracks.fetch import fetch_sites
 
     _report(out, fetch_sites(assembly, matrix, release, out, cache=cache, offline=offline, force=force))

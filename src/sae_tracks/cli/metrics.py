@@ -8,6 +8,7 @@ from typer import Argument, Option
 
 from sae_tracks.cli.inputs import open_source, parse_features
 from sae_tracks.cli.options import (
+    ACTIVE,
     READING,
     ControlOptions,
     DryRunOption,
@@ -42,14 +43,14 @@ def metrics(
         Path | None, Option(help="Score these intervals, from export-bed or elsewhere. No SAE and no model is read.")
     ] = None,
     annotation: Annotated[
-        list[str] | None, Option(help="One more annotation; repeatable. Use it behind GENOME --bed FILE.")
+        list[str] | None, Option(help="The same as ANNOTATION, but as an option; repeatable.")
     ] = None,
     *,
     reading: ReadingOptions,
     features: SomeFeaturesOption = None,
     threshold: Annotated[
         list[float] | None,
-        Option("--threshold", "-t", min=0, help="Active: strictly greater; repeatable (default: 0 0.15 0.5 0.6 0.8)."),
+        Option("--threshold", "-t", min=0, help=f"{ACTIVE} Repeatable (default: 0 0.15 0.5 0.6 0.8)."),
     ] = None,
     scale: ScaleOption = "max",
     filters: FilterOptions,

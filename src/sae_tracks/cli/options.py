@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from typer import Argument, Option
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sae_tracks.regions import GenomicRegion, ReadStrand
 
 RELEASE = "JASPAR2024"  # the default of `MatricesOption`
+ACTIVE = "A feature is active if its value is strictly greater."
 MODEL_HELP = "Hub id, id@revision, folder, weights.ckpt, plug-in NAME:ARG, or demo (the bundled model)"
 
 Scale = Literal["max", "raw"]
@@ -27,7 +28,8 @@ HookOption = Annotated[
     Option(metavar="MODULE", help="Read the output of a module, such as encoder.layer.11, instead of a layer."),
 ]
 WindowsOption = Annotated[
-    int | None, Option("--n-windows", "-n", min=1, help="Number of windows to sample per read strand (default: all).")
+    int | None,
+    Option("--n-windows", "-n", min=1, help="Number of windows to sample per read strand (default: all windows)."),
 ]
 _MOTIFS = Option(
     "--motifs",
@@ -44,23 +46,28 @@ ShownAnnotationsOption = Annotated[
 SomeFeaturesOption = Annotated[
     str | None, Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @FILE that lists them (default: all).")
 ]
-ThresholdOption = Annotated[
-    float, Option("--threshold", "-t", min=0, help="A feature is active if its value is strictly greater.")
-]
+ThresholdOption = Annotated[float, Option("--threshold", "-t", min=0, help=ACTIVE)]
 ScaleOption = Annotated[
     Scale, Option("--scale", help="Unit of the threshold: max, fractions of the feature's maximum; raw, activations.")
 ]
 DeviceOption = Annotated[str, Option("--device", help="Device that computes: auto, cpu or cuda.")]
 ThreadsOption = Annotated[
     int | None,
-    Option("--threads", "-p", "--numberOfProcessors", min=1, help="Number of threads (default: all CPUs granted)."),
+    Option(
+        "--threads",
+        "-p",
+        "--numberOfProcessors",
+        min=1,
+        help="Number of threads (default: all CPUs that the scheduler grants).",
+    ),
 ]
 DryRunOption = Annotated[
     bool, Option("--dry-run", help="Print what would be read and written, and how long it takes. Write nothing.")
 ]
 SeedOption = Annotated[int, Option("--seed", min=0, help="Seed of all random choices.")]
 ShardOption = Annotated[
-    str | None, Option("--shard", help="Do only shard i of n, written i/n, such as $SLURM_ARRAY_TASK_ID/16.")
+    str | None,
+    Option("--shard", help="Read only part i of n of the windows; written i/n, such as $SLURM_ARRAY_TASK_ID/16."),
 ]
 
 
@@ -68,6 +75,7 @@ ShardOption = Annotated[
 class RegionOptions:
     """Which regions of a genome a verb reads."""
 
+    HEADING: ClassVar[str] = "Regions"
     region: Annotated[
         list[str] | None,
         Option("--region", "-r", help="chr14 or chr14:87,049,332-87,049,831 (1-based inclusive); repeatable."),
@@ -87,6 +95,7 @@ class RegionOptions:
 class ReadingOptions(RegionOptions):
     """How a verb reads a genome through a language model."""
 
+    HEADING: ClassVar[str] = "How the genome is read"
     black_list: Annotated[
         Path | None,
         Option("--black-list", "-bl", "--blackListFileName", "--blackList", help="BED file of regions to leave out."),
@@ -138,6 +147,7 @@ READING += ("trust_remote_code",)  # the options that say nothing if no language
 class FilterOptions:
     """Which concepts `metrics` scores, and on which bases."""
 
+    HEADING: ClassVar[str] = "Concepts and bases that are scored"
     min_instances: Annotated[
         int, Option(min=1, help="Leave out concepts with fewer sites per strand within the regions.")
     ] = 10
@@ -198,6 +208,7 @@ class FilterOptions:
 class ControlOptions:
     """What `metrics` compares the best matches with."""
 
+    HEADING: ClassVar[str] = "Control tests of the best matches"
     controls: Annotated[
         Literal["standard", "untrained", "none"],
         Option("--controls", help="Control tests: standard; untrained, also with untrained models (long); or none."),

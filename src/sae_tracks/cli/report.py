@@ -11,10 +11,10 @@ from sae_tracks.cli.options import MotifsOption, ShownAnnotationsOption
 from sae_tracks.cli.verb import verb
 
 TracksOption = Annotated[
-    Path | None, Option("--tracks", help="Folder of bigWigs; its BED, GTF, GFF3 and bigBed files are shown too.")
+    Path | None, Option("--tracks", help="Folder of bigWigs. Its BED, GTF, GFF3 and bigBed files are shown too.")
 ]
 BrowserGenomeOption = Annotated[
-    Path | None, Option("--genome", help="FASTA of the tracks, plain or bgzip (default: the one they name).")
+    Path | None, Option("--genome", help="FASTA of the tracks, plain or bgzip (default: the one in their provenance).")
 ]
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 @verb("Example: sae-tracks report scores/ --motifs JASPAR2024.pfm --figure f357.png -o site/", panel="Look at results")
 def report(
     scores: Annotated[Path, Argument(metavar="SCORES", help="Folder that `sae-tracks metrics` wrote.")],
-    out: Annotated[Path, Option("--out", "-o", help="Folder of index.html and its files.")],
+    out: Annotated[Path, Option("--out", "-o", help="Folder for index.html and its files.")],
     motifs: MotifsOption = None,
     figure: Annotated[
         list[Path] | None,
@@ -33,10 +33,10 @@ def report(
     genome: BrowserGenomeOption = None,
     annotation: ShownAnnotationsOption = None,
 ) -> None:
-    """Write one static page: what each feature matches, and what else explains the match.
+    """Write a static page of scores: what each feature matches, and what else explains the match.
 
-    It opens without a network. With --tracks it is the page of `view`: tracks and FASTA are copied, and any web server
-    that serves byte ranges shows it.
+    The page opens without a network. With --tracks it is the page that `view` shows: tracks and FASTA are copied, and
+    the page needs a web server that supports byte ranges.
     """
     from sae_tracks.report import TITLE, choose_tracks, write_report
 
@@ -45,23 +45,26 @@ def report(
     path = out / "index.html"
     log.info("%d matches, %d of them supported, %d logos: %s", made.matches, made.supported, made.logos, path)
     if tracks:
-        log.info("it needs a web server: sae-tracks view %s, or any that serves byte ranges", out)
+        log.info("it needs a web server: sae-tracks view %s, or any server that supports byte ranges", out)
 
 
 @verb("Example: sae-tracks view scores/ --tracks tracks/ --annotation genes.gtf.gz", panel="Look at results")
 def view(
     folder: Annotated[
         Path,
-        Argument(metavar="DIR", help="Scores, tracks, both (also in metrics/ and tracks/), or a page of `report`."),
+        Argument(
+            metavar="DIR",
+            help="Folder of scores, of tracks, or of both (also in metrics/ and tracks/), or a page that `report` wrote.",
+        ),
     ],
     tracks: TracksOption = None,
     genome: BrowserGenomeOption = None,
     annotation: ShownAnnotationsOption = None,
     motifs: MotifsOption = None,
-    port: Annotated[int, Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 0,
+    port: Annotated[int, Option(min=0, max=65535, help="Port of the page; 0 uses a free port.")] = 0,
     browser: Annotated[bool, Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
-    """Browse features beside genes and motifs on this machine, without a network; Ctrl-C ends it."""
+    """Show scores and tracks in a web browser on this machine, beside genes and motifs. Needs no network; Ctrl-C ends it."""
     from sae_tracks.report import serve, view_site
 
     serve(view_site(folder, tracks, genome, annotation or (), motifs), port, browser=browser, ready=_announce)
@@ -69,4 +72,6 @@ def view(
 
 def _announce(url: str) -> None:
     typer.echo(url)
-    log.info("Ctrl-C ends it. Only this machine reaches it; from another, ssh -L with the same port on both sides")
+    log.info(
+        "Ctrl-C ends it. Only this machine reaches it. From another machine, use ssh -L with the same port on both sides"
+    )

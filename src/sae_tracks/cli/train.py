@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from typer import Argument, Option
 
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 class SettingsOptions:
     """Options that replace a setting of the preset; the names are those of `TrainSettings`."""
 
+    HEADING: ClassVar[str] = "Settings of the training"
     arch: Annotated[
         Literal["standard", "topk", "batchtopk", "jumprelu"] | None,
         Option(help="Architecture: how features follow from pre-activations (default: topk)."),

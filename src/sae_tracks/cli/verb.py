@@ -1,9 +1,10 @@
 """How a function becomes a verb of ``sae-tracks``."""
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import fields, is_dataclass
 from inspect import Parameter, Signature, signature
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -45,7 +46,7 @@ def verb(epilog: str, *, panel: str | None = None, group: typer.Typer = app, wit
     """Return a decorator that adds a function to the command line under the function's name.
 
     A parameter whose type is a dataclass of options, such as `ReadingOptions`, stands for the fields of that dataclass.
-    A parameter of type `Given` gets the options that the user gave.
+    The help shows them under its HEADING. A parameter of type `Given` gets the options that the user gave.
 
     Parameters
     ----------
@@ -83,13 +84,16 @@ def verb(epilog: str, *, panel: str | None = None, group: typer.Typer = app, wit
 
 
 def _offered(group: Any, left_out: set[str]) -> list[Parameter]:
-    """The fields of a dataclass of options as parameters."""
-    hints = get_type_hints(group, include_extras=True)
-    offered = [field for field in fields(group) if field.name not in left_out]
-    return [
-        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
-        for field in offered
-    ]
+    """Return the fields of a dataclass of options as parameters, which the help shows under the group's heading."""
+    hints, offered = get_type_hints(group, include_extras=True), []
+    for field in fields(group):
+        if field.name not in left_out:
+            kind, option = get_args(hints[field.name])
+            option = copy(option)
+            option.rich_help_panel = group.HEADING
+            default, annotation = field.default, Annotated[kind, option]
+            offered.append(Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
+    return offered
 
 
 def _given(context: typer.Context) -> Given:
