@@ -20,7 +20,7 @@ NamesOption = Annotated[
     Option(
         "--from",
         metavar="TABLE",
-        help="metrics.tsv or .parquet. Names features after their supported matches or repeats, and puts the best first.",
+        help="metrics.tsv or .parquet. Features are named after supported matches or repeats. The best come first.",
     ),
 ]
 log = logging.getLogger(__name__)

@@ -36,8 +36,8 @@ def model(
 ) -> None:
     """Fetch a language model into the Hugging Face cache, and print its folder.
 
-    Only safetensors, the configuration and the tokenizer are downloaded: no pickle and no code. If no revision is given,
-    HyenaDNA-small-32k is fetched at one fixed commit, and any other model at main.
+    Only safetensors, the configuration and the tokenizer are downloaded: no pickle and no code. If no revision is
+    given, HyenaDNA-small-32k is fetched at one fixed commit, and any other model at main.
     """
     from sae_tracks.fetch import fetch_model
 

@@ -54,7 +54,7 @@ def view(
         Path,
         Argument(
             metavar="DIR",
-            help="Folder of scores, of tracks, or of both (also in metrics/ and tracks/), or a page that `report` wrote.",
+            help="Folder of scores, tracks, or both (in metrics/ and tracks/), or a page that `report` wrote.",
         ),
     ],
     tracks: TracksOption = None,
@@ -64,7 +64,7 @@ def view(
     port: Annotated[int, Option(min=0, max=65535, help="Port of the page; 0 uses a free port.")] = 0,
     browser: Annotated[bool, Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
-    """Show scores and tracks in a web browser on this machine, beside genes and motifs. Needs no network; Ctrl-C ends it."""
+    """Show scores and tracks in a browser on this machine, beside genes and motifs. Needs no network; Ctrl-C ends it."""
     from sae_tracks.report import serve, view_site
 
     serve(view_site(folder, tracks, genome, annotation or (), motifs), port, browser=browser, ready=_announce)
@@ -73,5 +73,5 @@ def view(
 def _announce(url: str) -> None:
     typer.echo(url)
     log.info(
-        "Ctrl-C ends it. Only this machine reaches it. From another machine, use ssh -L with the same port on both sides"
+        "Ctrl-C ends it. Only this machine reaches it. On another machine, use ssh -L with this port on both sides"
     )
