@@ -64,7 +64,10 @@ def view(
     port: Annotated[int, Option(min=0, max=65535, help="Port of the page; 0 uses a free port.")] = 0,
     browser: Annotated[bool, Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
-    """Show scores and tracks in a browser on this machine, beside genes and motifs. Needs no network; Ctrl-C ends it."""
+    """Show scores and tracks in a browser on this machine, beside genes and motifs.
+
+    Needs no network. Ctrl-C ends it.
+    """
     from sae_tracks.report import serve, view_site
 
     serve(view_site(folder, tracks, genome, annotation or (), motifs), port, browser=browser, ready=_announce)
