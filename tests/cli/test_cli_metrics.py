@@ -193,6 +193,30 @@ def test_shards_of_other_maxima_or_other_aliases_are_not_added(work, metrics, me
         assert merge("1", other, "-o", "merged")[0] == f"error: {other} is of another run than 1: its {key} differs"
 
 
+def test_shards_that_spell_the_paths_of_their_files_differently_are_added(work, metrics, merge, monkeypatch):
+    """One shard is run in the folder of the files, the other one elsewhere; the same name elsewhere is another file."""
+    (work / "names.txt").write_text("chr1\t1\n")
+    (work / "select.bed").write_text("chr1\t80000\t85000\n")
+    (work / "elsewhere").mkdir()
+    (work / "elsewhere" / "cg.bed").write_text((work / "cg.bed").read_text().replace("\t+\n", "\t-\n"))
+
+    def words(folder, annotation, number):
+        files = ("--alias", f"{folder}names.txt", "--select-on", f"{folder}select.bed")
+        return (
+            *(f"{folder}sae", f"{folder}toy.fa", annotation, *files),
+            *("-r", "chr1:80,001-120,000", "--shard", f"{number}/2", "-o", work / f"{number}{annotation[:2]}"),
+        )
+
+    assert not metrics(*words("", "./cg.bed", 1))[0]
+    monkeypatch.chdir(work / "elsewhere")
+    assert not metrics(*words("../", "../cg.bed", 2))[0]
+    assert not metrics(*words(f"{work}/", "cg.bed", 2))[0]
+    assert not merge(work / "1./", work / "2..", "-o", work / "merged")[0]
+    assert read_table(work / "merged" / "metrics.tsv")["concept"].tolist()[-1] == "CG"
+    status, _ = merge(work / "1./", work / "2cg", "-o", work / "other")
+    assert str(status) == f"error: {work / '2cg'} is of another run than {work / '1.'}: its annotations differs"
+
+
 def test_halves_that_are_named_on_the_command_line(work, metrics):
     (work / "select.bed").write_text("chr1\t80000\t85000\nchr1\t95000\t96000\n")
     where = ("-r", "chr1:80,001-120,000", "-f", "0-3")

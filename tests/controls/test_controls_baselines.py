@@ -9,21 +9,23 @@ from control_samples import columns, draw_sample, make_sample, make_sites
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sae_tracks.controls import random_sae
+from sae_tracks.controls import baselines as module
 from sae_tracks.controls.baselines import (
     QUANTILES,
     best_kmers,
     best_neurons,
+    best_random_features,
     causal_reference,
+    firing_bases,
     flanks,
     kmer_cells,
     kmer_name,
     probe_neurons,
     probe_sequence,
+    random_cells,
 )
 from sae_tracks.controls.best import Best, Cells, best, best_cut
 from sae_tracks.controls.linear import RIDGE, probe
-from sae_tracks.controls.random_sae import best_random_features, firing_bases, random_cells
 from sae_tracks.controls.sample import Sites
 from sae_tracks.motifs import Motif, causal_scores, loss_limit, markov2
 
@@ -315,8 +317,8 @@ def test_random_features_fire_as_often_as_the_trained_ones():
 
 @pytest.mark.parametrize("few", [1 << 15, 400])
 def test_the_best_random_feature_is_that_of_a_dense_encoder(monkeypatch, few):
-    monkeypatch.setattr(random_sae, "FEW", few)
-    monkeypatch.setattr(random_sae, "ENTRIES", 0.3)  # a few features at a time
+    monkeypatch.setattr(module, "FEW", few)
+    monkeypatch.setattr(module, "ENTRIES", 0.3)  # a few features at a time
     sample, rng = wide_sample(features=12), np.random.default_rng(5)
     x = sample.activations.astype(float)
     labels = (x @ rng.normal(size=(6, 3)) + rng.normal(size=(len(x), 3))) > 4

@@ -54,13 +54,13 @@ def test_counts_in_every_bin(seed):
     sample, sites = draw_sample(seed)
     pairs = every_pair(sample, sites)
     reported = Reported(sample, sites, pairs)
-    counted = reported.count(reported.bin, reported.bins)
+    tp, on, labels = reported.count(reported.bin, reported.bins)
     masks = report_bins(sample)
-    assert counted.tp.shape == (len(pairs), len(masks))
+    assert tp.shape == (len(pairs), len(masks))
     for i, pair in enumerate(rows_of(pairs)):
         active, labelled, _ = dense(sample, sites, pair)
         for b, mask in enumerate(masks):
-            found = counted.tp[i, b], counted.fp[i, b], counted.fn[i, b], counted.labelled[i, b]
+            found = tp[i, b], on[i, b] - tp[i, b], labels[i, b] - tp[i, b], labels[i, b]
             expected = active & labelled, active & ~labelled, ~active & labelled, labelled
             assert found == tuple((x & mask).sum() for x in expected)
 
@@ -219,7 +219,7 @@ def test_offset_profiles_in_the_orientation_of_the_site(seed, read_strand):
     strands = ["+", "-", ".", "+"]
     concepts = pd.DataFrame({"concept": list("wxyz"), "site_strand": strands}, dtype=object)
     pairs = every_pair(sample, sites, cutoffs=(0.75,))
-    table = offset_profiles(sample, sites, pairs, concepts)
+    table = offset_profiles(Reported(sample, sites, pairs), concepts)
     counted, where, at = sample.in_half(1), sample.bin_of_base(), 0
     for concept, feature, cutoff in rows_of(pairs):
         active, _, _ = dense(sample, sites, (concept, feature, cutoff))
@@ -265,7 +265,7 @@ def test_a_feature_that_is_its_sites_scores_one_and_one_that_lags_shows_it():
     assert ranks["average_precision"][0] == ranks["site_average_precision"][0] == 1
     assert shift_p(reported, 0)[0] > 1 / 201  # sites at a fixed distance: some shifts fit as well, which p has to count
     concepts = pd.DataFrame({"concept": ["m"], "site_strand": ["+"]}, dtype=object)
-    late = offset_profiles(sample, sites, pairs, concepts).query("feature == 1 and anchor == 'start'")
+    late = offset_profiles(Reported(sample, sites, pairs), concepts).query("feature == 1 and anchor == 'start'")
     assert late.loc[late["active_share"] == 1, "offset"].tolist() == [*range(9, 15)]
     assert late.loc[late["active_share"] == 0, "offset"].tolist() == [*range(-50, 9), *range(15, 51)]
 
@@ -278,4 +278,4 @@ def test_nothing_on_the_report_half_is_none_everywhere():
     assert rankings(reported).isna().all(axis=None)
     assert np.isnan(lags(reported)).all() and np.isnan(shift_p(reported, 0)).all()
     concepts = pd.DataFrame({"concept": ["m"], "site_strand": ["+"]}, dtype=object)
-    assert offset_profiles(sample, sites, reported.pairs, concepts).empty
+    assert offset_profiles(reported, concepts).empty

@@ -13,11 +13,14 @@ from toy import unit_stats
 from sae_tracks.annotations import read_annotation
 from sae_tracks.controls.best import best, cells_of
 from sae_tracks.controls.chance import decoy_scores, q_values
-from sae_tracks.controls.control import ControlData, ControlInputs, SampledFeatures, oriented_motifs, run_controls
+from sae_tracks.controls.control import ControlData, ControlInputs, oriented_motifs, run_controls
 from sae_tracks.controls.pairs import Pairs
 from sae_tracks.controls.sample import cover, label_sites, numbers_of, samplers_of, sites_in
+from sae_tracks.controls.score import ControlSettings
+from sae_tracks.controls.verdict import TEXTS
+from sae_tracks.errors import UsageError
 from sae_tracks.features import run
-from sae_tracks.metrics import THRESHOLDS, Counter, best_features, evaluate_on, scores
+from sae_tracks.metrics import THRESHOLDS, Counter, best_features, evaluate_on, read_table, scores
 from sae_tracks.sae import SAE
 from sae_tracks.source import Source
 
@@ -45,7 +48,7 @@ def blank(known):
     genome, truth, *_ = known
     lm = planted.PlantedLM(seed=1, blank=True)
     _, _, (sample,), cutoffs = scored(lm, planted.planted_sae(lm), genome, truth)
-    return SampledFeatures(sample.features, cutoffs)
+    return cells_of(sample.features, cutoffs, len(sample))
 
 
 def motif_rows(table):
@@ -122,7 +125,7 @@ def test_letters_are_called_sequence(controlled):
 
 def test_what_an_untrained_model_has_too_is_called_untrained(known):
     genome, _, repeats, table, evaluation, (sample,), cutoffs = known
-    trained = SampledFeatures(sample.features, cutoffs)
+    trained = cells_of(sample.features, cutoffs, len(sample))
     inputs = ControlInputs(
         planted.motifs(), repeats=read_annotation(repeats, genome), untrained=lambda sample: [("random", trained)]
     )
@@ -234,6 +237,23 @@ def test_decoys_are_seldom_called_supported(known):
         called += int((q_values(f1[:, 0], f1[:, 1:]) <= 0.05).sum())
         tested += 12
     assert called <= np.quantile(np.random.default_rng(0).binomial(tested, 0.05, 10_000), 0.99)
+
+
+def test_a_number_of_decoys_without_motifs_is_an_error_of_usage():
+    with pytest.raises(UsageError, match="--decoys shuffles the matrices of motifs: name these by --motifs"):
+        ControlSettings(decoys=7)
+    assert ControlSettings(decoys=7, motifs="m.pfm").decoys == 7
+
+
+def test_columns_of_text_are_those_of_the_registry(controlled, tmp_path):
+    """Names that look like numbers, or like a missing value, come back from the file as they are."""
+    table, _ = controlled
+    texts = {name for name in table if not pd.api.types.is_numeric_dtype(table[name])}
+    assert texts == {"concept", "tf", "site_strand", "feature", "read_strand", "verdict", *TEXTS} - {"memorised"}
+    table.head(2).assign(**{name: ["07", "NA"] for name in TEXTS}).to_csv(tmp_path / "t.tsv", sep="\t", index=False)
+    read = read_table(tmp_path / "t.tsv", TEXTS)
+    assert all(read[name].tolist() == ["07", "NA"] for name in TEXTS)
+    assert read["lag"].dtype == float
 
 
 def test_a_read_strand_without_rows_is_left_out(known):

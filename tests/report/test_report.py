@@ -175,7 +175,7 @@ def test_embedded_json_cannot_end_its_element():
 def test_few_sites_among_those_that_the_tests_look_at_are_said(tmp_path):
     row = {**PLAIN, **TESTED, "concept": "MA0001.1", "tf": "TF0", "verdict": "low-power", "sample_instances": 12}
     said = load_scores(write_scores(tmp_path / "s", [row]))["meaning"].item()
-    assert said.startswith("Only 12 of 200 sites lie on the bases that the tests look at; below 50 they cannot tell")
+    assert said.startswith("Only 12 of 200 sites lie on the tested bases. With fewer than 50, the tests cannot show")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_few_sites_among_those_that_the_tests_look_at_are_said(tmp_path):
         ("sequence", ["The best k-mer (TGACTC) reaches F1 0.65"]),
         ("untrained", ["A model with permuted weights reaches F1 0.62"]),
         ("neuron", ["A single dimension of the model (-17) reaches F1 0.61"]),
-        ("not-tested", ["These were not run: an untrained model"]),
+        ("not-tested", ["These tests were not run: an untrained model"]),
     ],
 )
 def test_each_verdict_is_said_with_the_numbers_that_decided_it(scores, verdict, numbers):

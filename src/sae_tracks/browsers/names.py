@@ -8,7 +8,7 @@ from typing import cast
 import pandas as pd
 
 from sae_tracks.browsers.stanzas import SHORT
-from sae_tracks.controls.verdict import SUPPORTED
+from sae_tracks.controls.verdict import SUPPORTED, TEXTS
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.metrics.scores import read_table
 from sae_tracks.tracks.folder import TrackFile, list_tracks
@@ -70,7 +70,7 @@ def read_matches(table: Path) -> dict[tuple[str, str], Match]:
     SaeTracksError
         The table cannot be read, lacks a column, or has an F1 that is no number.
     """
-    found = read_table(table)
+    found = read_table(table, TEXTS)
     if missing := [name for name in NEEDED if name not in found]:
         raise SaeTracksError(
             f"{table} has no column {missing[0]!r}: name the metrics.tsv or metrics.parquet of metrics"

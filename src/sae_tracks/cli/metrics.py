@@ -65,7 +65,7 @@ def metrics(
     Writes precision, recall and F1 per base, the best feature of each concept, and a verdict for it.
     """
     from sae_tracks import Genome, score_bed
-    from sae_tracks.controls.score import prepare_score, why_untested
+    from sae_tracks.controls.score import ScoreTask, why_untested
     from sae_tracks.metrics import THRESHOLDS
 
     sae, genome, annotations = _split(paths, annotation, bed)
@@ -92,7 +92,7 @@ def metrics(
     source = open_source(sae, genome, reading)
     evaluation = filters.evaluation(source.genome, annotations, source.regions, source.black_list)
     ids = parse_features(features) if features else None
-    task = prepare_score(source, evaluation, out, ids, threshold or THRESHOLDS, scale, shard, controls)
+    task = ScoreTask(source, evaluation, out, ids, threshold or THRESHOLDS, scale, shard, controls)
     if dry_run:
         return typer.echo(task.estimate())
     show(task.run(all_pairs=all_pairs).table)

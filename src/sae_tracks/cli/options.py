@@ -235,7 +235,7 @@ class ControlOptions:
             return None
         return ControlSettings(
             motifs=self.motifs,
-            decoys=self.decoys,
+            decoys=self.decoys if self.motifs else None,
             repeats=self.repeats,
             seeds=self.seeds or (),
             trained_on=(self.trained_on or activations_of(sae)) if self.controls == "untrained" else None,

@@ -15,37 +15,23 @@ from sae_tracks.jit import HOW
 from sae_tracks.regions import GenomicRegion, merge_regions
 
 OPEN, EXTEND = np.float32(-3), np.float32(-1)
-LANES = 16  # parts of the sequence aligned at once, which fill the vector units
+LANES = 16  # stretches of the sequence aligned at once, which fill the vector units
 LEAST = np.float32(-1e6)
 
 
 class Alignment(NamedTuple):
-    """The best local alignment.
+    """The best local alignment of a sequence to a consensus."""
 
-    Attributes
-    ----------
-    score : float
-        0 where nothing matches; then there are no bases.
-    start : int
-        Of the aligned bases in the sequence.
-    position : (k,) int64
-        The place in the consensus of each base from `start` on, ascending; -1 on inserted bases.
-    """
-
-    score: float
-    start: int
-    position: NDArray[np.int64]
+    score: float  # 0 if nothing matches; then no bases are aligned
+    start: int  # of the aligned bases in the sequence
+    position: NDArray[np.int64]  # in the consensus, of each base from `start` on: ascending, -1 on inserted bases
 
 
 def best_ends(sequence: NDArray[np.uint8], consensus: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(n,) float32: the score of the best local alignment that ends at each base, 0 where none has a positive one.
+    """(n,) float32: the score of the best local alignment that ends at each base, 0 if none has a positive one.
 
-    Parts of the sequence are aligned each by itself, from `longest` bases before it, so that none is missed.
-
-    Parameters
-    ----------
-    sequence, consensus : uint8
-        From `sae_tracks.dna.codes`.
+    Both are codes of `sae_tracks.dna.codes`. Stretches of the sequence are aligned separately, each from `longest`
+    bases before it, so that no alignment is missed.
     """
     lead = longest(len(consensus))
     step = -(-len(sequence) // LANES)
@@ -56,15 +42,16 @@ def best_ends(sequence: NDArray[np.uint8], consensus: NDArray[np.uint8]) -> NDAr
 
 
 def longest(consensus: int) -> int:
-    """More bases than an alignment of a positive score can have, to a consensus of so many bases.
+    """More bases than an alignment with a positive score can have, for the length of a consensus.
 
-    No more than these stand against a base of the consensus; fewer are inserted, since each costs what a match gives.
+    At most as many bases as the consensus has are paired. Fewer are inserted, because each costs as much as a match
+    gives.
     """
     return 2 * consensus
 
 
 def align(sequence: NDArray[np.uint8], consensus: NDArray[np.uint8]) -> Alignment:
-    """The best local alignment; of equal ones the one that ends first."""
+    """Return the best local alignment; of equal ones the one that ends first."""
     trace, score, row, column = _fill(sequence, consensus)
     start, position = _follow(trace, row, column, score)
     return Alignment(float(score), start, position)
@@ -103,10 +90,10 @@ def _best_ends(letters, consensus):
 
 @njit(**HOW)
 def _fill(sequence, consensus):
-    """How each cell of the matrix was reached, and the highest score with its place.
+    """Return how each cell of the matrix was reached, and the highest score with its row and column.
 
-    Of a cell of the trace, bits 0 and 1 say where its score is from (0: nowhere, 1: a pair, 2: an insertion, 3: a
-    deletion), bit 2 that an insertion goes on there, bit 3 that a deletion does.
+    Bits 0 and 1 of a cell of the trace say where its score comes from (0: nowhere, 1: a pair, 2: an insertion, 3: a
+    deletion). Bit 2 is set if an insertion continues there, bit 3 if a deletion does.
     """
     n, length = len(sequence), len(consensus)
     trace = np.zeros((n, length), np.uint8)
@@ -118,10 +105,10 @@ def _fill(sequence, consensus):
         for i in range(length):
             left = score[i]
             opened, longer = left + OPEN, inserted[i] + EXTEND
-            how = 4 * (longer > opened)
+            continues = 4 * (longer > opened)
             inserted[i] = max(opened, longer)
             opened, longer = above + OPEN, deleted + EXTEND
-            how += 8 * (longer > opened)
+            continues += 8 * (longer > opened)
             deleted = max(opened, longer)
             same = 0 if sequence[t] == OTHER else 1 if sequence[t] == consensus[i] else -1
             new = before + np.float32(same)
@@ -132,7 +119,7 @@ def _fill(sequence, consensus):
                 new, source = deleted, 3
             if new <= 0:
                 new, source = np.float32(0), 0
-            trace[t, i] = how + source
+            trace[t, i] = continues + source
             score[i], above, before = new, new, left
             if new > best:
                 best, row, column = new, t, i
@@ -141,7 +128,7 @@ def _fill(sequence, consensus):
 
 @njit(**HOW)
 def _follow(trace, row, column, score):
-    """The first base of the alignment that ends in a cell, and the place in the consensus of each of its bases."""
+    """Return the first base of the alignment that ends in a cell, and the position in the consensus of each base."""
     position = np.full(row + 1, -1, np.int64)
     t, i, first = row, column, row + 1
     source = trace[t, i] & 3 if score > 0 else 0
@@ -173,25 +160,13 @@ MIN_SCORE = 40
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Copy:
-    """One copy of a repeat.
-
-    Attributes
-    ----------
-    start, end : int
-        In the sequence, 0-based half-open, forward.
-    strand : str
-        ``-`` where the sequence holds the reverse complement of the consensus.
-    score : float
-        Of the local alignment.
-    consensus : (end - start,) int64
-        Position of each base in the consensus, 0-based, -1 on inserted bases; descending on the ``-`` strand.
-    """
+    """One copy of a repeat in a sequence; `start` and `end` are 0-based half-open, forward."""
 
     start: int
     end: int
-    strand: Literal["+", "-"]
-    score: float
-    consensus: NDArray[np.int64]
+    strand: Literal["+", "-"]  # - if the sequence holds the reverse complement of the consensus
+    score: float  # of the local alignment
+    consensus: NDArray[np.int64]  # (end - start,): position in it, 0-based, -1 on inserted bases; descending on -
 
 
 def alu_sites(genome: Genome, regions: Iterable[GenomicRegion]) -> pd.DataFrame:
@@ -200,8 +175,8 @@ def alu_sites(genome: Genome, regions: Iterable[GenomicRegion]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a copy, in the genome's order: ``Chromosome``, ``Start``, ``End``, ``Name`` (Alu), ``Score``, ``Strand``.
-        A copy that reaches out of a region is whole.
+        One row per copy, in the genome's order: ``Chromosome``, ``Start``, ``End``, ``Name`` (Alu), ``Score``,
+        ``Strand``. A copy that reaches out of a region is whole.
     """
     wanted = merge_regions(regions, genome.lengths)
     reach = longest(len(ALU))
@@ -219,31 +194,25 @@ def alu_sites(genome: Genome, regions: Iterable[GenomicRegion]) -> pd.DataFrame:
 
 
 def find_copies(sequence: bytes, consensus: bytes = ALU, min_score: float = MIN_SCORE) -> list[Copy]:
-    """Copies of a consensus on either strand that score at least `min_score`; no two overlap.
+    """Find copies of a consensus on either strand that score at least `min_score`; they ascend, and no two overlap.
 
-    The best copy comes first, then the best to its left and to its right, and so on.
-
-    Parameters
-    ----------
-    sequence, consensus : bytes
-        Upper-case letters.
-    min_score : float
-
-    Returns
-    -------
-    list of Copy
-        Ascending.
+    The best copy is taken first, then the best to its left and to its right, and so on. Letters are upper case.
     """
-    letters, strands = codes(sequence), _strands(consensus)
+    letters, strands, reach = codes(sequence), _strands(consensus), longest(len(consensus))
     ends = np.flatnonzero(np.maximum(*(best_ends(letters, strand) for strand in strands)) >= min_score)
-    found = []
-    for start, end in _islands(ends, longest(len(consensus))):
-        found += _inside(letters[start:end], start, strands, min_score)
-    return sorted(found, key=lambda copy: copy.start)
+    if not len(ends):
+        return []
+    # disjoint intervals that hold every alignment that ends on one of these bases
+    first = np.flatnonzero(np.diff(ends, prepend=-reach - 1) > reach)
+    last = np.append(first[1:], len(ends)) - 1
+    copies = []
+    for start, end in zip(np.maximum(ends[first] + 1 - reach, 0).tolist(), (ends[last] + 1).tolist()):
+        copies += _copies_in(letters[start:end], start, strands, min_score)
+    return sorted(copies, key=lambda copy: copy.start)
 
 
 def best_score(sequence: bytes, consensus: bytes = ALU) -> float:
-    """The highest score of a local alignment on either strand; of a reversed consensus, what chance reaches."""
+    """The highest score of a local alignment on either strand; with a reversed consensus, the score of chance."""
     return max(float(best_ends(codes(sequence), strand).max(initial=0)) for strand in _strands(consensus))
 
 
@@ -251,33 +220,21 @@ def _strands(consensus: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return codes(consensus), codes(reverse_complement(consensus))
 
 
-def _islands(ends: NDArray[np.int64], reach: int) -> Iterable[tuple[int, int]]:
-    """Disjoint intervals that hold every alignment that ends on one of some ascending bases."""
-    if not len(ends):
-        return []
-    first = np.flatnonzero(np.diff(ends, prepend=-reach - 1) > reach)
-    last = np.append(first[1:], len(ends)) - 1
-    return zip(np.maximum(ends[first] + 1 - reach, 0).tolist(), (ends[last] + 1).tolist())
-
-
-def _inside(letters: NDArray[np.uint8], offset: int, strands, min_score: float) -> list[Copy]:
-    """The best copy, then those to its left and to its right."""
-    copies, parts = [], [(0, len(letters))]
-    while parts:
-        start, end = parts.pop()
+def _copies_in(letters: NDArray[np.uint8], offset: int, strands, min_score: float) -> list[Copy]:
+    """The best copy, then those to its left and to its right; `offset` is the place of the letters in the sequence."""
+    copies, rest = [], [(0, len(letters))]
+    while rest:
+        start, end = rest.pop()
         if end - start < min_score:  # a match scores 1
             continue
         forward, reverse = (align(letters[start:end], strand) for strand in strands)
         minus = reverse.score > forward.score
         best = reverse if minus else forward
         if best.score >= min_score:
-            copies.append(_copy(best, offset + start, len(strands[0]), minus))
-            parts += [(start, copies[-1].start - offset), (copies[-1].end - offset, end)]
+            first, position = start + best.start, best.position
+            last = first + len(position)
+            if minus:
+                position = np.where(position < 0, -1, len(strands[0]) - 1 - position)
+            copies.append(Copy(offset + first, offset + last, "-" if minus else "+", best.score, position))
+            rest += [(start, first), (last, end)]
     return copies
-
-
-def _copy(found: Alignment, offset: int, length: int, minus: bool) -> Copy:
-    start, position = offset + found.start, found.position
-    if minus:
-        position = np.where(position < 0, -1, length - 1 - position)
-    return Copy(start, start + len(position), "-" if minus else "+", found.score, position)

@@ -6,7 +6,6 @@ from typing import Self
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.sparse import csc_array
 
 from sae_tracks.controls.sample import REPORT, SELECT, Columns
 from sae_tracks.jit import HOW
@@ -17,38 +16,21 @@ CONCEPTS = 8  # counted by one thread at a time; nucleotides cover a quarter of 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Which columns are active at every base, and above how many of their thresholds, by base.
+    """Which columns are active at every base, and how many of its thresholds a column exceeds there.
 
-    Attributes
-    ----------
-    indptr : (n + 1,) int64
-        Base i owns the entries ``indptr[i]:indptr[i + 1]``.
-    cell : (nnz,) int32
-        ``column * depth + t`` where the base exceeds the column's thresholds 0 to t, ascending, and no other; -1 where
-        it exceeds none. A column comes at most once a base.
-    columns, depth : int
-        How many columns there are, and thresholds of each.
+    Base i owns the entries ``indptr[i]:indptr[i + 1]`` of `cell`, at most one per column. An entry is
+    ``column * depth + t`` if the base exceeds the column's thresholds 0 to t, ascending, and no other; -1 if none.
     """
 
     indptr: NDArray[np.int64]
     cell: NDArray[np.int32]
     columns: int
-    depth: int = 1
+    depth: int = 1  # thresholds per column
 
 
 def cells_of(features: Columns, cutoffs: NDArray[np.float32], n: int) -> Cells:
-    """Features as cells.
-
-    Parameters
-    ----------
-    features : Columns
-        (n x K).
-    cutoffs : (T, K) float32
-        Ascending along T; a feature is active where its value is strictly greater.
-    n : int
-        Bases.
-    """
-    rows = csc_array((features.value, features.base, features.indptr), shape=(n, len(features))).tocsr()
+    """(n x K) features as cells; `cutoffs`, (T, K), ascend along T, and active values are strictly greater."""
+    rows = features.matrix(n).tocsr()
     cell = cells_above(rows.indices, rows.data, np.ascontiguousarray(cutoffs.T))
     return Cells(rows.indptr.astype(np.int64), cell, len(features), len(cutoffs))
 
@@ -70,22 +52,14 @@ def cells_above(column, value, cuts):
 class Best:
     """For each of C concepts the column and threshold with the best F1 on the select half.
 
-    Attributes
-    ----------
-    column : (C,) int64
-        -1 where no column has a base in common with the concept on the select half.
-    threshold : (C,) int64
-        Which one of the column's; the lowest where several are equally good, as the column is the first.
-    select_f1 : (C,) float64
-        0 without a column.
-    f1 : (C,) float64
-        On the report half. NaN without a column, and where neither it nor the concept has a base there.
+    If several are equally good, they are the first column and its lowest threshold. Both are -1, `select_f1` is 0 and
+    `f1` is NaN if no column has a base in common with the concept on the select half.
     """
 
     column: NDArray[np.int64]
     threshold: NDArray[np.int64]
     select_f1: NDArray[np.float64]
-    f1: NDArray[np.float64]
+    f1: NDArray[np.float64]  # on the report half; NaN also if neither column nor concept has a base there
 
     @classmethod
     def none(cls, concepts: int) -> Self:
@@ -94,7 +68,7 @@ class Best:
         return cls(nothing, nothing.copy(), np.zeros(concepts), np.full(concepts, np.nan))
 
     def or_better(self, other: "Best", first: int) -> "Best":
-        """The better of two for each concept, this one where they tie; the other's columns count from `first`."""
+        """The better of two for each concept, this one if they tie; the other's columns count from `first`."""
         better = other.select_f1 > self.select_f1
         return Best(
             np.where(better, other.column + first, self.column),
@@ -105,26 +79,24 @@ class Best:
 
 
 def best(cells: Cells, labels: Columns, half: NDArray[np.int8]) -> Best:
-    """Choose for every concept among columns and their thresholds.
+    """Choose a column and a threshold for every concept.
 
     Parameters
     ----------
-    cells : Cells
-        The columns.
     labels : Columns
-        (n x C), readable bases only; its values are not looked at.
+        (n x C), readable bases only; its values are ignored.
     half : (n,) int8
         From `Sample.half_of_base`.
     """
     active = np.zeros((2, cells.columns * cells.depth), np.int64)
     _count_active(half, cells.indptr, cells.cell, active)
-    bins = active.reshape(2, cells.columns, cells.depth)
-    active = np.ascontiguousarray(np.flip(np.cumsum(np.flip(bins, 2), 2), 2))
+    by_cell = active.reshape(2, cells.columns, cells.depth)
+    active = np.ascontiguousarray(np.flip(np.cumsum(np.flip(by_cell, 2), 2), 2))
     found = Best.none(len(labels))
 
-    def choose(part: slice) -> None:
-        of = (labels.indptr[part.start : part.stop + 1], labels.base, half, cells.indptr, cells.cell, active)
-        _choose(*of, found.column[part], found.threshold[part], found.select_f1[part], found.f1[part])
+    def choose(some: slice) -> None:
+        arrays = (labels.indptr[some.start : some.stop + 1], labels.base, half, cells.indptr, cells.cell, active)
+        _choose(*arrays, found.column[some], found.threshold[some], found.select_f1[some], found.f1[some])
 
     with in_threads() as each:
         each(choose, len(labels), CONCEPTS)
@@ -134,21 +106,14 @@ def best(cells: Cells, labels: Columns, half: NDArray[np.int8]) -> Best:
 def best_cut(
     score: NDArray[np.float64], labelled: NDArray[np.bool_], half: NDArray[np.int8]
 ) -> tuple[float, float, float]:
-    """The cut of one score, active where it is reached, with the best F1 on the select half.
+    """Find the cut of one score, active if it is reached, with the best F1 on the select half.
 
-    Only scores of labelled bases can be best, so these are all tried.
-
-    Parameters
-    ----------
-    score : (n,) float64
-    labelled : (n,) bool
-    half : (n,) int8
-        From `Sample.half_of_base`.
+    Only scores of labelled bases can be best, so all of these are tried. `half` is from `Sample.half_of_base`.
 
     Returns
     -------
     cut, select_f1, f1 : float
-        NaN all three where no base of the select half is labelled.
+        All NaN if no base of the select half is labelled.
     """
     chooses, reports = half == SELECT, half == REPORT
     cuts, counts = np.unique(score[chooses & labelled], return_counts=True)
@@ -159,8 +124,8 @@ def best_cut(
     f1 = 2 * hits / (active + hits[0])
     cut = cuts[f1.argmax()]
     reached = reports & (score >= cut)
-    below = np.count_nonzero(reached) + np.count_nonzero(reports & labelled)
-    return float(cut), float(f1.max()), 2 * np.count_nonzero(reached & labelled) / below if below else np.nan
+    both = np.count_nonzero(reached) + np.count_nonzero(reports & labelled)
+    return float(cut), float(f1.max()), 2 * np.count_nonzero(reached & labelled) / both if both else np.nan
 
 
 @njit(**HOW)

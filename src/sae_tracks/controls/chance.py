@@ -1,7 +1,6 @@
 """Does chance explain the match? Circular shifts of the labels, and decoy motifs with false discovery rates."""
 
 import logging
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -14,30 +13,24 @@ from sae_tracks.controls.pairs import Reported
 from sae_tracks.controls.sample import cover, numbers_of
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.jit import HOW
-from sae_tracks.motifs import Motif, decoy_annotation, decoys
+from sae_tracks.motifs import decoy_annotation, decoys
+
+if TYPE_CHECKING:
+    from sae_tracks.controls.control import ControlData
 
 SHIFTS = 200
 LEAST = 1000  # bases that labels are shifted by, in either direction
+log = logging.getLogger(__name__)
 
 
 def shift_p(reported: Reported, seed: int, shifts: int = SHIFTS) -> NDArray[np.float64]:
-    """Empirical p-value of each pair's F1 under circular shifts of its labels.
+    """(p,) float64: empirical p-value of each pair's F1 under circular shifts of its labels.
 
-    The readable bases of the REPORT half form one circle of m bases, on which labels are shifted by offsets drawn
+    The readable bases of the REPORT half form one circle of m bases. Labels are shifted on it by offsets drawn
     uniformly from 1,000 to m - 1,000, the same for all pairs: p = (1 + #{shifts whose F1 is not lower}) / (shifts + 1).
     A shift changes neither the number of labelled bases nor that of active ones, so true positives are compared.
 
-    Parameters
-    ----------
-    reported : Reported
-    seed : int
-        The same seed draws the same offsets.
-    shifts : int
-
-    Returns
-    -------
-    (p,) float64
-        NaN where nothing is active or labelled, or where there are no 2,000 bases.
+    NaN if nothing is active or labelled, or if there are fewer than 2,000 bases.
     """
     m, pairs = len(reported), reported.pairs
     p = np.full(len(pairs), np.nan)
@@ -53,7 +46,7 @@ def shift_p(reported: Reported, seed: int, shifts: int = SHIFTS) -> NDArray[np.f
 
 
 def _not_lower(label, active, mask: NDArray[np.bool_], offsets: NDArray[np.int64]) -> int:
-    """The shifts with no fewer true positives; the shorter list is looked up in the longer one."""
+    """Count the shifts with no fewer true positives; the shorter list is looked up in the longer one."""
     long, short, offsets = (active, label, offsets) if len(label) < len(active) else (label, active, -offsets)
     mask[long] = True
     overlap = _overlap(short, mask, np.concatenate(([0], offsets % len(mask))))
@@ -80,20 +73,20 @@ def _overlap(bases, mask, offsets):
 def q_values(target: NDArray[np.float64], decoys: NDArray[np.float64]) -> NDArray[np.float64]:
     """The smallest false discovery rate at which each target is among the discoveries.
 
-    A target wins where it scores higher than all its decoys; a tie goes to the decoy. With W winners and L losers whose
+    A target wins if it scores higher than all its decoys; a tie goes to the decoy. With W winners and L losers whose
     better score is at least t, the rate of the discoveries {winners at t or above} is ``(1 + L) / (k W)``.
 
     Parameters
     ----------
     target : (n,) float64
-        Scores, higher is better; NaN where a target was not scored.
+        Scores, higher is better; NaN if a target was not scored.
     decoys : (n, k) float64
         Scores of each target's own decoys; NaN counts as the lowest.
 
     Returns
     -------
     (n,) float64
-        1 where a decoy won, NaN where the target was not scored.
+        1 if a decoy won, NaN if the target was not scored.
     """
     rival = np.where(np.isnan(decoys), -np.inf, decoys).max(axis=1, initial=-np.inf)
     scored = ~np.isnan(target)
@@ -109,14 +102,8 @@ def q_values(target: NDArray[np.float64], decoys: NDArray[np.float64]) -> NDArra
     return q
 
 
-if TYPE_CHECKING:
-    from sae_tracks.controls.control import ControlData
-
-log = logging.getLogger(__name__)
-
-
 def decoy_scores(data: "ControlData") -> pd.DataFrame:
-    """Compare every motif with its decoys: each with the feature that fits it best, chosen and measured alike.
+    """Compare every motif with its decoys; the feature that fits best is chosen and measured alike for all of them.
 
     Decoys are scanned for in the bins of the sample, and each gets as many sites as its motif has there on that strand.
     Matrices that belong to no concept on + or - have no decoys, nor do those whose columns have too few orders.
@@ -129,41 +116,27 @@ def decoy_scores(data: "ControlData") -> pd.DataFrame:
     sample, sites, concepts, n = data.sample, data.sites, data.concepts, data.inputs.decoys
     cells, half = cells_of(sample.features, data.cutoffs, len(sample)), sample.half_of_base()
     counts = np.where(concepts["site_strand"].isin(["+", "-"]), np.diff(sites.indptr), 0)  # decoys are on a strand
-    there = concepts[["concept", "site_strand"]].iloc[np.repeat(np.arange(len(concepts)), counts)]
-    targets = there.set_axis(["Name", "Strand"], axis=1).reset_index(drop=True)
-    wanted = set(targets["Name"])
-    made = _decoys_of([motif for motif in data.inputs.motifs if motif.matrix_id in wanted], n, data.inputs.seed)
+    each = concepts[["concept", "site_strand"]].iloc[np.repeat(np.arange(len(concepts)), counts)]
+    targets = each.set_axis(["Name", "Strand"], axis=1).reset_index(drop=True)
+    made, named = {}, set(targets["Name"])
+    for motif in data.inputs.motifs:
+        if motif.matrix_id in named:
+            try:
+                made[motif.matrix_id] = decoys(motif, n, data.inputs.seed)
+            except SaeTracksError as error:
+                log.warning("%s: it is not tested against chance", error)
     score = np.full((len(concepts), n), np.nan)
     if made:
         assert data.genome is not None
-        found = decoy_annotation(data.genome, made, targets, sample.bins)
-        decoy, strand = (cast(pd.Series, found.annotation.sites[key]).astype(str) for key in ("Name", "Strand"))
-        name, number = _targets(decoy)
-        concept = numbers_of(concepts, name, strand)
-        labels = cover(sample, found.annotation.sites, concept * n + number, len(concepts) * n)
-        score = best(cells, labels, half).f1.reshape(-1, n)
-        short = sum(found.missing.values())
-        if short:
-            log.info("decoys: %d sites fewer than the motifs have, of %d decoys", short, len(found.missing))
+        scanned = decoy_annotation(data.genome, made, targets, sample.bins)
+        rows = scanned.annotation.sites
+        name = cast(pd.Series, rows["Name"]).astype(str).str.rsplit("#", n=1, expand=True)  # motif#1, motif#2 ...
+        column = numbers_of(concepts, name[0], rows["Strand"]) * n + name[1].to_numpy(np.int64) - 1
+        score = best(cells, cover(sample, rows, column, len(concepts) * n), half).f1.reshape(-1, n)
+        if short := sum(scanned.missing.values()):
+            log.info("decoys: %d sites fewer than the motifs have, of %d decoys", short, len(scanned.missing))
     has = np.isin(concepts["concept"], [*made]) & (counts > 0)
     f1 = np.where(has, np.nan_to_num(best(cells, sites.labels, half).f1), np.nan)
     rivals = np.nan_to_num(score)  # 0 if no feature shares a base with it, for decoys as for motifs
     highest = np.where(has, rivals.max(axis=1), np.nan)
     return pd.DataFrame({"decoy_f1": highest, "decoy_q": q_values(f1, rivals)})
-
-
-def _decoys_of(motifs: Iterable[Motif], n: int, seed: int) -> dict[str, list[Motif]]:
-    """The decoys of each motif that has enough orders of its columns, by its matrix ID."""
-    made = {}
-    for motif in motifs:
-        try:
-            made[motif.matrix_id] = decoys(motif, n, seed)
-        except SaeTracksError as error:
-            log.warning("%s: it is not tested against chance", error)
-    return made
-
-
-def _targets(decoy: pd.Series) -> tuple[pd.Series, NDArray[np.int64]]:
-    """The motif of a decoy, and which of its decoys it is, from 0."""
-    parts = decoy.str.rsplit("#", n=1, expand=True)
-    return parts[0], parts[1].to_numpy(np.int64) - 1

@@ -1,21 +1,20 @@
 """Every control of the reported pairs, in one table that ends in a verdict."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from sae_tracks.annotations import Annotation
-from sae_tracks.controls.baselines import causal_reference, probe_neurons
-from sae_tracks.controls.best import Best, Cells, best, cells_of
+from sae_tracks.controls.baselines import best_random_features, causal_reference, probe_neurons
+from sae_tracks.controls.best import Best, Cells, best
 from sae_tracks.controls.fit import f1_intervals, lags, offset_profiles, rankings
 from sae_tracks.controls.pairs import Pairs, Reported
-from sae_tracks.controls.random_sae import best_random_features
 from sae_tracks.controls.sample import REPORT, Columns, Sample, Sites, cover, instances_in, label_sites, numbers_of
 from sae_tracks.controls.specificity import motif_clusters, selectivity
 from sae_tracks.controls.verdict import TESTS, verdicts
@@ -25,97 +24,45 @@ from sae_tracks.lm.untrained import Kind
 from sae_tracks.metrics import Evaluation
 from sae_tracks.motifs import Motif
 
-UNTRAINED: dict[Kind, str] = {"random": "untrained_f1", "permuted": "permuted_f1"}
 log = logging.getLogger(__name__)
 
 
-class SampledFeatures(NamedTuple):
-    """The features of one SAE on the bases of a sample.
-
-    Attributes
-    ----------
-    features : Columns
-        (n x d_sae).
-    cutoffs : (T, d_sae) float32
-        Ascending along T; a feature is active if its value is strictly greater.
-    """
-
-    features: Columns
-    cutoffs: NDArray[np.float32]
-
-    def cells(self, n: int) -> Cells:
-        """As cells, for n bases."""
-        return cells_of(self.features, self.cutoffs, n)
+def no_models(sample: Sample) -> tuple[()]:
+    """There are no other models."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
 class ControlInputs:
     """What the controls need besides the sample: matrices, repeats, other models.
 
-    Attributes
-    ----------
-    motifs : sequence of Motif
-        Matrices of concepts, found by matrix ID: for decoys and the causal reference. Without them neither is run.
-    p : float, optional
-        The p-value at which a word is a site of the annotation, for the causal reference. None: it is not known, and
-        the reference is not computed.
-    decoys : int
-        Number of column-shuffled matrices per motif.
-    repeats : Annotation, optional
-        Repeats by class.
-    untrained : function, optional
-        From the sample of the trained model to what untrained models give on it: kind and features of each.
-    seeds : function, optional
-        From a sample to the features of SAEs of other seeds on it.
-    seed : int
-        Of all random draws.
+    Each of the two functions gets the sample of the trained model and gives the features of other models on it, one
+    model after the other: `untrained` of untrained language models, `seeds` of SAEs of other seeds.
     """
 
-    motifs: Sequence[Motif] = ()
-    p: float | None = 1e-4
-    decoys: int = 5
-    repeats: Annotation | None = None
-    untrained: Callable[[Sample], Sequence[tuple[Kind, SampledFeatures]]] | None = None
-    seeds: Callable[[Sample], Sequence[SampledFeatures]] | None = None
-    seed: int = 0
+    motifs: Sequence[Motif] = ()  # by matrix ID: for decoys and the causal reference
+    p: float | None = 1e-4  # at which a word is a site, for the causal reference; None: unknown, so it is not computed
+    decoys: int = 5  # per motif
+    repeats: Annotation | None = None  # by class
+    untrained: Callable[[Sample], Iterable[tuple[Kind, Cells]]] = no_models
+    seeds: Callable[[Sample], Iterable[Cells]] = no_models
+    seed: int = 0  # of all random draws
 
 
 @dataclass(frozen=True)
 class ControlData:
-    """Reported pairs on a sample, and all that the controls of one read strand look at.
-
-    Attributes
-    ----------
-    sample : Sample
-    sites : Sites
-        Of all concepts, with the labels of A, C, G and T.
-    pairs : Pairs
-        Those to be controlled.
-    concepts : DataFrame
-        ``concept`` and ``site_strand`` by number. The site strands of one name are one motif.
-    instances : (C,) int64
-        Instances of each concept on the REPORT half of the sample; of a nucleotide, bases.
-    cutoffs : (T, d_sae) float32
-        What each feature's value exceeds at each threshold.
-    inputs : ControlInputs
-    genome : Genome, optional
-        Of the sample; only decoys need it.
-    repeats : Columns, optional
-        (n x classes): the bases in repeats of each class. None: not known.
-    repeat_names : sequence of str
-        Of the classes.
-    """
+    """Reported pairs on a sample, and all that the controls of one read strand look at; of C concepts."""
 
     sample: Sample
-    sites: Sites
+    sites: Sites  # of all concepts, with the labels of A, C, G and T
     pairs: Pairs
-    concepts: pd.DataFrame
-    instances: NDArray[np.int64]
-    cutoffs: NDArray[np.float32]
+    concepts: pd.DataFrame  # concept and site_strand by number; the site strands of one name are one motif
+    instances: NDArray[np.int64]  # of each concept on the REPORT half of the sample; of a nucleotide, bases
+    cutoffs: NDArray[np.float32]  # (T, d_sae): what each feature's value exceeds at each threshold
     inputs: ControlInputs
-    genome: Genome | None = None
-    repeats: Columns | None = None
-    repeat_names: Sequence[str] = field(default=())
+    genome: Genome | None = None  # of the sample; only decoys need it
+    repeats: Columns | None = None  # (n x classes): the bases in repeats of each class; None: not known
+    repeat_names: Sequence[str] = ()  # of the classes
 
     @cached_property
     def reported(self) -> Reported:
@@ -126,9 +73,9 @@ class ControlData:
         """From one row per concept to one row per pair."""
         return table.iloc[self.pairs.concept].reset_index(drop=True)
 
-    def best_of(self, other: SampledFeatures) -> Best:
-        """The best feature of every concept among those of another SAE."""
-        return best(other.cells(len(self.sample)), self.sites.labels, self.sample.half_of_base())
+    def best_of(self, cells: Cells) -> Best:
+        """The best feature of every concept among those of another model."""
+        return best(cells, self.sites.labels, self.sample.half_of_base())
 
 
 def run_controls(
@@ -144,7 +91,7 @@ def run_controls(
     Parameters
     ----------
     table : DataFrame
-        Of `best_features`: one row per concept and site strand, at least one.
+        From `best_features`: one row per concept and site strand, at least one.
     evaluation : Evaluation
         Split into halves.
     samples : sequence of Sample
@@ -153,7 +100,6 @@ def run_controls(
         Ascending, those of the table among them.
     cutoffs : (T, d_sae) float32
         What each feature's value exceeds at each threshold.
-    inputs : ControlInputs
 
     Returns
     -------
@@ -163,17 +109,18 @@ def run_controls(
         See `offset_profiles`.
     """
     thresholds, cutoffs = np.asarray(thresholds, np.float64), np.asarray(cutoffs, np.float32)
-    parts, profiles = [], []
+    measured, profiles = [], []
     for sample in samples:
         rows = cast(pd.DataFrame, table[table["read_strand"] == sample.read_strand])
         if len(rows):
             data = _data_of(rows, evaluation, sample, thresholds, cutoffs, inputs)
-            parts.append(measure(data).set_index(rows.index))
-            profiles.append(offset_profiles(sample, data.sites, data.pairs, data.concepts))
-    controlled = table.drop(columns="verdict").join(pd.concat(parts))
-    classes = _classes(cast(pd.Series, controlled["concept"]), inputs.motifs)
-    controlled = controlled.join(verdicts(controlled)).join(classes)
-    return controlled, pd.concat(profiles, ignore_index=True)
+            measured.append(measure(data).set_index(rows.index))
+            profiles.append(offset_profiles(data.reported, data.concepts))
+    controlled = table.drop(columns="verdict").join(pd.concat(measured))
+    by_id = {motif.matrix_id: (motif.tf_class, motif.tf_family) for motif in inputs.motifs}
+    classes = [by_id.get(name, ("", "")) for name in controlled["concept"]]
+    classes = pd.DataFrame(classes, controlled.index, ["tf_class", "tf_family"])
+    return controlled.join(verdicts(controlled)).join(classes), pd.concat(profiles, ignore_index=True)
 
 
 def measure(data: ControlData) -> pd.DataFrame:
@@ -181,41 +128,30 @@ def measure(data: ControlData) -> pd.DataFrame:
 
     See docs/formats.md for the columns. A test whose inputs are missing adds no columns, or NaN.
     """
-    pairs, sample = data.pairs, data.sample
-    log.info("controls: %d pairs on %s bases in %d bins", len(pairs), f"{len(sample):,}", len(sample.bins))
-    fit = [f1_intervals(data.reported, data.inputs.seed), rankings(data.reported)]
-    fit.append(pd.DataFrame({"lag": lags(data.reported)}))
+    reported, sample = data.reported, data.sample
+    log.info("controls: %d pairs on %s bases in %d bins", len(data.pairs), f"{len(sample):,}", len(sample.bins))
+    fit = [f1_intervals(reported, data.inputs.seed), rankings(reported), pd.DataFrame({"lag": lags(reported)})]
     tests = [test.run(data) for test in TESTS]
     return pd.concat([*fit, *tests, *_other_columns(data, cast(pd.Series, fit[0]["sample_f1"]))], axis=1)
 
 
 def _other_columns(data: ControlData, sample_f1: pd.Series) -> list[pd.DataFrame]:
     """Measurements that decide no verdict."""
-    sample, sites = data.sample, data.sites
+    sample, sites, inputs = data.sample, data.sites, data.inputs
     margins = selectivity(data.reported, motif_clusters(sites, data.concepts))
     names = data.concepts["concept"].to_numpy(object)
     margins["next_concept"] = [names[c] if c >= 0 else "" for c in margins["next_concept"]]
-    random = best_random_features(sample, sites, data.inputs.seed)
-    columns = [pd.DataFrame({"lm_probe_f1": probe_neurons(sample, sites), "random_sae_f1": random})]
-    if data.inputs.seeds:
-        f1 = np.array([data.best_of(other).f1 for other in data.inputs.seeds(sample)])
-        columns.append(pd.DataFrame({"seeds_f1_min": f1.min(axis=0), "seeds_f1_max": f1.max(axis=0)}))
+    random = best_random_features(sample, sites, inputs.seed)
+    others = pd.DataFrame({"lm_probe_f1": probe_neurons(sample, sites), "random_sae_f1": random})
+    if seeds := [data.best_of(cells).f1 for cells in inputs.seeds(sample)]:
+        others = others.assign(seeds_f1_min=np.min(seeds, axis=0), seeds_f1_max=np.max(seeds, axis=0))
     causal = np.full(len(data.concepts), np.nan)
-    if data.inputs.p is not None:
-        along = oriented_motifs(data.inputs.motifs, data.concepts, data.pairs)
-        causal = causal_reference(sample, sites, along, p=data.inputs.p)
+    if inputs.p is not None:
+        along = oriented_motifs(inputs.motifs, data.concepts, data.pairs)
+        causal = causal_reference(sample, sites, along, p=inputs.p)
     causal = causal[data.pairs.concept]
     memorised = pd.arrays.BooleanArray(sample_f1.to_numpy() > causal, np.isnan(causal))
-    reference = pd.DataFrame({"causal_ref_f1": causal, "memorised": memorised})
-    return [margins, *map(data.per_pair, columns), reference]
-
-
-def untrained_scores(data: ControlData) -> pd.DataFrame:
-    """F1 of the best feature of untrained models, one row per concept; no column if there are no such models."""
-    scores: dict[str, list[NDArray]] = {}
-    for kind, features in data.inputs.untrained(data.sample) if data.inputs.untrained else ():
-        scores.setdefault(UNTRAINED[kind], []).append(data.best_of(features).f1)
-    return pd.DataFrame({name: np.fmax.reduce(f1) for name, f1 in scores.items()}, index=range(len(data.concepts)))
+    return [margins, data.per_pair(others), pd.DataFrame({"causal_ref_f1": causal, "memorised": memorised})]
 
 
 def _data_of(
@@ -229,34 +165,20 @@ def _data_of(
     """The data of the controls of one read strand; the rows of the table become its pairs, in order."""
     concepts, annotated = evaluation.labels.concepts, evaluation.labels.annotation.sites
     sites = label_sites(sample, annotated, concepts)
-    name, strand = (cast(pd.Series, annotated[key]).astype(str) for key in ("Name", "Strand"))
-    number = numbers_of(concepts, name, strand)
+    number = numbers_of(concepts, annotated["Name"], annotated["Strand"])
     instances = instances_in(sample, REPORT, annotated, number, len(concepts))
     counted = sample.in_half(REPORT)
     bases = len(NUCLEOTIDES)
     instances[:bases] = [np.count_nonzero(counted[sites.labels[i][0]]) for i in range(bases)]
-    repeats, names = _repeat_columns(sample, inputs.repeats)
-    pairs = _pairs_of(rows, concepts, cutoffs, thresholds)
-    genome = evaluation.genome
-    return ControlData(sample, sites, pairs, concepts, instances, cutoffs, inputs, genome, repeats, names)
-
-
-def _pairs_of(
-    rows: pd.DataFrame, concepts: pd.DataFrame, cutoffs: NDArray[np.float32], thresholds: NDArray[np.float64]
-) -> Pairs:
-    """Rows of a table as pairs."""
-    concept = numbers_of(concepts, cast(pd.Series, rows["concept"]), cast(pd.Series, rows["site_strand"]))
     feature = rows["feature"].str[1:].to_numpy(np.int64)
-    step = np.searchsorted(thresholds, rows["threshold"])
-    return Pairs(concept, feature, cutoffs[step, feature])
-
-
-def _repeat_columns(sample: Sample, repeats: Annotation | None) -> tuple[Columns | None, list[str]]:
-    """Bases in repeats by class, and the names of the classes."""
-    if repeats is None:
-        return None, []
-    name = repeats.sites["Name"].astype("category").cat
-    return cover(sample, repeats.sites, name.codes.to_numpy(np.int64), len(name.categories)), list(name.categories)
+    cutoff = cutoffs[np.searchsorted(thresholds, rows["threshold"]), feature]
+    pairs = Pairs(numbers_of(concepts, rows["concept"], rows["site_strand"]), feature, cutoff)
+    data = ControlData(sample, sites, pairs, concepts, instances, cutoffs, inputs, evaluation.genome)
+    if inputs.repeats is None:
+        return data
+    name = inputs.repeats.sites["Name"].astype("category").cat
+    repeats = cover(sample, inputs.repeats.sites, name.codes.to_numpy(np.int64), len(name.categories))
+    return replace(data, repeats=repeats, repeat_names=list(name.categories))
 
 
 def oriented_motifs(motifs: Sequence[Motif], concepts: pd.DataFrame, pairs: Pairs) -> dict[int, Motif]:
@@ -265,17 +187,9 @@ def oriented_motifs(motifs: Sequence[Motif], concepts: pd.DataFrame, pairs: Pair
     Concepts without a matrix or without a site strand are left out.
     """
     by_id = {motif.matrix_id: motif for motif in motifs}
-    turned = {"+": lambda motif: motif, "-": Motif.reverse_complement}
-    named = concepts.iloc[np.unique(pairs.concept)]
-    return {
-        number: turned[row.site_strand](by_id[row.concept])
-        for number, row in zip(named.index, named.itertuples())
-        if row.concept in by_id and row.site_strand in turned
-    }
-
-
-def _classes(concept: pd.Series, motifs: Sequence[Motif]) -> pd.DataFrame:
-    """Class and family of the transcription factor of every row, "" if they are not known."""
-    by_id = {motif.matrix_id: (motif.tf_class, motif.tf_family) for motif in motifs}
-    found = [by_id.get(name, ("", "")) for name in concept]
-    return pd.DataFrame(found, index=concept.index, columns=["tf_class", "tf_family"])
+    found = {}
+    for row in concepts.iloc[np.unique(pairs.concept)].itertuples():
+        if row.concept in by_id and row.site_strand in ("+", "-"):
+            motif = by_id[row.concept]
+            found[row.Index] = motif if row.site_strand == "+" else motif.reverse_complement()
+    return found

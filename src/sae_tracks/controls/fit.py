@@ -8,123 +8,84 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from sae_tracks.controls.pairs import Pairs, Reported, f1_of
-from sae_tracks.controls.sample import Sample, Sites
+from sae_tracks.controls.pairs import Reported, f1_of
 from sae_tracks.jit import HOW
 
 DRAWS = 1000
 INTERVAL = (2.5, 97.5)  # percentiles
+MIN_SITES = 10  # with a score, for a correlation
+REACH = 50  # bases on either side of an anchor
+ANCHORS = ("start", "end")
 
 
 def f1_intervals(reported: Reported, seed: int, draws: int = DRAWS) -> pd.DataFrame:
-    """F1 and its 95 % percentile interval.
+    """F1 and its 95 % percentile interval by a bootstrap over bins.
 
-    Bases near each other share repeats, GC content and the features of one context, so whole bins (of 32,768 bases or
-    more; shorter where a block of the region is) are drawn: as many as there are, with replacement, `draws` times. F1
-    is computed from the sums over the bins drawn, all pairs on the same draws. With few bins the interval is too
-    narrow, so their number is given.
-
-    Parameters
-    ----------
-    reported : Reported
-    seed : int
-        The same seed draws the same bins.
-    draws : int
+    Bases near each other share repeats, GC content and the features of one context. So whole bins (32,768 bases or
+    more; shorter if a block of the region is) are drawn: as many as there are, with replacement, `draws` times, the
+    same draws for all pairs. With few bins the interval is too narrow, so their number is given.
 
     Returns
     -------
     DataFrame
-        A row a pair: ``sample_f1``, ``f1_low``, ``f1_high``, ``bins``. NaN where nothing is active or labelled, in all
-        bins or in every draw; draws in which nothing is are left out.
+        One row per pair: ``sample_f1``, ``f1_low``, ``f1_high``, ``bins``. An F1 is NaN if nothing is active or
+        labelled; draws of which this is true are left out.
     """
-    counted = reported.count(reported.bin, reported.bins)
-    drawn = _draw(reported.bins, draws, seed)
-    f1 = f1_of(drawn @ counted.tp.T, drawn @ (counted.active + counted.labelled).T)  # (draws, p)
+    bins = reported.bins
+    tp, active, labelled = reported.count(reported.bin, bins)
+    drawn = np.zeros((draws, 0))  # how often each bin is drawn
+    if bins:
+        drawn = np.random.default_rng(seed).multinomial(bins, np.full(bins, 1 / bins), draws).astype(np.float64)
+    f1 = f1_of(drawn @ tp.T, drawn @ (active + labelled).T)  # (draws, p)
     low, high = np.full((2, len(reported.pairs)), np.nan)
     some = np.isfinite(f1).any(axis=0)
     if some.any():
         low[some], high[some] = np.nanpercentile(f1[:, some], INTERVAL, axis=0)
-    everywhere = f1_of(counted.tp.sum(axis=1), (counted.active + counted.labelled).sum(axis=1))
-    return pd.DataFrame({"sample_f1": everywhere, "f1_low": low, "f1_high": high, "bins": reported.bins})
-
-
-def _draw(bins: int, draws: int, seed: int) -> NDArray[np.float64]:
-    """(draws, bins): how often each bin is drawn."""
-    if not bins:
-        return np.zeros((draws, 0))
-    return np.random.default_rng(seed).multinomial(bins, np.full(bins, 1 / bins), draws).astype(np.float64)
-
-
-MIN_SITES = 10  # with a score, for a correlation
+    everywhere = f1_of(tp.sum(axis=1), (active + labelled).sum(axis=1))
+    return pd.DataFrame({"sample_f1": everywhere, "f1_low": low, "f1_high": high, "bins": bins})
 
 
 def rankings(reported: Reported) -> pd.DataFrame:
     """Average precision of bases and of sites, and the correlation of a site's activation with its score.
 
     A site's activation is the feature's maximum over its bases. Sites are ranked among windows that no site of the
-    concept touches: of the concept's median width, laid end to end from the left of every run of consecutive readable
-    bases without a label, the rest of a run left out. So the precision that chance reaches is the share of sites among
-    sites and windows, not the share of labelled bases.
+    concept touches. The windows have the concept's median width and lie end to end from the left of every run of
+    consecutive readable bases without a label; the rest of a run is left out. So chance reaches a precision equal to
+    the share of sites among sites and windows, not to the share of labelled bases.
 
     Returns
     -------
     DataFrame
-        A row a pair: ``average_precision`` (NaN without a labelled base), ``site_average_precision`` (NaN without a
-        site) and ``spearman``, of the annotation's score (NaN with fewer than 10 scored sites, or where score or
+        One row per pair: ``average_precision`` (NaN without a labelled base), ``site_average_precision`` (NaN without
+        a site) and ``spearman``, with the annotation's score (NaN with fewer than 10 scored sites, or if score or
         activation is the same on all).
     """
-    order = _order(reported)
-    rows = [
-        (_base_level(reported, i, order), *_site_level(reported, i, int(concept)))
-        for i, concept in enumerate(reported.pairs.concept)
-    ]
+    features = [reported.features[column] for column in range(len(reported.features))]
+    descending = [np.argsort(-value, kind="stable") for _, value in features]
+    positive = np.zeros(len(reported), np.bool_)
+    rows = []
+    for concept, column in zip(reported.pairs.concept.tolist(), reported.column.tolist()):
+        (base, value), first, (label, _) = features[column], descending[column], reported.labels[concept]
+        positive[label] = True
+        average = _average_precision(value[first], positive[base][first], len(label), len(reported))
+        positive[label] = False
+        rows.append((average, *_site_level(reported, base, value, concept)))
     return pd.DataFrame(rows, columns=["average_precision", "site_average_precision", "spearman"], dtype=float)
 
 
-def average_precision(scores: NDArray[np.float32], positive: NDArray[np.bool_], positives: int, items: int) -> float:
-    """Average precision over items of which only those that score above 0 are given.
-
-    Parameters
-    ----------
-    scores : (k,) float32
-        Descending, > 0.
-    positive : (k,) bool
-    positives, items : int
-        In all, those that score 0 among them.
-    """
-    if not positives:
-        return np.nan
-    return _average_precision(scores, positive, positives, items)
-
-
-def _order(reported: Reported) -> list[NDArray[np.int64]]:
-    """Of every feature, its entries by descending activation."""
-    return [np.argsort(-reported.features[column][1], kind="stable") for column in range(len(reported.features))]
-
-
-def _base_level(reported: Reported, pair: int, order: list[NDArray[np.int64]]) -> float:
-    column = reported.column[pair]
-    base, value = reported.features[column]
-    label, _ = reported.labels[reported.pairs.concept[pair]]
-    first = order[column]
-    return average_precision(value[first], _member(base, label)[first], len(label), len(reported))
-
-
-def _site_level(reported: Reported, pair: int, concept: int) -> tuple[float, float]:
+def _site_level(reported: Reported, base, value, concept: int) -> tuple[float, float]:
+    """Average precision and correlation of the sites of a concept, for a feature with these bases and values."""
     sites, rank, rows = reported.sites, reported.rank, reported.instances(concept)
     if not len(rows):
         return np.nan, np.nan
     start, end = sites.start[rows], sites.end[rows]
-    base, value = reported.features[reported.column[pair]]
     activation = _highest(base, value, rank[start], rank[end])
     label, _ = reported.labels[concept]
-    width = int(np.median(end - start))
-    windows, highest = _unlabelled_windows(base, value, label, reported.stretch, width)
-    scores = np.concatenate((activation, highest))
-    positive = np.arange(len(scores)) < len(activation)
-    first = np.argsort(-scores, kind="stable")
-    first = first[scores[first] > 0]
-    average = average_precision(scores[first], positive[first], len(rows), len(rows) + windows)
+    windows, highest = _unlabelled_windows(base, value, label, reported.stretch, int(np.median(end - start)))
+    values = np.concatenate((activation, highest))
+    first = np.argsort(-values, kind="stable")
+    first = first[values[first] > 0]
+    average = _average_precision(values[first], first < len(activation), len(rows), len(rows) + windows)
     return average, _correlation(sites.score[rows], activation)
 
 
@@ -139,6 +100,13 @@ def _correlation(score: NDArray[np.float64], activation: NDArray[np.float32]) ->
 
 @njit(**HOW)
 def _average_precision(scores, positive, positives, items):
+    """Average precision over items of which some score above 0, those that are given.
+
+    ``scores``, (k,) float32, descend; ``positive`` is (k,) bool. ``positives`` of all ``items`` are positive, those
+    that score 0 included. NaN without a positive.
+    """
+    if positives == 0:
+        return np.nan
     total, found, tied = 0.0, 0, 0
     for i in range(len(scores)):
         tied += positive[i]
@@ -150,20 +118,8 @@ def _average_precision(scores, positive, positives, items):
 
 
 @njit(**HOW)
-def _member(base, label):
-    """(k,) bool: which of some ascending bases are among others."""
-    found = np.zeros(len(base), np.bool_)
-    at = 0
-    for i in range(len(base)):
-        while at < len(label) and label[at] < base[i]:
-            at += 1
-        found[i] = at < len(label) and label[at] == base[i]
-    return found
-
-
-@njit(**HOW)
 def _highest(base, value, start, end):
-    """(m,) float32: the highest value in each interval, 0 where there is none."""
+    """(m,) float32: the highest value in each interval, 0 if it has none."""
     highest = np.zeros(len(start), np.float32)
     for i in range(len(start)):
         at = np.searchsorted(base, start[i])
@@ -175,7 +131,7 @@ def _highest(base, value, start, end):
 
 @njit(**HOW)
 def _unlabelled_windows(base, value, label, stretch, width):
-    """How many windows there are, and the highest value in each of those where one is above 0."""
+    """Return the number of windows, and the highest value in each of those that have one above 0."""
     highest = np.empty(len(base), np.float32)
     windows, kept, at, entry = 0, 0, 0, 0
     for s in range(len(stretch) - 1):
@@ -199,67 +155,49 @@ def _unlabelled_windows(base, value, label, stretch, width):
     return windows, highest[:kept]
 
 
-REACH = 50  # bases on either side of an anchor
-ANCHORS = ("start", "end")
-
-
 def lags(reported: Reported) -> NDArray[np.float64]:
-    """Bases of a site that are read before the feature becomes active.
+    """(p,) float64: the median number of bases of a site that are read before the feature becomes active.
 
-    In the direction in which the model reads, the distance from the first base of a site to the first one in the site
-    on which the feature is active (0 also where it was active before the site began): the median over the sites that
-    are hit, those with such a base. The median holds when up to half of the hits are chance.
-
-    Returns
-    -------
-    (p,) float64
-        NaN where no site is hit.
+    This is the distance, in the direction in which the model reads, from the first base of a site to the first one in
+    the site on which the feature is active (0 also if it was active before the site began). Sites without such a base
+    are left out; NaN if none is left. The median holds when up to half of the hits are chance.
     """
-    return np.array([_lag(reported, i, int(concept)) for i, concept in enumerate(reported.pairs.concept)], float)
+    found = np.full(len(reported.pairs), np.nan)
+    for i, concept in enumerate(reported.pairs.concept.tolist()):
+        rows, active = reported.instances(concept), reported.active(i)
+        start, end = reported.sites.start[rows], reported.sites.end[rows]
+        low = np.searchsorted(active, reported.rank[start])
+        high = np.searchsorted(active, reported.rank[end])
+        hit = high > low
+        if hit.any() and reported.sample.read_strand == "+":
+            found[i] = np.median(reported.base[active[low[hit]]] - start[hit])
+        elif hit.any():
+            found[i] = np.median(end[hit] - 1 - reported.base[active[high[hit] - 1]])
+    return found
 
 
-def _lag(reported: Reported, pair: int, concept: int) -> float:
-    rows, active = reported.instances(concept), reported.active(pair)
-    start, end = reported.sites.start[rows], reported.sites.end[rows]
-    low = np.searchsorted(active, reported.rank[start])
-    high = np.searchsorted(active, reported.rank[end])
-    hit = high > low
-    if not hit.any():
-        return np.nan
-    if reported.sample.read_strand == "+":
-        distance = reported.base[active[low[hit]]] - start[hit]
-    else:
-        distance = end[hit] - 1 - reported.base[active[high[hit] - 1]]
-    return float(np.median(distance))
-
-
-def offset_profiles(sample: Sample, sites: Sites, pairs: Pairs, concepts: pd.DataFrame) -> pd.DataFrame:
+def offset_profiles(reported: Reported, concepts: pd.DataFrame) -> pd.DataFrame:
     """How often a feature is active at each distance from the start and from the end of a concept's sites.
 
     Distances are counted in the orientation of the site: offset 0 of ``start`` is its first base, offset 0 of ``end``
-    its last one, positive offsets lie downstream; on site strand ``-`` all is mirrored, ``.`` is taken as ``+``. Sites
-    are those of the REPORT half; at each offset those count whose base there is readable and in the same bin.
+    its last one, and positive offsets lie downstream. On site strand ``-`` all is mirrored; ``.`` is taken as ``+``.
+    Sites are those of the REPORT half. A site counts at an offset if its base there is readable and in the same bin.
 
     Parameters
     ----------
-    sample : Sample
-    sites : Sites
-        Of the same bases.
-    pairs : Pairs
-        Those to show. A concept without instances (A, C, G, T) has no row.
     concepts : DataFrame
-        ``concept`` and ``site_strand`` of every concept, in the order of their numbers.
+        ``concept`` and ``site_strand``, in the order of their numbers.
 
     Returns
     -------
     DataFrame
-        A row a (pair, anchor, offset), in this order: ``concept``, ``site_strand``, ``feature`` (its id),
-        ``read_strand``, ``reading`` (``along`` where the model reads the site from its start to its end, ``against``
-        where it meets the end first), ``anchor`` (start, end), ``offset`` (-50 to 50, bases), ``active_share`` (NaN
-        without a site), ``sites`` (int64, counted at this offset), ``background`` (the share of readable bases of
-        the REPORT half on which the feature is active).
+        One row per (pair, anchor, offset), in this order; a concept without instances (A, C, G, T) has none.
+        ``concept``, ``site_strand``, ``feature`` (its id), ``read_strand``, ``reading`` (``along`` if the model reads
+        the site from its start to its end, else ``against``), ``anchor`` (start, end), ``offset`` (-50 to 50, bases),
+        ``active_share`` (NaN without a site), ``sites`` (int64, counted at this offset), ``background`` (the share of
+        readable bases of the REPORT half on which the feature is active).
     """
-    reported = Reported(sample, sites, pairs)
+    sample, sites, pairs = reported.sample, reported.sites, reported.pairs
     instances = [reported.instances(concept) for concept in pairs.concept.tolist()]
     shown = np.array([i for i, rows in enumerate(instances) if len(rows)], np.int64)
     strand = concepts["site_strand"].to_numpy(object)[pairs.concept]
@@ -275,12 +213,12 @@ def offset_profiles(sample: Sample, sites: Sites, pairs: Pairs, concepts: pd.Dat
         _profile(start, end, low, high, strand[i] == "-", countable, active, counts[k])
         active[on] = False
         share[k] = len(on) / len(reported)
-    return _table(sample.read_strand, pairs, shown, concepts, counts, share)
+    return _profile_table(reported, shown, concepts, counts, share)
 
 
-def _table(read_strand: str, pairs: Pairs, shown, concepts: pd.DataFrame, counts, background) -> pd.DataFrame:
-    """Rows of (k, anchors, 2, offsets) counts of sites and of active ones among them."""
-    width = 2 * REACH + 1
+def _profile_table(reported: Reported, shown, concepts: pd.DataFrame, counts, background) -> pd.DataFrame:
+    """Lay out (k, anchors, 2, offsets) counts of sites and of active ones among them as rows."""
+    pairs, read_strand, width = reported.pairs, reported.sample.read_strand, 2 * REACH + 1
     each = np.repeat(np.arange(len(shown)), len(ANCHORS) * width)
     names = concepts.iloc[pairs.concept[shown][each]]
     mirrored = (names["site_strand"].to_numpy(object) == "-") != (read_strand == "-")
@@ -303,7 +241,7 @@ def _table(read_strand: str, pairs: Pairs, shown, concepts: pd.DataFrame, counts
 
 @njit(**HOW)
 def _profile(start, end, low, high, mirrored, countable, active, counts):
-    """Add the sites to (anchors, 2, offsets): those whose base counts, and those among them that are active there."""
+    """Add the sites to (anchors, 2, offsets): those whose base counts, and the active ones among them."""
     step = -1 if mirrored else 1
     for i in range(len(start)):
         for anchor in range(2):

@@ -1,7 +1,7 @@
-"""A linear probe of every concept at once: ridge regression on one half, its score cut where F1 is best there.
+"""A linear probe of every concept at once: ridge regression on one half, its score cut so that F1 is best there.
 
 Least squares on 0 and 1 is less well calibrated than logistic regression, but all concepts share one matrix to solve
-with and need no iterations; and F1 at the best cut asks only for the order of the scores.
+with and need no iterations, and F1 at the best cut depends only on the order of the scores.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numba import njit
 from numpy.typing import NDArray
-from scipy.sparse import csc_array
 
 from sae_tracks.controls.sample import REPORT, SELECT, Columns
 from sae_tracks.jit import HOW
@@ -21,28 +20,25 @@ Design = Callable[[slice], NDArray[np.float32]]  # the inputs, (b, d), of some c
 BASES = 4096  # scored at once
 CONCEPTS = 32  # counted by one thread at a time
 RIDGE = 1e-4  # of the variance of an input
-OCTAVES, PARTS = (-6, 10), 6  # scores of 2**-6 to 2**10 standard deviations in bins, 2**6 an octave
-SIDE = (OCTAVES[1] - OCTAVES[0]) << PARTS
+OCTAVES, DIGITS = (-6, 10), 6  # scores of 2**-6 to 2**10 standard deviations in bins, 2**6 per octave
+SIDE = (OCTAVES[1] - OCTAVES[0]) << DIGITS
 
 
 def probe(design: Design, inputs: int, labels: Columns, half: NDArray[np.int8]) -> NDArray[np.float64]:
-    """F1 of linear probes, on the half that they did not see.
+    """(C,) float64: F1 of linear probes on the report half, which they did not see.
+
+    NaN if no base of the select half is labelled.
 
     Parameters
     ----------
     design : callable
-        From a slice of bases to their inputs, (b, d) float32, as a new array; the intercept is added here.
+        From a slice of bases to their inputs, as a new (b, d) float32 array; the intercept is added here.
     inputs : int
         d.
     labels : Columns
         (n x C), readable bases only.
     half : (n,) int8
-        0: fits and chooses the cut, 1: reports, -1: not readable.
-
-    Returns
-    -------
-    (C,) float64
-        On the report half; NaN where no base of the select half is labelled.
+        From `Sample.half_of_base`: the select half fits and chooses the cut.
     """
     with in_threads() as each:  # torch's products keep to one thread in it; numpy's would wait for each other
         mean, weights = _fit(design, inputs, labels, half)
@@ -58,14 +54,14 @@ def probe(design: Design, inputs: int, labels: Columns, half: NDArray[np.int8]) 
 def _fit(design: Design, inputs: int, labels: Columns, half: NDArray[np.int8]):
     """The mean of the inputs, (d,), and weights, (C, d), of scores with mean 0 and variance 1 on the select half."""
     concepts, m = len(labels), max(np.count_nonzero(half == SELECT), 1)
-    by_base = csc_array((labels.value, labels.base, labels.indptr), shape=(len(half), concepts)).tocsr()
+    by_base = labels.matrix(len(half)).tocsr()
     total, squares, products = np.zeros(inputs), np.zeros((inputs, inputs)), np.zeros((concepts, inputs))
     count = np.zeros(concepts)
     for start in range(0, len(half), BASES):
-        part = slice(start, min(start + BASES, len(half)))
-        chooses = half[part] == SELECT
+        tile = slice(start, min(start + BASES, len(half)))
+        chooses = half[tile] == SELECT
         if chooses.any():
-            x, y = design(part)[chooses].astype(np.float64), by_base[part][chooses]
+            x, y = design(tile)[chooses].astype(np.float64), by_base[tile][chooses]
             total += x.sum(axis=0)
             squares += _product(x.T, x)
             products += y.T @ x
@@ -89,12 +85,12 @@ def _histograms(
     scored, hits = np.zeros((2, 2, len(labels), 2 * SIDE), np.int32)
     at = labels.indptr[:-1].copy()
     for start in range(0, len(half), BASES):
-        part = slice(start, min(start + BASES, len(half)))
-        x = design(part) - mean
+        tile = slice(start, min(start + BASES, len(half)))
+        x = design(tile) - mean
 
-        def count(c: slice, part: slice = part, x: NDArray[np.float32] = x) -> None:
-            score, of = _product(weights[c], x.T), (labels.indptr[c.start : c.stop + 1], labels.base, at[c])
-            _tally(score.view(np.int32), half[part], part.start, *of, scored[:, c], hits[:, c])
+        def count(c: slice, tile: slice = tile, x: NDArray[np.float32] = x) -> None:
+            score, mine = _product(weights[c], x.T), (labels.indptr[c.start : c.stop + 1], labels.base, at[c])
+            _tally(score.view(np.int32), half[tile], tile.start, *mine, scored[:, c], hits[:, c])
 
         each(count, len(labels), CONCEPTS)
     return scored, hits
@@ -106,11 +102,11 @@ def _product(a: NDArray, b: NDArray) -> NDArray:
 
 @njit(**HOW)
 def _bin(bits):
-    """The bin of a score given as the bits of its float32, ascending.
+    """The bin of a score, which is given as the bits of its float32; bins ascend.
 
-    The highest bits of a float are its exponent and the first digits after it: bins of equal parts of an octave.
+    The highest bits of a float are its exponent and the first digits after it: bins that divide an octave evenly.
     """
-    size = ((bits & 0x7FFFFFFF) >> (23 - PARTS)) - ((127 + OCTAVES[0]) << PARTS)
+    size = ((bits & 0x7FFFFFFF) >> (23 - DIGITS)) - ((127 + OCTAVES[0]) << DIGITS)
     size = min(max(size, 0), SIDE - 1)
     return SIDE + size if bits >= 0 else SIDE - 1 - size
 

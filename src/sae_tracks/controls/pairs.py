@@ -1,7 +1,6 @@
-"""Reported pairs on the bases that report: their sorted lists of active and of labelled bases, and counts of both.
+"""Pairs of features and concepts on the readable bases of the REPORT half, where every control measures them.
 
-Everything that is measured of a pair starts here. The readable bases of the REPORT half are numbered anew, from 0 to
-m - 1 and ascending, so that nothing below has to ask again whether a base counts.
+These bases are numbered anew, from 0 to m - 1 and ascending, so no measurement has to ask again whether a base counts.
 """
 
 from dataclasses import dataclass
@@ -16,74 +15,33 @@ from sae_tracks.jit import HOW
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """A feature for a concept.
-
-    Attributes
-    ----------
-    concept : (p,) int64
-        As numbered in `Sites`.
-    feature : (p,) int64
-        Ids of features.
-    cutoff : (p,) float32
-        In units of the activation, >= 0: the feature is active where its value is strictly greater.
-    """
+    """p features, each for a concept, which is numbered as in `Sites`."""
 
     concept: NDArray[np.int64]
     feature: NDArray[np.int64]
-    cutoff: NDArray[np.float32]
+    cutoff: NDArray[np.float32]  # activation, >= 0: the feature is active if its value is strictly greater
 
     def __len__(self) -> int:
         return len(self.concept)
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """Of each pair and each group of bases, (p, groups) int64 each: true positives, active and labelled bases."""
-
-    tp: NDArray[np.int64]
-    active: NDArray[np.int64]
-    labelled: NDArray[np.int64]
-
-    @property
-    def fp(self) -> NDArray[np.int64]:
-        """False positives."""
-        return self.active - self.tp
-
-    @property
-    def fn(self) -> NDArray[np.int64]:
-        """False negatives."""
-        return self.labelled - self.tp
-
-    def f1(self) -> NDArray[np.float64]:
-        """(p, groups): 2 TP / (2 TP + FP + FN), NaN where nothing is active or labelled."""
-        return f1_of(self.tp, self.active + self.labelled)
-
-
 def f1_of(tp: NDArray, both: NDArray) -> NDArray[np.float64]:
-    """F1 of true positives and of active plus labelled bases, of any shape; NaN where the latter are none."""
+    """F1 from true positives and from active plus labelled bases, of any shape; NaN if there are none of the latter."""
     both = np.broadcast_to(both, np.broadcast_shapes(tp.shape, both.shape))
     return np.divide(2.0 * tp, both, out=np.full(both.shape, np.nan), where=both > 0)
 
 
 class Reported:
-    """Pairs on the readable bases of the REPORT half, which are numbered from 0.
-
-    Parameters
-    ----------
-    sample : Sample
-    sites : Sites
-        Of the same bases.
-    pairs : Pairs
+    """Pairs on the m readable bases of the REPORT half.
 
     Attributes
     ----------
     base : (m,) int64
         The number in the sample of each base.
     rank : (n + 1,) int64
-        How many of these bases lie before each base of the sample: the interval [s, e) of the sample holds
-        ``rank[s]:rank[e]``.
+        How many of these bases lie before each base of the sample: its interval [s, e) holds ``rank[s]:rank[e]``.
     bin, bins : (m,) int64, int
-        The bin of each base, counted from 0 over the REPORT bins that have a readable base, and how many there are.
+        The bin of each base, counted from 0 over the REPORT bins that have a readable base, and the number of bins.
     stretch : (s + 1,) int64
         The first base of every run without a gap in the sequence, inside one bin; and m.
     labels : Columns
@@ -97,10 +55,10 @@ class Reported:
         self.sample, self.sites, self.pairs = sample, sites, pairs
         self.base = np.flatnonzero(counted)
         self.rank = np.concatenate(([0], np.cumsum(counted)))
-        where = sample.bin_of_base()[self.base]
-        distinct, self.bin = np.unique(where, return_inverse=True)
+        bin_in_sample = sample.bin_of_base()[self.base]
+        distinct, self.bin = np.unique(bin_in_sample, return_inverse=True)
         self.bins = len(distinct)
-        breaks = (np.diff(self.base) > 1) | (np.diff(where) > 0)
+        breaks = (np.diff(self.base) > 1) | (np.diff(bin_in_sample) > 0)
         m = len(self.base)
         self.stretch = np.concatenate(([0], np.flatnonzero(breaks) + 1, [m])) if m else np.zeros(1, np.int64)
         self.labels = _renumbered(sites.labels, np.arange(len(sites.labels)), counted, self.rank)
@@ -111,36 +69,30 @@ class Reported:
         return len(self.base)
 
     def active(self, pair: int) -> NDArray[np.int32]:
-        """The bases on which the feature of a pair is active, ascending."""
+        """Return the bases on which the feature of a pair is active, ascending."""
         base, value = self.features[self.column[pair]]
         return base[value > self.pairs.cutoff[pair]]
 
     def instances(self, concept: int) -> NDArray[np.int64]:
-        """Rows in `sites` of the instances of a concept that hold a readable base of the REPORT half."""
+        """Return the rows in `sites` of the instances of a concept that hold at least one of the bases."""
         of = self.sites.of(concept)
         held = self.rank[self.sites.end[of]] > self.rank[self.sites.start[of]]
         return of.start + np.flatnonzero(held)
 
-    def count(self, group: NDArray[np.int64], groups: int) -> Counted:
-        """Count every pair in each group of bases.
+    def count(self, group: NDArray[np.int64], groups: int) -> tuple[NDArray[np.int64], ...]:
+        """Count the bases of every pair by group; `group` is the group of each base, from 0.
 
-        Parameters
-        ----------
-        group : (m,) int64
-            The group of each base, from 0.
-        groups : int
+        Returns
+        -------
+        tp, active, labelled : (p, groups) int64
         """
-        tp, active, labelled = (np.zeros((len(self.pairs), groups), np.int64) for _ in range(3))
+        counts = tuple(np.zeros((len(self.pairs), groups), np.int64) for _ in range(3))
         labels, features, pairs = self.labels, self.features, self.pairs
         _count(
             *(labels.indptr, labels.base, features.indptr, features.base, features.value),
-            *(pairs.concept, self.column, pairs.cutoff, group, tp, active, labelled),
+            *(pairs.concept, self.column, pairs.cutoff, group, *counts),
         )
-        return Counted(tp, active, labelled)
-
-    def in_all(self) -> Counted:
-        """Count every pair on all bases; (p, 1) each."""
-        return self.count(np.zeros(len(self), np.int64), 1)
+        return counts
 
 
 def _renumbered(

@@ -4,7 +4,7 @@ Controls compare a feature with many other explanations of the same labels. They
 so the sample keeps the letters, the activations of the language model, and every feature.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array, csr_array
 
 from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.features import FeatureBlock
@@ -26,23 +26,16 @@ from sae_tracks.source import Source
 
 SELECT, REPORT = 0, 1
 BIN = 32_768  # bases at least of a bin, the unit that the bootstrap draws
+BASES = 1_000_000  # kept of each half, unless one bin is longer
+Entries = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]  # bases, features, values
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """A sparse matrix (bases x columns) by column.
+    """A sparse matrix (bases x columns) by column."""
 
-    Attributes
-    ----------
-    indptr : (k + 1,) int64
-        Column c owns the entries ``indptr[c]:indptr[c + 1]``.
-    base : (nnz,) int32
-        Ascending within a column.
-    value : (nnz,) float32
-    """
-
-    indptr: NDArray[np.int64]
-    base: NDArray[np.int32]
+    indptr: NDArray[np.int64]  # column c owns the entries indptr[c]:indptr[c + 1]
+    base: NDArray[np.int32]  # ascending within a column
     value: NDArray[np.float32]
 
     def __getitem__(self, column: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -54,46 +47,29 @@ class Columns:
         return len(self.indptr) - 1
 
     def dense(self, column: int, n: int) -> NDArray[np.float32]:
-        """(n,) float32: one column at every base, 0 where it has no entry."""
+        """(n,) float32: one column at every base, 0 if it has no entry there."""
         values = np.zeros(n, np.float32)
         base, value = self[column]
         values[base] = value
         return values
 
+    def matrix(self, n: int) -> csc_array:
+        """The same as a scipy matrix with n rows."""
+        return csc_array((self.value, self.base, self.indptr), shape=(n, len(self)))
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Bases, numbered from 0, ascending along the genome.
-
-    Attributes
-    ----------
-    read_strand : "+" or "-"
-        The direction in which the model read them.
-    bins : list of GenomicRegion
-        What was kept, disjoint and ascending; each lies in one half. All bases of a bin are there; those that no window
-        covers, in long runs of N, are not readable.
-    half : (bins,) int8
-        0: the bin chooses (`SELECT`), 1: it reports (`REPORT`).
-    offset : (bins + 1,) int64
-        The first base of each bin, and the number of bases.
-    readable : (n,) bool
-        Only such bases count.
-    letters : (n,) uint8
-        The sequence, forward, upper case, as ASCII.
-    activations : (n, d_model) float16
-        Of the language model; 0 where nothing was read.
-    features : Columns
-        (n x d_sae), values > 0.
-    """
+    """n bases, numbered from 0, ascending along the genome, as the model read them in one direction."""
 
     read_strand: ReadStrand
-    bins: list[GenomicRegion]
-    half: NDArray[np.int8]
-    offset: NDArray[np.int64]
-    readable: NDArray[np.bool_]
-    letters: NDArray[np.uint8]
-    activations: NDArray[np.float16]
-    features: Columns
+    bins: list[GenomicRegion]  # disjoint, ascending, each in one half; bases that no window covers are not readable
+    half: NDArray[np.int8]  # of each bin: SELECT or REPORT
+    offset: NDArray[np.int64]  # (bins + 1,): the first base of each bin, and n
+    readable: NDArray[np.bool_]  # only such bases count
+    letters: NDArray[np.uint8]  # forward, upper case, as ASCII
+    activations: NDArray[np.float16]  # (n, d_model) of the language model; 0 if the base was not read
+    features: Columns  # (n x d_sae), values > 0
 
     def __len__(self) -> int:
         return len(self.readable)
@@ -108,23 +84,16 @@ class Sample:
 
     def in_half(self, half: int) -> NDArray[np.bool_]:
         """(n,) bool: the readable bases of one half."""
-        return np.repeat(self.half == half, np.diff(self.offset)) & self.readable
+        return self.half_of_base() == half
 
 
 @dataclass(frozen=True, slots=True)
 class Sites:
-    """Annotated instances as bases of a sample, those that lie whole inside one of its bins.
+    """Annotated instances as bases of a sample: those that lie whole inside one of its bins.
 
-    Attributes
-    ----------
-    indptr : (concepts + 1,) int64
-        Concept c owns the instances ``indptr[c]:indptr[c + 1]``, ascending by start.
-    start, end : (m,) int64
-        Numbers of bases in the sample, half-open.
-    score : (m,) float64
-        In the units of the annotation, NaN where it has none.
-    labels : Columns
-        (n x concepts), value 1: the readable bases that instances cover, those that only reach into a bin included.
+    Concept c owns the instances ``indptr[c]:indptr[c + 1]``, ascending by start. `start` and `end` are numbers of
+    bases, half-open; `score` is in the units of the annotation, or NaN. `labels`, (n x concepts) with value 1, are the
+    readable bases that instances cover, those included that only reach into a bin.
     """
 
     indptr: NDArray[np.int64]
@@ -143,13 +112,12 @@ def sites_in(sample: Sample, sites: pd.DataFrame, concept: NDArray[np.int64], co
 
     Parameters
     ----------
-    sample : Sample
     sites : DataFrame
-        ``Chromosome``, ``Start``, ``End``, ``Score`` of every instance.
+        ``Chromosome``, ``Start``, ``End``, ``Score`` of m instances.
     concept : (m,) int64
         The concept of every instance.
     concepts : int
-        How many there are.
+        Number of concepts.
     """
     row, start, end, number = _overlaps(sample, sites)
     first, last = sample.offset[number], sample.offset[number + 1]
@@ -165,7 +133,7 @@ def sites_in(sample: Sample, sites: pd.DataFrame, concept: NDArray[np.int64], co
 def instances_in(
     sample: Sample, half: int, sites: pd.DataFrame, concept: NDArray[np.int64], concepts: int
 ) -> NDArray[np.int64]:
-    """(concepts,) int64: instances whose first base is a readable one of one half of a sample, as `Counter` has it."""
+    """(concepts,) int64: instances whose first base is readable and in one half of a sample, as in `Counter`."""
     row, start, _, number = _overlaps(sample, sites)
     begun = start >= sample.offset[number]
     row, start = row[begun], start[begun]
@@ -179,7 +147,7 @@ def cover(sample: Sample, sites: pd.DataFrame, concept: NDArray[np.int64], conce
 
 
 def _overlaps(sample: Sample, sites: pd.DataFrame):
-    """Of every instance and bin that overlap: row, start and end in bases of the sample, and number of the bin.
+    """Return, for every overlap of an instance with a bin, the row, start and end in the sample, and the bin's number.
 
     An instance that reaches out of its bin has a start or end outside of the bin's bases.
     """
@@ -188,18 +156,18 @@ def _overlaps(sample: Sample, sites: pd.DataFrame):
     longest = int((stop - begin).max(initial=0))
     rows_of = {name: np.flatnonzero(contig == name) for name in {region.contig for region in sample.bins}}
     rows_of = {name: rows[np.argsort(begin[rows], kind="stable")] for name, rows in rows_of.items()}
-    parts = []
+    overlaps = []
     for number, region in enumerate(sample.bins):
         rows = rows_of[region.contig]
         rows = rows[slice(*np.searchsorted(begin[rows], (region.start - longest, region.end)))]
         rows = rows[stop[rows] > region.start]
         shift = sample.offset[number] - region.start
-        parts.append((rows, begin[rows] + shift, stop[rows] + shift, np.full(len(rows), number)))
-    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        overlaps.append((rows, begin[rows] + shift, stop[rows] + shift, np.full(len(rows), number)))
+    return tuple(np.concatenate(arrays) for arrays in zip(*overlaps, strict=True))
 
 
 def _covered(sample: Sample, start, end, number, concept, concepts: int) -> Columns:
-    """The readable bases of intervals within their bins, each once a concept."""
+    """The readable bases of intervals within their bins, each once per concept."""
     start, end = np.maximum(start, sample.offset[number]), np.minimum(end, sample.offset[number + 1])
     length = end - start
     base = np.arange(length.sum()) + np.repeat(start - (np.cumsum(length) - length), length)
@@ -210,29 +178,19 @@ def _covered(sample: Sample, start, end, number, concept, concepts: int) -> Colu
 
 
 def label_sites(sample: Sample, sites: pd.DataFrame, concepts: pd.DataFrame) -> Sites:
-    """The sites of an annotation by the concepts of `Labels`, with A, C, G and T from the letters.
-
-    Parameters
-    ----------
-    sites : DataFrame
-        Of an `Annotation`.
-    concepts : DataFrame
-        ``concept`` and ``site_strand``: A, C, G, T on +, then the annotation's.
-    """
-    name, strand = (cast(pd.Series, sites[key]).astype(str) for key in ("Name", "Strand"))
-    numbers = numbers_of(concepts, name, strand)
-    found = sites_in(sample, sites, numbers, len(concepts))
+    """The sites of an annotation by the concepts of `Labels`, with A, C, G and T from the letters."""
+    laid = sites_in(sample, sites, numbers_of(concepts, sites["Name"], sites["Strand"]), len(concepts))
     bases = [np.flatnonzero((sample.letters == letter) & sample.readable) for letter in NUCLEOTIDES.encode()]
-    base = np.concatenate([*bases, found.labels.base]).astype(np.int32)
-    indptr = found.labels.indptr + sum(map(len, bases))
+    base = np.concatenate([*bases, laid.labels.base]).astype(np.int32)
+    indptr = laid.labels.indptr + sum(map(len, bases))
     indptr[: len(bases) + 1] = np.cumsum([0, *map(len, bases)])
-    return replace(found, labels=Columns(indptr, base, np.ones(len(base), np.float32)))
+    return replace(laid, labels=Columns(indptr, base, np.ones(len(base), np.float32)))
 
 
-def numbers_of(concepts: pd.DataFrame, name: pd.Series, strand: pd.Series) -> NDArray[np.int64]:
-    """(m,) int64: the numbers of concepts by name and site strand, -1 for those that are not there."""
+def numbers_of(concepts: pd.DataFrame, name, strand) -> NDArray[np.int64]:
+    """(m,) int64: the numbers of concepts by name and site strand, two columns of m rows; -1 for unknown ones."""
     index = pd.MultiIndex.from_frame(cast(pd.DataFrame, concepts[["concept", "site_strand"]]))
-    return index.get_indexer(pd.MultiIndex.from_arrays([name, strand]))
+    return index.get_indexer(pd.MultiIndex.from_arrays([name.astype(str), strand.astype(str)]))
 
 
 def bins_of(tiles: Iterable[GenomicRegion]) -> list[GenomicRegion]:
@@ -245,7 +203,7 @@ def bins_of(tiles: Iterable[GenomicRegion]) -> list[GenomicRegion]:
 
 
 def spread(bins: Sequence[GenomicRegion], most: int) -> list[GenomicRegion]:
-    """So many bins as hold at most `most` bases, one at least, evenly spread over all of them."""
+    """As many bins as hold at most `most` bases, but at least one, evenly spread over all of them."""
     total = sum(map(len, bins))
     if total <= most:
         return list(bins)
@@ -253,50 +211,40 @@ def spread(bins: Sequence[GenomicRegion], most: int) -> list[GenomicRegion]:
     return [bins[i] for i in np.linspace(0, len(bins) - 1, n).round().astype(int)]
 
 
-Entries = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]  # bases, features, values
-BASES = 1_000_000  # kept of each half, unless one bin is longer
-
-
 def choose_bins(
     genome: Genome, regions: Sequence[GenomicRegion], halves: Halves, most: int = BASES
 ) -> tuple[list[GenomicRegion], list[int]]:
-    """Bins spread evenly over each half, in the order of the genome, and the half of each; none lies in a run of N.
+    """Choose bins of at most `most` bases per half, spread evenly over each half of what is streamed.
 
-    Parameters
-    ----------
-    regions : sequence of GenomicRegion
-        What is streamed, disjoint, in FASTA order.
-    most : int
-        Bases of each half.
+    Returns
+    -------
+    bins, half : list
+        The bins in the order of the genome, each covered by a window at least in part, and the half of each.
     """
     order = {name: i for i, name in enumerate(genome.lengths)}
     tiles = [pair for region in regions for pair in halves.tiles(region)]
-    bins = {half: bins_of(tile for tile, h in tiles if h == half) for half in (SELECT, REPORT)}
-    bins = {half: [one for one in found if _is_read(genome, one)] for half, found in bins.items()}
-    kept = [(one, half) for half, found in bins.items() for one in spread(found, most)]
-    kept.sort(key=lambda pair: (order[pair[0].contig], pair[0].start))
-    return [one for one, _ in kept], [half for _, half in kept]
-
-
-def _is_read(genome: Genome, region: GenomicRegion) -> bool:
-    """Whether a window covers some of a region."""
-    return any(region.overlap(stretch) for stretch in genome.stretches(region.contig))
+    chosen = []
+    for half in (SELECT, REPORT):
+        bins = bins_of(tile for tile, h in tiles if h == half)
+        read = [one for one in bins if any(map(one.overlap, genome.stretches(one.contig)))]
+        chosen += [(one, half) for one in spread(read, most)]
+    chosen.sort(key=lambda pair: (order[pair[0].contig], pair[0].start))
+    return [one for one, _ in chosen], [half for _, half in chosen]
 
 
 class Sampler:
-    """Keeps letters, activations and features of some bins.
+    """Keeps letters, activations and features of some bins, of readings and blocks of one read strand.
 
     Parameters
     ----------
     genome : Genome
-        Where letters are looked up.
-    bins : sequence of GenomicRegion
-        Disjoint, ascending in the order of the FASTA; see `choose_bins`.
-    half : sequence of int
-        Of each bin.
+        Letters are looked up in it.
+    bins, half
+        See `choose_bins`.
     d_model, d_sae : int
+        Dimensions of the language model and features of the SAE.
     read_strand : "+" or "-"
-        Readings and blocks of the other one are passed over.
+        Readings and blocks of the other one are ignored.
     """
 
     def __init__(
@@ -315,33 +263,29 @@ class Sampler:
         n = int(self.offset[-1])
         self._genome, self._readable = genome, np.zeros(n, bool)
         self._activations = np.zeros((n, d_model), np.float16)
-        self._parts: list[Entries] = []
+        self._entries: list[Entries] = []
         self._on = {region.contig: [] for region in self.bins}
         for number, region in enumerate(self.bins):
             self._on[region.contig].append(number)
 
     def add_activations(self, reading: Reading) -> None:
         """Keep the activations of a reading; called before its blocks are added."""
-        if reading.read_strand != self.read_strand:
-            return
-        for there, here in self._shared(reading.region):
+        for there, here in self._shared(reading):
             self._activations[here] = reading.activations[there].numpy()
             self._readable[here] = reading.readable[there]
 
     def add(self, block: FeatureBlock) -> None:
         """Keep the features of a block's bases."""
-        if block.read_strand != self.read_strand:
-            return
-        for there, here in self._shared(block.region):
+        for there, here in self._shared(block):
             entries = slice(block.indptr[there.start], block.indptr[there.stop])
             width = np.diff(block.indptr[there.start : there.stop + 1])
             base = np.repeat(np.arange(here.start, here.stop, dtype=np.int32), width)
-            self._parts.append((base, block.feature[entries].copy(), block.value[entries].copy()))
+            self._entries.append((base, block.feature[entries].copy(), block.value[entries].copy()))
 
     def sample(self) -> Sample:
-        """What was kept."""
+        """Return what was kept, and forget the features."""
         letters = b"".join(self._genome.sequence(region) for region in self.bins)
-        parts, self._parts = self._parts, []
+        entries, self._entries = self._entries, []
         return Sample(
             read_strand=self.read_strand,
             bins=self.bins,
@@ -350,12 +294,13 @@ class Sampler:
             readable=self._readable,
             letters=np.frombuffer(letters, np.uint8),
             activations=self._activations,
-            features=_by_column(parts, int(self.offset[-1]), self.d_sae),
+            features=_by_column(entries, int(self.offset[-1]), self.d_sae),
         )
 
-    def _shared(self, region: GenomicRegion):
-        """What a region and each bin share: as bases of the region, and as bases of the sample."""
-        for i in self._on.get(region.contig, ()):
+    def _shared(self, read: Reading | FeatureBlock) -> Iterator[tuple[slice, slice]]:
+        """The bases that each bin shares with a reading or block: their slice in it, and in the sample."""
+        region = read.region
+        for i in self._on.get(region.contig, ()) if read.read_strand == self.read_strand else ():
             both = region.overlap(self.bins[i])
             if both:
                 shift = int(self.offset[i]) - self.bins[i].start
@@ -363,27 +308,27 @@ class Sampler:
                 yield there, slice(both.start + shift, both.end + shift)
 
 
-def samplers_of(source: Source, evaluation: Evaluation, most: int = BASES) -> list[Sampler]:
+def samplers_of(source: Source, evaluation: Evaluation) -> list[Sampler]:
     """A sampler for each read strand of a source, on the same bins."""
-    bins, half = choose_bins(source.genome, evaluation.regions, evaluation.halves, most)
+    bins, half = choose_bins(source.genome, evaluation.regions, evaluation.halves)
     sizes = source.lm.d_model, source.sae.d_sae
     return [Sampler(source.genome, bins, half, *sizes, strand) for strand in source.read_strands]
 
 
 def seen_through(sample: Sample, sae: SAE) -> Columns:
     """The features of another SAE of the same layer, from the activations that the sample keeps (float16)."""
-    encoder, parts = SparseEncoder.of(sae), []
+    encoder, entries = SparseEncoder.of(sae), []
     for start, stop in zip(sample.offset.tolist(), sample.offset[1:].tolist()):
         rows = torch.from_numpy(sample.activations[start:stop])
         indptr, feature, value = encoder.encode(rows, sample.readable[start:stop])
         base = np.repeat(np.arange(start, stop, dtype=np.int32), np.diff(indptr))
-        parts.append((base, feature, value))
-    return _by_column(parts, len(sample), sae.d_sae)
+        entries.append((base, feature, value))
+    return _by_column(entries, len(sample), sae.d_sae)
 
 
-def _by_column(parts: list[Entries], n: int, d_sae: int) -> Columns:
+def _by_column(entries: list[Entries], n: int, d_sae: int) -> Columns:
     """Entries that ascend by base as a matrix by feature."""
-    base, feature, value = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    base, feature, value = (np.concatenate(arrays) for arrays in zip(*entries, strict=True))
     indptr = np.concatenate(([0], np.cumsum(np.bincount(base, minlength=n))))
     columns = csr_array((value, feature, indptr), shape=(n, d_sae)).tocsc()
     values = cast(NDArray[np.float32], columns.data)

@@ -3,19 +3,20 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from sae_tracks.activations.shards import open_shards
 from sae_tracks.annotations import Annotation, read_annotation
 from sae_tracks.annotations.bed import MATRIX_ID
 from sae_tracks.controls.alu import alu_sites
-from sae_tracks.controls.control import ControlInputs, SampledFeatures, run_controls
+from sae_tracks.controls.best import Cells, cells_of
+from sae_tracks.controls.control import ControlInputs, run_controls
 from sae_tracks.controls.sample import Columns, Sample, Sampler, samplers_of, seen_through
 from sae_tracks.controls.untrained import KINDS, SEEDS, blank_sample, check_retrainable
 from sae_tracks.controls.verdict import is_motif
@@ -34,7 +35,7 @@ from sae_tracks.metrics import (
     count_bed,
     cutoffs_of,
     evaluate_on,
-    merge_parts,
+    merge_shards,
     write_tables,
 )
 from sae_tracks.motifs import named_motifs
@@ -45,6 +46,7 @@ from sae_tracks.sae.directory import check_match
 from sae_tracks.source import Source
 
 ALU = "alu"
+DECOYS = 5  # per motif
 SHOWN = 5  # names in a message
 SITE_P = 1e-4  # of JASPAR's tracks and of `scan`, if no --min-score says otherwise
 COUNTS_ALONE = "counts do not hold what controls look at (metrics without --shard runs them)"
@@ -59,8 +61,8 @@ class ControlSettings:
     ----------
     motifs : str, optional
         A file of matrices (JASPAR, PFM, MEME), or a release such as ``JASPAR2024``: for decoys and causal reference.
-    decoys : int
-        Number of column-shuffled matrices per motif.
+    decoys : int, optional
+        Number of column-shuffled matrices per motif, 5 by default. Only with `motifs`.
     repeats : str, optional
         An annotation of repeats, ``softmask`` for the lower case of the FASTA, or ``alu`` for an alignment.
     seeds : sequence of str
@@ -70,10 +72,14 @@ class ControlSettings:
     """
 
     motifs: str | None = None
-    decoys: int = 5
+    decoys: int | None = None
     repeats: str | None = None
     seeds: Sequence[str] = ()
     trained_on: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.decoys is not None and not self.motifs:
+            raise UsageError("--decoys shuffles the matrices of motifs: name these by --motifs, or leave it out")
 
 
 STANDARD = ControlSettings()
@@ -81,22 +87,11 @@ STANDARD = ControlSettings()
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What was scored.
-
-    Attributes
-    ----------
-    counts : Counts
-        Exact counts of bases and instances.
-    table : DataFrame
-        The rows of ``metrics.tsv``: the best feature of every concept and site strand, with its verdict. No rows if a
-        shard was counted.
-    untested : str
-        Why no controls were run, or "".
-    """
+    """What was scored."""
 
     counts: Counts
-    table: pd.DataFrame
-    untested: str
+    table: pd.DataFrame  # the rows of metrics.tsv: the best feature of every concept; no rows if a shard was counted
+    untested: str  # why no controls were run, or ""
 
 
 def score(
@@ -135,7 +130,7 @@ def score(
     all_pairs : bool
         Every pair with a true positive gets rows in ``metrics.parquet``, not only the ten best per concept and feature.
     shard : str, optional
-        Count part i of n only, as ``i/n``; `merge_scores` adds the parts. No controls are run.
+        Count shard i of n only, as ``i/n``; `merge_scores` adds the shards. No controls are run.
     controls : ControlSettings, optional
         None: scores alone.
 
@@ -150,7 +145,7 @@ def score(
         An input is missing, malformed, or does not fit the others. All that can be known before the first window is
         checked before it.
     """
-    task = prepare_score(source, annotations, out, features, thresholds, scale, shard, controls)
+    task = ScoreTask(source, annotations, out, features, thresholds, scale, shard, controls)
     return task.run(all_pairs=all_pairs)
 
 
@@ -190,12 +185,12 @@ def score_bed(
     return _write(counts, Path(out), facts, all_pairs, "--bed reads no model")
 
 
-def merge_scores(parts: Iterable[str | Path], out: str | Path, *, all_pairs: bool = False) -> Scored:
+def merge_scores(shards: Iterable[str | Path], out: str | Path, *, all_pairs: bool = False) -> Scored:
     """Add the counts of shards and write the tables of one run over all of them, without controls.
 
     Parameters
     ----------
-    parts : iterable of path
+    shards : iterable of path
         The folders that `score` wrote with ``shard="1/n"`` to ``"n/n"``, in any order.
     out : path
         A folder, as for `score`.
@@ -210,10 +205,10 @@ def merge_scores(parts: Iterable[str | Path], out: str | Path, *, all_pairs: boo
     Raises
     ------
     SaeTracksError
-        A folder holds no part, parts are of different runs, or one is missing or there twice.
+        A folder holds no shard, shards are of different runs, or one is missing or there twice.
     """
-    folders = [Path(part) for part in parts]
-    counts, facts = merge_parts(folders)
+    folders = [Path(shard) for shard in shards]
+    counts, facts = merge_shards(folders)
     return _write(counts, Path(out), facts | {"parts": len(folders)}, all_pairs, COUNTS_ALONE)
 
 
@@ -235,26 +230,39 @@ def activations_of(sae: str) -> Path:
     return Path(folder)
 
 
-@dataclass(frozen=True, slots=True)
 class ScoreTask:
-    """A scoring whose inputs are open and checked; see `prepare_score`.
+    """A scoring whose inputs are open and checked; no window is read yet. See `score` for the parameters."""
 
-    ``inputs`` is None if no controls are run; then there are no samplers.
-    """
-
-    source: Source
-    evaluation: Evaluation
-    out: Path
-    features: list[int] | None
-    thresholds: list[float]
-    cutoffs: NDArray[np.float32]
-    scale: str
-    shard: str | None
-    counter: Counter
-    samplers: list[Sampler]
-    inputs: ControlInputs | None
-    control_facts: dict[str, Any]
-    untested: str
+    def __init__(
+        self,
+        source: Source,
+        annotations: Evaluation | Sequence[str | Path],
+        out: str | Path,
+        features: Iterable[int] | None,
+        thresholds: Iterable[float],
+        scale: Literal["max", "raw"],
+        shard: str | None,
+        controls: ControlSettings | None,
+    ) -> None:
+        parse_shard(shard)
+        self.source, self.out, self.scale, self.shard = source, Path(out), scale, shard
+        self.features = None if features is None else source.sae.check_features(features).tolist()
+        self.thresholds = sorted(set(thresholds))
+        self.cutoffs = cutoffs_of(source.sae, self.thresholds, scale)
+        if not isinstance(annotations, Evaluation):
+            annotations = evaluate_on(source.genome, annotations, source.regions, black_list=source.black_list)
+        self.evaluation = annotations
+        split = len(annotations.halves.names) > 1
+        self.untested = why_untested(shard=shard, split=split, controls=controls is not None)
+        self.samplers: list[Sampler] = []
+        self.inputs, self.control_facts = ControlInputs(), {}
+        if controls and not self.untested:
+            self.samplers = samplers_of(source, annotations)
+            self._open_controls(controls)
+        elif controls not in (None, STANDARD):
+            raise UsageError(f"{self.untested}, so no controls are run: leave out their settings")
+        strands = source.read_strands
+        self.counter = Counter(annotations, self.thresholds, self.cutoffs, features=self.features, read_strands=strands)
 
     def run(self, *, all_pairs: bool = False) -> Scored:
         """Read the genome once, run the controls and write the tables."""
@@ -274,7 +282,7 @@ class ScoreTask:
         if self.shard:
             counts.save(self.out / COUNTS)
             write_provenance(self.out, **facts, shard=self.shard)
-            says = "counts of part %s in %s; sae-tracks merge-metrics adds all parts and scores them"
+            says = "counts of shard %s in %s; sae-tracks merge-metrics adds all shards and scores them"
             log.info(says, self.shard, self.out)
             return Scored(counts, pd.DataFrame(), self.untested)
         return _write(counts, self.out, facts, all_pairs, self.untested, self._judge, self.control_facts)
@@ -303,109 +311,48 @@ class ScoreTask:
         return self.source.blocks(self.features, shard=parse_shard(self.shard), on_reading=sample)
 
     def _judge(self, best: pd.DataFrame) -> pd.DataFrame:
-        """The best matches with controls and verdicts; their profiles of offsets are written."""
-        assert self.inputs is not None
+        """Run the controls on the best matches, write their profiles of offsets, and return the rows with verdicts."""
         samples = [sampler.sample() for sampler in self.samplers]
         controlled, offsets = run_controls(best, self.evaluation, samples, self.thresholds, self.cutoffs, self.inputs)
         with atomic(self.out / OFFSETS) as temporary:
             offsets.to_parquet(temporary, index=False)
         return controlled
 
+    def _open_controls(self, settings: ControlSettings) -> None:
+        """Open and check the inputs of the controls, and note for the provenance what they are."""
+        motifs, motifs_from = named_motifs(settings.motifs) if settings.motifs else ([], None)
+        others = [load_sae(seed) for seed in settings.seeds]
+        for other in others:
+            check_match(other, self.source.lm, allow_mismatch=self.source.allow_mismatch)
+        shards = open_shards(settings.trained_on) if settings.trained_on else None
+        if shards:
+            check_retrainable(self.source, shards)
+        repeats = _open_repeats(settings.repeats, self.evaluation, self.samplers[0].bins)
+        _say_motifs_without_matrix(self.evaluation, settings, {motif.matrix_id for motif in motifs})
+        decoys = DECOYS if settings.decoys is None else settings.decoys
 
-def prepare_score(
-    source: Source,
-    annotations: Evaluation | Sequence[str | Path],
-    out: str | Path,
-    features: Iterable[int] | None,
-    thresholds: Iterable[float],
-    scale: Literal["max", "raw"],
-    shard: str | None,
-    controls: ControlSettings | None,
-) -> ScoreTask:
-    """Open and check all inputs of `score`, whose parameters these are; no window is read."""
-    out = Path(out)
-    parse_shard(shard)
-    ids = None if features is None else source.sae.check_features(features).tolist()
-    ascending = sorted(set(thresholds))
-    cutoffs = cutoffs_of(source.sae, ascending, scale)
-    evaluation = annotations
-    if not isinstance(evaluation, Evaluation):
-        evaluation = evaluate_on(source.genome, evaluation, source.regions, black_list=source.black_list)
-    untested = why_untested(shard=shard, split=len(evaluation.halves.names) > 1, controls=controls is not None)
-    samplers, inputs, facts = [], None, {}
-    if controls and not untested:
-        samplers = samplers_of(source, evaluation)
-        inputs, facts = _open_controls(controls, source, evaluation, samplers[0].bins, ascending, scale, out)
-    elif controls not in (None, STANDARD):
-        raise UsageError(f"{untested}, so no controls are run: leave out their settings")
-    counter = Counter(evaluation, ascending, cutoffs, features=ids, read_strands=source.read_strands)
-    return ScoreTask(
-        source=source,
-        evaluation=evaluation,
-        out=out,
-        features=ids,
-        thresholds=ascending,
-        cutoffs=cutoffs,
-        scale=scale,
-        shard=shard,
-        counter=counter,
-        samplers=samplers,
-        inputs=inputs,
-        control_facts=facts,
-        untested=untested,
-    )
+        def cells(features: Columns, sae: SAE, sample: Sample) -> Cells:
+            return cells_of(features, cutoffs_of(sae, self.thresholds, self.scale), len(sample))
 
+        def untrained(sample: Sample) -> Iterator[tuple[Kind, Cells]]:
+            for kind, seed in product(KINDS, SEEDS):
+                if shards:
+                    blank, sae = blank_sample(self.source, kind, seed, shards, sample, self.out / "untrained")
+                    yield kind, cells(blank.features, sae, sample)
 
-def _open_controls(
-    settings: ControlSettings,
-    source: Source,
-    evaluation: Evaluation,
-    bins: Sequence[GenomicRegion],
-    thresholds: Sequence[float],
-    scale: str,
-    out: Path,
-) -> tuple[ControlInputs, dict[str, Any]]:
-    """The inputs of the controls, each opened and checked, and what the provenance says of them."""
-    motifs, motifs_from = named_motifs(settings.motifs) if settings.motifs else ([], None)
-    others = [load_sae(seed) for seed in settings.seeds]
-    for other in others:
-        check_match(other, source.lm, allow_mismatch=source.allow_mismatch)
-    shards = open_shards(settings.trained_on) if settings.trained_on else None
-    if shards:
-        check_retrainable(source, shards)
-    repeats = _open_repeats(settings.repeats, evaluation, bins)
-    _say_motifs_without_matrix(evaluation, settings, {motif.matrix_id for motif in motifs})
+        def seeds(sample: Sample) -> Iterator[Cells]:
+            for other in others:
+                yield cells(seen_through(sample, other), other, sample)
 
-    def with_cutoffs(features: Columns, sae: SAE) -> SampledFeatures:
-        return SampledFeatures(features, cutoffs_of(sae, thresholds, scale))
-
-    def untrained(sample: Sample) -> list[tuple[Kind, SampledFeatures]]:
-        assert shards is not None
-        found = []
-        for kind in KINDS:
-            for seed in SEEDS:
-                blank, sae = blank_sample(source, kind, seed, shards, sample, out / "untrained")
-                found.append((kind, with_cutoffs(blank.features, sae)))
-        return found
-
-    def seeds(sample: Sample) -> list[SampledFeatures]:
-        return [with_cutoffs(seen_through(sample, other), other) for other in others]
-
-    inputs = ControlInputs(
-        motifs=motifs,
-        p=_site_p(evaluation, bool(motifs)),
-        decoys=settings.decoys,
-        repeats=repeats,
-        untrained=untrained if shards else None,
-        seeds=seeds if others else None,
-    )
-    return inputs, {
-        "motifs": motifs_from,
-        "decoys": settings.decoys if motifs else None,
-        "repeats": None if settings.repeats is None else annotation_checksums([settings.repeats]),
-        "seeds": [other.checksum for other in others],
-        "untrained_on": shards.checksum if shards else None,
-    }
+        p = _site_p(self.evaluation, bool(motifs))
+        self.inputs = ControlInputs(motifs, p, decoys, repeats, untrained, seeds)
+        self.control_facts = {
+            "motifs": motifs_from,
+            "decoys": decoys if motifs else None,
+            "repeats": None if settings.repeats is None else annotation_checksums([settings.repeats]),
+            "seeds": [other.checksum for other in others],
+            "untrained_on": shards.checksum if shards else None,
+        }
 
 
 def _open_repeats(name: str | None, evaluation: Evaluation, bins: Sequence[GenomicRegion]) -> Annotation | None:

@@ -26,7 +26,7 @@ from sae_tracks.regions import GenomicRegion, merge_regions, regions_of, subtrac
 from sae_tracks.sae import SAE, load_sae
 from sae_tracks.sae.directory import CONFIG, check_match
 from sae_tracks.source import Source
-from sae_tracks.train.plan import TrainPlan, plan_training
+from sae_tracks.train.plan import plan_training
 from sae_tracks.train.settings import TrainSettings
 from sae_tracks.train.train import train_sae
 
@@ -35,23 +35,16 @@ KINDS: tuple[Kind, ...] = ("random", "permuted")
 SEEDS = (0, 1, 2)
 SETTINGS = (*(field.name for field in fields(TrainSettings) if field.name != "expansion"), "d_sae", "steps", "seed")
 SHUFFLE_MEMORY = 1 << 30
-INTERVAL = ["Chromosome", "Start", "End"]
 log = logging.getLogger(__name__)
 
 
 def retrain(sae: SAE, lm: GeneLM, genome: Genome, trained_on: ActivationShards, out: Path) -> SAE:
-    """Train an SAE on another language model exactly as one was trained: the same bases, settings and steps.
+    """Train an SAE on the activations of another language model just as `sae` was: the same bases, settings and steps.
 
     Parameters
     ----------
-    sae : SAE
-        Whose settings are taken, from its metadata.
-    lm : GeneLM
-        The other model.
-    genome : Genome
-        Must hold the contigs that the activations came from.
     trained_on : ActivationShards
-        The activations `sae` was trained on: their windows are read again.
+        The activations that `sae` was trained on: their windows are read again, from a genome with their contigs.
     out : path
         SAE directory. Activations lie beside it while they are needed. What an interrupted run left is used.
 
@@ -70,7 +63,9 @@ def retrain(sae: SAE, lm: GeneLM, genome: Genome, trained_on: ActivationShards, 
         data = _read_again(lm, genome, trained_on, act)
         shuffle(data, shuffled, plan_shuffle(data, SHUFFLE_MEMORY), seed=training["seed"])
         shutil.rmtree(act)
-    plan = _same_training(training, open_shards(shuffled))
+    settings = TrainSettings(**{f.name: training[f.name] for f in fields(TrainSettings) if f.name in training})
+    how = {name: training[name] for name in ("rows", "d_sae", "seed", "dtype")}
+    plan = plan_training(open_shards(shuffled), settings, device="cpu", **how)
     with counter("training", plan.steps) as advance:
         train_sae(plan, out, advance)
     shutil.rmtree(shuffled)
@@ -78,7 +73,7 @@ def retrain(sae: SAE, lm: GeneLM, genome: Genome, trained_on: ActivationShards, 
 
 
 def _claim(out: Path, trained_on: ActivationShards) -> None:
-    """Record which activations a control is made again from; what was made from others is not used."""
+    """Record from which activations a control is made; refuse what was made from others."""
     record, mine = out.with_name(MADE_FROM), {"data_sha256": trained_on.checksum}
     begun = any(out.with_name(name).exists() for name in (out.name, "act", "shuffled"))
     if (read_json(record) if record.exists() else None if begun else mine) != mine:
@@ -87,7 +82,7 @@ def _claim(out: Path, trained_on: ActivationShards) -> None:
 
 
 def _made_before(out: Path, training: dict[str, Any], lm: GeneLM) -> SAE:
-    """The SAE of a run that is complete, where it is of this model and these settings."""
+    """The SAE of a complete run; refuse it if it has another model or other settings."""
     made = load_sae(out)
     check_match(made, lm)
     differ = [name for name in SETTINGS if made.metadata["training"].get(name) != training.get(name)]
@@ -97,28 +92,18 @@ def _made_before(out: Path, training: dict[str, Any], lm: GeneLM) -> SAE:
 
 
 def check_retrainable(source: Source, trained_on: ActivationShards) -> None:
-    """Raise if untrained models cannot be made for a source; no window is read.
+    """Raise an error if untrained models cannot be made for a source; no window is read.
 
-    Parameters
-    ----------
-    source : Source
-        The trained model and SAE.
-    trained_on : ActivationShards
-        See `retrain`.
-
-    Raises
-    ------
-    SaeTracksError
-        The language model comes from a plug-in, the SAE was trained on other activations, or their windows cannot be
-        read again.
+    The language model comes from a plug-in, the SAE was trained on other activations, or their windows cannot be read
+    again.
     """
     check_can_be_untrained(source.lm)
     _training_of(source.sae, trained_on)
-    _plan_again(source.lm, source.genome, trained_on, _windows_of(trained_on), [])
+    _plan_again(source.lm, source.genome, trained_on, black_list=False)
 
 
 def _training_of(sae: SAE, trained_on: ActivationShards) -> dict[str, Any]:
-    """How an SAE was trained, as its metadata says; its activations must be those given."""
+    """How an SAE was trained, from its metadata; refuse activations that it was not trained on."""
     training = sae.metadata.get("training", {})
     if training.get("data_sha256") != trained_on.checksum:
         raise SaeTracksError(f"this SAE was not trained on {trained_on.folder}: name the folder that `train` was given")
@@ -130,17 +115,12 @@ def _windows_of(shards: ActivationShards) -> list[GenomicRegion]:
     return [GenomicRegion(*row) for row in windows.itertuples(index=False, name=None)]
 
 
-def _plan_again(
-    lm: GeneLM,
-    genome: Genome,
-    shards: ActivationShards,
-    windows: list[GenomicRegion],
-    black_list: list[GenomicRegion],
-) -> Extraction:
-    """The extraction of the windows of stored activations from another model."""
-    facts = shards.manifest
+def _plan_again(lm: GeneLM, genome: Genome, shards: ActivationShards, *, black_list: bool) -> Extraction:
+    """Plan to extract the windows of stored activations from another model, with or without their black list."""
+    windows, facts = _windows_of(shards), shards.manifest
     laid_out = {name: facts[name] for name in ("window", "context", "min_context", "read_strands")}
-    plan = plan_extraction(lm, genome, windows, black_list=black_list, **laid_out)
+    left = left_out(shards, windows) if black_list and facts["black_list_sha256"] else []
+    plan = plan_extraction(lm, genome, windows, black_list=left, **laid_out)
     if plan.settings["windows_sha256"] != facts["windows_sha256"]:
         raise SaeTracksError(
             f"{shards.folder}: its windows cannot be read again by {genome.path.name}: it must be the same FASTA, and "
@@ -150,11 +130,8 @@ def _plan_again(
 
 
 def _read_again(lm: GeneLM, genome: Genome, shards: ActivationShards, out: Path) -> ActivationShards:
-    """The activations of another model on the bases of stored ones."""
-    windows = _windows_of(shards)
-    black_list = left_out(shards, windows) if shards.manifest["black_list_sha256"] else []
-    plan = _plan_again(lm, genome, shards, windows, black_list)
-    extract(plan, out)
+    """Extract the activations of another model on the bases of stored ones."""
+    extract(_plan_again(lm, genome, shards, black_list=True), out)
     again = open_shards(out)
     if again.rows != shards.rows:
         raise SaeTracksError(f"{shards.folder} has {shards.rows:,} rows, but {genome.path.name} gives {again.rows:,}")
@@ -162,14 +139,9 @@ def _read_again(lm: GeneLM, genome: Genome, shards: ActivationShards, out: Path)
 
 
 def left_out(shards: ActivationShards, windows: Sequence[GenomicRegion]) -> list[GenomicRegion]:
-    """The bases of the windows of stored activations that no row is of: black-listed ones, and those nobody can read.
+    """The bases in the windows of stored activations (``windows.bed``) without a row: black-listed or unreadable ones.
 
-    The manifest has the checksum of a black list alone; the rows say which bases it left.
-
-    Parameters
-    ----------
-    windows : sequence of GenomicRegion
-        Those of ``windows.bed``.
+    The manifest has only the checksum of a black list, but the rows show which bases it left.
     """
     offset = np.cumsum([0, *map(len, windows)])
     read = np.zeros(offset[-1], bool)
@@ -184,36 +156,13 @@ def left_out(shards: ActivationShards, windows: Sequence[GenomicRegion]) -> list
     return subtract_regions(merge_regions(without, order), merge_regions(with_rows, order))
 
 
-def _same_training(training: dict[str, Any], data: ActivationShards) -> TrainPlan:
-    settings = TrainSettings(
-        **{field.name: training[field.name] for field in fields(TrainSettings) if field.name in training}
-    )
-    how = {name: training[name] for name in ("d_sae", "seed", "dtype")}
-    return plan_training(data, settings, rows=training["rows"], device="cpu", **how)
-
-
 def blank_sample(
-    source: Source,
-    kind: Kind,
-    seed: int,
-    trained_on: ActivationShards,
-    like: Sample,
-    folder: Path,
+    source: Source, kind: Kind, seed: int, trained_on: ActivationShards, like: Sample, folder: Path
 ) -> tuple[Sample, SAE]:
-    """The bases of a sample as a language model without training sees them, and the SAE through which.
+    """Read the bins of a sample again, in the same direction, through an untrained language model and its own SAE.
 
-    Parameters
-    ----------
-    source : Source
-        The trained model and SAE.
-    kind, seed
-        See `untrained`.
-    trained_on : ActivationShards
-        See `retrain`.
-    like : Sample
-        Of the trained ones: the same bins are read, in the same direction.
-    folder : path
-        Where the control's SAE is kept, in a folder of its own.
+    The SAE is trained by `retrain` and kept in a folder of its own in `folder`. `kind` and `seed` are those of
+    `untrained`.
     """
     lm = untrained(source.lm, kind, seed)
     log.info("control: %s", lm.model_id)

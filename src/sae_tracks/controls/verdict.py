@@ -29,25 +29,13 @@ NOT_TESTED, SUPPORTED = "not-tested", "supported"
 
 
 class Rival(NamedTuple):
-    """Another explanation of a match, measured on the same bases.
+    """Another explanation of a match, measured on the same bases."""
 
-    Attributes
-    ----------
-    column : str
-        Its F1.
-    article, label : str
-        What prose and the page call it: "the", "best k-mer".
-    named : str
-        The column that says which one it was, or "".
-    verdict : str
-        The verdict of a match whose interval it reaches; "" if it decides none.
-    """
-
-    column: str
-    article: str
-    label: str
-    named: str = ""
-    verdict: str = ""
+    column: str  # its F1
+    article: str  # in prose and on the page: "the"
+    label: str  # "best k-mer"
+    named: str = ""  # the column that says which one it was
+    verdict: str = ""  # of a match whose interval it reaches; "" if it decides none
 
 
 RIVALS = (
@@ -65,38 +53,18 @@ RIVALS = (
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One way for a match to be less than it seems.
-
-    Attributes
-    ----------
-    name : str
-        The verdict of a match that fails.
-    run : callable
-        From the data of the controls to the columns that the test adds, one row per pair.
-    columns : tuple of str
-        The test has run on a row of the table if one of these columns has a value.
-    also : tuple of str
-        Other columns that `fails` looks at.
-    fails : callable
-        (n,) bool from the table: True if the match fails.
-    meaning : str
-        What the verdict means, for the page.
-    short : str
-        What the test compares with, for "These were not run: ...".
-    sentence : callable
-        From a row that failed to a sentence with its numbers.
-    """
+    """One way for a match to be less than it seems."""
 
     __test__ = False  # not a test of pytest's
 
-    name: str
-    run: "Callable[[ControlData], pd.DataFrame]"
-    columns: tuple[str, ...]
-    also: tuple[str, ...]
-    fails: Callable[[pd.DataFrame], NDArray[np.bool_]]
-    meaning: str
-    short: str
-    sentence: Callable[[Row], str]
+    name: str  # the verdict of a match that fails
+    run: "Callable[[ControlData], pd.DataFrame]"  # gives the columns that the test adds, one row per pair
+    columns: tuple[str, ...]  # the test has run on a row if one of these columns has a value
+    also: tuple[str, ...]  # other columns that `fails` looks at
+    fails: Callable[[pd.DataFrame], NDArray[np.bool_]]  # gives (n,) bool for the rows of the table
+    meaning: str  # of the verdict, for the page
+    short: str  # what the test compares with, for "These were not run: ..."
+    sentence: Callable[[Row], str]  # about a row that failed, with its numbers
 
 
 def _run_low_power(data: "ControlData") -> pd.DataFrame:
@@ -110,12 +78,12 @@ def _few_instances(table: pd.DataFrame) -> NDArray[np.bool_]:
 def _say_low_power(row: Row) -> str:
     if row["instances"] >= LEAST_INSTANCES:
         return (
-            f"Only {_count(row['sample_instances'])} of {_count(row['instances'])} sites lie on the bases that the "
-            f"tests look at; below {LEAST_INSTANCES} they cannot tell what an F1 of {_score(row['f1'])} means."
+            f"Only {_count(row['sample_instances'])} of {_count(row['instances'])} sites lie on the tested bases. With "
+            f"fewer than {LEAST_INSTANCES}, the tests cannot show what an F1 of {_score(row['f1'])} means."
         )
     return (
-        f"Only {_count(row['instances'])} sites lie on the bases that were reported on; below {LEAST_INSTANCES} "
-        f"an F1 of {_score(row['f1'])} may be luck. Score a longer region."
+        f"Only {_count(row['instances'])} sites lie on the report half. With fewer than {LEAST_INSTANCES}, an F1 of "
+        f"{_score(row['f1'])} may be luck. Score a longer region."
     )
 
 
@@ -133,8 +101,8 @@ def _by_chance(table: pd.DataFrame) -> NDArray[np.bool_]:
 def _say_chance(row: Row) -> str:
     if math.isnan(row["decoy_q"]):
         return (
-            f"The annotation, shifted along the sequence, matches about as well (p = {_score(row['shift_p'])}, above "
-            f"{MOST_Q:g}). The F1 of {_score(row['f1'])} is what chance gives."
+            f"The annotation matches about as well after shifts along the sequence (p = {_score(row['shift_p'])}, "
+            f"above {MOST_Q:g}). So chance explains the F1 of {_score(row['f1'])}."
         )
     return (
         f"Decoys, motifs with the same columns in another order, match some feature about as well (q = "
@@ -144,10 +112,8 @@ def _say_chance(row: Row) -> str:
 
 
 def _run_repeat(data: "ControlData") -> pd.DataFrame:
-    from sae_tracks.controls.specificity import in_repeats, no_repeats_known
+    from sae_tracks.controls.specificity import in_repeats
 
-    if data.repeats is None:
-        return no_repeats_known(len(data.pairs))
     return in_repeats(data.reported, data.repeats, data.repeat_names)
 
 
@@ -163,10 +129,11 @@ def _say_repeat(row: Row) -> str:
     lies = f"{_percent(row['repeat_share'])} of the true positives lie in repeats{mostly}. "
     if math.isnan(row["f1_outside_repeats"]):
         few = _count(row["instances_outside_repeats"])
-        return f"{lies}Too few sites lie outside of repeats ({few}) to tell the two apart."
+        return f"{lies}Too few sites ({few}) lie outside of repeats to separate the concept from the repeat."
+    outside = _score(row["f1_outside_repeats"])
     return (
-        f"{lies}Outside of repeats the F1 is {_score(row['f1_outside_repeats'])}, less than half of "
-        f"{_score(_sample_f1(row))}: {_feature(row)} follows the repeat, not the motif that its copies hold."
+        f"{lies}Outside of repeats the F1 is {outside}, less than half of {_score(_sample_f1(row))}. "
+        f"So {feature_label(row['feature'])} follows the repeat, not the sites in its copies."
     )
 
 
@@ -178,9 +145,11 @@ def _run_sequence(data: "ControlData") -> pd.DataFrame:
 
 
 def _run_untrained(data: "ControlData") -> pd.DataFrame:
-    from sae_tracks.controls.control import untrained_scores
-
-    return data.per_pair(untrained_scores(data))
+    scores = pd.DataFrame(index=range(len(data.concepts)))
+    for kind, cells in data.inputs.untrained(data.sample):
+        name, f1 = {"random": "untrained_f1", "permuted": "permuted_f1"}[kind], data.best_of(cells).f1
+        scores[name] = np.fmax(scores[name], f1) if name in scores else f1  # the best of the seeds
+    return data.per_pair(scores)
 
 
 def _run_neuron(data: "ControlData") -> pd.DataFrame:
@@ -211,7 +180,7 @@ TESTS = (
         columns=("instances", "sample_instances"),
         also=(),
         fails=_few_instances,
-        meaning=f"fewer than {LEAST_INSTANCES} sites to judge by",
+        meaning=f"fewer than {LEAST_INSTANCES} sites, which is too few to judge",
         short="the number of sites",
         sentence=_say_low_power,
     ),
@@ -231,7 +200,7 @@ TESTS = (
         columns=("repeat_share",),
         also=("f1_outside_repeats", "sample_f1"),
         fails=_mostly_inside,
-        meaning="little of the match is left outside of repeats",
+        meaning="the match is weak outside of repeats",
         short="repeats",
         sentence=_say_repeat,
     ),
@@ -240,24 +209,28 @@ TESTS = (
         _run_sequence,
         meaning="a k-mer or a probe on 31 letters does as well",
         short="k-mers and probes",
-        because="The letters nearby explain the match; it does not need a language model.",
+        because="The nearby letters explain the match, so no language model is needed.",
     ),
     _reached(
         "untrained",
         _run_untrained,
         meaning="a language model that learned nothing does as well",
         short="an untrained model",
-        because="What the language model has learned is not needed for the match.",
+        because="The match needs nothing that the language model has learned.",
     ),
     _reached(
         "neuron",
         _run_neuron,
         meaning="a single dimension of the language model does as well",
         short="single dimensions",
-        because="The match is there before the autoencoder, which adds nothing to it.",
+        because="The match exists before the autoencoder, which adds nothing to it.",
     ),
 )
 BY_NAME = {test.name: test for test in TESTS}
+TEXTS = (  # columns of text that controls add to the table
+    *("tf_class", "tf_family", "untested", "repeat_class", "next_concept", "memorised"),
+    *(rival.named for rival in RIVALS if rival.named),
+)
 OUTCOMES = {  # every verdict with its meaning, the strongest first
     SUPPORTED: "passed every test below",
     NOT_TESTED: "failed no test, but not all tests were run",
@@ -266,22 +239,18 @@ OUTCOMES = {  # every verdict with its meaning, the strongest first
 
 
 def is_motif(table: pd.DataFrame) -> NDArray[np.bool_]:
-    """(n,) bool: True if a concept is the sites of a matrix: it has a TF's name, or is one of JASPAR's matrix IDs.
+    """(n,) bool: which concepts are the sites of a matrix: they have a TF's name, or are one of JASPAR's matrix IDs.
 
-    A shift moves such sites away from the sequence that made them. All of them survive it, so it says nothing of them.
+    A shift moves such sites away from the sequence that made them. All of them pass it, so it says nothing about them.
     """
     named = [bool(tf) or bool(MATRIX_ID.match(name)) for tf, name in zip(table["tf"], table["concept"])]
     return np.array(named, bool)
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """The verdict of every row, and the tests that were not run on it.
+    """The verdict of every row of reported pairs, and the tests that were not run on it.
 
-    Parameters
-    ----------
-    table : DataFrame
-        One row per reported pair: ``concept``, ``tf``, and the columns that the tests look at. A column that is missing
-        or NaN was not measured.
+    A column that the tests look at is NaN, or missing, if it was not measured; ``concept`` and ``tf`` are needed.
 
     Returns
     -------
@@ -304,42 +273,36 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def explain(row: Row) -> str:
-    """What a row of the table says, in one to four sentences.
-
-    Parameters
-    ----------
-    row : mapping
-        Of `load_scores`: every column is there, NaN or "" if it was not measured.
-    """
+    """Say in one to four sentences what a row of `load_scores` shows."""
     says = {SUPPORTED: _say_supported, NOT_TESTED: _say_not_tested}
     say = says.get(row["verdict"]) or BY_NAME[row["verdict"]].sentence
     sentences = [say(row)]
     if row["nucleotide"]:
-        sentences.append("A feature of a single letter proves little: untrained models have them too.")
+        sentences.append("Features of single letters prove little: untrained models have them too.")
     if row["memorised"] == 1:
         sentences.append(
-            f"The F1 is above the {_score(row['causal_ref_f1'])} that an ideal reader from left to right reaches "
-            "without knowing what comes, so the surroundings of these sites, not the motif alone, are likely to be "
-            "remembered."
+            f"The F1 is above the {_score(row['causal_ref_f1'])} of an ideal left-to-right reader, which does not know "
+            "the next bases. So the model has probably memorised the surroundings of these sites, not only the motif."
         )
     return " ".join(sentences)
 
 
 def _say_supported(row: Row) -> str:
     f1, rival = _best_rival(row)
-    best = f", where the best other explanation, {_named(row, rival)}, reaches {_score(f1)}" if f1 >= 0 else ""
+    best = f". The best of the others, {_named(row, rival)}, reaches {_score(f1)}" if f1 >= 0 else ""
     # a factor is named only if the match is supported
     sites = f"{row['tf']} motif sites ({row['concept']})" if row["tf"] else row["concept"]
-    marks = f"{_feature(row)} marks {sites} better than anything else that was tried: F1 {_interval(row)}{best}."
+    feature = feature_label(row["feature"])
+    marks = f"{feature} marks {sites} better than every other explanation that was tried: F1 {_interval(row)}{best}."
     binds = " Motif sites are places where a matrix scores well; whether a factor binds there is not shown."
     return marks + (binds if row["tf"] else "")
 
 
 def _say_not_tested(row: Row) -> str:
     left = [BY_NAME[name].short if name in BY_NAME else name for name in row["untested"].split(",") if name]
-    missing = f"These were not run: {', '.join(left)}" if left else "The tests were not run, or not all of them"
-    says = f"F1 {_interval(row)} says nothing yet about what {_feature(row)} means."
-    return f"{says} {missing}; a high F1 alone proves little."
+    missing = f"These tests were not run: {', '.join(left)}." if left else "Not all tests were run."
+    feature = feature_label(row["feature"])
+    return f"What {feature} means is not known yet: a high F1 alone, {_interval(row)}, proves little. {missing}"
 
 
 def _best_rival(row: Row, verdict: str = "") -> tuple[float, Rival]:
@@ -351,10 +314,6 @@ def _best_rival(row: Row, verdict: str = "") -> tuple[float, Rival]:
 def _named(row: Row, rival: Rival) -> str:
     which = row[rival.named] if rival.named else ""
     return f"{rival.article} {rival.label}{f' ({which})' if which else ''}"
-
-
-def _feature(row: Row) -> str:
-    return feature_label(row["feature"])
 
 
 def _sample_f1(row: Row) -> float:

@@ -17,50 +17,46 @@ from sae_tracks.files import PROVENANCE, atomic, read_json, values_differ
 from sae_tracks.metrics.counts import Counts, at_thresholds, load_counts
 from sae_tracks.regions import check_complete, parse_shard
 
-BEST = 10  # features a concept, and concepts a feature
+BEST = 10  # features per concept, and concepts per feature
 PAIRS = 1 << 17  # scored at once
 KeptPairs = tuple[NDArray[np.int64], NDArray[np.int64]]  # concepts and columns, ascending
 
 
 def scores(counts: Counts, *, all_pairs: bool = False) -> pd.DataFrame:
-    """Scores of the best pairs at every threshold.
+    """Scores of the best pairs at every threshold, one row per (concept, site_strand, feature, read_strand, threshold).
 
-    Parameters
-    ----------
-    counts : Counts
-        From `Counter` or `count_bed`.
-    all_pairs : bool
-        Every pair with a true positive at any threshold, in either half, instead of the best.
-
-    Returns
-    -------
-    DataFrame
-        One row a (concept, site_strand, feature, read_strand, threshold): ``concept``, ``tf``, ``site_strand``,
-        ``feature`` (``f357``), ``read_strand``, ``threshold``, ``instances``, ``instances_hit``, ``tp``, ``fp``,
-        ``fn``, ``precision``, ``recall``, ``f1``, ``domain_recall`` (instances hit of all), ``domain_f1`` (InterPLM's:
-        the harmonic mean of precision and domain recall) and ``enrichment`` (precision over the labelled share of all
-        bases), all on the report half, NaN where there is nothing to divide by or instances were not followed;
-        ``select_f1``, on the other half; ``chosen``, True on the pair's best threshold by select_f1, the lowest where
-        several are; and ``verdict``. The pairs kept are the best 10 features of a concept and the best 10 concepts of
-        a feature by select_f1, each read strand on its own; where pairs tie, the first concept or feature comes first.
-        A pair without a true positive in the select half is never among the best. Open instances are closed.
+    The columns are those of `SCHEMA`, explained in docs/formats.md. They describe the report half, except for
+    ``select_f1``, on the other half, and ``chosen``, which marks the pair's best threshold by ``select_f1`` (the lowest
+    if several are). A quotient is NaN if its divisor is 0 or instances were not followed. The pairs kept are the best
+    10 features of a concept and the best 10 concepts of a feature by ``select_f1``, per read strand; if pairs tie, the
+    first concept or feature comes first. A pair without a true positive in the select half is never among the best.
+    With `all_pairs`, every pair with a true positive at any threshold, in either half, is kept. Open instances are
+    closed.
     """
     return pd.concat(score_tables(counts, kept_pairs(counts, all_pairs=all_pairs)), ignore_index=True)
 
 
 def kept_pairs(counts: Counts, *, all_pairs: bool = False) -> list[KeptPairs]:
-    """Which pairs `scores` gives rows to, a read strand each."""
-    choose = _pairs_with_tp if all_pairs else _best_pairs
-    return [choose(counts, strand) for strand in range(len(counts.read_strands))]
+    """The pairs that `scores` has rows of, for each read strand."""
+    kept = []
+    for strand in range(len(counts.read_strands)):
+        if all_pairs:
+            chosen = counts.tp[strand].any(axis=(0, 2))
+        else:
+            f1 = _select_f1(counts, strand)
+            chosen = _best_of_rows(f1) | _best_of_rows(np.ascontiguousarray(f1.T)).T
+        concept, column = np.nonzero(chosen)
+        kept.append((concept, column))
+    return kept
 
 
 def score_tables(counts: Counts, kept: Sequence[KeptPairs]) -> Iterator[pd.DataFrame]:
-    """The rows of `scores` for the pairs of `kept_pairs`, in parts that fit in memory; at least one, perhaps empty."""
+    """The rows of `scores` for the pairs of `kept_pairs`, in tables that fit in memory; one or more, perhaps empty."""
     counts.close()
     for strand, (concept, column) in enumerate(kept):
         for start in range(0, max(len(concept), 1), PAIRS):
-            part = slice(start, start + PAIRS)
-            yield _rows(counts, strand, concept[part], column[part])
+            some = slice(start, start + PAIRS)
+            yield _rows(counts, strand, concept[some], column[some])
 
 
 def best_features(table: pd.DataFrame) -> pd.DataFrame:
@@ -77,7 +73,7 @@ def best_features(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _select_f1(counts: Counts, strand: int) -> NDArray[np.float64]:
-    """(C, K) float64: the best F1 of each pair over the thresholds, on the select half; 0 where nothing is active."""
+    """(C, K) float64: the best F1 of each pair over the thresholds, on the select half; 0 if nothing is active."""
     labelled, active = counts.labelled[strand, 0], at_thresholds(counts.active[strand, 0], 0)
     tp = np.zeros((len(labelled), len(counts.features)), np.uint32)
     best = np.zeros(tp.shape)
@@ -87,27 +83,14 @@ def _select_f1(counts: Counts, strand: int) -> NDArray[np.float64]:
     return best
 
 
-def _best_pairs(counts: Counts, strand: int) -> KeptPairs:
-    """Concept and column of the pairs kept, ascending."""
-    f1 = _select_f1(counts, strand)
-    concept, column = np.nonzero(_best_of_rows(f1) | _best_of_rows(np.ascontiguousarray(f1.T)).T)
-    return concept, column
-
-
 def _best_of_rows(f1: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """True on the 10 highest scores of every row that are not 0; the first ones where they tie."""
+    """Mark the 10 highest scores of every row that are not 0; the first ones if they tie."""
     if f1.shape[1] <= BEST:
         return f1 > 0
     tenth = np.partition(f1, -BEST, axis=1)[:, -BEST, None]
     above, tied = f1 > tenth, f1 == tenth
     room = BEST - above.sum(axis=1, keepdims=True)
     return (above | (tied & (np.cumsum(tied, axis=1, dtype=np.int32) <= room))) & (f1 > 0)
-
-
-def _pairs_with_tp(counts: Counts, strand: int) -> KeptPairs:
-    """Concept and column of every pair with a true positive, ascending."""
-    concept, column = np.nonzero(counts.tp[strand].any(axis=(0, 2)))
-    return concept, column
 
 
 def _rows(counts: Counts, strand: int, concept: NDArray[np.int64], column: NDArray[np.int64]) -> pd.DataFrame:
@@ -135,22 +118,15 @@ def _rows(counts: Counts, strand: int, concept: NDArray[np.int64], column: NDArr
     )
 
 
-def _report_half(
-    counts: Counts,
-    strand: int,
-    concept: NDArray[np.int64],
-    column: NDArray[np.int64],
-    tp: NDArray[np.int64],
-    active: NDArray[np.int64],
-) -> dict[str, NDArray]:
-    """Columns from ``instances`` to ``enrichment``, (m, T) each, from bases labelled and active, and active, (m, T)."""
+def _report_half(counts: Counts, strand: int, concept, column, tp, active) -> dict[str, NDArray]:
+    """Columns from ``instances`` to ``enrichment``, (m, T) each, like the bases `tp` and `active` of the pairs."""
     instances = np.broadcast_to(counts.instances[strand, -1, concept][:, None], tp.shape)
     labelled = np.broadcast_to(counts.labelled[strand, -1, concept][:, None], tp.shape)
     hit = np.full(tp.shape, np.nan)
     if counts.hits is not None:
         hit = at_thresholds(counts.hits[strand, -1][concept, :, column], 1)
     precision = _ratio(tp, active)
-    # 2 P R / (P + R) with P = tp / active and R = hit / instances; 0, as F1 is, where nothing is hit
+    # 2 P R / (P + R) with P = tp / active and R = hit / instances; 0, like F1, if nothing is hit
     domain_f1 = np.where((hit == 0) & (instances > 0), 0, _ratio(2 * tp * hit, tp * instances + hit * active))
     return {
         "instances": instances,
@@ -168,7 +144,7 @@ def _report_half(
 
 
 def _ratio(numerator: NDArray, denominator: NDArray) -> NDArray[np.float64]:
-    """Quotient, NaN where the denominator is 0."""
+    """Quotient, NaN if the denominator is 0."""
     denominator = np.broadcast_to(denominator, numerator.shape)
     return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0)
 
@@ -188,42 +164,18 @@ SCHEMA = pa.schema(
         ("verdict", pa.string()),
     ]
 )
-TEXTS = [field.name for field in SCHEMA if field.type == pa.string()]
-TEXTS += [
-    "tf_class",
-    "tf_family",
-    "untested",
-    "kmer",
-    "neuron",
-    "repeat_class",
-    "next_concept",
-    "memorised",
-]  # controls
 
 
 def write_tables(counts: Counts, folder: Path, *, all_pairs: bool = False, judge: Judge | None = None) -> pd.DataFrame:
-    """Write ``counts.npz``, ``metrics.parquet`` and ``metrics.tsv``.
+    """Write ``counts.npz``, ``metrics.parquet`` and ``metrics.tsv``, and return the rows of the last.
 
-    Parameters
-    ----------
-    counts : Counts
-        What to score.
-    folder : Path
-        Made where it is missing.
-    all_pairs : bool
-        See `scores`; the table is written in parts and never held whole.
-    judge : function, optional
-        Adds columns to the rows of ``metrics.tsv`` and gives each its verdict, which all thresholds of the pair get.
-
-    Returns
-    -------
-    DataFrame
-        The rows of ``metrics.tsv``: see `best_features`.
+    These are `best_features`. `judge` adds columns to them and gives each its verdict, which is also written for all
+    thresholds of the pair. `all_pairs` is that of `scores`; the table of all pairs is never held whole.
     """
     kept = kept_pairs(counts, all_pairs=all_pairs)
-    parts = [best_features(table) for table in score_tables(counts, kept)]
+    tables = [best_features(table) for table in score_tables(counts, kept)]
     counts.save(folder / COUNTS)
-    best = best_features(pd.concat(parts, ignore_index=True))
+    best = best_features(pd.concat(tables, ignore_index=True))
     if judge and len(best):
         best = judge(best)
     verdict = best.set_index(PAIR)["verdict"]
@@ -238,15 +190,18 @@ def write_tables(counts: Counts, folder: Path, *, all_pairs: bool = False, judge
     return best
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read ``metrics.tsv`` or ``metrics.parquet``; an empty number is NaN, an empty or "NA" text stays text."""
+def read_table(path: Path, texts: Iterable[str] = ()) -> pd.DataFrame:
+    """Read ``metrics.tsv`` or ``metrics.parquet``; an empty number is NaN, an empty or "NA" text stays text.
+
+    `texts` names columns of text besides those of `SCHEMA`. Other columns of a TSV are numbers if all their values are.
+    """
     path = Path(path)
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        names = pd.read_csv(path, sep="\t", nrows=0).columns
-        numbers = {name: [""] for name in names if name not in TEXTS}
-        return pd.read_csv(path, sep="\t", dtype=dict.fromkeys(TEXTS, str), na_values=numbers, keep_default_na=False)
+        texts = {*texts, *(field.name for field in SCHEMA if field.type == pa.string())}
+        numbers = {name: [""] for name in pd.read_csv(path, sep="\t", nrows=0).columns if name not in texts}
+        return pd.read_csv(path, sep="\t", dtype=dict.fromkeys(texts, str), na_values=numbers, keep_default_na=False)
     except FileNotFoundError as error:
         raise SaeTracksError(f"no table {path}") from error
     except (OSError, ValueError) as error:
@@ -254,20 +209,10 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def top_features(table: str | Path, count: int) -> list[int]:
-    """The features of the best matches by F1, each once.
+    """Return the features of the `count` best matches by F1 in ``metrics.parquet`` or ``metrics.tsv``, best first.
 
-    Parameters
-    ----------
-    table : path
-        ``metrics.parquet`` or ``metrics.tsv``, as ``sae-tracks metrics`` writes them. A match is a pair of a concept on
-        one site strand and a feature in one read strand, at its best threshold; A, C, G and T are concepts too.
-    count : int
-        Number of matches. Features with several of them are listed once, so there may be fewer features.
-
-    Returns
-    -------
-    list of int
-        Best first.
+    A match is a pair of a concept on one site strand and a feature in one read strand, at its best threshold; A, C, G
+    and T are concepts too. A feature of several matches is listed once, so there may be fewer features than matches.
     """
     columns = ("concept", "site_strand", "feature", "read_strand", "f1")
     matches = read_table(Path(table))
@@ -283,42 +228,35 @@ def top_features(table: str | Path, count: int) -> list[int]:
     return [int(name.removeprefix("f")) for name in names]
 
 
-OWN = ("shard", "command")  # facts that differ between the parts of one run
+OWN = ("shard", "command")  # facts that differ between the shards of one run
+SPELLED = ("select_on", "report_on")  # files or regions; halves_sha256 says what they are
 
 
-def merge_parts(folders: Iterable[Path]) -> tuple[Counts, dict]:
+def merge_shards(folders: Iterable[Path]) -> tuple[Counts, dict]:
     """Add the counts that the shards of one run have written, one at a time.
 
-    Parameters
-    ----------
-    folders : iterable of Path
-        Each holds the ``counts.npz`` and ``provenance.json`` of ``metrics --shard i/n``; any order.
+    The folders, in any order, each hold the ``counts.npz`` and ``provenance.json`` of ``metrics --shard i/n``.
 
     Returns
     -------
     Counts, dict
-        The numbers of the run in one part, and what its provenance says.
+        The numbers of the run without shards, and what its provenance says.
 
     Raises
     ------
     SaeTracksError
-        A folder holds no part, parts are of different runs, or one is missing or there twice.
+        A folder holds no shard, shards are of different runs, or one is missing or there twice.
     """
     folders = list(folders)
     facts = [_facts(folder) for folder in folders]
     shards = [parse_shard(fact["shard"]) for fact in facts]
     for folder, fact in zip(folders, facts):
-        if key := values_differ(facts[0], fact, ignore=OWN):
+        if key := values_differ(_by_content(facts[0]), _by_content(fact), ignore=(*OWN, *SPELLED)):
             raise SaeTracksError(f"{folder} is of another run than {folders[0]}: its {key} differs")
     check_complete(shards, "metrics")
-    total = None
-    for folder in folders:
-        counts = load_counts(folder / COUNTS)
-        if total is None:
-            total = counts
-        else:
-            total.merge(counts)
-    assert total is not None  # `check_complete` wants a shard
+    total = load_counts(folders[0] / COUNTS)
+    for folder in folders[1:]:
+        total.merge(load_counts(folder / COUNTS))
     return total, {key: value for key, value in facts[0].items() if key not in (*OWN, "sae_tracks")}
 
 
@@ -327,3 +265,9 @@ def _facts(folder: Path) -> dict:
     if "shard" not in facts:
         raise SaeTracksError(f"{folder} is not of metrics --shard i/n: there is nothing to add")
     return facts
+
+
+def _by_content(facts: dict) -> dict:
+    """Facts that know a file by its checksum, because two shards may spell the path of one file in different ways."""
+    annotations = [checksum or path for path, checksum in facts.get("annotations", {}).items()]
+    return facts | {"annotations": annotations, "alias": "a file" if facts.get("alias_sha256") else facts.get("alias")}

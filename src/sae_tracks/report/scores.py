@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sae_tracks.controls import verdict
 from sae_tracks.controls.verdict import OUTCOMES, RIVALS, explain
 from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import SaeTracksError
@@ -55,7 +56,7 @@ def load_scores(folder: Path) -> pd.DataFrame:
     SaeTracksError
         There is no such table, it has not the columns that every table has, no row, or a verdict that is none.
     """
-    table = read_table(folder / BEST_SCORES)
+    table = read_table(folder / BEST_SCORES, verdict.TEXTS)
     missing = [name for name in NEEDED if name not in table]
     if missing:
         raise SaeTracksError(
