@@ -30,7 +30,7 @@ from sae_tracks.lm.load import resolve_device
 from sae_tracks.pretrain.held_out import overlap
 from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy_per_base
 from sae_tracks.pretrain.markov import MarkovModels
-from sae_tracks.pretrain.windows import parts_outside
+from sae_tracks.pretrain.windows import stretches_outside
 
 BLOCK = 10_000  # bases; far longer than a repeat copy, so that blocks are nearly independent
 RESAMPLES = 2000
@@ -185,7 +185,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     for region in regions:
         if not any(held.overlap(region) == region for held in held_out):
             raise SaeTracksError(f"region {region} is not held out by {args.held_out}: the Markov models count it")
-    training = parts_outside(genome, held_out)
+    training = stretches_outside(genome, held_out)
     lm = NextBaseLM(load_causal_lm(args.model)[0].to(resolve_device(args.device)))
     markov = MarkovModels.trained(genome, training)
     results = {}

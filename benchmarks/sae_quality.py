@@ -33,8 +33,7 @@ from sae_tracks.evaluate.compare import matched_cosine
 from sae_tracks.sae import SAE
 from sae_tracks.train.plan import plan_training
 from sae_tracks.train.settings import PAPER, TrainSettings
-from sae_tracks.train.state import initial_weights
-from sae_tracks.train.train import learning_rate
+from sae_tracks.train.train import initial_weights, learning_rate
 
 STEPS, KNOWN_STEPS = 500, 256  # of 2,048 rows
 SHAPE = "warmup=0.05,decay=0.2"  # of the learning rate, as ours

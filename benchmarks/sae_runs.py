@@ -14,10 +14,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from sae_tracks.training import measure
 
 from sae_tracks.activations.shards import ActivationShards, open_shards
 from sae_tracks.sae import SAE
+from sae_tracks.train import measure
 from sae_tracks.train.measure import statistics
 from sae_tracks.train.plan import plan_training
 from sae_tracks.train.settings import RECIPES, TrainSettings

@@ -135,7 +135,7 @@ def test_a_training_that_goes_on_ends_with_the_same_weights(one_hot, tmp_path, m
             raise KeyboardInterrupt
 
     whole_run = train(tmp_path / "whole")
-    monkeypatch.setattr("sae_tracks.train.recorder.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("sae_tracks.train.train.SAVE_EVERY", 0.0)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "stopped", stop)
     assert list((tmp_path / "stopped" / "checkpoints").iterdir())

@@ -7,8 +7,7 @@ import pytest
 
 from sae_tracks.train.plan import plan_training
 from sae_tracks.train.settings import TrainSettings
-from sae_tracks.train.state import initial_weights
-from sae_tracks.train.train import train_sae
+from sae_tracks.train.train import initial_weights, train_sae
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 ROWS = 1 << 19

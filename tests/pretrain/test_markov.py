@@ -17,7 +17,7 @@ from sae_tracks.pretrain import markov
 from sae_tracks.pretrain.held_out import HeldOutScores, Overlap
 from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy, cross_entropy_per_base
 from sae_tracks.pretrain.markov import MarkovModels
-from sae_tracks.pretrain.windows import overlapping_chunks, parts_inside, parts_outside
+from sae_tracks.pretrain.windows import overlapping_chunks, stretches_inside, stretches_outside
 from sae_tracks.regions import GenomicRegion
 
 A = 128.0  # the weight of the lower order
@@ -75,7 +75,7 @@ def test_markov_losses_equal_counting_strings(genome, monkeypatch, chunk):
     monkeypatch.setattr(markov, "CHUNK", chunk)
     monkeypatch.setattr(MarkovModels, "window", chunk)
     order, held_out = 4, [GenomicRegion("a", 100, 400), GenomicRegion("b", 0, 20)]
-    training = parts_outside(genome, held_out)
+    training = stretches_outside(genome, held_out)
     models = MarkovModels.trained(genome, training, order)
     counts = count_strings([text_of(genome, part) for part in training], order)
     for k in range(order + 1):
@@ -83,7 +83,7 @@ def test_markov_losses_equal_counting_strings(genome, monkeypatch, chunk):
         assert models.counts[k].tolist() == [counts[text] for text in strings]
 
     expected = {}
-    for part in parts_inside(genome, held_out):
+    for part in stretches_inside(genome, held_out):
         for k in range(order + 1):
             for i, loss in enumerate(walk(counts, text_of(genome, part), k)):
                 expected[k, part.contig, part.start + i] = loss
@@ -112,7 +112,7 @@ def test_the_default_order_is_twelve_and_fits_what_it_says(genome):
 def test_a_language_model_is_scored_on_the_bases_a_markov_model_is(genome):
     model = NextBaseLM(HyenaDNAForCausalLM(HyenaDNAConfig(d_model=16, n_layer=2, max_seq_len=34)))
     regions = [GenomicRegion("a", 10, 360), GenomicRegion("c", 5, 60), GenomicRegion("b", 0, 90)]
-    markov_models = MarkovModels.trained(genome, parts_outside(genome, []), 2)
+    markov_models = MarkovModels.trained(genome, stretches_outside(genome, []), 2)
     for ours, theirs in zip(
         cross_entropy_per_base(model, genome, regions), cross_entropy_per_base(markov_models, genome, regions)
     ):
@@ -138,7 +138,7 @@ def test_every_run_of_bases_lies_in_exactly_one_piece(length, size, data):
 
 def test_training_parts_and_held_out_parts_share_out_the_genome(genome):
     held_out = [GenomicRegion("a", 0, 30), GenomicRegion("a", 200, 260), GenomicRegion("b", 80, 90)]
-    inside, outside = parts_inside(genome, held_out), parts_outside(genome, held_out)
+    inside, outside = stretches_inside(genome, held_out), stretches_outside(genome, held_out)
     covered = Counter((p.contig, i) for p in inside + outside for i in range(p.start, p.end))
     assert set(covered.values()) == {1}
     assert set(covered) == {
@@ -203,7 +203,7 @@ def test_a_held_out_part_too_short_for_a_32mer_shares_nothing(tmp_path):
 def test_the_table_names_the_best_order():
     scores = HeldOutScores(1234, 1.1, [1.4, 1.2, 1.3], Overlap(2000, 500, 999, "a:1-999"))
     assert scores.lines() == [
-        "held out: 1,234 bases scored, nats a base",
+        "held out: 1,234 bases scored, nats per base",
         "Markov order 0        1.4000",
         "Markov order 1        1.2000  best",
         "Markov order 2        1.3000",

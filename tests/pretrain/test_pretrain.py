@@ -21,10 +21,10 @@ from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, base_tokens, load
 from sae_tracks.pretrain import pretrain as module
 from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy, cross_entropy_per_base
 from sae_tracks.pretrain.pretrain import PretrainSettings, labels_of, learning_rate, new_model, pretrain, save_model
-from sae_tracks.pretrain.windows import WindowSampler, parts_outside
+from sae_tracks.pretrain.windows import WindowSampler, stretches_outside
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.train.checkpoint import checkpoints, run_of, save_checkpoint, step_of
-from sae_tracks.train.recorder import cut_log
+from sae_tracks.train.log import cut_log
 
 SMALL = (16, 3, 64)  # d_model, blocks, bases
 
@@ -43,7 +43,7 @@ def genome(tmp_path_factory):
 
 def test_windows_come_from_either_strand_and_never_touch_what_is_held_out(genome):
     held_out = [GenomicRegion("a", 500, 600), GenomicRegion("b", 0, 50)]
-    sampler = WindowSampler(genome, parts_outside(genome, held_out), 64)
+    sampler = WindowSampler(genome, stretches_outside(genome, held_out), 64)
     allowed = {"a": [(0, 300), (400, 500), (600, 700)], "b": [(50, 200)]}
     text = {name: genome.sequence(GenomicRegion(name, 0, n)) for name, n in genome.lengths.items()}
     places = {
@@ -65,14 +65,14 @@ def test_windows_come_from_either_strand_and_never_touch_what_is_held_out(genome
 
 
 def test_a_batch_is_a_function_of_seed_and_step(genome):
-    sampler = WindowSampler(genome, parts_outside(genome, []), 64)
+    sampler = WindowSampler(genome, stretches_outside(genome, []), 64)
     assert np.array_equal(sampler.batch(4, 1, 7), sampler.batch(4, 1, 7))
     assert not np.array_equal(sampler.batch(4, 1, 7), sampler.batch(4, 1, 8))
     assert not np.array_equal(sampler.batch(4, 1, 7), sampler.batch(4, 2, 7))
 
 
 def test_shares_of_a_batch_are_its_windows(genome):
-    sampler = WindowSampler(genome, parts_outside(genome, []), 64)
+    sampler = WindowSampler(genome, stretches_outside(genome, []), 64)
     whole = sampler.batch(5, 1, 7)
     for rank in range(3):
         assert np.array_equal(sampler.batch(5, 1, 7, slice(rank, None, 3)), whole[rank::3])
@@ -80,7 +80,7 @@ def test_shares_of_a_batch_are_its_windows(genome):
 
 def test_a_genome_without_room_for_a_window_is_refused(genome):
     with pytest.raises(SaeTracksError, match="no stretch of 1,000 bases"):
-        WindowSampler(genome, parts_outside(genome, []), 1000)
+        WindowSampler(genome, stretches_outside(genome, []), 1000)
 
 
 class Killed(BaseException):
@@ -124,6 +124,14 @@ def test_an_interrupted_run_goes_on_to_the_same_weights_and_log(genome, small, t
     assert payload(tmp_path / "whole") == payload(parts)
     assert steps_logged(parts) == steps_logged(tmp_path / "whole") == [2, 4, 6, 8, 10, 12]
     assert not (parts / "checkpoints").exists()
+
+
+def test_a_run_goes_on_with_checkpoints_at_another_interval(genome, small, tmp_path):
+    pretrain(genome, tmp_path / "whole", small)
+    folder, steps = interrupted(genome, tmp_path / "lm", small, 8), []
+    pretrain(genome, folder, replace(small, save_every=7), on_step=lambda step, loss: steps.append(step))
+    assert steps == list(range(6, 13)) and payload(folder) == payload(tmp_path / "whole")
+    pretrain(genome, folder, small, on_step=kill_at(1))  # complete, and the same run
 
 
 @pytest.mark.parametrize("where", ["save_model", "score_held_out", "write_provenance"])

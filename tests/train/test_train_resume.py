@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from test_train_sae import SETTINGS, data, sparse_rows, store_rows  # noqa: F401
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.train import recorder
+from sae_tracks.train import train as training
 from sae_tracks.train.checkpoint import checkpoints, step_of
 from sae_tracks.train.plan import plan_training
 from sae_tracks.train.train import train_sae
@@ -49,8 +49,8 @@ def train_until(plan, out, step):
 
 @pytest.fixture
 def save_often(monkeypatch):
-    monkeypatch.setattr(recorder, "SAVE_EVERY", -1.0)
-    monkeypatch.setattr(recorder, "LOG_EVERY", 1)
+    monkeypatch.setattr(training, "SAVE_EVERY", -1.0)
+    monkeypatch.setattr(training, "LOG_EVERY", 1)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -219,7 +219,7 @@ def test_the_first_step_of_two_processes_is_that_of_one_to_rounding(data, tmp_pa
 def test_a_process_killed_by_the_system_goes_on(data, tmp_path):  # noqa: F811
     """SIGKILL at a moment that nobody chose."""
     script = (
-        "import sys; from sae_tracks.train import recorder; recorder.SAVE_EVERY = 0.02\n"
+        "import sys; from sae_tracks.train import train; train.SAVE_EVERY = 0.02\n"
         "from sae_tracks.cli import main; sys.argv[0] = 'sae-tracks'; main()"
     )
     words = ["train", str(data.folder), "-o", str(tmp_path / "sae"), *WORDS, "--tokens", str(256 * 2000)]

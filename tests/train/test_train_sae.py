@@ -1,6 +1,7 @@
 """Training a sparse autoencoder: what it learns, what it writes, what it refuses."""
 
 import json
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -223,6 +224,18 @@ def test_the_command_line(data, tmp_path):
     assert (training["loss"], training["l1"], training["rows"]) == ("nmse", 0.05, 20 * 256)
 
 
+def test_a_dry_run_refuses_what_the_run_would_refuse(data, tmp_path, monkeypatch):
+    words = ("train", str(data.folder), "-o", str(tmp_path / "sae"), "--batch-size", "256", "-p", "1", "--dry-run")
+    trained(data, tmp_path / "sae", SETTINGS)
+    out = run(*words)
+    assert out.returncode == 1 and "is of a run with other settings" in out.stderr.splitlines()[-1]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    out = run(*words, "--tensorboard")
+    assert out.returncode == 1 and "pip install 'sae-tracks[tensorboard]'" in out.stderr.splitlines()[-1]
+    with pytest.raises(SaeTracksError, match=r"first_threshold is -1; expected 0 or more"):
+        plan_training(data, replace(RECIPES["jumprelu"], first_threshold=-1, batch_size=256))
+
+
 @pytest.mark.parametrize("arch", ["topk", "batchtopk", "jumprelu", "standard"])
 def test_every_architecture_through_the_command_line(data, tmp_path, arch):
     words = ("train", str(data.folder), "-o", str(tmp_path / "sae"), "--batch-size", "256", "-p", "1")
@@ -278,7 +291,7 @@ def test_the_learning_rate_rises_stays_and_falls():
     [
         (("--batch-size", "99999"), "a batch of 99,999 rows"),
         (("--batch-size", "64", "--k", "33", "--expansion", "4"), "--k 33: there are 32 features"),
-        (("--batch-size", "64", "--dtype", "tf32"), "--dtype tf32 is of NVIDIA GPUs"),
+        (("--batch-size", "64", "--dtype", "tf32"), "--dtype tf32 needs an NVIDIA GPU"),
         (("--batch-size", "64", "--l1", "3"), "--l1 is of --arch standard; the architecture is topk"),
         (("--batch-size", "64", "--preset", "paper", "--k", "3"), "--k is of --arch topk and batchtopk"),
         (("--batch-size", "64", "--d-sae", "99999999999"), "lower --expansion"),

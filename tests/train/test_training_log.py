@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from sae_tracks.train.recorder import TrainingLog
+from sae_tracks.train.log import TrainingLog
 
 
 def lines(folder):
@@ -46,7 +46,7 @@ def test_tensorboard_reads_the_same_numbers(tmp_path):
 def test_without_the_package_the_error_names_it(tmp_path):
     code = (
         "import sys; sys.modules['tensorboard'] = None\n"
-        "from pathlib import Path; from sae_tracks.train.recorder import TrainingLog\n"
+        "from pathlib import Path; from sae_tracks.train.log import TrainingLog\n"
         "TrainingLog(Path(sys.argv[1]), 0, tensorboard=True)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)

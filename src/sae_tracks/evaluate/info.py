@@ -15,7 +15,7 @@ from sae_tracks.files import PROVENANCE, read_json
 from sae_tracks.sae.directory import CONFIG, load_sae
 from sae_tracks.sae.model import SAE
 from sae_tracks.train.checkpoint import FOLDER, checkpoints, is_whole, run_of, step_of
-from sae_tracks.train.recorder import LOG
+from sae_tracks.train.log import LOG
 
 EVALUATION = "evaluation.json"
 EVALUATION_VERSION = 1

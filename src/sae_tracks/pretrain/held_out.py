@@ -13,10 +13,10 @@ from sae_tracks.intervals import runs_of
 from sae_tracks.lm import HyenaDNAForCausalLM
 from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy
 from sae_tracks.pretrain.markov import MarkovModels
-from sae_tracks.pretrain.windows import overlapping_chunks, parts_inside
+from sae_tracks.pretrain.windows import overlapping_chunks, stretches_inside
 from sae_tracks.regions import GenomicRegion
 
-K = 32  # two bits a base fill a uint64; chance alone repeats no 32-mer in a genome
+K = 32  # two bits per base fill a uint64; chance alone repeats no 32-mer in a genome
 CHUNK = 1 << 21
 LONG = 1000  # bases; repeats of one family differ long before
 MOST = 0.5  # of the 32-mers; interspersed repeats share a few per cent, a copy that differs at 1 % of its bases 70 %
@@ -24,12 +24,12 @@ MOST = 0.5  # of the 32-mers; interspersed repeats share a few per cent, a copy 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """What held-out regions share with the training sequence."""
+    """The 32-mers that held-out regions share with the training sequence, forward or reverse complemented."""
 
     kmers: int
-    """32-mers of A, C, G, T alone in the held-out regions, one a start."""
+    """Starts of 32-mers of A, C, G, T alone in the held-out regions."""
     shared: int
-    """How many of them the training sequence also holds, forward or reverse complemented."""
+    """Number of these whose 32-mer the training sequence also holds."""
     longest: int
     """Bases of the longest run in which every 32-mer is shared; 0 if none is."""
     where: str | None
@@ -47,74 +47,53 @@ class Overlap:
 
 
 def overlap(genome: Genome, held_out: Iterable[GenomicRegion], training: Iterable[GenomicRegion]) -> Overlap:
-    """Compare held-out regions with the parts that are trained on; memory follows the held-out bases alone.
-
-    Parameters
-    ----------
-    held_out : iterable of GenomicRegion
-        Disjoint.
-    training : iterable of GenomicRegion
-        Parts between long runs of N, as `parts_outside` gives them.
-    """
-    parts = parts_inside(genome, held_out)
-    known = np.unique(np.concatenate([np.empty(0, np.uint64), *_all_codes(genome, parts)]))
+    """Compare disjoint held-out regions with the stretches that are trained on; memory follows the held-out bases."""
+    stretches = stretches_inside(genome, held_out)
+    held = [codes[whole] for codes, whole in _codes(genome, stretches)]
+    known = np.unique(np.concatenate([np.empty(0, np.uint64), *held]))
     seen = np.zeros(len(known), bool)
-    for codes in _all_codes(genome, training):
-        at, hit = _find(known, np.unique(codes))
+    for codes, whole in _codes(genome, training):
+        at, hit = _find(known, np.unique(codes[whole]))
         seen[at[hit]] = True
     known = known[seen]
     kmers = shared = longest = 0
     where = None
-    for part in parts:
-        whole, common = _shared_kmers(genome, part, known)
-        kmers, shared = kmers + whole, shared + int(common.sum())
-        start, end = _longest_run(common)
-        if end > start and end - start + K - 1 > longest:
-            longest = end - start + K - 1
-            where = str(GenomicRegion(part.contig, part.start + start, part.start + end + K - 1))
+    for stretch in stretches:
+        chunks = [(whole, _find(known, codes)[1] & whole) for codes, whole in _codes(genome, [stretch])]
+        whole, common = (np.concatenate(flags) for flags in zip(*chunks))
+        kmers, shared = kmers + int(whole.sum()), shared + int(common.sum())
+        runs = runs_of(common)
+        lengths = runs[:, 1] - runs[:, 0] + K - 1
+        if len(runs) and lengths.max() > longest:
+            longest, start = int(lengths.max()), stretch.start + int(runs[lengths.argmax(), 0])
+            where = str(GenomicRegion(stretch.contig, start, start + longest))
     return Overlap(kmers, shared, longest, where)
 
 
-def _all_codes(genome: Genome, parts: Iterable[GenomicRegion]) -> Iterator[NDArray[np.uint64]]:
-    """Codes of the 32-mers of parts, in chunks."""
-    for part in parts:
-        for chunk in overlapping_chunks(part, CHUNK, K - 1):
-            codes, whole = _canonical(genome.sequence(chunk))
-            yield codes[whole]
+def _codes(
+    genome: Genome, stretches: Iterable[GenomicRegion]
+) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.bool_]]]:
+    """The 32-mers of stretches by their start, in chunks.
 
-
-def _shared_kmers(genome: Genome, part: GenomicRegion, known: NDArray[np.uint64]) -> tuple[int, NDArray[np.bool_]]:
-    """How many 32-mers of a part are A, C, G, T alone, and at each of its starts whether one is known."""
-    count, common = 0, []
-    for chunk in overlapping_chunks(part, CHUNK, K - 1):
-        codes, whole = _canonical(genome.sequence(chunk))
-        count += int(whole.sum())
-        common.append(_find(known, codes)[1] & whole)
-    return count, np.concatenate(common)
-
-
-def _canonical(sequence: bytes) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """The lesser of the codes of the two strands of every 32-mer, by its start, and whether all of it is A, C, G, T."""
-    forward, runs = kmers(sequence, K)
-    reverse, _ = kmers(reverse_complement(sequence), K)
-    return np.minimum(forward[K - 1 :], reverse[K - 1 :][::-1]), runs[K - 1 :] >= K
+    Yields
+    ------
+    (n,) uint64, (n,) bool
+        The lesser of the codes of the two strands, and whether all letters are A, C, G or T.
+    """
+    for stretch in stretches:
+        for chunk in overlapping_chunks(stretch, CHUNK, K - 1):
+            sequence = genome.sequence(chunk)
+            forward, runs = kmers(sequence, K)
+            reverse, _ = kmers(reverse_complement(sequence), K)
+            yield np.minimum(forward[K - 1 :], reverse[K - 1 :][::-1]), runs[K - 1 :] >= K
 
 
 def _find(known: NDArray[np.uint64], codes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Where each code stands among the known ones, which ascend, and whether it is there."""
+    """The place of each code among the known ones, which ascend, and whether it is there."""
     if not len(known):
         return np.zeros(len(codes), np.int64), np.zeros(len(codes), bool)
     at = np.searchsorted(known, codes).clip(max=len(known) - 1)
     return at, known[at] == codes
-
-
-def _longest_run(flags: NDArray[np.bool_]) -> tuple[int, int]:
-    """Start and end of the first longest run of True; (0, 0) if there is none."""
-    edges = runs_of(flags)
-    if not len(edges):
-        return 0, 0
-    start, end = edges[np.argmax(edges[:, 1] - edges[:, 0])]
-    return int(start), int(end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +101,12 @@ class HeldOutScores:
     """Next-base cross entropy on held-out regions, in nats per base, of every model on the same bases."""
 
     bases: int
-    """Scored."""
+    """Number of bases scored."""
     nats_per_base: float
-    """Of the language model."""
+    """Loss of the language model."""
     markov_nats_per_base: list[float]
-    """Of the Markov models of order 0, 1, ..., trained on the same sequence."""
+    """Losses of the Markov models of order 0, 1, ..., trained on the same sequence."""
     overlap: Overlap
-    """What the held-out regions share with the training sequence."""
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "HeldOutScores":
@@ -141,13 +119,13 @@ class HeldOutScores:
         return self.markov_nats_per_base.index(min(self.markov_nats_per_base))
 
     def lines(self) -> list[str]:
-        """A table for people."""
+        """Lines of a table for people."""
         best = self.markov_nats_per_base[self.best_order]
         markov = [f"Markov order {k:<8} {loss:.4f}" for k, loss in enumerate(self.markov_nats_per_base)]
         markov[self.best_order] += "  best"
         found = self.overlap
         return [
-            f"held out: {self.bases:,} bases scored, nats a base",
+            f"held out: {self.bases:,} bases scored, nats per base",
             *markov,
             f"language model        {self.nats_per_base:.4f}  {self.nats_per_base - best:+.4f} against order "
             f"{self.best_order}",
@@ -156,7 +134,7 @@ class HeldOutScores:
         ]
 
     def warning(self) -> str | None:
-        """Where held-out sequence was trained on after all, under another name or from another assembly."""
+        """A warning if held-out sequence was trained on after all, under another name or from another assembly."""
         if not self.overlap.suspicious:
             return None
         return (
@@ -169,7 +147,7 @@ class HeldOutScores:
 def score_held_out(
     model: HyenaDNAForCausalLM, genome: Genome, held_out: list[GenomicRegion], training: list[GenomicRegion]
 ) -> HeldOutScores:
-    """Score a language model and Markov models of the training parts on disjoint held-out regions."""
+    """Score a language model and Markov models of the training stretches on disjoint held-out regions."""
     loss, bases = cross_entropy(NextBaseLM(model), genome, held_out)
     markov, _ = cross_entropy(MarkovModels.trained(genome, training), genome, held_out)
     return HeldOutScores(bases, float(loss), markov.tolist(), overlap(genome, held_out, training))

@@ -13,17 +13,17 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import CHUNK, Genome
 from sae_tracks.lm import HyenaDNAForCausalLM, base_tokens
 from sae_tracks.lm.tokens import BASES, SPECIAL_TOKENS
-from sae_tracks.pretrain.windows import overlapping_chunks, parts_inside
+from sae_tracks.pretrain.windows import overlapping_chunks, stretches_inside
 from sae_tracks.regions import GenomicRegion
 
 
 class NextBaseModel(Protocol):
-    """What gives each base a probability from those before it.
+    """A model that gives each base a probability from those before it.
 
     Attributes
     ----------
     shape : tuple of int
-        Of the losses of one base: empty, or (models,) if several are scored together.
+        Shape of the losses of one base: empty, or (models,) if several are scored together.
     window, context : int
         Bases read at once, and how many of them, at the start, are context alone unless a stretch begins there.
     """
@@ -62,14 +62,12 @@ def cross_entropy(
 ) -> tuple[NDArray[np.float64], int]:
     """Mean next-base cross entropy over regions, forward strand.
 
-    Scored is each A, C, G, T once that has a letter before it between its region's start and the last long run of N.
+    Each A, C, G, T is scored once if a letter is before it, after its region's start and the last long run of N.
 
     Returns
     -------
-    mean : (\\*model.shape,) float64
-        Nats per base.
-    bases : int
-        How many were scored.
+    (\\*model.shape,) float64, int
+        Nats per base, and the number of bases scored.
     """
     regions = list(regions)
     check_scorable(genome, regions)
@@ -83,7 +81,7 @@ def cross_entropy(
 def cross_entropy_per_base(
     model: NextBaseModel, genome: Genome, regions: Iterable[GenomicRegion]
 ) -> list[NDArray[np.float32]]:
-    """The losses of which `cross_entropy` gives the mean.
+    """The losses whose mean `cross_entropy` returns.
 
     Returns
     -------
@@ -109,17 +107,14 @@ def check_scorable(genome: Genome, regions: Iterable[GenomicRegion]) -> None:
 def scored_windows(
     genome: Genome, regions: Iterable[GenomicRegion], length: int, context: int
 ) -> list[tuple[GenomicRegion, int]]:
-    """Windows in which each base of regions is scored once, and how many bases at the start of each are not scored.
+    """Windows of `length` bases that score each base of regions once, and how many first bases each does not score.
 
-    Parameters
-    ----------
-    length, context : int
-        Bases per window, and how many of them the window before has scored.
+    The first `context` bases of a window were scored in the window before.
     """
     return [
-        (window, max(context, 1) if window.start > part.start else 1)  # nothing predicts the first base of a part
-        for part in parts_inside(genome, regions)
-        for window in overlapping_chunks(part, length, context)
+        (window, max(context, 1) if window.start > stretch.start else 1)  # nothing predicts its first base
+        for stretch in stretches_inside(genome, regions)
+        for window in overlapping_chunks(stretch, length, context)
         if len(window) > 1
     ]
 

@@ -5,8 +5,8 @@ A base's probability after a context c of k bases is the smoothed frequency ::
     p_k(x | c) = (n(c, x) + a p_{k-1}(x | c')) / (n(c) + a)
 
 with c' the context without its oldest base and the uniform distribution below order 0: the predictive distribution of
-a hierarchical Dirichlet model (MacKay and Peto 1995, Natural Language Engineering 1:289). Where a context reaches over
-a letter other than A, C, G, T or over the start of its stretch, the highest order counts whose context is whole.
+a hierarchical Dirichlet model (MacKay and Peto 1995, Natural Language Engineering 1:289). If a context reaches over a
+letter other than A, C, G, T or over the start of its stretch, the highest order with a whole context counts.
 """
 
 from collections.abc import Iterable
@@ -44,16 +44,16 @@ class MarkovModels:
         self.shape, self.context = (len(counts),), len(counts) - 1
 
     @classmethod
-    def trained(cls, genome: Genome, parts: Iterable[GenomicRegion], order: int = ORDER) -> "MarkovModels":
-        """Count both strands of disjoint parts of a genome; about 0.5 GB at order 12."""
+    def trained(cls, genome: Genome, stretches: Iterable[GenomicRegion], order: int = ORDER) -> "MarkovModels":
+        """Count both strands of disjoint stretches of a genome; about 0.5 GB at order 12."""
         # 4^13 counts take half the memory in uint32, and no 13-mer of any genome occurs 2^32 times
         types = [np.int64 if k < ORDER else np.uint32 for k in range(order + 1)]
         counts: list[NDArray[np.integer]] = [np.zeros(4 ** (k + 1), dtype) for k, dtype in enumerate(types)]
-        for part in parts:
-            for chunk in overlapping_chunks(part, CHUNK, order):
+        for stretch in stretches:
+            for chunk in overlapping_chunks(stretch, CHUNK, order):
                 sequence = genome.sequence(chunk)
-                _count(counts, sequence, order if chunk.start > part.start else 0)
-                _count(counts, reverse_complement(sequence), order if chunk.end < part.end else 0)
+                _count(counts, sequence, order if chunk.start > stretch.start else 0)
+                _count(counts, reverse_complement(sequence), order if chunk.end < stretch.end else 0)
         for k in range(order, 0, -1):
             counts[k - 1] += counts[k].reshape(4, -1).sum(axis=0, dtype=np.int64)  # over the oldest base
         return cls(counts)

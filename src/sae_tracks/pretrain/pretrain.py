@@ -30,7 +30,7 @@ from sae_tracks.lm import (
 from sae_tracks.lm.tokens import BASES
 from sae_tracks.pretrain.held_out import HeldOutScores, score_held_out
 from sae_tracks.pretrain.loss import check_scorable
-from sae_tracks.pretrain.windows import WindowSampler, parts_outside
+from sae_tracks.pretrain.windows import WindowSampler, stretches_outside
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.train.checkpoint import (
     Run,
@@ -43,8 +43,8 @@ from sae_tracks.train.checkpoint import (
     save_checkpoint,
     step_of,
 )
+from sae_tracks.train.log import TrainingLog
 from sae_tracks.train.parallel import Processes, is_first, processes
-from sae_tracks.train.recorder import TrainingLog
 
 log = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"
@@ -71,11 +71,11 @@ class PretrainSettings:
     lr: float = 3e-3
     """Peak learning rate of AdamW."""
     weight_decay: float = 0.1
-    """On matrices alone."""
+    """Weight decay of matrices; other parameters have none."""
     warmup: float = 0.05
     """Share of the steps in which the rate rises linearly; it then falls as a cosine to a hundredth of the peak."""
     seed: int = 0
-    """Of the initial weights and of every window drawn."""
+    """Seed of the initial weights and of every window drawn."""
     save_every: int = 200
     """Steps between checkpoints, from which an interrupted run goes on."""
 
@@ -105,7 +105,7 @@ def pretrain(
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     on_step : callable
-        Told the step, from 1, and its loss, in the first process.
+        Called in the first process with the step, from 1, and its loss.
 
     Returns
     -------
@@ -120,13 +120,14 @@ def pretrain(
         processes, these see different checkpoints, or the loss diverged.
     """
     held_out, folder = genome.merged(list(held_out)), Path(folder)
-    run = {"settings": asdict(settings), "genome": genome.identity(genome.lengths), "held_out": [*map(str, held_out)]}
+    changing = {name: value for name, value in asdict(settings).items() if name != "save_every"}
+    run = {"settings": changing, "genome": genome.identity(genome.lengths), "held_out": [*map(str, held_out)]}
     run["contig_order"] = list(genome.lengths)  # windows are drawn over the contigs in this order
     if record := _finished(folder, run):
         remove_checkpoints(folder)
         log.info("%s is complete: this run has been made before", folder)
         return HeldOutScores.from_record(record["held_out_scores"]) if record.get("held_out_scores") else None
-    training = parts_outside(genome, held_out)
+    training = stretches_outside(genome, held_out)
     if held_out:
         check_scorable(genome, held_out)
     sampler = WindowSampler(genome, training, SIZES[settings.size][2])
@@ -162,7 +163,7 @@ def _finished(folder: Path, run: Run) -> dict[str, Any] | None:
 
 
 class LMState:
-    """What the training of a language model remembers from step to step."""
+    """A language model in training: everything on which the next steps depend, besides the data."""
 
     def __init__(self, model: HyenaDNAForCausalLM, optimizer: torch.optim.Optimizer) -> None:
         self.model, self.optimizer = model, optimizer
@@ -197,7 +198,7 @@ class LMState:
 def _train(
     sampler: WindowSampler, settings: PretrainSettings, folder: Path, run: Run, group: Processes, on_step: OnStep
 ) -> LMState:
-    """All steps from the checkpoint, or from the first; ends with a checkpoint of the last."""
+    """Take all steps from the checkpoint, or from the first, and end with a checkpoint of the last."""
     share = group.share(settings.batch_size)
     model = new_model(settings.size, settings.seed).train()
     torch.nn.Module.to(model, group.device)
@@ -217,18 +218,14 @@ def _train(
                 raise SaeTracksError(f"the loss diverged at step {step + 1}: lower --lr (it is {settings.lr})")
             state.step, state.seconds = step + 1, time.monotonic() - started
             if lines:
-                _record(state, loss, settings, lines)
-                if state.step % settings.save_every == 0 or state.step == settings.steps:
+                last = state.step == settings.steps
+                if state.step % LOG_EVERY == 0 or last:
+                    rate, seconds = learning_rate(step, settings), round(state.seconds, 1)
+                    lines.write({"step": state.step, "loss": loss, "lr": rate, "seconds": seconds})
+                if state.step % settings.save_every == 0 or last:
                     state.save(folder, run)
                 on_step(state.step, loss)
     return state
-
-
-def _record(state: LMState, loss: float, settings: PretrainSettings, lines: TrainingLog) -> None:
-    """Write every so often a line in the log."""
-    if state.step % LOG_EVERY == 0 or state.step == settings.steps:
-        rate = learning_rate(state.step - 1, settings)
-        lines.write({"step": state.step, "loss": loss, "lr": rate, "seconds": round(state.seconds, 1)})
 
 
 def new_model(size: str, seed: int) -> HyenaDNAForCausalLM:
@@ -248,14 +245,14 @@ def learning_rate(step: int, settings: PretrainSettings) -> float:
 
 
 def _optimizer(model: torch.nn.Module, settings: PretrainSettings) -> torch.optim.Optimizer:
-    matrices = [p for p in model.parameters() if p.ndim == 2 and p.shape[0] > 1]
-    others = [p for p in model.parameters() if not (p.ndim == 2 and p.shape[0] > 1)]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": [], "weight_decay": w} for w in (settings.weight_decay, 0.0)]
+    for p in model.parameters():
+        groups[0 if p.ndim == 2 and p.shape[0] > 1 else 1]["params"].append(p)
     return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), fused=True)
 
 
 def _step(state: LMState, ids: torch.Tensor, lr: float, group: Processes) -> float:
-    """One update from this process's windows and those of the others; the mean loss over all their bases."""
+    """Update once, from this process's windows and those of the others; returns the mean loss over all their bases."""
     for parameters in state.optimizer.param_groups:
         parameters["lr"] = lr
     state.optimizer.zero_grad(set_to_none=True)
@@ -270,9 +267,9 @@ def _step(state: LMState, ids: torch.Tensor, lr: float, group: Processes) -> flo
 
 
 def _mean_gradients(model: torch.nn.Module, total: torch.Tensor, bases: torch.Tensor, group: Processes) -> float:
-    """Turn the gradients of sums over bases into those of the mean over the bases of all processes; the mean loss.
+    """Turn gradients of sums over bases into those of the mean over the bases of all processes; returns the mean loss.
 
-    Sums are exchanged, not means: windows with N count for as many bases as they have, wherever they lie.
+    Sums are exchanged, not means, so that windows with N count for as many bases as they have in whichever process.
     """
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     sums = group.add_up(torch.cat([parameters_to_vector(gradients), torch.stack([total, bases.to(total)])]))
@@ -282,7 +279,7 @@ def _mean_gradients(model: torch.nn.Module, total: torch.Tensor, bases: torch.Te
 
 
 def labels_of(ids: torch.Tensor) -> torch.Tensor:
-    """The ids themselves, with everything but A, C, G, T left out of the loss."""
+    """The ids themselves; tokens other than A, C, G, T are left out of the loss."""
     return ids.where(torch.isin(ids, torch.tensor(BASES, device=ids.device)), IGNORED)
 
 

@@ -33,11 +33,10 @@ RUN_NAMES = {
     "contig_order": "order of contigs",
     "held_out": "held-out regions",
 }
-Run = dict[str, Any]  # what the weights depend on: some keys of `RUN_NAMES`, values as JSON has them
+Run = dict[str, Any]  # all that the weights depend on: some keys of `RUN_NAMES`, values as JSON has them
 
 
 def checkpoint_name(step: int, digest: str) -> str:
-    """``step-000000400-0a1b2c3d4e5f.safetensors``: steps done, and the first digits of the file's SHA-256."""
     return f"step-{step:09d}-{digest[:DIGITS]}.safetensors"
 
 
@@ -52,7 +51,7 @@ def is_whole(path: Path) -> bool:
 
 
 def run_of(path: Path) -> Run:
-    """What a checkpoint says of its run."""
+    """The run that made a checkpoint."""
     with safe_open(path, "pt") as file:
         return json.loads((file.metadata() or {}).get("run", "{}"))
 
@@ -64,19 +63,7 @@ def checkpoints(out: Path) -> list[Path]:
 
 
 def save_checkpoint(out: Path, step: int, tensors: dict[str, torch.Tensor], run: Run) -> None:
-    """Write a checkpoint, whole or not at all; only the newest are kept.
-
-    Parameters
-    ----------
-    out : path
-        The folder in which the SAE or model will be.
-    step : int
-        Steps done.
-    tensors : dict of str to tensor
-        No two of them share memory.
-    run : dict
-        See `Run`.
-    """
+    """Write a checkpoint, of tensors that share no memory, whole or not at all; only the newest are kept."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     folder = make_folder(out / FOLDER)
     try:
@@ -95,13 +82,7 @@ def save_checkpoint(out: Path, step: int, tensors: dict[str, torch.Tensor], run:
 
 
 def newest(out: Path, run: Run) -> Path | None:
-    """The newest whole checkpoint of a folder, if any; torn ones are passed over with a warning.
-
-    Raises
-    ------
-    SaeTracksError
-        It is of another run.
-    """
+    """The newest whole checkpoint of a folder, if any; an error if it is of another run. Torn ones give a warning."""
     for path in checkpoints(out):
         if not is_whole(path):
             log.warning("%s is torn: going on from the one before", path)
@@ -131,19 +112,19 @@ def remove_checkpoints(out: Path, after: int = -1) -> None:
 
 
 def refuse_another_run(path: Path, found: Any, run: Run) -> None:
-    """Raise an error that names what differs if the run that a file is of is not `run`."""
+    """Raise an error that names the difference if a file is of another run, `found`, than `run`.
+
+    Settings that `found` has besides those of `run` do not count.
+    """
     found = found if isinstance(found, dict) else {}
     for key, wanted in run.items():
-        if found.get(key) != wanted:
-            difference = _difference(RUN_NAMES[key], found.get(key), wanted)
+        theirs, difference = found.get(key), f"other {RUN_NAMES[key]}"
+        if key == "settings" and isinstance(theirs, dict):
+            changed = [name for name, value in wanted.items() if theirs.get(name) != value]
+            difference += f" ({', '.join(f'{name} {theirs.get(name)}, now {wanted[name]}' for name in changed)})"
+            theirs = theirs if changed else wanted
+        if theirs != wanted:
             raise SaeTracksError(f"{path} is of a run with {difference}: name another folder or delete this one")
-
-
-def _difference(name: str, found: Any, wanted: Any) -> str:
-    if name != "settings" or not isinstance(found, dict):
-        return f"other {name}"
-    changed = [key for key in wanted if found.get(key) != wanted[key]]
-    return f"other settings ({', '.join(f'{key} {found.get(key)}, now {wanted[key]}' for key in changed)})"
 
 
 def check_same_step(group: Processes, step: int, out: Path) -> None:

@@ -21,22 +21,17 @@ THRESHOLD_ROWS = 1 << 18  # a mean over so many is exact to a few per mille
 BATCH_ROWS = 1 << 16  # from which the threshold of a batchtopk is found
 SHIFT = 14  # float32 bits dropped: bins of positive numbers are 1/512 of their value wide
 BINS = 1 << (31 - SHIFT)
-ROWS = 2048  # at once: of 8,192 features 64 MiB, whatever the number of rows
+ROWS = 2048  # encoded at once: 64 MiB for 8,192 features
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Mean and spread of activations.
-
-    Attributes
-    ----------
-    mean : (d_model,) float32
-    variance : float
-        Mean squared distance of a row from the mean, summed over channels.
-    """
+    """Mean and spread of activations."""
 
     mean: torch.Tensor
+    """(d_model,) float32"""
     variance: float
+    """Mean squared distance of a row from the mean, summed over channels."""
 
     @property
     def gamma(self) -> float:
@@ -47,18 +42,11 @@ class Statistics:
 def _chunks(data: TrainingRows, rows: int, device: torch.device) -> Iterator[torch.Tensor]:
     """The first rows of the data, (<= ROWS, d_model) float32 at a time."""
     for start in range(0, rows, ROWS):
-        part = torch.from_numpy(data.read_rows(start, min(start + ROWS, rows)))
-        yield part.to(device).float()
+        yield torch.from_numpy(data.read_rows(start, min(start + ROWS, rows))).to(device).float()
 
 
 def statistics(data: TrainingRows, device: torch.device) -> Statistics:
-    """Mean and variance of the first `STATISTICS_ROWS` rows, summed in float64.
-
-    Raises
-    ------
-    SaeTracksError
-        A row is not finite, or all rows are the same.
-    """
+    """Mean and variance of the first `STATISTICS_ROWS` rows, summed in float64; an error if not finite or all equal."""
     rows = min(data.rows_at_hand, STATISTICS_ROWS)
     mean = torch.zeros(data.d_model, dtype=torch.float64, device=device)
     for x in _chunks(data, rows, device):
@@ -81,9 +69,9 @@ def measure_features(
     sae : SAE
         For raw activations, on the CPU.
     rows : int
-        Rows trained on; of those in the data the first `MEASURED_ROWS` are measured.
+        Number of rows trained on. Of those in the data, the first `MEASURED_ROWS` are measured.
     mean : (d_model,)
-        Of the activations, around which their variance is computed.
+        Mean of the activations, around which their variance is computed.
 
     Returns
     -------
@@ -135,12 +123,7 @@ def _tally(
 def batch_threshold(sae: SAE, data: TrainingRows, rows: int, k: int) -> torch.Tensor:
     """The one threshold above which a row has k features on average.
 
-    Parameters
-    ----------
-    sae : SAE
-        For raw activations, on the CPU.
-    rows : int
-        Rows trained on; of those in the data the first `BATCH_ROWS` are counted.
+    `sae` is for raw activations, on the CPU. Of the `rows` trained on, the first `BATCH_ROWS` at hand are counted.
 
     Returns
     -------
@@ -150,8 +133,7 @@ def batch_threshold(sae: SAE, data: TrainingRows, rows: int, k: int) -> torch.Te
     rows = min(rows, data.rows_at_hand, BATCH_ROWS)
     counts = np.zeros(BINS, np.int64)
     weight, bias = sae.folded_encoder()
-    for start in range(0, rows, ROWS):
-        x = torch.from_numpy(data.read_rows(start, min(start + ROWS, rows))).float()
+    for x in _chunks(data, rows, torch.device("cpu")):
         h = torch.addmm(bias, x, weight).relu_()
         bins = np.right_shift(h.view(torch.int32).numpy(), SHIFT)
         counts += np.bincount(bins.ravel(), minlength=BINS)

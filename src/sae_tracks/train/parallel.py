@@ -18,7 +18,7 @@ def launched() -> bool:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and speaks: rank 0, or the only one."""
+    """Whether this process writes and speaks: rank 0, or the only one."""
     return not launched() or os.environ["RANK"] == "0"
 
 
@@ -37,7 +37,7 @@ class Processes:
     device: torch.device
 
     def share(self, batch_size: int) -> slice:
-        """Which windows or rows of a batch are this process's: each is one process's."""
+        """The slice of a batch that this process takes; every window or row is taken by one process."""
         if batch_size < self.count:
             raise SaeTracksError(f"--batch-size {batch_size} is less than the {self.count} processes: raise it")
         return slice(*(batch_size * i // self.count for i in (self.rank, self.rank + 1)))
@@ -52,7 +52,7 @@ class Processes:
         padded = torch.nn.functional.pad(values, (0, int(size.max()) - len(values)))
         every = [torch.empty_like(padded) for _ in range(self.count)]
         distributed.all_gather(every, padded)
-        return torch.cat([part[:n] for part, n in zip(every, size.tolist())])
+        return torch.cat([each[:n] for each, n in zip(every, size.tolist())])
 
     def add_up(self, values: torch.Tensor) -> torch.Tensor:
         """Replace values by their sum over all processes, the same in each."""

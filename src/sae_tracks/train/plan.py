@@ -58,7 +58,7 @@ class TrainPlan:
         return self.steps * self.settings.batch_size
 
     def identity(self) -> dict[str, Any]:
-        """What the weights depend on, besides the machine and the number of threads and processes."""
+        """Everything that the weights depend on, but for the machine and the number of threads and processes."""
         settings = {name: value for name, value in asdict(self.settings).items() if name != "expansion"}
         sizes = {"d_sae": self.d_sae, "steps": self.steps, "seed": self.seed, "dtype": self.dtype}
         return {"settings": settings | sizes, "data": self.data.checksum}
@@ -113,26 +113,30 @@ def plan_training(
     settings = replace(settings, k=settings.k or min(max(data.d_model // 8, 1), d_sae))
     if settings.batch_size > min(rows, data.rows):
         raise SaeTracksError(f"a batch of {settings.batch_size:,} rows; there are {min(rows, data.rows):,} to train on")
+    if settings.first_threshold < 0:
+        raise SaeTracksError(f"first_threshold is {settings.first_threshold:g}; expected 0 or more")
     if "topk" in settings.arch and settings.k > d_sae:
         raise SaeTracksError(f"--k {settings.k}: there are {d_sae} features")
-    where = resolve_device(device)
-    if dtype == "tf32" and where.type != "cuda":
-        raise SaeTracksError("--dtype tf32 is of NVIDIA GPUs: leave it out, or name --device cuda where there is one")
-    memory = _memory_needed(data.d_model, d_sae, settings, DTYPES[dtype].itemsize, 3 if where.type == "cuda" else 2)
-    available = _memory_of(where)
+    on = resolve_device(device)
+    if dtype == "tf32" and on.type != "cuda":
+        raise SaeTracksError("--dtype tf32 needs an NVIDIA GPU: leave it out, or add --device cuda if there is one")
+    memory = _memory_needed(data.d_model, d_sae, settings, DTYPES[dtype], on)
+    return TrainPlan(data, settings, d_sae, rows // settings.batch_size, seed, on, dtype, memory)
+
+
+def _memory_needed(d_in: int, d_sae: int, settings: TrainSettings, dtype: torch.dtype, device: torch.device) -> int:
+    """Bytes for weights, gradients, Adam's moments, a checkpoint's copies and a batch; an error if there are fewer."""
+    buffers, available = 3 if device.type == "cuda" else 2, _memory_of(device)
+    batch = settings.batch_size * (buffers * d_sae + 4 * d_in)
+    memory = dtype.itemsize * (7 * weights_size(d_in, d_sae) + batch)
     if memory > available:
         sizes = f"{memory / 2**30:,.1f} GiB of memory; there are {available / 2**30:,.1f}"
         raise SaeTracksError(f"{d_sae:,} features need {sizes}: lower --expansion, --d-sae or --batch-size")
-    return TrainPlan(data, settings, d_sae, rows // settings.batch_size, seed, where, dtype, memory)
-
-
-def _memory_needed(d_in: int, d_sae: int, settings: TrainSettings, itemsize: int, buffers: int) -> int:
-    """Weights, gradients and Adam's moments, what a checkpoint copies of them, and a batch."""
-    return itemsize * (7 * weights_size(d_in, d_sae) + settings.batch_size * (buffers * d_sae + 4 * d_in))
+    return memory
 
 
 def _memory_of(device: torch.device) -> int:
-    """Bytes of memory that a device has for a process: of a machine what the scheduler grants, in equal parts."""
+    """Bytes of memory of a device for one process; several processes share the machine's, or the scheduler's grant."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     granted = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]

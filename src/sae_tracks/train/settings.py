@@ -39,7 +39,7 @@ class TrainSettings:
     first_bias: float = 0.0
     """b_enc at the start; below 0, fewer features fire."""
     first_threshold: float = 0.0
-    """Thresholds at the start, of ``jumprelu``."""
+    """Thresholds at the start, 0 or more; of ``jumprelu`` alone."""
     first_encoder: float = 0.7
     """The encoder at the start is this times the transposed decoder; 0 stands for ``2 d_model / d_sae``, with which x^
     is about x while half of the features fire."""
