@@ -151,6 +151,10 @@ def test_the_command_line_trains_from_a_model(tmp_path):
     out = run(*words, "--expansion", "1", "--tokens", "1024", "--device", "cpu", "-p", "1")
     assert out.returncode == 0, out.stderr
     assert load_sae(tmp_path / "sae").metadata["lm"]["model"] == "demo"
+    reading = ("--window-size", "200", "--context", "40", "--min-context", "8", "--read-strand", "both", "-r", "chr1")
+    out = run(*words[:-3], str(tmp_path / "both"), "--batch-size", "64", "--expansion", "1", "-p", "1", *reading)
+    assert out.returncode == 0, out.stderr
+    assert load_sae(tmp_path / "both").metadata["read_strands"] == ["+", "-"]
     out = run("train", str(tmp_path), "-n", "2", "-o", str(tmp_path / "other"))
     assert (
         out.returncode == 2

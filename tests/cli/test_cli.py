@@ -103,6 +103,7 @@ def test_a_wrong_option_is_a_usage_error():
     [
         ("extract demo g.fa -o act --seed 0", "--seed"),
         ("export-bigwig sae g.fa -f 1 -o tracks --bin-stat mean", "--bin-stat"),
+        ("pretrain g.fa -o lm --steps 0 --lr 1e-3 --batch-size 4", "--batch-size, --lr"),
         ("train shards -o sae --layer 3", "--layer"),
         ("train shards -o sae -bl b.bed -r chr1 --read-strand both", "--region, --black-list, --read-strand"),
         ("train shards -o sae --window-size 9 --context 0 --min-context 0", "--window-size, --context, --min-context"),

@@ -164,11 +164,14 @@ def pretrain(
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
+    *,
+    given: Given,
 ) -> None:
     """Train a small HyenaDNA by next-base prediction on both strands. Continues an interrupted run.
 
     On several GPUs or processes: torchrun --nproc-per-node 2 -m sae_tracks pretrain hg38.fa -o lm/
     """
+    given.refuse_if(steps == 0, "--steps 0 trains nothing", "batch_size", "lr")
     from sae_tracks import Genome
     from sae_tracks.annotations import read_regions
     from sae_tracks.pretrain import pretrain as library
