@@ -112,7 +112,7 @@ def blocks_of(region: GenomicRegion, features: int = FEATURES) -> Iterator[Featu
         value = (1 - rng.random((n, L0), np.float32))[:, :wanted]
         kept = feature < features
         indptr = np.concatenate(([0], np.cumsum(kept.sum(axis=1))))
-        yield FeatureBlock(place, "+", np.ones(n, bool), indptr, feature[kept], value[kept])
+        yield FeatureBlock(place, "+", np.ones(n, bool), indptr, feature[kept], value[kept], FEATURES)
 
 
 def counter_of(
@@ -163,7 +163,7 @@ def add_parts(sink: Counter, block: FeatureBlock, parts: list[tuple]) -> None:
     """Give the counter a block made of compacted tiles."""
     width, feature, value = (np.concatenate(arrays) for arrays in zip(*parts))
     indptr = np.concatenate(([0], np.cumsum(width)))
-    sink.add(FeatureBlock(block.region, block.read_strand, block.readable, indptr, feature, value))
+    sink.add(FeatureBlock(block.region, block.read_strand, block.readable, indptr, feature, value, FEATURES))
 
 
 def intervals_of(region: GenomicRegion) -> pd.DataFrame:

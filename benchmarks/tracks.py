@@ -21,6 +21,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ from sae_tracks.source import Source
 from sae_tracks.tracks import StoredRuns, TrackSpool
 from sae_tracks.tracks.bbi.bigwig import finest_zoom, write_bigwig
 from sae_tracks.tracks.bbi.runs import make_runs
-from sae_tracks.tracks.bigwig import PLAIN, write_stored
+from sae_tracks.tracks.bigwig import PLAIN, merge_bigwigs
 
 BASES, DENSITY, BURST = 10_000_000, 0.02, 4
 ADDED, ADDED_BASES, D_SAE = 100, 200_000, 512
@@ -147,15 +148,15 @@ def added_cost(folder: Path) -> dict:
 def spool_and_write(folder: Path, blocks: Iterator[FeatureBlock], lengths: dict, ids: list[int], strands: list[str]):
     """CPU seconds of taking blocks in and of writing the bigWigs, and the most files open."""
     spooling, opened = 0.0, 0
-    facts = {"features": ids, "read_strands": strands, **{name: getattr(PLAIN, name) for name in PLAIN.__slots__}}
+    facts = {"features": ids, "read_strands": strands, "shard": "1/1", **asdict(PLAIN)}
     folder.mkdir()
-    with TrackSpool(lengths, ids, folder / "spool") as spool:
+    with TrackSpool(lengths, ids, folder / "spool", facts=facts, keep=True) as spool:
         for block in blocks:
             spooling += cpu_seconds(spool.add, block)
         spooling += cpu_seconds(spool.seal)
-        with StoredRuns([spool.folder]) as runs:
-            opened = sum(1 for _ in Path("/proc/self/fd").iterdir())  # Linux
-            writing = cpu_seconds(write_stored, runs, facts, folder)
+    with StoredRuns([folder / "spool"]):
+        opened = sum(1 for _ in Path("/proc/self/fd").iterdir())  # Linux
+    writing = cpu_seconds(merge_bigwigs, [folder / "spool"], folder)
     return spooling, writing, opened
 
 
@@ -169,7 +170,7 @@ def made_up(features: int, strand: str) -> Iterator[FeatureBlock]:
         indptr = np.searchsorted(row, np.arange(n + 1))
         values = rng.gamma(2, 0.5, len(row)).astype(np.float32)
         region = GenomicRegion("c", start, start + n)
-        yield FeatureBlock(region, strand, np.ones(n, bool), indptr, feature.astype(np.int32), values)
+        yield FeatureBlock(region, strand, np.ones(n, bool), indptr, feature.astype(np.int32), values, features)
 
 
 def many_features(folder: Path, count: int) -> dict:

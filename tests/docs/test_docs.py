@@ -43,3 +43,13 @@ def test_every_command_in_a_page_names_verbs_and_options_that_exist(page):
 def test_notebooks_are_committed_without_what_a_run_left(page):
     for cell in json.loads(page.read_text())["cells"]:
         assert cell["cell_type"] != "code" or (cell["outputs"], cell["execution_count"]) == ([], None)
+
+
+def test_every_benchmark_can_be_imported():
+    """They take minutes to run, but a renamed function of the package is noticed here."""
+    names = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+    code = f"import {', '.join(names)}"
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "benchmarks", capture_output=True, text=True, check=False
+    )
+    assert out.returncode == 0, out.stderr
