@@ -44,7 +44,7 @@ def import_sae(
     if sae.stats is None:
         log.info("the features' maxima are not known: thresholds need --scale raw")
     if "lm" not in sae.metadata:
-        log.info("its model and layer are not known, so no genome can be read with it: import it with --model and --layer")
+        log.info("its model and layer are not known, so it cannot read a genome: import it with --model and --layer")
 
 
 @verb("Example: sae-tracks export-sae sae/ --to dictionary_learning -o trainer_0/", panel="SAEs of other programs")
