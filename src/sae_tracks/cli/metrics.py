@@ -80,7 +80,6 @@ def metrics(
     given.refuse_if(shard, "--shard writes counts only", "all_pairs")
     given.refuse_if(filters.no_split, "--no-split has one half", "select_on", "report_on")
     given.refuse_if(control.controls != "untrained", "only --controls untrained makes untrained models", "trained_on")
-    given.refuse_if(not control.motifs, "decoys are shuffled matrices, and --motifs names none", "decoys")
     if bed:
         fasta = Genome(genome)
         evaluation = filters.evaluation(fasta, annotations, reading.regions_in(fasta), reading.black_list_in(fasta))

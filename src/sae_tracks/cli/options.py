@@ -214,7 +214,9 @@ class ControlOptions:
         Option("--controls", help="Control tests: standard; untrained, also with untrained models (long); or none."),
     ] = "standard"
     motifs: MotifsOption = None
-    decoys: Annotated[int, Option(min=1, help="Number of column-shuffled decoys per motif, with --motifs.")] = 5
+    decoys: Annotated[
+        int | None, Option(min=1, help="Number of column-shuffled decoys per motif, with --motifs (default: 5).")
+    ] = None
     repeats: Annotated[
         str | None,
         Option(metavar="FILE|softmask|alu", help="Repeats: rmsk table, RepeatMasker .out, BED; lower case; or Alu."),
@@ -235,7 +237,7 @@ class ControlOptions:
             return None
         return ControlSettings(
             motifs=self.motifs,
-            decoys=self.decoys if self.motifs else None,
+            decoys=self.decoys,
             repeats=self.repeats,
             seeds=self.seeds or (),
             trained_on=(self.trained_on or activations_of(sae)) if self.controls == "untrained" else None,
