@@ -26,24 +26,12 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class OpenInstance:
-    """One of them.
+    """An instance of which not all bases were seen yet."""
 
-    Attributes
-    ----------
-    half : int
-        Half of its first base.
-    copies : int
-        How many instances lie exactly there.
-    counted : bool
-        Whether its first base was seen and readable; without that it counts for nothing.
-    levels : (K,) uint8
-        1 + the highest bin of each feature on its bases seen, 0 where it was never active.
-    """
-
-    half: int
-    copies: int
-    counted: bool
-    levels: NDArray[np.uint8]
+    half: int  # of its first base
+    copies: int  # how many instances lie exactly there
+    counted: bool  # whether its first base was seen and is readable; without that it counts for nothing
+    levels: NDArray[np.uint8]  # (K,): 1 + the highest bin of each feature on its bases seen, 0 if it was never active
 
 
 class OpenInstances(dict[Place, OpenInstance]):
@@ -57,7 +45,7 @@ class OpenInstances(dict[Place, OpenInstance]):
             np.maximum(mine.levels, theirs.levels, out=mine.levels)
 
     def close(self, hits: NDArray[np.uint32], places: Iterable[Place]) -> None:
-        """Take out the instances at some places; those that count are added to hits, (S, H, C, T, K)."""
+        """Remove the instances at some places, and add those that count to hits, (S, H, C, T, K)."""
         for place in list(places):
             instance = self.pop(place)
             if instance.counted:
@@ -65,17 +53,8 @@ class OpenInstances(dict[Place, OpenInstance]):
                 where = hits[place.strand, instance.half, place.concept]
                 where[instance.levels[column] - 1, column] += np.uint32(instance.copies)
 
-    def levels(self, features: int) -> NDArray[np.uint8]:
-        """(o, K) uint8: the levels of all, as rows of a new array."""
-        return np.array([instance.levels for instance in self.values()], np.uint8).reshape(-1, features)
-
-    def set_levels(self, levels: NDArray[np.uint8]) -> None:
-        """Copy the rows of such an array back."""
-        for instance, row in zip(self.values(), levels, strict=True):
-            instance.levels = row.copy()
-
     def arrays(self) -> dict[str, NDArray]:
-        """As arrays of one row an instance, to be stored; see `Counts.save`."""
+        """Arrays with one row per instance, to be saved; see `Counts.save`."""
         places, instances = list(self), list(self.values())
         return {
             "open_contig": np.array([place.contig for place in places], str),
@@ -86,7 +65,7 @@ class OpenInstances(dict[Place, OpenInstance]):
 
     @classmethod
     def of_arrays(cls, stored: dict[str, NDArray]) -> "OpenInstances":
-        """From what `arrays` gave."""
+        """The instances of saved `arrays`."""
         found = cls()
         rows = zip(*(stored[f"open_{name}"] for name in ("contig", "place", "state", "levels")), strict=True)
         for contig, (strand, start, end, concept), (half, copies, counted), levels in rows:
@@ -106,48 +85,22 @@ class Counts:
 
     Along T everything is counted by *bin*: an activation belongs to the highest threshold that it exceeds, so the
     bases active at threshold t are the sum over bins t and above (`at_thresholds`).
-
-    Attributes
-    ----------
-    read_strands : tuple of str
-        S directions in which the model read.
-    halves : tuple of str
-        ``("select", "report")``, or ``("all",)`` where nothing is split.
-    concepts : DataFrame
-        C rows: ``concept``, ``site_strand``, ``tf``.
-    thresholds : (T,) float64
-        Ascending; NaN where a BED file does not tell.
-    features : (K,) str
-        What the columns are called: ``f357``.
-    bases : (S, H) int64
-        Readable bases.
-    instances : (S, H, C) int64
-        Instances whose first base is readable, in the half of that base; of a nucleotide, its bases.
-    labelled : (S, H, C) int64
-        Readable bases of the concept: TP + FN.
-    active : (S, H, T, K) int64
-        Readable bases where the feature is active, by bin: TP + FP.
-    tp : (S, H, C, T, K) uint32
-        Readable bases of the concept where the feature is active, by bin.
-    hits : (S, H, C, T, K) uint32, optional
-        Instances by the highest bin of the feature on their readable bases of that half; those that are not active
-        anywhere are in none. None where instances were not followed.
-    open : OpenInstances
-        Instances that reach past what was seen and are not yet in `hits`; see `close`.
     """
 
-    read_strands: tuple[str, ...]
-    halves: tuple[str, ...]
-    concepts: pd.DataFrame
-    thresholds: NDArray[np.float64]
-    features: NDArray[np.str_]
-    bases: NDArray[np.int64]
-    instances: NDArray[np.int64]
-    labelled: NDArray[np.int64]
-    active: NDArray[np.int64]
-    tp: NDArray[np.uint32]
+    read_strands: tuple[str, ...]  # in which the model read
+    halves: tuple[str, ...]  # ("select", "report"), or ("all",) without a split
+    concepts: pd.DataFrame  # concept, site_strand, tf
+    thresholds: NDArray[np.float64]  # ascending; NaN if that of a BED file is not known
+    features: NDArray[np.str_]  # their names: f357
+    bases: NDArray[np.int64]  # (S, H): readable bases
+    instances: NDArray[np.int64]  # (S, H, C): those whose first base is readable, by its half; of a nucleotide, bases
+    labelled: NDArray[np.int64]  # (S, H, C): readable bases of the concept, TP + FN
+    active: NDArray[np.int64]  # (S, H, T, K): readable bases on which the feature is active, TP + FP, by bin
+    tp: NDArray[np.uint32]  # (S, H, C, T, K): readable bases of the concept on which the feature is active, by bin
+    # (S, H, C, T, K): instances by the highest bin of the feature on their readable bases of that half. Those that are
+    # not active anywhere are in none. None if instances were not followed
     hits: NDArray[np.uint32] | None
-    open: OpenInstances = field(default_factory=OpenInstances)
+    open: OpenInstances = field(default_factory=OpenInstances)  # not all seen and not yet in `hits`; see `close`
 
     @classmethod
     def zeros(
@@ -160,7 +113,7 @@ class Counts:
         *,
         hits: bool = True,
     ) -> Self:
-        """Counts of nothing along the axes given; memory is taken as it is counted into."""
+        """Counts of nothing along some axes; memory is taken only when something is counted."""
         s, h, c, t, k = len(read_strands), len(halves), len(concepts), np.size(thresholds), np.size(features)
         return cls(
             read_strands=tuple(read_strands),
@@ -178,11 +131,11 @@ class Counts:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory, at most: they grow with strands, halves, concepts, thresholds and features alone."""
+        """Bytes of memory, at most: they depend only on strands, halves, concepts, thresholds and features."""
         return self.tp.nbytes + (0 if self.hits is None else self.hits.nbytes)
 
     def merge(self, other: "Counts") -> None:
-        """Add the counts of other bases, which may hold the rest of open instances."""
+        """Add the counts of other bases, which may contain the rest of open instances."""
         for name, mine in self._axes().items():
             if not np.array_equal(mine, other._axes()[name], equal_nan=mine.dtype.kind == "f"):
                 raise SaeTracksError(f"these counts cannot be added: their {name.replace('_', ' ')}s differ")
@@ -195,7 +148,7 @@ class Counts:
             self.open.join(other.open)
 
     def close(self) -> None:
-        """Nothing more will be seen: count open instances as they stand."""
+        """Count open instances as they are, because no more bases will come."""
         if self.hits is not None:
             self.open.close(self.hits, self.open)
 
@@ -203,17 +156,17 @@ class Counts:
         """Write ``counts.npz``: the axes and counts under their names here, `tp` and `hits` sparse.
 
         They are rows of a CSR matrix, (S, H, C, T) flattened in C order by K: ``tp_indptr`` (rows + 1,) int64,
-        ``tp_column`` (nnz,) int32, ``tp_count`` (nnz,) uint32, and, where instances were followed, ``hit_count`` (nnz,)
-        uint32 at the same places: where an instance is hit, a base is. ``open_*`` is what `OpenInstances.arrays` gives;
-        ``format_version`` is 2.
+        ``tp_column`` (nnz,) int32, ``tp_count`` (nnz,) uint32, and, if instances were followed, ``hit_count`` (nnz,)
+        uint32 at the same places, because an instance is hit only on a true positive. ``open_*`` are the
+        `OpenInstances.arrays`; ``format_version`` is 2.
         """
         flat = [array.reshape(-1, len(self.features)) for array in (self.tp, self.hits) if array is not None]
-        widths, parts = [np.zeros(1, np.int64)], []
+        widths, entries = [np.zeros(1, np.int64)], []
         for start in range(0, len(flat[0]), ROWS):
             row, column = np.nonzero(flat[0][start : start + ROWS])
             widths.append(np.bincount(row, minlength=min(ROWS, len(flat[0]) - start)))
-            parts.append((column.astype(np.int32), *(array[row + start, column] for array in flat)))
-        column, *counted = (np.concatenate(arrays) for arrays in zip(*parts))
+            entries.append((column.astype(np.int32), *(array[row + start, column] for array in flat)))
+        column, *counted = (np.concatenate(arrays) for arrays in zip(*entries))
         sparse = {"tp_indptr": np.cumsum(np.concatenate(widths)), "tp_column": column}
         sparse |= dict(zip(("tp_count", "hit_count"), counted)) | self.open.arrays()
         dense = {name: getattr(self, name) for name in DENSE}
@@ -221,7 +174,7 @@ class Counts:
             np.savez(file, format_version=FORMAT_VERSION, **self._axes(), **dense, **sparse)
 
     def _axes(self) -> dict[str, NDArray]:
-        """The names along the axes as arrays."""
+        """The names along the axes."""
         return {
             "read_strand": np.array(self.read_strands),
             "half": np.array(self.halves),
@@ -253,7 +206,7 @@ def load_counts(path: Path) -> Counts:
 
 
 def _fill(flat: NDArray[np.uint32], stored: dict[str, NDArray], name: str) -> None:
-    """Put stored counts at their places, some rows at a time."""
+    """Copy saved counts to their places, some rows at a time."""
     indptr, column, count = stored["tp_indptr"], stored["tp_column"], stored[name]
     for start in range(0, len(flat), ROWS):
         edges = indptr[start : start + ROWS + 1]
@@ -262,5 +215,5 @@ def _fill(flat: NDArray[np.uint32], stored: dict[str, NDArray], name: str) -> No
 
 
 def at_thresholds(bins: NDArray, axis: int) -> NDArray[np.int64]:
-    """Counts a bin summed to counts at each threshold, along one axis."""
+    """Counts per bin summed to counts at each threshold, along one axis."""
     return np.flip(np.cumsum(np.flip(bins, axis), axis, dtype=np.int64), axis)

@@ -1,10 +1,10 @@
-"""What features are scored against: the bases, the concepts on them, and the two halves."""
+"""The bases and concepts that features are scored on, and the two halves."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -18,31 +18,6 @@ from sae_tracks.genome import Genome
 from sae_tracks.metrics.halves import Halves, split_halves
 from sae_tracks.regions import GenomicRegion
 
-COLUMNS = ("start", "end", "concept", "copies")
-
-
-@dataclass(frozen=True, slots=True)
-class Instances:
-    """Instances of concepts that overlap a region, by start: m of them, equal ones as one row.
-
-    Attributes
-    ----------
-    start, end : (m,) int64
-        0-based half-open, on the contig; they may reach over the edges of the region.
-    concept : (m,) int64
-        Row in `Labels.concepts`.
-    copies : (m,) int64
-        How many instances lie exactly there.
-    """
-
-    start: NDArray[np.int64]
-    end: NDArray[np.int64]
-    concept: NDArray[np.int64]
-    copies: NDArray[np.int64]
-
-    def __getitem__(self, which: slice | NDArray) -> "Instances":
-        return Instances(*(getattr(self, name)[which] for name in COLUMNS))
-
 
 class Labels:
     """The concepts of an annotation, and A, C, G and T from the sequence.
@@ -52,9 +27,12 @@ class Labels:
     Attributes
     ----------
     annotation : Annotation
-        What the concepts come from.
+        The concepts come from it.
     concepts : DataFrame
         ``concept``, ``site_strand`` and ``tf``: A, C, G, T on +, then the annotation's, sorted.
+    instances : DataFrame
+        ``Chromosome``, ``Start``, ``End``, ``concept`` (its row in `concepts`) and ``copies``: how many instances lie
+        exactly there. Sorted by contig and start.
     """
 
     def __init__(self, annotation: Annotation) -> None:
@@ -64,40 +42,29 @@ class Labels:
         _refuse_nucleotides(annotated, annotation.source)
         bases = pd.DataFrame({"concept": list(NUCLEOTIDES), "site_strand": "+", "tf": ""}, dtype=object)
         self.concepts = pd.concat([bases, annotated], ignore_index=True)
-        contig = sites["Chromosome"].astype("category").cat
+        contig = sites["Chromosome"].astype("category").cat.remove_unused_categories().cat
         place = [sites["Start"].to_numpy(np.int64), len(NUCLEOTIDES) + concept, sites["End"].to_numpy(np.int64)]
         rows = np.stack([contig.codes.to_numpy(np.int64), *place])
         rows = rows[:, np.lexsort(rows[::-1])]
         first = np.flatnonzero(np.append(True, (rows[:, 1:] != rows[:, :-1]).any(axis=0))[: rows.shape[1]])
         number, start, concept, end = rows[:, first]
-        found = Instances(start, end, concept, np.diff(np.append(first, rows.shape[1])))
-        edges = np.searchsorted(number, np.arange(len(contig.categories) + 1))
-        parts = zip(contig.categories, edges, edges[1:])
-        self._by_contig = {name: found[slice(*part)] for name, *part in parts if part[0] < part[1]}
-        self._longest = {name: int((part.end - part.start).max()) for name, part in self._by_contig.items()}
+        names, copies = pd.Categorical.from_codes(number, contig.categories), np.diff(np.append(first, rows.shape[1]))
+        columns = {"Chromosome": names, "Start": start, "End": end, "concept": concept, "copies": copies}
+        self.instances = pd.DataFrame(columns)
+        edges = np.searchsorted(number, np.arange(len(contig.categories) + 1)).tolist()
+        self._rows_of = {name: slice(*edge) for name, edge in zip(contig.categories, pairwise(edges))}
+        self._longest = {name: int((end - start)[rows].max()) for name, rows in self._rows_of.items()}
 
-    @cached_property
-    def instances(self) -> pd.DataFrame:
-        """``Chromosome``, ``Start``, ``End``, ``concept``, its row in `concepts`, and ``copies``, as in `Instances`."""
-        names = {"Start": "start", "End": "end", "concept": "concept", "copies": "copies"}
-        parts = [
-            pd.DataFrame({"Chromosome": contig} | {name: getattr(part, field) for name, field in names.items()})
-            for contig, part in self._by_contig.items()
-        ]
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["Chromosome", *names])
-
-    def overlapping(self, region: GenomicRegion) -> Instances:
-        """The instances with at least one base in a region."""
-        there = self._by_contig.get(region.contig)
-        if there is None:
-            return Instances(*np.zeros((len(COLUMNS), 0), np.int64))
-        first = region.start - self._longest[region.contig]
-        near = there[slice(*np.searchsorted(there.start, (first, region.end)))]
-        return near[near.end > region.start]
+    def overlapping(self, region: GenomicRegion) -> pd.DataFrame:
+        """The rows of `instances` with at least one base in a region, by start."""
+        there = self.instances.iloc[self._rows_of.get(region.contig, slice(0))]
+        first = region.start - self._longest.get(region.contig, 0)
+        near = there.iloc[slice(*np.searchsorted(there["Start"], (first, region.end)))]
+        return cast(pd.DataFrame, near[near["End"] > region.start])
 
 
 def _concepts(sites: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.int64]]:
-    """The names on site strands, sorted, each with the TF of its first site; and which of them each site is."""
+    """The names on site strands, sorted, each with the TF of its first site; and the number of each site's concept."""
     name, strand = sites["Name"].astype("category").cat, sites["Strand"].astype("category").cat
     pair = name.codes.to_numpy(np.int64) * len(strand.categories) + strand.codes.to_numpy(np.int64)
     _, first, which = np.unique(pair, return_index=True, return_inverse=True)
@@ -108,7 +75,7 @@ def _concepts(sites: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.int64]]:
 
 
 def _refuse_nucleotides(concepts: pd.DataFrame, source: str) -> None:
-    """A, C, G and T are concepts of the sequence, so no annotation may use these names, on any strand."""
+    """Refuse an annotation that uses A, C, G or T on any strand, because these are concepts of the sequence."""
     clash = concepts.loc[concepts["concept"].isin(list(NUCLEOTIDES)), "concept"]
     if len(clash):
         raise SaeTracksError(
@@ -119,7 +86,7 @@ def _refuse_nucleotides(concepts: pd.DataFrame, source: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The bases and concepts of one evaluation; see `evaluate_on`.
+    """The bases, concepts and halves that features are scored on; see `evaluate_on`.
 
     Attributes
     ----------
@@ -138,7 +105,7 @@ class Evaluation:
     min_score : float, optional
         The lowest score of a site, in the units of the annotation.
     facts : dict
-        What the provenance of a product says of all this, for JSON.
+        The same for the provenance of a product, as JSON.
     """
 
     genome: Genome
@@ -157,7 +124,7 @@ class Evaluation:
 
     @property
     def size(self) -> str:
-        """How many bases and concepts there are, in words."""
+        """The number of bases and concepts, in words."""
         return f"{self.bases:,} bases, {len(self.labels.concepts):,} concepts"
 
 
@@ -175,7 +142,7 @@ def evaluate_on(
     select: Iterable[GenomicRegion | str] = (),
     report: Iterable[GenomicRegion | str] = (),
 ) -> Evaluation:
-    """Read annotations and say what features are scored against.
+    """Read annotations, and choose the bases and halves that features are scored on.
 
     Parameters
     ----------
