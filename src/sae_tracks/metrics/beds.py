@@ -1,4 +1,4 @@
-"""The counts of a `Counter`, from a BED file of feature intervals.
+"""The counts of a `Counter` from a BED file of feature intervals.
 
 Contigs lie one behind the other on one axis, so the number of joins does not grow with the number of contigs.
 """
@@ -24,17 +24,15 @@ SPAN = ["Start", "End"]
 
 
 def count_bed(path: str | Path, evaluation: Evaluation, *, threshold: float | None = None) -> Counts:
-    """Count intervals against annotations: those of active bases, exported before, or any.
+    """Count intervals against annotations: exported ones of active bases, or any.
 
-    The numbers are those of a `Counter` at the threshold of the export. A, C, G and T are looked up in the sequence.
+    The counts are those of a `Counter` at the threshold of the export. A, C, G and T are looked up in the sequence.
 
     Parameters
     ----------
     path : path
         See `read_annotation`. The name is the feature (``f357``, or any other), the strand the read strand (``.`` if
         the file has none). Intervals of one feature and read strand that overlap count a base once.
-    evaluation : Evaluation
-        Bases, concepts and halves.
     threshold : float, optional
         The threshold at which the intervals were exported, for the tables; it changes no count.
 
@@ -97,7 +95,7 @@ def _order(name: str) -> tuple[int, str]:
 
 
 def _feature_rows(path: str | Path, evaluation: Evaluation) -> pd.DataFrame:
-    """The rows of the file, whose names are features; a bedGraph is refused, because its fourth column is a value."""
+    """Read the rows of the file, with features as names; refuse a bedGraph, because its fourth column is a value."""
     rows = read_annotation(path, evaluation.genome, alias=evaluation.alias).sites
     names = rows["Name"].astype(str).unique().tolist()
     if cast(pd.Series, rows["Score"]).isna().all() and all(_is_number(name) for name in names):
@@ -152,7 +150,7 @@ def _shared(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
 
 def _at(table: pd.DataFrame, *index: str | slice | int) -> tuple:
     """An index into counts; a name is a column of the table."""
-    return tuple(table[part].to_numpy(np.int64) if isinstance(part, str) else part for part in index)
+    return tuple(table[axis].to_numpy(np.int64) if isinstance(axis, str) else axis for axis in index)
 
 
 def _lengths(intervals: pd.DataFrame) -> NDArray[np.int64]:

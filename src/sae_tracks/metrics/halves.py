@@ -18,31 +18,24 @@ TILE = 1_000_000  # bases handled at once
 
 @dataclass(frozen=True, slots=True)
 class Halves:
-    """Which bases choose and which report: alternate blocks of every contig, or regions that were named.
+    """The bases that choose and those that report: alternate blocks of every contig, or regions that were named.
 
-    Attributes
-    ----------
-    size : int or None
-        Bases of a block, counted from the first base of the contig: even blocks are the ``select`` half, odd ones the
-        ``report`` half. None, without `named`: no split, all bases serve for both.
-    margin : int
-        Bases on either side of a border between blocks that belong to no half; at most half a block.
-    named : tuple of two lists of GenomicRegion, optional
-        The ``select`` and the ``report`` half themselves, each disjoint and ascending, instead of blocks.
+    Blocks of `size` bases count from the first base of the contig: even ones are the ``select`` half, odd ones the
+    ``report`` half. Without `size` and `named` there is no split, and all bases serve for both.
     """
 
     size: int | None = None
-    margin: int = 0
-    named: tuple[list[GenomicRegion], list[GenomicRegion]] | None = None
+    margin: int = 0  # bases on either side of a border between blocks that are in no half; at most half a block
+    named: tuple[list[GenomicRegion], list[GenomicRegion]] | None = None  # the two halves, each disjoint and ascending
 
     @property
     def names(self) -> tuple[str, ...]:
         return ("select", "report") if self.size or self.named else ("all",)
 
     def of(self, contig: str, position: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Index into `names` of positions on a contig, 0-based, any shape; -1 in no half."""
+        """Index into `names` of positions on a contig, 0-based, of any shape; -1 if in no half."""
         if self.named:
-            first, second = (_inside(regions, contig, position) for regions in self.named)
+            first, second = (hold(spans_by_contig(half).get(contig, NO_SPANS), position) for half in self.named)
             return np.where(first, 0, np.where(second, 1, -1))
         if not self.size:
             return np.zeros_like(position)
@@ -50,27 +43,24 @@ class Halves:
         return np.where(before == after, position // self.size % 2, -1)
 
     def tiles(self, region: GenomicRegion) -> Iterator[tuple[GenomicRegion, int]]:
-        """A region cut at the borders of the halves, and the half of each tile, ascending.
+        """Cut a region at the borders of the halves into ascending tiles, and give the half of each.
 
-        No tile is longer than 1 Mb; bases in no half have none.
+        No tile is longer than 1 Mb. Bases in no half have no tile.
         """
-        edges = {region.start, region.end, *self._borders(region)}
-        edges |= set(range(region.start, region.end, TILE))
+        edges = {region.end, *range(region.start, region.end, TILE)}
+        if self.named:
+            edges |= {
+                edge for half in self.named for r in half if r.contig == region.contig for edge in (r.start, r.end)
+            }
+        elif self.size:
+            nearest = max(region.start // self.size, 1) * self.size
+            borders = range(nearest, region.end + self.size, self.size)
+            edges |= {edge for border in borders for edge in (border - self.margin, border + self.margin)}
         inside = sorted(edge for edge in edges if region.start <= edge <= region.end)
         for start, end in zip(inside, inside[1:]):
             half = int(self.of(region.contig, np.array(start)))
             if half >= 0:
                 yield GenomicRegion(region.contig, start, end), half
-
-    def _borders(self, region: GenomicRegion) -> Iterator[int]:
-        """Positions at which the half may change."""
-        if self.named:
-            here = [part for half in self.named for part in half if part.contig == region.contig]
-            yield from (edge for part in here for edge in (part.start, part.end))
-        elif self.size:
-            nearest = max(region.start // self.size, 1) * self.size
-            for border in range(nearest, region.end + self.size, self.size):
-                yield from (border - self.margin, border + self.margin)
 
 
 def split_halves(
@@ -80,25 +70,11 @@ def split_halves(
     select: Sequence[GenomicRegion] = (),
     report: Sequence[GenomicRegion] = (),
 ) -> Halves:
-    """The halves of disjoint regions.
+    """Split disjoint regions into two halves, or none without `split`; raise an error if one is empty.
 
-    By default blocks of 1 Mb with 64 kb in no half around every border, where the regions hold 10 Mb or more; else
-    blocks of 100 kb without gaps.
-
-    Parameters
-    ----------
-    regions : iterable of GenomicRegion
-        The bases evaluated, disjoint.
-    split : bool
-        False: one half, all bases.
-    select, report : sequence of GenomicRegion
-        The halves themselves, each disjoint and ascending; where only one is given, the other is the rest of the
-        regions.
-
-    Raises
-    ------
-    SaeTracksError
-        A half would be empty, or a base is in both.
+    If the regions have 10 Mb or more, blocks of 1 Mb alternate, with 64 kb in no half around every border. Else blocks
+    of 100 kb alternate without gaps. `select` and `report` are the halves themselves, each disjoint and ascending. If
+    only one is given, the other is the rest of the regions; a base in both is an error.
     """
     regions = list(regions)
     if not split:
@@ -127,8 +103,3 @@ def _named_halves(regions: list[GenomicRegion], select: list[GenomicRegion], rep
         if half not in found:
             raise SaeTracksError(f"no base of the regions is left for {name}: are its regions inside of those of -r?")
     return halves
-
-
-def _inside(regions: list[GenomicRegion], contig: str, position: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which positions lie in disjoint, ascending regions."""
-    return hold(spans_by_contig(regions).get(contig, NO_SPANS), position)

@@ -1,7 +1,7 @@
-"""What the counter does with the non-zeros of a buffer, compiled by numba.
+"""The counter's loops over the non-zeros of a buffer, compiled by numba.
 
-A non-zero is a *code*, ``column << shift | bin``: which feature, and the highest threshold that it exceeds. A kernel
-runs in the thread that calls it, without the interpreter's lock, and no two threads write to one concept's counts.
+A non-zero is a *code*, ``column << shift | bin``: its feature, and the highest threshold that it exceeds. A kernel runs
+in the thread that calls it, without the interpreter's lock, and no two threads write to the counts of one concept.
 """
 
 import numpy as np
@@ -14,19 +14,10 @@ ONE = np.uint32(1)
 
 @njit(**HOW)
 def encode(indptr, feature, value, cutoffs, column, shift, codes, at, first, last):
-    """The codes of a block's non-zeros, those of a base side by side; what exceeds no cutoff has none.
+    """Write the codes of a `FeatureBlock`'s non-zeros from ``codes[at]`` on; one that exceeds no cutoff has none.
 
-    Parameters
-    ----------
-    indptr, feature, value
-        Of the `FeatureBlock`; n bases.
-    cutoffs : (d, T) float32
-        Ascending along T; infinite for features that are not counted.
-    column : (d,) int32
-    codes : (m,) uint32
-        Written from `at` on.
-    first, last : (n,) int64
-        Written: base i owns ``codes[first[i]:last[i]]``.
+    Base i gets ``codes[first[i]:last[i]]``. ``cutoffs``, (d, T) float32, ascend along T and are infinite for features
+    that are not counted; ``column``, (d,) int32, is the column of each feature.
     """
     for i in range(len(first)):
         first[i] = at
@@ -58,7 +49,7 @@ def _count(codes, shift, tp):
 
 @njit(**HOW)
 def _climb(codes, shift, best, columns, found):
-    """Raise the levels of an instance, (K,), to those of a base; columns that were 0 are appended to the found ones."""
+    """Raise the levels of an instance, (K,), to those of a base; append the columns that were 0 to the found ones."""
     mask = (1 << shift) - 1
     for code in codes:
         k, level = code >> shift, np.uint8((code & mask) + 1)
@@ -70,7 +61,7 @@ def _climb(codes, shift, best, columns, found):
 
 @njit(**HOW)
 def count_instances(groups, rows, half, first, last, codes, shift, labelled, tp, hits, opened):
-    """Add the instances of some concepts.
+    """Add the instances of some concepts to ``labelled``, (H, C) int64, and ``tp`` and ``hits``, (H, C, T, K) uint32.
 
     Parameters
     ----------
@@ -80,14 +71,11 @@ def count_instances(groups, rows, half, first, last, codes, shift, labelled, tp,
         By concept and start: first base and last + 1 in the buffer, home half (or -1: the instance is not counted, only
         its bases are), how many instances are there, and its row in `opened`, or -1.
     half : (n,) int8
-        Of every base; -1 where it is not counted.
-    first, last, codes, shift
-        See `encode`.
-    labelled : (H, C) int64
-    tp, hits : (H, C, T, K) uint32
-        By bin; `hits` may have no concept, then no home half may be given.
+        Of every base; -1 if it is not counted.
+    hits
+        May have no concept, if no home half is given.
     opened : (o, K) uint8
-        1 + highest bin so far of instances that do not begin and end in this buffer; they are not added to `hits`.
+        1 + highest bin so far of instances that reach out of this buffer; they are not added to `hits`.
     """
     reached = np.zeros(tp.shape[3], np.uint8)
     columns = np.empty(tp.shape[3] + 1, np.int64)
