@@ -315,6 +315,24 @@ def test_a_transcript_is_named_in_any_of_the_ways_that_files_do(genome, tmp_path
     assert found["TSS"] == {("chr1", 100, 101, "+")}
 
 
+def test_every_row_names_its_transcript_in_its_own_way(genome, tmp_path):
+    ids = [".", "ID=e;Parent=u", 'gene_id "g"; transcript_id "u"', "transcript_id=u"]
+    places = [(801, 809), (101, 110), (301, 310), (501, 510)]
+    lines = [f"chr1\tx\texon\t{a}\t{b}\t.\t+\t.\t{name}" for (a, b), name in zip(places, ids)]
+    found = concepts(read_annotation(write(tmp_path, "x.gff3", *lines), genome))
+    assert found["splice_donor"] == {("chr1", 110, 112, "+"), ("chr1", 310, 312, "+")}
+    assert found["TSS"] == {("chr1", 100, 101, "+")}
+
+
+def test_utrs_are_those_stated_or_computed_contig_by_contig(genome, tmp_path):
+    lines = []
+    for contig in ("chr1", "chr2"):
+        kinds = [("exon", 11, 90), ("CDS", 21, 60), *([("UTR", 11, 19)] if contig == "chr1" else [])]
+        lines += [f'{contig}\tx\t{kind}\t{a}\t{b}\t.\t+\t.\ttranscript_id "t";' for kind, a, b in kinds]
+    found = concepts(read_annotation(write(tmp_path, "x.gtf", *lines), genome))
+    assert found["UTR"] == {("chr1", 10, 19, "+"), ("chr2", 10, 20, "+"), ("chr2", 60, 90, "+")}
+
+
 def test_exons_that_name_no_transcript_are_said(genome, tmp_path, caplog):
     read_annotation(write(tmp_path, "x.gff", *EXONS, EXONS[0].replace("Parent", "parent")), genome)
     assert "x.gff: 1 of 3 exons name no transcript (transcript_id or Parent)" in caplog.text

@@ -247,3 +247,60 @@ def test_an_index_that_cannot_be_read_is_said_and_the_whole_file_is_read(genome,
 def test_a_black_list_of_a_ucsc_table_is_read_by_its_own_columns(genome, tmp_path):
     path = write(tmp_path, "b.txt", "#bin\tchrom\tchromStart\tchromEnd\tname", "585\tchr1\t5\t9\tx")
     assert read_regions(path, genome) == [GenomicRegion("chr1", 5, 9)]
+
+
+@pytest.mark.parametrize(
+    ("first", "others"),
+    [
+        ("chr1\t10\t40\tp1\t7\t.\t2.5\t-1\t3.1", "chr1\t{}\t{}\tp2\t7\t.\t3\t{}\t{}"),  # broadPeak; BED9 by its values
+        ("chr1\t10\t40\tMA1.1\t7\t+\tCTCF", "chr1\t{}\t{}\tMA1.1\t7\t+\t7"),  # the name of a factor that is a number
+        ("chr1\t10\t40\ta\t7\t+\t15", "chr1\t{}\t{}\ta\t7\t+\tx"),
+    ],
+    ids=["broadPeak", "TF", "BED7"],
+)
+def test_the_first_row_of_the_file_decides_what_the_rows_of_a_region_are(genome, tmp_path, first, others):
+    lines = [first, *(others.format(start, start + 30, start, start + 30) for start in (100, 200))]
+    path = write_tabix(tmp_path, "x.bed.gz", *lines)
+    regions = [GenomicRegion("chr1", 90, 140)]
+    part = read_annotation(path, genome, regions)
+    assert rows(part) == overlapping(read_annotation(path, genome), regions) and len(part) == 1
+
+
+def test_the_first_row_of_a_bigbed_without_a_schema_decides_too(genome, tmp_path):
+    peaks = [("chr1", 10, 40, "p1\t7\t.\t2.5\t-1\t3.1"), ("chr1", 100, 130, "p2\t7\t.\t3\t100\t130")]
+    path = tmp_path / "x.bb"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bigbed, "_FIELD", bigbed.re.compile(rb"(?!)(x)"))
+        write_bigbed(path, peaks)
+        regions = [GenomicRegion("chr1", 90, 140)]
+        assert rows(read_annotation(path, genome, regions)) == overlapping(read_annotation(path, genome), regions) != []
+
+
+GFF_ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["chr1", "chr2", "chr3"]),
+        st.integers(1, 60),
+        st.integers(1, 29),
+        st.sampled_from(["gene", "exon", "exon", "exon", "CDS", "UTR", "three_prime_UTR", "start_codon"]),
+        st.sampled_from(["transcript_id u", 'transcript_id "v"', "Parent=u", "Parent=u,w", "ID=x", "."]),
+    ),
+    min_size=1,
+    max_size=10,
+).filter(lambda drawn: any(kind != "gene" for *_, kind, _ in drawn))
+
+
+@settings(max_examples=150, deadline=None)
+@given(drawn=GFF_ROWS, regions=REGIONS)
+def test_gff_by_region_equals_the_whole(genome, drawn, regions):
+    lines = [f"{c}\tx\t{kind}\t{s}\t{s + n}\t.\t+\t.\t{ids}" for c, s, n, kind, ids in sorted(drawn)]
+    path = write_tabix(genome.path.parent, "t.gtf.gz", *lines, preset="gff")
+    whole, part = read_annotation(path, genome), read_annotation(path, genome, regions)
+    assert sorted(overlapping(part, regions)) == sorted(overlapping(whole, regions))
+
+
+def test_a_contig_without_exons_has_no_site_by_index(genome, tmp_path):
+    lines = ["chr1\tx\texon\t11\t30\t.\t+\t.\ttranscript_id t", "chr2\tx\tgene\t1\t90\t.\t+\t.\tgene_id g"]
+    path = write_tabix(tmp_path, "x.gtf.gz", *lines, preset="gff")
+    region = [GenomicRegion("chr2", 0, 100)]
+    with pytest.raises(SaeTracksError, match=r"^x.gtf.gz has no site in the regions$"):
+        filter_sites(read_annotation(path, genome, region), region)

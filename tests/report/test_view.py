@@ -241,10 +241,10 @@ def test_ctrl_c_ends_it_cleanly(tracks):
         try:
             url = process.stdout.readline().strip()
             assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)
-            with urllib.request.urlopen(f"{url}loci/f7.json", timeout=60) as answer:
+            with urllib.request.urlopen(f"{url}loci/f7.json", timeout=600) as answer:
                 assert json.load(answer)["active"] == 6
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=60)
+            _, said = process.communicate(timeout=600)
         finally:
             process.kill()
     assert process.returncode == 0

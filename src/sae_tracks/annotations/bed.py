@@ -10,20 +10,12 @@ import pandas as pd
 
 from sae_tracks.annotations.alias import Contigs
 from sae_tracks.annotations.sites import STRANDS, constant, intervals, relabelled, strands
-from sae_tracks.annotations.text import Rows, pc
+from sae_tracks.annotations.text import COLUMN_NAMES, Rows, pc
 
 log = logging.getLogger(__name__)
 _NUMBER = re.compile(r"[-+]?(?:[0-9.]+(?:e[-+]?[0-9]+)?|inf|nan)", re.IGNORECASE)
 MATRIX_ID = re.compile(r"(?:MA|UN)\d{4}\.\d+")  # JASPAR's
-_FIELDS = {
-    "contig": ("chrom", "chr", "chromosome", "genoname"),
-    "start": ("chromstart", "start", "start (1-based)", "genostart"),
-    "end": ("chromend", "end", "genoend"),
-    "name": ("name",),
-    "score": ("score",),
-    "strand": ("strand",),
-    "tf": ("tfname",),
-}
+_FIELDS = COLUMN_NAMES | {"name": ("name",), "score": ("score",), "strand": ("strand",), "tf": ("tfname",)}
 _KNOWN = {word for words in _FIELDS.values() for word in words} | {
     *("thickstart", "thickend", "itemrgb", "reserved", "blockcount", "blocksizes", "chromstarts", "blockstarts"),
     *("signalvalue", "pvalue", "qvalue", "peak"),
@@ -54,7 +46,7 @@ def bed_columns(first: Sequence[str], names: Sequence[str] = (), suffix: str = "
     Parameters
     ----------
     first : sequence of str
-        Fields of the first row.
+        Fields of the file's first row.
     names : sequence of str
         Names of the columns in lower case; empty if the file has none.
     suffix : str

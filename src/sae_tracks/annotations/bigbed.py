@@ -44,9 +44,10 @@ def read_bigbed(path: Path, contigs: Contigs, regions: Sequence[GenomicRegion] |
         with pyBigWig.open(str(path)) as file:
             fields = [name.decode() for name in _FIELD.findall(file.SQL() or b"")]
             lines = ["#" + "\t".join(fields), *_lines(file, path.name, contigs, regions)]
+            example = "" if fields or regions is None else _first_line(file)
     except (RuntimeError, OverflowError, UnicodeDecodeError) as error:
         raise SaeTracksError(f"cannot read {path} as bigBed: it is damaged ({error})") from error
-    return Text(path, "\n".join(["", *lines]).encode(), place=_place)
+    return Text(path, "\n".join(["", *lines]).encode(), place=_place, example=example.encode())
 
 
 def _lines(file: Any, name: str, contigs: Contigs, regions: Sequence[GenomicRegion] | None) -> Iterator[str]:
@@ -63,6 +64,15 @@ def _lines(file: Any, name: str, contigs: Contigs, regions: Sequence[GenomicRegi
                 if first >= last:  # the previous tile has given the others already
                     yield "\t".join([theirs, str(first), str(stop), *filter(None, rest)])
             last = end
+
+
+def _first_line(file: Any) -> str:
+    """The first row of the file; empty if it has none."""
+    for contig, size in file.chroms().items():
+        for start, end in _tiles([GenomicRegion(contig, 0, size)]):
+            for first, stop, *rest in file.entries(contig, start, end) or ():
+                return "\t".join([contig, str(first), str(stop), *filter(None, rest)])
+    return ""
 
 
 def _tiles(regions: Sequence[GenomicRegion]) -> Iterator[tuple[int, int]]:

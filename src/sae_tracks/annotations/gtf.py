@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sae_tracks.annotations.alias import Contigs
-from sae_tracks.annotations.sites import constant, intervals, joined, only, series, strands
+from sae_tracks.annotations.sites import constant, intervals, joined, no_sites, only, series, strands
 from sae_tracks.annotations.text import Rows, Text, pc
 from sae_tracks.errors import SaeTracksError
 
@@ -32,23 +32,25 @@ _SEQUENCE = re.compile(rb"\n##sequence-region[ \t]+(\S+)[ \t]+1[ \t]+([0-9]+)[ \
 
 
 def gff_sites(rows: Rows, contigs: Contigs) -> pd.DataFrame:
-    """The concepts of a GTF or GFF3; an interval that several transcripts share is one site.
+    """Return the concepts of a GTF or GFF3; an interval that several transcripts share is one site.
 
-    ``exon``, ``CDS``, ``five_prime_UTR`` and ``three_prime_UTR`` are the file's rows of these types. ``UTR`` is all its
-    UTR rows or, where it has none, the exons of coding transcripts less what lies from the first to the last coding
-    base. ``splice_donor`` and ``splice_acceptor`` are the 2 first and last bases of the introns, which lie between the
-    exons of a transcript and have 4 bases or more; ``TSS`` is the first base of a transcript's exons. Strands count.
+    ``exon``, ``CDS``, ``five_prime_UTR`` and ``three_prime_UTR`` are the file's rows of these types. ``UTR`` is all UTR
+    rows of a contig. If a contig has none, it is the exons of coding transcripts without the stretch from the first to
+    the last coding base. ``splice_donor`` and ``splice_acceptor`` are the first and last 2 bases of the introns, which
+    lie between the exons of a transcript and have 4 bases or more. ``TSS`` is the first base of a transcript's exons.
 
     Raises
     ------
     SaeTracksError
-        A row is malformed (the line is named), the file is of another assembly, or it has none of these concepts.
+        A row is malformed (the line is named), the file is of another assembly, or all of it has none of these types.
     """
     if len(rows.columns) != 9:
         raise rows.text.refuse(0, f"{len(rows.columns)} columns; GTF and GFF3 have 9")
     _check_lengths(rows.text, contigs)
     kind = rows.categories(2)
     kept = kind.isin(np.array(["exon", *_CODING, *_UTR], object))
+    if not kept.any() and rows.text.place:  # the other rows of the file may have these types
+        return no_sites()
     if not kept.any():
         types = ", ".join(list(kind.categories)[:5])
         raise SaeTracksError(f"{rows.text.path.name} has no exon, CDS or UTR: its rows are of type {types}")
@@ -59,12 +61,14 @@ def gff_sites(rows: Rows, contigs: Contigs) -> pd.DataFrame:
     kind, of = series(frame, "kind"), series(by_transcript, "kind")
     exons = only(by_transcript, of == "exon").sort_values(["transcript", "Start"])
     stated = only(frame, kind.isin(_UTR))
-    utr = stated if len(stated) else _untranslated(exons, only(by_transcript, of.isin(_CODING)))
+    derived = _untranslated(exons, only(by_transcript, of.isin(_CODING)))
+    # per contig, because an index gives whole contigs and both ways of reading must agree
+    derived = only(derived, ~series(derived, "Chromosome").isin(stated["Chromosome"]))
     which = series(stated, "kind").map(_UTR)
     parts = {
         "exon": only(frame, kind == "exon"),
         "CDS": only(frame, kind == "CDS"),
-        "UTR": utr,
+        "UTR": pd.concat([stated, derived]),
         "five_prime_UTR": only(stated, which == "five_prime_UTR"),
         "three_prime_UTR": only(stated, which == "three_prime_UTR"),
         **_splice_sites(exons),
@@ -96,12 +100,12 @@ def _by_transcript(frame: pd.DataFrame, rows: Rows) -> pd.DataFrame:
 
 def _transcript_ids(attributes: pa.ChunkedArray) -> pa.ListArray:
     """The transcripts of each row: a GFF3's parents, else its transcript_id, quoted or not, after a blank or ``=``."""
-    parents = pc.struct_field(pc.extract_regex(attributes, _PARENT), "id").combine_chunks()
-    if re.match(r"\s*\w+=", attributes[0].as_py()) and parents.null_count < len(parents):
-        return pc.split_pattern(pc.fill_null(parents, ""), ",")
+    parents = pc.struct_field(pc.extract_regex(attributes, _PARENT), "id")
     found = pc.extract_regex(attributes, _TRANSCRIPT_ID)
     quoted, bare = (pc.fill_null(pc.struct_field(found, name), "") for name in ("quoted", "bare"))
-    return pc.split_pattern(pc.binary_join_element_wise(quoted, bare, "").combine_chunks(), "\t")
+    of_gff3 = pc.and_(pc.match_substring_regex(attributes, r"^\s*\w+="), pc.is_valid(parents))
+    ids = pc.if_else(of_gff3, pc.replace_substring(parents, ",", "\t"), pc.binary_join_element_wise(quoted, bare, ""))
+    return pc.split_pattern(ids.combine_chunks(), "\t")
 
 
 def _untranslated(exons: pd.DataFrame, coding: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import pandas as pd
 import pysam
 
@@ -17,7 +16,7 @@ from sae_tracks.annotations.bed import bed_columns, bed_sites
 from sae_tracks.annotations.bigbed import is_bigbed, read_bigbed
 from sae_tracks.annotations.gtf import GFF_COLUMNS, gff_sites
 from sae_tracks.annotations.repeats import is_out, out_sites, rmsk_names, rmsk_sites, soft_mask
-from sae_tracks.annotations.sites import COLUMNS, Annotation, intervals, joined, only, series
+from sae_tracks.annotations.sites import COLUMNS, Annotation, intervals, joined, no_sites, only, series
 from sae_tracks.annotations.text import Text, check_last_block, is_bgzip, is_header, is_no_row, read_text
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import ContigLengths, Genome
@@ -67,9 +66,8 @@ def read_annotation(
         return Annotation(_in_order(soft_mask(genome, wanted)), f"{genome.path.name}'s soft-mask")
     path = Path(path)
     text = _text(path, contigs, wanted)
-    if text.place and not text.rows:
-        return Annotation(_none(), path.name)
-    return Annotation(_on_known_contigs(_in_order(_sites(text, contigs)), path.name, contigs), path.name)
+    sites = no_sites() if text.place and not text.rows else _in_order(_sites(text, contigs))
+    return Annotation(_on_known_contigs(sites, path.name, contigs) if len(sites) else no_sites(), path.name)
 
 
 def read_annotations(
@@ -177,7 +175,7 @@ def _fetched(path: Path, index: Path, contigs: Contigs, regions: Sequence[Genomi
         check_last_block(path, file.read())
     try:
         header, first = _beginning(path)
-        head = Text(path, b"\n".join([b"", *header, first]))
+        head = Text(path, b"\n".join([b"", *header]), example=first)
         columns, one_based = _interval_columns(head)
         if not _is_of_columns(index, columns, one_based):
             log.info("%s is of other columns than %s: the whole file is read", index.name, path.name)
@@ -191,7 +189,8 @@ def _fetched(path: Path, index: Path, contigs: Contigs, regions: Sequence[Genomi
     except (OSError, EOFError, zlib.error, ValueError, struct.error) as error:
         log.info("%s cannot be used (%s): the whole of %s is read", index.name, error, path.name)
         return None
-    return Text(path, b"\n".join([b"", *header, *map(str.encode, lines)]), place=lambda line: _place(path, line))
+    text = b"\n".join([b"", *header, *map(str.encode, lines)])
+    return Text(path, text, place=lambda line: _place(path, line), example=first)
 
 
 def _beginning(path: Path) -> tuple[list[bytes], bytes]:
@@ -246,12 +245,6 @@ def _place(path: Path, line: bytes) -> str:
     """The number of a line, found by reading the whole file."""
     number = read_text(path).lines.split(b"\n").index(line)
     return f"line {number:,}"
-
-
-def _none() -> pd.DataFrame:
-    """A table of no sites."""
-    types = {"Start": np.int64, "End": np.int64, "Score": np.float64}
-    return pd.DataFrame({column: pd.Series(dtype=types.get(column, "category")) for column in COLUMNS})
 
 
 def _in_order(sites: pd.DataFrame) -> pd.DataFrame:

@@ -66,6 +66,12 @@ class Annotation:
         return len(self.sites)
 
 
+def no_sites() -> pd.DataFrame:
+    """A table of no sites."""
+    types = {"Start": np.int64, "End": np.int64, "Score": np.float64}
+    return pd.DataFrame({column: pd.Series(dtype=types.get(column, "category")) for column in COLUMNS})
+
+
 def only(frame: pd.DataFrame, keep: pd.Series | NDArray[np.bool_]) -> pd.DataFrame:
     """The rows of a frame where a mask is true."""
     return cast(pd.DataFrame, frame[keep])

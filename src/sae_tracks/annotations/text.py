@@ -24,9 +24,11 @@ _NOT_A_ROW = re.compile(  # a contig may be called track or browser
 )
 _GFF_SEQUENCE = re.compile(rb"\n(?:##FASTA[ \t]*(?=\n|\Z)|>(?![^\n]*(?:\t[^\n\t]*){8}))")
 _GFF_ROW = re.compile(rb"\n(?![>#;])[^\t\n]+(?:\t[^\t\n]*){8}")
-_CONTIG = {"chrom", "chr", "chromosome", "genoname"}
-_START = {"chromstart", "start", "start (1-based)", "genostart"}
-_END = {"chromend", "end", "genoend"}
+COLUMN_NAMES = {  # what the columns of an interval are called, in lower case
+    "contig": ("chrom", "chr", "chromosome", "genoname"),
+    "start": ("chromstart", "start", "start (1-based)", "genostart"),
+    "end": ("chromend", "end", "genoend"),
+}
 _GZIP, _LAST_BLOCK = b"\x1f\x8b", bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 
 
@@ -36,17 +38,18 @@ class Text:
 
     Attributes
     ----------
-    path : Path
-        Where they were read.
     lines : bytes
         The text, each line preceded (not followed) by a newline.
     place : callable, optional
         Where in the file a line stands, for messages, if `lines` are not all of the file.
+    example : bytes
+        The first row of the file, if `lines` are not all of it: the format depends on the file, not on the regions.
     """
 
     path: Path
     lines: bytes
     place: Callable[[bytes], str] | None = None
+    example: bytes = b""
 
     @property
     def plain(self) -> Path:
@@ -65,8 +68,8 @@ class Text:
         """Whether this is GTF or GFF3: by the file's name, or by strand (column 7) and phase (column 8) of a row."""
         if self.plain.suffix in (".gtf", ".gff", ".gff3"):
             return True
-        lines = (match[0] for match in re.finditer(rb"\n[^\n]*", self.lines))
-        first = next((line for line in lines if not is_no_row(line[1:])), b"\n")[1:].split(b"\t")
+        lines = (match[0][1:] for match in re.finditer(rb"\n[^\n]*", self.lines))
+        first = (self.example or next((line for line in lines if not is_no_row(line)), b"")).split(b"\t")
         return len(first) == 9 and first[6] in (b"+", b"-", b".", b"?") and first[7] in (b".", b"0", b"1", b"2")
 
     def _end(self) -> int:
@@ -84,13 +87,13 @@ class Text:
     @cached_property
     def names(self) -> list[str]:
         """Names of the columns in lower case, from the last header line before the rows; empty if there is none."""
-        before = self.lines[: self.lines.find(b"\n" + _first_line(self.rows))]
+        before = self.lines[: self.lines.find(b"\n" + _first_line(self.rows))] if self.rows else self.lines
         headers = [words for line in before.split(b"\n") if _is_header(words := _words(line))]
         return headers[-1] if headers else []
 
     def first(self) -> list[str]:
-        """The fields of the first row."""
-        return _first_line(self.rows).decode(errors="replace").split("\t")
+        """The fields of the file's first row."""
+        return (self.example or _first_line(self.rows)).decode(errors="replace").split("\t")
 
     def refuse(self, row: int, reason: str) -> SaeTracksError:
         """The error for a row, counted from 0; it names the row's place in the file."""
@@ -139,21 +142,11 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of a file as columns, not yet interpreted.
-
-    Attributes
-    ----------
-    text : Text
-        The file.
-    columns : list of pyarrow.ChunkedArray
-        Text columns, all of one length.
-    number : (n,) int64, optional
-        Each row's index among all rows of the file, if these are not all.
-    """
+    """The rows of a file as columns of text, not yet interpreted."""
 
     text: Text
     columns: list[pa.ChunkedArray]
-    number: NDArray[np.int64] | None = None
+    number: NDArray[np.int64] | None = None  # each row's index among all rows of the text, if these are not all
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -253,4 +246,4 @@ def _words(line: bytes) -> list[str]:
 
 
 def _is_header(words: list[str]) -> bool:
-    return bool(_CONTIG.intersection(words) and _START.intersection(words) and _END.intersection(words))
+    return all(not set(names).isdisjoint(words) for names in COLUMN_NAMES.values())
