@@ -118,12 +118,7 @@ def train(
     settings = changes.settings(preset)
     from sae_tracks import StreamedActivations, open_shards, plan_training, train_sae
     from sae_tracks.activations.shuffle import parse_size
-    from sae_tracks.train.checkpoint import newest
-    from sae_tracks.train.log import summary_writer
-    from sae_tracks.train.train import is_complete, time_step
-
-    if tensorboard:
-        summary_writer()
+    from sae_tracks.train.train import check_run, time_step
 
     use_share_of_threads(reading.threads)
     if genome:
@@ -136,8 +131,7 @@ def train(
     sizes = plan.d_sae, settings.arch, plan.steps, settings.batch_size, f"{rows.rows:,}"
     log.info("%d features (%s), %d steps of %d rows; there are %s", *sizes)
     if dry_run:
-        if not is_complete(plan, out):
-            newest(out, plan.identity())  # an error if it is of another run
+        check_run(plan, out, tensorboard=tensorboard)
         log.info("memory %.3g GiB, about %.0f s", plan.memory / 2**30, plan.steps * time_step(plan))
         return
     with _bar("training", plan.steps) as advance:

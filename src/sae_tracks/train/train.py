@@ -101,6 +101,14 @@ def is_complete(plan: TrainPlan, out: Path) -> bool:
     return True
 
 
+def check_run(plan: TrainPlan, out: Path, *, tensorboard: bool) -> None:
+    """Raise the errors that `train_sae` would raise before it trains: no TensorBoard, or a folder of another run."""
+    if tensorboard:
+        summary_writer()
+    if not is_complete(plan, out):
+        newest(out, plan.identity())
+
+
 class TrainingState:
     """Everything on which the next steps depend, besides the data.
 
