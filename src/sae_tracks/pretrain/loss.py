@@ -81,13 +81,7 @@ def cross_entropy(
 def cross_entropy_per_base(
     model: NextBaseModel, genome: Genome, regions: Iterable[GenomicRegion]
 ) -> list[NDArray[np.float32]]:
-    """The losses whose mean `cross_entropy` returns.
-
-    Returns
-    -------
-    list of (\\*model.shape, len(region)) float32
-        Nats, one array per region, NaN on the bases that are not scored.
-    """
+    """The losses whose mean `cross_entropy` returns, (\\*model.shape, len(region)) per region, NaN on other bases."""
     out = []
     for region in regions:
         out.append(np.full((*model.shape, len(region)), np.nan, np.float32))

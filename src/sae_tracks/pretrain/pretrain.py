@@ -20,13 +20,7 @@ from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_para
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, atomic, make_folder, read_json, unwritable, write_provenance
 from sae_tracks.genome import Genome
-from sae_tracks.lm import (
-    HyenaDNAConfig,
-    HyenaDNAForCausalLM,
-    HyenaDNATokenizer,
-    load_causal_lm,
-    quiet_transformers,
-)
+from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNATokenizer, load_causal_lm, quiet_transformers
 from sae_tracks.lm.tokens import BASES
 from sae_tracks.pretrain.held_out import HeldOutScores, score_held_out
 from sae_tracks.pretrain.loss import check_scorable
@@ -34,14 +28,11 @@ from sae_tracks.pretrain.windows import WindowSampler, stretches_outside
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.train.checkpoint import (
     Run,
-    check_same_step,
     checkpoints,
-    load_checkpoint,
-    newest,
     refuse_another_run,
     remove_checkpoints,
+    resume,
     save_checkpoint,
-    step_of,
 )
 from sae_tracks.train.log import TrainingLog
 from sae_tracks.train.parallel import Processes, is_first, processes
@@ -93,17 +84,14 @@ def pretrain(
 
     Every step draws its windows from a generator seeded with (seed, step), so a run that was interrupted and goes on
     from its checkpoint draws what it would have drawn. A folder in which the same run is complete is left as it is.
+    The folder gets config.json, model.safetensors, tokenizer, ``train_log.jsonl`` and ``provenance.json``.
 
     Parameters
     ----------
     genome : Genome
         Training sequence; windows hold no run of >= 100 N.
-    folder : path
-        Where the model goes: config.json, model.safetensors, tokenizer, ``train_log.jsonl``, ``provenance.json``.
     held_out : iterable of GenomicRegion
         Never trained on; the model as it was saved is scored on them at the end.
-    device : str
-        ``auto``, ``cpu`` or ``cuda``.
     on_step : callable
         Called in the first process with the step, from 1, and its loss.
 
@@ -115,9 +103,9 @@ def pretrain(
     Raises
     ------
     SaeTracksError
-        The folder holds another run (other settings, genome or held-out regions) or a damaged checkpoint, no stretch
-        is as long as a window, the held-out regions hold no base to score, a batch has fewer windows than there are
-        processes, these see different checkpoints, or the loss diverged.
+        The folder holds another run (other settings, genome or held-out regions), no stretch is as long as a window,
+        the held-out regions hold no base to score, a batch has fewer windows than there are processes, these see
+        different checkpoints, or the loss diverged.
     """
     held_out, folder = genome.merged(list(held_out)), Path(folder)
     changing = {name: value for name, value in asdict(settings).items() if name != "save_every"}
@@ -177,22 +165,17 @@ class LMState:
         seconds = torch.tensor(self.seconds, dtype=torch.float64)
         save_checkpoint(folder, self.step, {**tensors, "seconds": seconds}, run)
 
-    def load(self, path: Path) -> None:
-        """Take over a checkpoint that `newest` found."""
-        saved = load_checkpoint(path)
+    def load(self, saved: dict[str, torch.Tensor]) -> None:
+        """Take over the tensors of a checkpoint."""
         moments: dict[int, dict[str, torch.Tensor]] = {}
         for name in saved:
             if name.startswith("adam."):
                 _, i, key = name.split(".")
                 moments.setdefault(int(i), {})[key] = saved[name]
-        try:
-            weights = {name.removeprefix("model."): saved[name] for name in saved if name.startswith("model.")}
-            self.model.load_state_dict(weights)
-            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-            self.seconds = saved["seconds"].item()
-        except (LookupError, RuntimeError, ValueError) as error:
-            raise SaeTracksError(f"{path} is not a checkpoint of this version: delete it") from error
-        self.step = step_of(path)
+        weights = {name.removeprefix("model."): saved[name] for name in saved if name.startswith("model.")}
+        self.model.load_state_dict(weights)
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        self.seconds = saved["seconds"].item()
 
 
 def _train(
@@ -203,10 +186,7 @@ def _train(
     model = new_model(settings.size, settings.seed).train()
     torch.nn.Module.to(model, group.device)
     state = LMState(model, _optimizer(model, settings))
-    if path := newest(folder, run):
-        state.load(path)
-        log.info("going on from step %d", state.step)
-    check_same_step(group, state.step, folder)
+    resume(state, folder, run, group, settings.steps)
     if group.rank == 0:
         remove_checkpoints(make_folder(folder), after=state.step)
     started = time.monotonic() - state.seconds

@@ -107,8 +107,8 @@ class SparseEncoder:
         readable = np.ones(len(rows), bool) if readable is None else readable
         tiles = []
         for start in range(0, len(rows), ROWS):
-            part = rows[start : start + ROWS].float()
-            tiles.append(self.encode_tile(part, np.arange(len(part)), readable[start : start + ROWS]))
+            tile = rows[start : start + ROWS].float()
+            tiles.append(self.encode_tile(tile, np.arange(len(tile)), readable[start : start + ROWS]))
         count, feature, value = (np.concatenate(arrays) for arrays in zip(*tiles, strict=True))
         return np.concatenate(([0], np.cumsum(count))), feature, value
 

@@ -1,7 +1,7 @@
 """Checkpoints of a training, of an SAE or of a language model, and the guard that keeps runs apart.
 
 A checkpoint is one safetensors file, ``checkpoints/step-000000400-0a1b2c3d4e5f.safetensors``: its name holds the steps
-done and the first digits of its own SHA-256, so a torn file shows. Its metadata say under ``run`` what made it.
+done and the first digits of its own SHA-256, so a torn file shows. Its metadata hold the `Run` that made it.
 """
 
 import json
@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import make_folder, sha256, unwritable
+from sae_tracks.lm.pretrained import first_line
 from sae_tracks.train.parallel import Processes
 
 log = logging.getLogger(__name__)
@@ -26,13 +27,8 @@ FOLDER, PART = "checkpoints", ".part-"
 DIGITS = 12  # of a checkpoint's SHA-256, in its name
 NAME = re.compile(r"step-\d+-[0-9a-f]{12}\.safetensors")
 KEPT = 2  # the newest: one more than is needed, in case the disk tears one
-RUN_NAMES = {
-    "settings": "settings",
-    "data": "activations",
-    "genome": "genome",
-    "contig_order": "order of contigs",
-    "held_out": "held-out regions",
-}
+RUN_NAMES = {"settings": "settings", "data": "activations", "genome": "genome"}
+RUN_NAMES |= {"contig_order": "order of contigs", "held_out": "held-out regions"}
 Run = dict[str, Any]  # all that the weights depend on: some keys of `RUN_NAMES`, values as JSON has them
 
 
@@ -92,12 +88,30 @@ def newest(out: Path, run: Run) -> Path | None:
     return None
 
 
-def load_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint that `newest` found, on the CPU."""
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise SaeTracksError(f"cannot read {path}: {error}") from error
+class Resumable(Protocol):
+    """A training that can go on from a checkpoint."""
+
+    step: int
+
+    def load(self, saved: dict[str, torch.Tensor]) -> None: ...
+
+
+def resume(state: Resumable, out: Path, run: Run, group: Processes, steps: int) -> bool:
+    """Take over the newest whole checkpoint of a folder, the same in all processes; returns whether there is one."""
+    if path := newest(out, run):
+        try:
+            state.load(load_file(path))
+        except (SafetensorError, OSError) as error:
+            raise SaeTracksError(f"cannot read {path}: {error}") from error
+        except (LookupError, RuntimeError, ValueError) as error:
+            raise SaeTracksError(
+                f"{path} is not a checkpoint of this version: delete it ({first_line(error)})"
+            ) from error
+        state.step = step_of(path)
+        log.info("going on from step %d of %d", state.step, steps)
+    if group.add_up(torch.tensor(state.step, device=group.device)) != group.count * state.step:
+        raise SaeTracksError(f"the processes found different checkpoints in {out}: it must be one that all share")
+    return path is not None
 
 
 def remove_checkpoints(out: Path, after: int = -1) -> None:
@@ -125,9 +139,3 @@ def refuse_another_run(path: Path, found: Any, run: Run) -> None:
             theirs = theirs if changed else wanted
         if theirs != wanted:
             raise SaeTracksError(f"{path} is of a run with {difference}: name another folder or delete this one")
-
-
-def check_same_step(group: Processes, step: int, out: Path) -> None:
-    """Refuse to go on if the processes of a run start from different checkpoints."""
-    if group.add_up(torch.tensor(step, device=group.device)) != group.count * step:
-        raise SaeTracksError(f"the processes found different checkpoints in {out}: it must be one that all share")

@@ -64,14 +64,8 @@ def measure_features(
 ) -> tuple[pd.DataFrame, dict[str, float | int]]:
     """Maximum, mean and density of every feature, and the reconstruction error of the SAE.
 
-    Parameters
-    ----------
-    sae : SAE
-        For raw activations, on the CPU.
-    rows : int
-        Number of rows trained on. Of those in the data, the first `MEASURED_ROWS` are measured.
-    mean : (d_model,)
-        Mean of the activations, around which their variance is computed.
+    The SAE is for raw activations, on the CPU. The first `MEASURED_ROWS` at hand of the `rows` trained on are measured.
+    The variance of the activations is computed around `mean`, (d_model,).
 
     Returns
     -------

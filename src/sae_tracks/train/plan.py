@@ -19,34 +19,16 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "tf32": torch.floa
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TrainPlan:
-    """A training run that has passed all checks.
+    """A training run that has passed all checks."""
 
-    Attributes
-    ----------
-    data : TrainingRows
-        Shuffled activations.
-    settings : TrainSettings
-    d_sae : int
-        Number of features.
-    steps : int
-        Optimizer steps.
-    seed : int
-        Seed of the initial weights.
-    device : torch.device
-    dtype : str
-        A name of `DTYPES`: of the weights, and of the products' precision.
-    memory : int
-        Bytes on the device: weights, gradients, Adam's two moments, buffers of a batch of features, a checkpoint.
-    """
-
-    data: TrainingRows
+    data: TrainingRows  # shuffled
     settings: TrainSettings
     d_sae: int
     steps: int
-    seed: int
+    seed: int  # of the initial weights
     device: torch.device
-    dtype: str
-    memory: int
+    dtype: str  # a name of `DTYPES`: of the weights, and of the products' precision
+    memory: int  # bytes on the device
 
     def __repr__(self) -> str:
         sizes = f"{self.data.d_model} -> {self.d_sae}, {self.steps:,} steps of {self.settings.batch_size:,} rows"

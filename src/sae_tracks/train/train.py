@@ -19,15 +19,7 @@ from sae_tracks.files import make_folder, read_json, write_provenance
 from sae_tracks.sae import SAE, load_sae, save_sae
 from sae_tracks.sae.directory import CONFIG
 from sae_tracks.threads import alone
-from sae_tracks.train.checkpoint import (
-    check_same_step,
-    load_checkpoint,
-    newest,
-    refuse_another_run,
-    remove_checkpoints,
-    save_checkpoint,
-    step_of,
-)
+from sae_tracks.train.checkpoint import newest, refuse_another_run, remove_checkpoints, resume, save_checkpoint
 from sae_tracks.train.log import TrainingLog, summary_writer
 from sae_tracks.train.measure import MEASURED_ROWS, Statistics, batch_threshold, measure_features, statistics
 from sae_tracks.train.parallel import Processes, is_first, processes
@@ -124,8 +116,8 @@ class TrainingState:
         Steps done.
     """
 
-    def __init__(self, plan: TrainPlan, device: torch.device, facts: Statistics) -> None:
-        self.plan, self.statistics, self.step = plan, facts, 0
+    def __init__(self, plan: TrainPlan, device: torch.device) -> None:
+        self.plan, self.statistics, self.step = plan, Statistics(torch.zeros(plan.data.d_model), 1.0), 0
         self.weights = initial_weights(plan, device)
         self.first, self.second = Weights.like(self.weights), Weights.like(self.weights)
         self.fired = torch.zeros(plan.d_sae, dtype=torch.int64, device=device)
@@ -140,16 +132,11 @@ class TrainingState:
         facts = {"mean": self.statistics.mean, "variance": variance}
         save_checkpoint(out, self.step, self._tensors() | facts, self.plan.identity())
 
-    def load(self, path: Path) -> None:
-        """Take over a checkpoint that `newest` found."""
-        saved = load_checkpoint(path)
-        try:
-            for name, tensor in self._tensors().items():
-                tensor.copy_(saved[name])
-            self.statistics = Statistics(saved["mean"].to(self.statistics.mean), saved["variance"].item())
-        except (LookupError, RuntimeError) as error:
-            raise SaeTracksError(f"{path} is not a checkpoint of this version: delete it ({error})") from error
-        self.step = step_of(path)
+    def load(self, saved: dict[str, torch.Tensor]) -> None:
+        """Take over the tensors of a checkpoint."""
+        for name, tensor in self._tensors().items():
+            tensor.copy_(saved[name])
+        self.statistics = Statistics(saved["mean"], saved["variance"].item())
 
     @property
     def scale(self) -> float:
@@ -183,14 +170,10 @@ def initial_weights(plan: TrainPlan, device: torch.device) -> Weights:
 def _begin(plan: TrainPlan, out: Path, group: Processes) -> TrainingState:
     """The state at the start, or that of the newest checkpoint, the same in all processes."""
     torch.backends.cuda.matmul.allow_tf32 = plan.dtype == "tf32"
-    path = newest(out, plan.identity())
-    facts = statistics(plan.data, group.device) if path is None else Statistics(torch.zeros(plan.data.d_model), 1.0)
-    state = TrainingState(plan, group.device, facts)
-    if path:
-        state.load(path)
-        log.info("going on from step %d of %d", state.step, plan.steps)
+    state = TrainingState(plan, group.device)
+    if not resume(state, out, plan.identity(), group, plan.steps):
+        state.statistics = statistics(plan.data, group.device)
     log.info("|mean| / |std| of the activations (gamma) %.3g; they are centred", state.statistics.gamma)
-    check_same_step(group, state.step, out)
     return state
 
 
@@ -343,7 +326,8 @@ def _metadata(plan: TrainPlan, facts: Statistics, measured: dict[str, float | in
 def time_step(plan: TrainPlan) -> float:
     """Seconds of one step, the second of two on the first rows of the data."""
     torch.backends.cuda.matmul.allow_tf32 = plan.dtype == "tf32"
-    state, size = TrainingState(plan, plan.device, statistics(plan.data, plan.device)), plan.settings.batch_size
+    state, size = TrainingState(plan, plan.device), plan.settings.batch_size
+    state.statistics = statistics(plan.data, plan.device)
     step = make_step(state.weights, state.first, state.second, plan.settings, size, Processes(0, 1, plan.device))
     x, seconds = state.rows(0, size), 0.0
     for number in (1, 2):

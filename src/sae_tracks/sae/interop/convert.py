@@ -36,23 +36,15 @@ READABLE = (
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What was imported.
-
-    Attributes
-    ----------
-    sae : SAE
-    format : str
-        Whose it was.
-    file : path
-        The file of its weights.
-    note : str
-        How the imported SAE differs from the original; empty if it does not.
-    """
+    """An imported SAE."""
 
     sae: SAE
     format: str
+    """The program that wrote it."""
     file: Path
+    """The file of its weights."""
     note: str = ""
+    """How the imported SAE differs from the original; empty if it does not."""
 
 
 def import_sae(
@@ -109,22 +101,10 @@ def import_sae(
 
 
 def export_sae(sae: SAE, out: Path, target: Target) -> str:
-    """Write an SAE so that another program opens it and computes the same features.
+    """Write an SAE so that another program opens it and computes the same features; returns the class it has there.
 
-    Its statistics have no place in either format and are left out.
-
-    Parameters
-    ----------
-    out : path
-        A folder that holds no SAE yet.
-    target : str
-        ``saelens``, for ``cfg.json`` and ``sae_weights.safetensors``, or ``dictionary_learning``, for ``ae.pt`` and
-        ``config.json``.
-
-    Returns
-    -------
-    str
-        The architecture or class that it has there.
+    The folder must hold no SAE yet. It gets ``cfg.json`` and ``sae_weights.safetensors`` for SAELens, or ``ae.pt`` and
+    ``config.json`` for dictionary_learning. Statistics have no place in either format and are left out.
     """
     _check_free(out)
     make_folder(out)
@@ -216,13 +196,7 @@ def read_evo2(tensors: Tensors, k: int | None) -> SAE:
 
 
 def read_sparsify(tensors: Tensors) -> SAE:
-    """Read an SAE of sparsify as a ``topk``; the latents are the rows of both matrices.
-
-    Raises
-    ------
-    SaeTracksError
-        It is a transcoder, has a skip connection or another activation than TopK, or k is no whole number from 1.
-    """
+    """Read an SAE of sparsify as a ``topk``; transcoders, skip connections and other activations are refused."""
     path = tensors.path.with_name(CONFIG)
     config = read_json(path)
     if not isinstance(config, dict):
@@ -241,13 +215,9 @@ def read_sparsify(tensors: Tensors) -> SAE:
 
 
 def _place_facts(model: str | None, layer: int | None, hook: str | None) -> dict[str, str | int | None]:
-    """What an SAE's metadata keep under ``lm`` of a model that is not loaded; parameters as of `import_sae`.
+    """The metadata under ``lm`` of a model that is not loaded: the keys of `describe` but d_model, None if unknown.
 
-    Returns
-    -------
-    dict
-        The keys of `sae_tracks.lm.describe` without d_model, None if unknown; no ``model`` if none was named, and
-        empty if nothing was said.
+    There is no ``model`` if none is named, and nothing at all if no parameter is given.
     """
     if layer is not None and hook is not None:
         raise SaeTracksError("--layer and --hook both say where to read: give one of them")

@@ -141,12 +141,7 @@ def read_interplm(tensors: Tensors) -> SAE:
     The maxima of the divided features are 1 and become the SAE's statistics. A feature that InterPLM never saw active
     keeps its weights and has a maximum of 0. The features of a TopK stay as they are, since scaling would change which
     are the k largest; the file's maxima are the statistics. A file from before InterPLM 1.0 that is called
-    ``ae_normalized.pt`` has divided features.
-
-    Raises
-    ------
-    SaeTracksError
-        The tensors are of no class known, the file reads rows scaled to one norm, or a maximum is below 0.
+    ``ae_normalized.pt`` has divided features. Rows scaled to one norm are refused.
     """
     path = tensors.path
     if ROW_NORM in tensors.names and tensors.take_number(ROW_NORM):
@@ -215,14 +210,7 @@ def _stats(maxima: torch.Tensor) -> pd.DataFrame:
 
 
 def write_dictionary(sae: SAE, folder: Path) -> str:
-    """Write ``ae.pt`` and ``config.json``, the latter last, so that `load_dictionary` computes the same features.
-
-    Returns
-    -------
-    str
-        The class: ``AutoEncoderTopK``, ``JumpReluAutoEncoder``, ``AutoEncoder`` or, if directions are not of length
-        1, which loading an ``AutoEncoder`` would make them, ``AutoEncoderNew``.
-    """
+    """Write ``ae.pt`` and then ``config.json``, with which `load_dictionary` computes the same; returns the class."""
     k = {"k": min(sae.k, sae.d_sae)} if sae.k is not None else {}
     name, tensors = _tensors(sae)
     tensors |= {key: torch.tensor(value, dtype=torch.int32) for key, value in k.items()}
@@ -236,7 +224,7 @@ def write_dictionary(sae: SAE, folder: Path) -> str:
 
 
 def _tensors(sae: SAE) -> tuple[str, dict[str, torch.Tensor]]:
-    """The class that computes the same, and its tensors but for k."""
+    """The class that computes the same, and its tensors but for k; loading an ``AutoEncoder`` scales its directions."""
     linear = {"encoder.weight": sae.W_enc.T, "encoder.bias": sae.b_enc, "decoder.weight": sae.W_dec.T}
     if sae.k is not None:
         return "AutoEncoderTopK", linear | {"b_dec": sae.b_dec, "threshold": torch.tensor(-1.0)}

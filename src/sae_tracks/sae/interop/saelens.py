@@ -29,18 +29,12 @@ OURS = ("sae_lens_version", "sae_tracks_format")  # of the metadata: `save_sae` 
 
 
 def read_saelens(folder: Path) -> tuple[SAE, str]:
-    """Read an SAE of SAELens 6 or before, and fold what it does around the weights into them.
+    """Read an SAE of SAELens 6 or before, with scalings folded into its weights.
 
     Returns
     -------
-    sae : SAE
-    note : str
-        How it differs from the original; empty if it does not.
-
-    Raises
-    ------
-    SaeTracksError
-        A file is missing or damaged, or this variant is no SAE of raw activations with one of our activations.
+    SAE, str
+        The SAE, and how it differs from the original; empty if it does not.
     """
     config = _current(read_json(folder / CONFIG), folder / CONFIG)
     architecture = config["architecture"]

@@ -19,15 +19,7 @@ SMALLEST_NORM = 1e-8  # SAELens' own
 
 
 class Tensors:
-    """The named tensors of a file that were not taken yet; each is checked when it is taken, and none may be left over.
-
-    Parameters
-    ----------
-    path : path
-        The file, for errors.
-    left : dict of str to tensor
-        What it holds.
-    """
+    """The named tensors of a file that are still to be taken; each is checked then, and none may be left over."""
 
     def __init__(self, path: Path, left: dict[str, torch.Tensor]) -> None:
         self.path, self.left = path, dict(left)
