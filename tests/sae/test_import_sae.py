@@ -247,7 +247,7 @@ def test_the_verb_says_what_it_made_and_what_is_not_known(tmp_path):
     assert out.returncode == 0, out.stderr
     assert "standard, 15 features of 6 channels" in out.stderr
     assert "of dictionary_learning" in out.stderr
-    assert "--scale raw" in out.stderr and "--model, --layer" in out.stderr
+    assert "--scale raw" in out.stderr and "--model and --layer" in out.stderr
     sae = load_sae(tmp_path / "sae")
     assert sae.metadata["imported_from"]["file"] == str(folder / "ae.pt")
     provenance = json.loads((tmp_path / "sae" / "provenance.json").read_text())
