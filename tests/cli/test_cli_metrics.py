@@ -305,10 +305,13 @@ OF_A_MODEL += [["--trust-remote-code"], ["--features", "1"], ["--scale", "max"],
             ["--no-split", "--controls", "untrained"],
             "--no-split leaves no half that reports on what the other chose",
         ),
-        (["--shard", "1/2", "--repeats", "softmask"], "--shard counts a part, and merge-metrics adds counts alone"),
+        (
+            ["--shard", "1/2", "--repeats", "softmask"],
+            "--shard counts one part of the genome, and merge-metrics only adds counts",
+        ),
         (
             ["--shard", "1/2", "--motifs", "JASPAR2024"],
-            "--shard counts a part, and merge-metrics adds counts alone",
+            "--shard counts one part of the genome, and merge-metrics only adds counts",
         ),
         (
             ["--bed", "f.bed", "--motifs", "m", "--seeds", "s"],

@@ -37,5 +37,5 @@ def test_a_table_of_something_else_is_an_error(tmp_path):
     with pytest.raises(SaeTracksError, match="no table"):
         top_features(tmp_path / "y.tsv", 1)
     ROWS.assign(feature="peak1").to_csv(tmp_path / "z.tsv", sep="\t", index=False)
-    with pytest.raises(SaeTracksError, match="has a feature 'peak1'"):
+    with pytest.raises(SaeTracksError, match="its feature 'peak1' has no name like f357"):
         top_features(tmp_path / "z.tsv", 1)

@@ -94,7 +94,7 @@ def probe_neurons(sample: Sample, sites: Sites) -> NDArray[np.float64]:
 
 
 QUANTILES = np.array([0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999])  # of the select half, of x and of -x
-CHANNELS = 16  # looked at together
+CHANNELS = 16  # handled together
 BASES = 1 << 16  # by one thread at a time
 
 

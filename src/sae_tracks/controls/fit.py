@@ -29,7 +29,7 @@ def f1_intervals(reported: Reported, seed: int, draws: int = DRAWS) -> pd.DataFr
     -------
     DataFrame
         One row per pair: ``sample_f1``, ``f1_low``, ``f1_high``, ``bins``. An F1 is NaN if nothing is active or
-        labelled; draws of which this is true are left out.
+        labelled; such draws are left out.
     """
     bins = reported.bins
     tp, active, labelled = reported.count(reported.bin, bins)

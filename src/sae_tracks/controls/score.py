@@ -1,7 +1,7 @@
 """Score features against annotations: one pass over the genome, controls on the best matches, tables in a folder."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -31,6 +31,7 @@ from sae_tracks.metrics import (
     Counter,
     Counts,
     Evaluation,
+    Judge,
     annotation_checksums,
     count_bed,
     cutoffs_of,
@@ -213,16 +214,16 @@ def merge_scores(shards: Iterable[str | Path], out: str | Path, *, all_pairs: bo
 
 
 def why_untested(*, shard: str | None, split: bool, controls: bool) -> str:
-    """Why no controls are run, or "" if they are."""
+    """Return the reason why no controls are run, or "" if they are."""
     if shard:
-        return "--shard counts a part, and merge-metrics adds counts alone"
+        return "--shard counts one part of the genome, and merge-metrics only adds counts"
     if not split:
         return "--no-split leaves no half that reports on what the other chose"
     return "" if controls else "--controls none"
 
 
 def activations_of(sae: str) -> Path:
-    """The activations that an SAE was trained on, as the record in its folder says."""
+    """The activations that an SAE was trained on, from the record in its folder."""
     record = Path(sae) / PROVENANCE
     folder = read_json(record).get("data") if record.is_file() else None
     if folder is None or not Path(folder).is_dir():
@@ -268,27 +269,21 @@ class ScoreTask:
         """Read the genome once, run the controls and write the tables."""
         run(self._blocks(), self.counter, *self.samplers)
         counts = self.counter.counts()
-        removed = [asdict(removal) for removal in self.evaluation.labels.annotation.removed]
-        facts = (
-            self.source.provenance()
-            | self.evaluation.facts
-            | {
-                "removed": removed,
-                "scale": self.scale,
-                "thresholds": counts.thresholds.tolist(),
-                "cutoffs_sha256": digest(map(str, self.cutoffs.ravel())),
-            }
-        )
+        facts = self.source.provenance() | self.evaluation.facts
+        facts["removed"] = [asdict(removal) for removal in self.evaluation.labels.annotation.removed]
+        facts["scale"], facts["thresholds"] = self.scale, counts.thresholds.tolist()
+        facts["cutoffs_sha256"] = digest(map(str, self.cutoffs.ravel()))
         if self.shard:
             counts.save(self.out / COUNTS)
             write_provenance(self.out, **facts, shard=self.shard)
             says = "counts of shard %s in %s; sae-tracks merge-metrics adds all shards and scores them"
             log.info(says, self.shard, self.out)
             return Scored(counts, pd.DataFrame(), self.untested)
-        return _write(counts, self.out, facts, all_pairs, self.untested, self._judge, self.control_facts)
+        facts["controls"] = self.control_facts
+        return _write(counts, self.out, facts, all_pairs, self.untested, self._judge)
 
     def estimate(self) -> str:
-        """How large the task is, and how long it takes if all bases go as fast as the second window."""
+        """Say how large the task is, and how long it takes if all bases go as fast as the second window."""
         counts, blocks = self.counter.counts(), self._blocks()
         says = f"{self.evaluation.size}; {counts.nbytes / 1e9:.2f} GB of counts"
         next(blocks, None)  # lays out the windows and warms up
@@ -302,7 +297,7 @@ class ScoreTask:
         return f"{says}; about {seconds / 60:,.1f} min"
 
     def _blocks(self) -> Iterator[FeatureBlock]:
-        """The stream; samplers get the activations of every reading before its blocks."""
+        """Stream the blocks; samplers get the activations of every reading before its blocks."""
 
         def sample(reading: Reading) -> None:
             for sampler in self.samplers:
@@ -356,7 +351,7 @@ class ScoreTask:
 
 
 def _open_repeats(name: str | None, evaluation: Evaluation, bins: Sequence[GenomicRegion]) -> Annotation | None:
-    """The repeats in the regions, if some are named; of Alu, those in the bins of a sample."""
+    """Read the repeats in the regions, if a name is given; Alu is looked for only in the bins of a sample."""
     if name is None:
         return None
     if name == ALU:
@@ -370,7 +365,7 @@ def _open_repeats(name: str | None, evaluation: Evaluation, bins: Sequence[Genom
 
 
 def _site_p(evaluation: Evaluation, needed: bool) -> float | None:
-    """The p-value at which a word is a site of the annotation; None if the scores are of an unknown unit."""
+    """The p-value at which a word is a site of the annotation; None if the unit of the scores is not known."""
     if evaluation.min_score is None:
         return SITE_P
     if _has_jaspar_scores(evaluation.labels.annotation.sites):
@@ -387,7 +382,7 @@ def _site_p(evaluation: Evaluation, needed: bool) -> float | None:
 def _has_jaspar_scores(sites: pd.DataFrame) -> bool:
     """Whether scores are -log10(p) x 100, as in JASPAR's tracks and files of one motif, and in those of ``scan``.
 
-    These alone name a transcription factor beside a matrix ID, and their scores are whole numbers.
+    Only these files name a transcription factor beside a matrix ID and have whole numbers as scores.
     """
     score = sites["Score"].to_numpy(np.float64)
     named = (sites["TF"].astype(str) != "").all() and all(map(MATRIX_ID.match, sites["Name"].astype(str).unique()))
@@ -395,7 +390,7 @@ def _has_jaspar_scores(sites: pd.DataFrame) -> bool:
 
 
 def _say_motifs_without_matrix(evaluation: Evaluation, settings: ControlSettings, matrices: set[str]) -> None:
-    """Say which motifs have no matrix, and so no decoys."""
+    """Log which motifs have no matrix, and so no decoys."""
     concepts = evaluation.labels.concepts
     without = sorted(set(concepts.loc[is_motif(concepts), "concept"]) - matrices)
     if without:
@@ -405,19 +400,14 @@ def _say_motifs_without_matrix(evaluation: Evaluation, settings: ControlSettings
 
 
 def _write(
-    counts: Counts,
-    out: Path,
-    facts: dict[str, Any],
-    all_pairs: bool,
-    untested: str,
-    judge: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
-    control_facts: dict[str, Any] | None = None,
+    counts: Counts, out: Path, facts: dict[str, Any], all_pairs: bool, untested: str, judge: Judge | None = None
 ) -> Scored:
     """Write the tables and how they were made; `untested` says why no controls were run."""
     if untested:  # profiles of an earlier run would be shown beside these scores
         (out / OFFSETS).unlink(missing_ok=True)
+        facts = facts | {"controls": {"not_run": untested}}
     table = write_tables(counts, out, all_pairs=all_pairs, judge=None if untested else judge)
-    write_provenance(out, **facts, controls={"not_run": untested} if untested else control_facts)
+    write_provenance(out, **facts)
     log.info("scores of %d concepts in %s", len(table), out)
     if untested:
         log.info("%s: every verdict is not-tested", untested)

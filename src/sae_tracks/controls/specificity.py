@@ -90,7 +90,7 @@ def motif_clusters(sites: Sites, concepts: pd.DataFrame) -> NDArray[np.int64]:
     """(C,) int64: the cluster of each concept, from 0 in the order of concepts; a cluster marks much the same bases.
 
     Both site strands of one name are one motif. The similarity of two motifs is the highest Jaccard index of their
-    labelled bases over their strands (on both halves, because no feature is looked at). The tree of average linkage
+    labelled bases over their strands (on both halves, because no feature is chosen). The tree of average linkage
     over 1 - similarity is cut at 0.5, so members of a cluster share half of their bases on average.
 
     Parameters

@@ -294,7 +294,7 @@ def _say_supported(row: Row) -> str:
     sites = f"{row['tf']} motif sites ({row['concept']})" if row["tf"] else row["concept"]
     feature = feature_label(row["feature"])
     marks = f"{feature} marks {sites} better than every other explanation that was tried: F1 {_interval(row)}{best}."
-    binds = " Motif sites are places where a matrix scores well; whether a factor binds there is not shown."
+    binds = " A motif site is a place with a high score of the matrix. It does not show that the factor binds there."
     return marks + (binds if row["tf"] else "")
 
 

@@ -91,7 +91,7 @@ class Evaluation:
     Attributes
     ----------
     genome : Genome
-        Where A, C, G and T are looked up.
+        A, C, G and T are looked up in it.
     regions : list of GenomicRegion
         The bases evaluated, disjoint, in FASTA order.
     black_list : list of GenomicRegion
@@ -99,7 +99,7 @@ class Evaluation:
     labels : Labels
         The concepts, and the annotation that they come from.
     halves : Halves
-        Which bases choose and which report.
+        The bases that choose, and those that report.
     alias : str or path, optional
         Other names of contigs, for files that are read later; see `read_annotation`.
     min_score : float, optional
@@ -148,16 +148,14 @@ def evaluate_on(
     ----------
     genome : Genome
         The FASTA.
-    annotations : sequence of path
-        See `read_annotation`.
+    annotations, alias
+        See `read_annotation`; any number of annotations.
     regions : iterable of GenomicRegion, optional
         Default: the whole genome.
     black_list : iterable of GenomicRegion
         Bases left out.
     min_score, min_instances, max_coverage
         See `filter_sites`.
-    alias
-        See `read_annotation`.
     split : bool
         Choose features and thresholds on other bases than those reported on; see `split_halves`.
     select, report : iterable of GenomicRegion or str
@@ -176,27 +174,19 @@ def evaluate_on(
     """
     regions, select, report = genome.merged(regions), list(select), list(report)
     halves = split_halves(regions, split=split, select=_named(genome, select), report=_named(genome, report))
-    annotation = filter_sites(
-        read_annotations(annotations, genome, regions, alias=alias),
-        regions,
-        min_score=min_score,
-        min_instances=min_instances,
-        max_coverage=max_coverage,
-    )
+    filters: dict[str, Any] = {"min_score": min_score, "min_instances": min_instances, "max_coverage": max_coverage}
+    annotation = filter_sites(read_annotations(annotations, genome, regions, alias=alias), regions, **filters)
     facts = {
         "annotations": annotation_checksums(annotations),
-        "min_score": min_score,
-        "min_instances": min_instances,
-        "max_coverage": max_coverage,
+        **filters,
         "alias": None if alias is None else str(alias),
-        "alias_sha256": next(iter(annotation_checksums([alias]).values())) if alias else None,
+        "alias_sha256": annotation_checksums([alias])[str(alias)] if alias else None,
         "split": split,
         "select_on": [str(one) for one in select] or None,
         "report_on": [str(one) for one in report] or None,
         "halves_sha256": digest([str(halves)]),
     }
-    labels = Labels(annotation)
-    return Evaluation(genome, regions, list(black_list), labels, halves, alias, min_score, facts)
+    return Evaluation(genome, regions, list(black_list), Labels(annotation), halves, alias, min_score, facts)
 
 
 def _named(genome: Genome, texts: Iterable[GenomicRegion | str]) -> list[GenomicRegion]:

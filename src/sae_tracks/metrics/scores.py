@@ -224,7 +224,7 @@ def top_features(table: str | Path, count: int) -> list[int]:
     best = matches.drop_duplicates([name for name in columns if name != "f1"]).head(count)
     names = list(dict.fromkeys(best["feature"].astype(str)))
     if other := [name for name in names if not re.fullmatch(r"f\d{1,9}", name)]:
-        raise SaeTracksError(f"{table} is not of an SAE: it has a feature {other[0]!r}, where f357 is the name of one")
+        raise SaeTracksError(f"{table} is not of an SAE: its feature {other[0]!r} has no name like f357")
     return [int(name.removeprefix("f")) for name in names]
 
 
