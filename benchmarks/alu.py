@@ -1,4 +1,4 @@
-"""What the copies of a repeat are like: their identity to the consensus, and how far a reader has come in each base."""
+"""Copies of a repeat: their identity to the consensus, and the number of bases of the copy before each base."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from sae_tracks.errors import SaeTracksError
 
 
 def read_consensus(path: Path) -> bytes:
-    """The one record of a FASTA, upper case."""
+    """Return the only record of a FASTA, in upper case."""
     try:
         header, *lines = path.read_text().splitlines() or [""]
     except (OSError, UnicodeDecodeError) as error:
@@ -22,7 +22,7 @@ def read_consensus(path: Path) -> bytes:
 
 
 def bases_before(copies: list[Copy], length: int) -> NDArray[np.int64]:
-    """(length,) bases of the same copy left of each base, which a forward reader has seen; -1 outside of copies."""
+    """Return, for each base, the number of bases of the same copy to its left, (length,); -1 outside of copies."""
     before = np.full(length, -1)
     for copy in copies:
         before[copy.start : copy.end] = np.arange(copy.end - copy.start)

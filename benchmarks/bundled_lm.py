@@ -1,10 +1,11 @@
-"""Next-base cross entropy of a language model beside Markov models on held-out sequence, in all and in Alu copies.
+"""Next-base cross entropy of a language model and of Markov models on held-out sequence, also in Alu copies.
 
 Example: python benchmarks/bundled_lm.py train.fa held_out.bed alu.fa -r chr22 --table > bundled_lm.json
 
-Everything is in nats a base, forward strand, every model on the same bases. The Markov models are counted on what the
-BED leaves of the FASTA; the best of their orders is chosen on the region scored, in their favour. Intervals are 95 % of
-a bootstrap over blocks of 10 kb; both terms of a difference or a ratio are drawn from the same blocks.
+All figures are in nats per base, on the forward strand, and all models are scored on the same bases. The Markov models
+are counted on the FASTA without the regions of the BED. Their best order is chosen on the scored region, which favours
+them. 95 % intervals are from a bootstrap over blocks of 10 kb. Both terms of a difference or a ratio are drawn from the
+same blocks.
 """
 
 import argparse
@@ -154,7 +155,7 @@ def entropy_table(results: Mapping[str, dict[str, Any]]) -> str:
             *(str(c["language_model_minus_best_markov"]) for c in columns),
         ]
     )
-    return markdown(["nats a base", *results], rows)
+    return markdown(["nats per base", *results], rows)
 
 
 def alu_table(results: Mapping[str, dict[str, Any]]) -> str:

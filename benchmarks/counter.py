@@ -1,20 +1,21 @@
-"""Counting all features against all motifs on 1 Mb: our counter, one joint pyranges join, one bedtools call a pair.
+"""Counting all features against all motifs on 1 Mb: our counter, one joint pyranges join, one bedtools call per pair.
 
     python benchmarks/counter.py --json
-    python benchmarks/counter.py --json jaspar.chr22_20-21M.bed.gz    # sites of your own, all on 1 Mb of one contig
+    python benchmarks/counter.py --json jaspar.chr22_20-21M.bed.gz    # your own sites, all on 1 Mb of one contig
 
-Without a BED file, 226,840 sites of 1,758 concepts lie at random, as many as JASPAR 2022 has on that megabase. Every
-base has 64 of 8,192 features: of each of 64 groups one at a time, in runs of 4 bases on average; the groups have 4 to
-634 features, so features are active on 25 % to 0.2 % of the bases. Five thresholds.
+Without a BED file, 226,840 sites of 1,758 concepts are drawn at random. This is their number in JASPAR 2022 on that
+megabase. On every base, 64 of 8,192 features are active: one of each of 64 groups, in runs of 4 bases on average. The
+groups have 4 to 634 features, so a feature is active on 25 % to 0.2 % of the bases. There are five thresholds.
 
-CPU seconds are those of all threads, of one read strand. `stream_cpu_s`: from sparse blocks to counts, with the labels;
-`dense_cpu_s`: the same from dense (1,024 x 8,192) float32 tiles, with their compaction; neither counts making them.
-`peak_rss_mb` is the most memory until then.
+CPU seconds are those of all threads, for one read strand. `stream_cpu_s` is the time from sparse blocks to counts,
+labels included. `dense_cpu_s` is the same from dense (1,024 x 8,192) float32 tiles, with their compaction. Neither
+includes the time to make the blocks. `peak_rss_mb` is the largest memory until then.
 
-The peers count the bases shared by the 200 most active features, above the lowest threshold, and the 200 concepts with
-the most sites: pyranges joins the intervals of all pairs at once and adds up; bedtools intersects one pair a call,
-timed on a sample of pairs and multiplied by their number. Ours counts the same from blocks that hold these features
-alone, labels included, and A, C, G and T besides. All counts are compared, bedtools' on its sample.
+The peers count the bases that the 200 most active features, above the lowest threshold, share with the 200 concepts
+with the most sites. pyranges joins the intervals of all pairs at once and adds them up. bedtools intersects one pair
+per call; a sample of pairs is timed, and the time is multiplied by the number of pairs. Ours counts the same from
+blocks that hold only these features, labels and A, C, G and T included. All counts are compared; those of bedtools, on
+its sample.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python benchmarks/lm_forward.py --json
     python benchmarks/lm_forward.py --lengths 1024 4096 16384 32768
-    python benchmarks/lm_forward.py --alone --lengths 1048576      # peak memory of ours, the process's own left out
+    python benchmarks/lm_forward.py --alone --lengths 1048576      # peak memory of ours, without that of the process
 
-Every round times the three, one after the other, so that what else the machine does falls on all of them; the figures
+Every round times the three, one after the other, so that other programs on the machine affect all of them. The figures
 are medians of the rounds. CPU seconds are those of all threads.
 """
 

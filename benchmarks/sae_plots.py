@@ -1,4 +1,4 @@
-"""Figures and tables of what `sae_quality.py` printed."""
+"""Figures and tables from the output of `sae_quality.py`."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""How good the trained autoencoders are: beside SAELens' trainer, on known directions, between seeds, by preset.
+"""Quality of trained autoencoders: compared with SAELens' trainer, on known directions, between seeds, by preset.
 
     python benchmarks/sae_quality.py frontier shuffled/ > frontier.jsonl
     python benchmarks/sae_quality.py frontier shuffled/ ours-topk:k=16,seed=1 saelens-topk:k=16,lr=6e-3,decay=0.2
@@ -8,9 +8,9 @@
     python benchmarks/sae_quality.py plot frontier.jsonl -o frontier.png
     python benchmarks/sae_quality.py plot presets.jsonl -o presets.png
 
-JSON lines, one a run, as each ends. SHARDS is a folder that `sae-tracks shuffle` wrote; `sae_runs.py` says which of its
-rows are trained on and which reported. `frontier` without SAELens (pip install 'sae-tracks[saelens]') needs its runs
-named.
+The output is JSON lines, one per run, printed when the run ends. shuffled/ is a folder that `sae-tracks shuffle` wrote;
+`sae_runs.py` says which of its rows are for training and which for reporting. Without SAELens
+(pip install 'sae-tracks[saelens]'), name the runs of `frontier`.
 """
 
 import argparse

@@ -1,8 +1,9 @@
 """Runs that `sae_quality.py` compares: our trainer, SAELens' own, and principal components, on the same rows.
 
 The last 100,000 rows of shuffled activations are for reporting (test), the 23,200 before them for choosing settings
-(pick), the whole batches before those for training; a run of more rows goes round. Activations are centred and scaled
-by the training rows: our trainer does so itself, SAELens' gets the same batches in the same order.
+(pick), and the whole batches before those for training. A run of more rows starts again at the first batch. Activations
+are centred and scaled by the statistics of the training rows: our trainer does this itself, and SAELens' trainer gets
+the same batches in the same order.
 """
 
 import json
@@ -26,7 +27,9 @@ from sae_tracks.train.train import train_sae
 BATCH, PICK, TEST = 2048, 23_200, 100_000  # rows
 CPU = torch.device("cpu")
 Function = Callable[[torch.Tensor], torch.Tensor]
-measure.MEASURED_ROWS = measure.THRESHOLD_ROWS = BATCH  # `train_sae` measures training rows; here the test rows count
+measure.MEASURED_ROWS = measure.THRESHOLD_ROWS = (
+    BATCH  # `train_sae` measures training rows; here only the test rows matter
+)
 
 
 @dataclass(frozen=True, slots=True)

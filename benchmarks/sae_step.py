@@ -6,9 +6,9 @@
     python benchmarks/sae_step.py --sweep                  # sparse and dense backward pass against density
     python benchmarks/sae_step.py --sweep --plot step.png
 
-Every round times them all, one after the other, so that what else the machine does falls on all of them; the figures
-are medians of the rounds, wall time; with --cpu the time of the processors over the number of threads, for a machine
-that has other things to do. All are float32, with Adam.
+Every round times all of them, one after the other, so that other programs on the machine affect all. The figures
+are medians of the rounds, in wall time. With --cpu they are CPU time divided by the number of threads, for a machine on
+which other programs run. All are float32, with Adam.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""Time of training straight from a language model against extract, shuffle and train, for the same rows.
+"""Time of training straight from a language model, and of extract, shuffle and train, for the same rows.
 
-The two are run in turn, each in a process of its own: ``python benchmarks/stream.py GENOME.fa WINDOWS [PAIRS]``.
+Both are run in turn, each in its own process: ``python benchmarks/stream.py GENOME.fa WINDOWS [PAIRS]``.
 """
 
 import subprocess
@@ -26,7 +26,7 @@ def main(genome: str, windows: str, pairs: str = "3") -> None:
 
 
 def seconds(*commands: list) -> float:
-    """Wall time of commands one after the other."""
+    """Return the wall time of commands, run one after the other."""
     started = time.perf_counter()
     for words in commands:
         subprocess.run([sys.executable, "-m", "sae_tracks", *map(str, words)], check=True, capture_output=True)

@@ -1,18 +1,20 @@
-"""bigWigs: ours, pyBigWig's and pybigtools', and what features add to reading a genome.
+"""bigWigs of ours, pyBigWig and pybigtools, and the time that tracks add to reading a genome.
 
     python benchmarks/tracks.py --json
-    python benchmarks/tracks.py --json --many 1000    # the limits of memory and of open files, instead; minutes
+    python benchmarks/tracks.py --json --many 1000    # memory and open files instead; takes minutes
 
-CPU seconds are those of all threads. `writers`: one track over 10 Mb. `sparse` has values on 2 % of the bases, in
-bursts of 4 on average, and zeros between; `dense` a value of its own on every base. Ours counts reading back with
-pyBigWig, theirs do not. pyBigWig writes intervals (sparse) and values at a fixed step (dense), pybigtools intervals;
-both with their default zoom levels. The best of `--rounds` interleaved rounds; `bytes` are those of the file.
+CPU seconds are those of all threads. `writers` writes one track over 10 Mb. `sparse` has values on 2 % of the bases, in
+runs of 4 on average, and zeros between them. `dense` has a different value on every base. The time of ours includes
+reading back with pyBigWig; those of the others do not. pyBigWig writes intervals (sparse) and values at a fixed step
+(dense), and pybigtools writes intervals, both with their default zoom levels. The figures are the best of `--rounds`
+interleaved rounds. `bytes` is the size of the file.
 
-`added`: 100 features, each active on 2 % of the bases, over 200 kb of random sequence with the bundled language model.
-`stream_cpu_s` is language model and encoding; `spool_cpu_s` and `write_cpu_s` are what the tracks add to it.
+`added` writes 100 features, each active on 2 % of the bases, over 200 kb of random sequence with the bundled language
+model. `stream_cpu_s` is the time of language model and encoder. The tracks add `spool_cpu_s` and `write_cpu_s`.
 
-`--many N`: N features and two read strands over 10 Mb, each feature active on 1 % of the bases, from blocks made up
-here: CPU seconds without making them, the largest memory of the process, and the most files that were open.
+`--many N` writes N features and two read strands over 10 Mb, from random blocks in which each feature is active on 1 %
+of the bases. It prints CPU seconds without the making of the blocks, the largest memory of the process, and the number
+of open files.
 """
 
 import argparse
@@ -58,7 +60,7 @@ def sparse_values(rng: np.random.Generator) -> np.ndarray:
 
 
 def intervals_of(values: np.ndarray) -> np.ndarray:
-    """Runs of equal values."""
+    """Return the runs of equal values."""
     edges = np.concatenate(([0], np.flatnonzero(np.diff(values)) + 1, [len(values)]))
     return make_runs(edges[:-1], edges[1:], values[edges[:-1]])
 
@@ -114,7 +116,7 @@ def compare_writers(folder: Path, rounds: int) -> dict:
 
 
 def sae_of_density(lm, genome: Genome, density: float) -> SAE:
-    """An SAE of random directions, biased so that every feature is active on this share of the bases."""
+    """Return an SAE of random directions, with biases so that every feature is active on this share of the bases."""
     generator = torch.Generator().manual_seed(0)
     directions = torch.randn(lm.d_model, D_SAE, generator=generator)
     sample = genome.sequence(GenomicRegion("c", 0, lm.max_length))
@@ -123,7 +125,7 @@ def sae_of_density(lm, genome: Genome, density: float) -> SAE:
 
 
 def added_cost(folder: Path) -> dict:
-    """What 100 features add to reading."""
+    """Measure the time that 100 features add to reading."""
     letters = np.random.default_rng(1).choice(np.frombuffer(b"ACGT", np.uint8), ADDED_BASES).tobytes().decode()
     (folder / "g.fa").write_text(f">c\n{letters}\n")
     genome, lm = Genome(folder / "g.fa"), load_lm("demo", device="cpu")
@@ -146,7 +148,7 @@ def added_cost(folder: Path) -> dict:
 
 
 def spool_and_write(folder: Path, blocks: Iterator[FeatureBlock], lengths: dict, ids: list[int], strands: list[str]):
-    """CPU seconds of taking blocks in and of writing the bigWigs, and the most files open."""
+    """Return the CPU seconds of the spool and of writing the bigWigs, and the number of open files."""
     spooling, opened = 0.0, 0
     facts = {"features": ids, "read_strands": strands, "shard": "1/1", **asdict(PLAIN)}
     folder.mkdir()
@@ -161,7 +163,7 @@ def spool_and_write(folder: Path, blocks: Iterator[FeatureBlock], lengths: dict,
 
 
 def made_up(features: int, strand: str) -> Iterator[FeatureBlock]:
-    """Blocks of many features that follow no sequence."""
+    """Yield random blocks of many features."""
     rng = np.random.default_rng(ord(strand))
     for start in range(0, BASES, WINDOW):
         n = min(WINDOW, BASES - start)
@@ -174,7 +176,7 @@ def made_up(features: int, strand: str) -> Iterator[FeatureBlock]:
 
 
 def many_features(folder: Path, count: int) -> dict:
-    """Memory and open files of one pass over many features and both read strands."""
+    """Measure memory and open files in one pass over many features and both read strands."""
     blocks = (block for strand in "+-" for block in made_up(count, strand))
     ids = list(range(count))
     spool, write, opened = spool_and_write(folder / "many", blocks, {"c": BASES}, ids, ["+", "-"])

@@ -1,7 +1,7 @@
-"""Put FASTA records that are regions of chromosomes back to where they came from.
+"""Put FASTA records that are regions of chromosomes back to their positions.
 
-A record ``chr22_20000000_21000000`` becomes ``chr22``: 20,000,000 N, then the sequence. Everything downstream then has
-true coordinates, and bgzip makes the N tiny. Writes a bgzip FASTA, and a BED of the placed regions.
+A record ``chr22_20000000_21000000`` becomes ``chr22``: 20,000,000 N, then the sequence. All later steps then have true
+coordinates. bgzip makes the N small. Writes a bgzip FASTA, and a BED of the placed regions.
 
     python place_regions.py out.fa.gz placed.bed chr1=a.fa.gz:chr1 chr22=b.fa.gz:chr22_20000000_21000000:20000000
 """
@@ -15,7 +15,7 @@ LINE = 60
 
 
 def lines(sequence: str, n: int) -> Iterator[str]:
-    """A contig of n unknown bases and a sequence, 60 bases a line."""
+    """Yield the lines of a contig of n unknown bases and a sequence, with 60 bases per line."""
     blank = "N" * LINE + "\n"
     yield from (blank for _ in range(n // LINE))
     text = "N" * (n % LINE) + sequence

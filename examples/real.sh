@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The whole path on real human sequence: train an SAE on regions of four chromosomes, score it on three held-out ones.
+# All steps on real human sequence: train an SAE on regions of four chromosomes, and score it on three held-out regions.
 #
 #   examples/real.sh DATA OUT [MODEL]
 #
-# DATA holds the regions as bgzip FASTA (records named by region), JASPAR sites and CTCF peaks of chr22:20-21M, GENCODE of
-# chr1 and the JASPAR matrices; MODEL is a language model (default: the bundled one). The files are of different assemblies,
-# but each contig is of one assembly. Takes about a quarter of an hour on two cores with the bundled model. UNTRAINED=1 adds
-# the control by models without training, which takes an hour more.
+# DATA has the regions as bgzip FASTA (records named by region), JASPAR sites and CTCF peaks of chr22:20-21M, GENCODE of chr1,
+# and the JASPAR matrices. MODEL is a language model (default: the bundled one). The files belong to different assemblies, but
+# all sequence of a contig belongs to one assembly. With the bundled model, this takes about a quarter of an hour on two cores.
+# UNTRAINED=1 adds the control tests with untrained models, which take one more hour.
 set -euo pipefail
 data=$1 out=$2 model=${3:-demo}
 here=$(cd "$(dirname "$0")" && pwd)
@@ -35,7 +35,7 @@ controls=(--motifs "$motifs" --repeats alu)
 if [ -n "${UNTRAINED:-}" ]; then controls+=(--controls untrained --trained-on "$out/shuffled"); fi
 sae-tracks metrics "$out/sae" "$out/genome.fa.gz" "$sites" -r "$score" --min-instances 50 "${controls[@]}" -o "$out/metrics"
 sae-tracks metrics "$out/sae" "$out/genome.fa.gz" softmask -r chr5:131,332,631-132,332,630 -o "$out/repeats"
-# the contig ends where its sequence does
+# the contig ends at the end of its sequence
 zcat "$data/gencode_human.chr1_0-1.5M.gtf.gz" | awk -F '\t' '/^#/ || $5 <= 1000000' >"$out/genes.gtf"
 sae-tracks metrics "$out/sae" "$out/genome.fa.gz" "$out/genes.gtf" -r chr1:800,001-1,000,000 -o "$out/genes"
 
@@ -51,14 +51,14 @@ sae-tracks plot activation "$out/sae" "$out/genome.fa.gz" -r chr22:20,300,001-20
     -o "$out/figures/activation.png"
 head -n 25 "$out/metrics/metrics.tsv" | column -t -s "$(printf '\t')"
 
-# too few peaks for a score: how many the best features of the CTCF motif touch, and how many of as many shuffled peaks
+# too few peaks for a score: count the peaks that the best features of the CTCF motif overlap, and the same for shuffled peaks
 ctcf=$(awk -F '\t' '$1 ~ /^MA0139/ { sub("f", "", $4); print $4 }' "$out/metrics/metrics.tsv" | sort -un | paste -sd, -)
 sae-tracks export-bed "$out/sae" "$out/genome.fa.gz" -r "$score" -f "$ctcf" -t 0 -o "$out/ctcf.bed"
 awk 'BEGIN { OFS = "\t"; print "chr22", 20000000, 20509431; print "chr22", 20609431, 21000000 }' >"$out/readable.bed"
 cut -f 1,2 "$out/genome.fa.gz.fai" >"$out/sizes"
 bedtools intersect -u -a "$peaks" -b "$out/readable.bed" >"$out/peaks.bed"
-echo "$(bedtools intersect -u -a "$out/peaks.bed" -b "$out/ctcf.bed" | wc -l) of $(wc -l <"$out/peaks.bed") CTCF peaks touched"
+echo "$(bedtools intersect -u -a "$out/peaks.bed" -b "$out/ctcf.bed" | wc -l) of $(wc -l <"$out/peaks.bed") CTCF peaks overlap"
 for seed in $(seq 20); do
     bedtools shuffle -seed "$seed" -i "$out/peaks.bed" -g "$out/sizes" -incl "$out/readable.bed" -noOverlapping |
         bedtools intersect -u -a - -b "$out/ctcf.bed" | wc -l
-done | sort -n | paste -sd ' ' - | sed 's/^/as many shuffled peaks, 20 times: /'
+done | sort -n | paste -sd ' ' - | sed 's/^/the same for shuffled peaks, 20 times: /'
