@@ -23,7 +23,7 @@ _KNOWN = {word for words in _FIELDS.values() for word in words} | {
 
 
 class BedColumns(NamedTuple):
-    """The columns of a BED file by what they hold, counted from 0; None if the file has no such column."""
+    """The columns of a BED file by what they hold, counted from 0. None: the file has no such column."""
 
     contig: int = 0
     start: int = 1
@@ -36,21 +36,14 @@ class BedColumns(NamedTuple):
 
 
 def bed_columns(first: Sequence[str], names: Sequence[str] = (), suffix: str = "") -> BedColumns:
-    """The columns of a BED file or a relative.
+    """Find what the columns of a BED file or a relative hold.
 
-    Names of columns are believed if there are as many as columns, and the one after contig, start and end, if they come
-    first, is not a name of the user's own. Else the first row tells: BED3 to BED12, with UCSC's
-    ``bin`` in front or not; narrowPeak and broadPeak; UCSC's JASPAR tracks (BED6, from 2022 on with the TF's name as a
-    seventh column); JASPAR's TSV of a motif (contig, start, end, TF, relative score x 1000, -log10(p) x 100, strand).
-
-    Parameters
-    ----------
-    first : sequence of str
-        Fields of the file's first row.
-    names : sequence of str
-        Names of the columns in lower case; empty if the file has none.
-    suffix : str
-        Of the file's name, such as ``.broadPeak``; it decides only if a peak's values could be those of a BED.
+    The names of the columns (lower case) decide if there is one per column. They do not if contig, start and end are
+    followed by a name of the user's own, such as ``gene``. Otherwise the fields of the file's first row decide between
+    BED3 to BED12, with UCSC's ``bin`` or without; narrowPeak, broadPeak and gappedPeak; UCSC's JASPAR tracks (BED6,
+    from 2022 on with the TF's name as a seventh column); and JASPAR's TSV of a motif (contig, start, end, TF, relative
+    score x 1000, -log10(p) x 100, strand). The suffix of the file's name, such as ``.broadPeak``, decides only if the
+    values of a peak could be those of a BED.
     """
     one_based = any("1-based" in name for name in names)
     if len(names) == len(first) and not _is_motif_table(first) and not _is_own(names):

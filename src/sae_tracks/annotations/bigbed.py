@@ -27,17 +27,10 @@ def is_bigbed(path: Path) -> bool:
 
 
 def read_bigbed(path: Path, contigs: Contigs, regions: Sequence[GenomicRegion] | None) -> Text:
-    """The rows that overlap the regions, or all on the genome's contigs, as lines of BED under the field names.
+    """Read the rows that overlap the regions, or all on the genome's contigs, as lines of BED under the field names.
 
-    Parameters
-    ----------
-    regions : sequence of GenomicRegion, optional
-        Disjoint and ascending within a contig.
-
-    Raises
-    ------
-    SaeTracksError
-        The file is cut short or damaged, or has other contigs, or contigs of other lengths, than the genome.
+    The regions are disjoint and ascending within a contig. A file that is cut short or damaged is an error, and so are
+    contigs that are not those of the genome.
     """
     check_end(path)
     try:

@@ -34,26 +34,24 @@ def read_annotation(
     *,
     alias: str | Path | None = None,
 ) -> Annotation:
-    """Read an annotation of any format of ``docs/formats.md``, found by its content; plain, gzip, bgzip or bigBed.
+    """Read an annotation of any format of ``docs/formats.md``, recognised by its content.
 
-    Rows on contigs that the genome does not have are left out, and counted in the log.
+    Rows on contigs that the genome does not have are left out and counted in the log.
 
     Parameters
     ----------
     path : path
-        The file, or ``softmask`` for the lower case of the FASTA.
-    genome : ContigLengths
-        Which contigs there are, and how long.
+        A file (plain, gzip, bgzip or bigBed), or ``softmask`` for the lower case of the FASTA.
     regions : iterable of GenomicRegion, optional
-        Sites that overlap none of these need not be read: by index from a bigBed or a bgzip file with .tbi or .csi.
-        Sites that overlap them are the same as without.
+        Sites that overlap none of these may be left out, because a bigBed, or a bgzip file with .tbi or .csi, is read
+        by index. Sites that overlap them are the same as without.
     alias : str or path, optional
         Other names of contigs; see `Contigs`.
 
     Raises
     ------
     SaeTracksError
-        A row is malformed (the line is named), the file has no row, is cut short or of another assembly, or has no
+        A row is malformed (the line is named). The file has no row, is cut short, is of another assembly, or has no
         contig in common with the genome.
     """
     contigs = Contigs(genome, alias)
@@ -63,10 +61,10 @@ def read_annotation(
     if str(path) == SOFT_MASK:
         if not isinstance(genome, Genome):
             raise SaeTracksError("the soft-mask is in the FASTA: name it by --genome in place of --assembly")
-        return Annotation(_in_order(soft_mask(genome, wanted)), f"{genome.path.name}'s soft-mask")
+        return Annotation(cast(pd.DataFrame, soft_mask(genome, wanted)[[*COLUMNS]]), f"{genome.path.name}'s soft-mask")
     path = Path(path)
     text = _text(path, contigs, wanted)
-    sites = no_sites() if text.place and not text.rows else _in_order(_sites(text, contigs))
+    sites = no_sites() if text.place and not text.rows else _sites(text, contigs)
     return Annotation(_on_known_contigs(sites, path.name, contigs) if len(sites) else no_sites(), path.name)
 
 
@@ -77,26 +75,17 @@ def read_annotations(
     *,
     alias: str | Path | None = None,
 ) -> Annotation:
-    """Several files as one annotation; see `read_annotation`."""
+    """Read several files as one annotation; see `read_annotation`."""
     regions = None if regions is None else list(regions)
-    parts = [read_annotation(path, genome, regions, alias=alias) for path in paths]
-    if len(parts) == 1:
-        return parts[0]
-    return Annotation(joined([part.sites for part in parts]), ", ".join(part.source for part in parts))
+    read = [read_annotation(path, genome, regions, alias=alias) for path in paths]
+    return Annotation(joined([one.sites for one in read]), ", ".join(one.source for one in read))
 
 
 def read_regions(path: str | Path, genome: Genome, *, skip_unknown: bool = False) -> list[GenomicRegion]:
     """Read the regions of a BED file or a relative, GTF or GFF3, in the order of the file.
 
-    Parameters
-    ----------
-    skip_unknown : bool
-        Pass over contigs that the genome does not have, instead of refusing them.
-
-    Raises
-    ------
-    SaeTracksError
-        A row is malformed or on an unknown contig (the line is named), or the file has no row.
+    A malformed row is an error that names its line. So is a row on a contig that the genome does not have, unless
+    `skip_unknown` leaves such rows out.
     """
     text = read_text(Path(path))
     rows = text.columns()
@@ -155,20 +144,10 @@ def _index_of(path: Path) -> Path | None:
 
 
 def _fetched(path: Path, index: Path, contigs: Contigs, regions: Sequence[GenomicRegion]) -> Text | None:
-    """The header and the rows that overlap the regions, in the order of the file; None if the index cannot be used.
+    """Read the header and the rows that overlap the regions, in the order of the file.
 
-    All rows of a GTF or GFF3 on the regions' contigs are read, because a splice site is made of exons that may lie
-    elsewhere.
-
-    Parameters
-    ----------
-    regions : sequence of GenomicRegion
-        Disjoint and ascending within a contig.
-
-    Raises
-    ------
-    SaeTracksError
-        The file is cut short, or has no contig in common with the genome.
+    The regions are disjoint and ascending within a contig. From a GTF or GFF3 all rows on their contigs are read,
+    because a splice site depends on exons that may lie elsewhere. Returns None if the index cannot be used.
     """
     with path.open("rb") as file:
         file.seek(-min(28, path.stat().st_size), 2)
@@ -247,13 +226,9 @@ def _place(path: Path, line: bytes) -> str:
     return f"line {number:,}"
 
 
-def _in_order(sites: pd.DataFrame) -> pd.DataFrame:
-    """The columns of an annotation, in their order."""
-    return cast(pd.DataFrame, sites[[*COLUMNS]])
-
-
 def _on_known_contigs(sites: pd.DataFrame, source: str, contigs: Contigs) -> pd.DataFrame:
-    """The rows on contigs of the genome; none at all is an error."""
+    """The rows on contigs of the genome. No such row is an error."""
+    sites = cast(pd.DataFrame, sites[[*COLUMNS]])
     known = series(sites, "Chromosome").isin(contigs.lengths).to_numpy()
     if not known.any():
         contigs.check_common(list(sites["Chromosome"].cat.categories), source)

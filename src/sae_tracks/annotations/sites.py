@@ -24,22 +24,12 @@ TEXT = ("Chromosome", "Name", "Strand", "TF")
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What one filter left out.
+    """What one filter left out."""
 
-    Attributes
-    ----------
-    filter : str
-        The filter with its setting, such as ``--min-score 400``.
-    sites, concepts : int
-        How many it left out; a concept counts where no site of its name is left.
-    left : int
-        Sites that remain.
-    """
-
-    filter: str
-    sites: int
-    concepts: int
-    left: int
+    filter: str  # the filter with its setting, such as --min-score 400
+    sites: int  # number of sites that it left out
+    concepts: int  # number of concepts of which it left no site
+    left: int  # number of sites that remain
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +42,11 @@ class Annotation:
         One row an instance, in pyranges' columns: ``Chromosome``, ``Start``, ``End`` (0-based half-open, forward),
         ``Name`` (the concept: matrix ID, exon, ...), ``Score`` (float, NaN where there is none), ``Strand``
         (+, - or .: the site strand) and ``TF`` (name of the transcription factor, or empty).
-    source : str
-        The file names, for messages.
-    removed : tuple of Removal
-        What the filters left out, in their order.
     """
 
     sites: pd.DataFrame
-    source: str
-    removed: tuple[Removal, ...] = ()
+    source: str  # the file names, for messages
+    removed: tuple[Removal, ...] = ()  # what the filters left out, in their order
 
     def __len__(self) -> int:
         return len(self.sites)
@@ -95,20 +81,11 @@ def relabelled(codes: NDArray[np.integer], labels: Sequence[str]) -> pd.Categori
 
 
 def intervals(rows: Rows, columns: tuple[int, int, int], contigs: Contigs, *, one_based: bool = False) -> pd.DataFrame:
-    """Chromosome (the genome's name for it), Start and End of every row, 0-based half-open.
+    """Return Chromosome (the genome's name for it), Start and End of every row, 0-based half-open.
 
-    Parameters
-    ----------
-    columns : (contig, start, end)
-        Counted from 0.
-    one_based : bool
-        Whether the file's positions count from 1 and include the end.
-
-    Raises
-    ------
-    SaeTracksError
-        A coordinate is malformed, the start not before the end, the end past its contig, or rows that came by an
-        index are not in order; the line is named.
+    `columns` are contig, start and end, counted from 0. `one_based`: the file's positions count from 1 and include the
+    end. A malformed coordinate, a start that is not before its end, an end past the contig, and rows that an index gave
+    in another order are errors that name the line.
     """
     contig, first, last = columns
     theirs = rows.categories(contig)
@@ -159,31 +136,24 @@ def filter_sites(
     min_instances: int = 10,
     max_coverage: float | None = None,
 ) -> Annotation:
-    """Keep the sites to evaluate; the log and ``removed`` of the result say what each filter left out.
+    """Keep the sites to evaluate, in their order. The log and ``removed`` of the result say what each filter left out.
 
     Parameters
     ----------
-    annotation : Annotation
-        From `read_annotation`.
     regions : iterable of GenomicRegion
-        Sites that overlap none of them are left out; those that reach over an edge stay whole.
+        Sites that overlap none of them are left out. Sites that reach over an edge stay whole.
     min_score : float, optional
         The lowest score kept, in the units of the file; a site without a score is left out.
     min_instances : int
         Motif frequency: the fewest sites of a concept and site strand within the regions, after the filters above.
     max_coverage : float, optional
         Motif frequency: the largest share of the regions' bases, N included, that the sites of a concept and site
-        strand may cover, 0 to 1; overlapping sites cover a base once.
-
-    Returns
-    -------
-    Annotation
-        The sites that are left, in their order.
+        strand may cover, 0 to 1. Overlapping sites cover a base once.
 
     Raises
     ------
     SaeTracksError
-        Nothing is left; the filter that took the last sites is named.
+        No site is left. The error names the filter that removed the last ones.
     """
     regions = list(regions)
     if not len(annotation):

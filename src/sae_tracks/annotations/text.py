@@ -102,13 +102,7 @@ class Text:
         return SaeTracksError(f"{self.path.name}, {place}: {reason}")
 
     def columns(self) -> "Rows":
-        """The rows as columns.
-
-        Raises
-        ------
-        SaeTracksError
-            There is no row, fewer than three columns, a row with another number of columns, or it is not text.
-        """
+        """Return the rows as columns; no row, fewer than three columns or ragged rows are errors."""
         if not self.rows:
             raise SaeTracksError(f"{self.path} has no row: it is empty or holds only comments")
         width = len(self.first())
@@ -186,13 +180,7 @@ class Rows:
 
 
 def read_text(path: Path) -> Text:
-    """Read a whole file, plain, gzip or bgzip; LF or CRLF ends a line.
-
-    Raises
-    ------
-    SaeTracksError
-        The file is missing or cut short.
-    """
+    """Read a whole file, plain, gzip or bgzip, with LF or CRLF. A file that is cut short is an error."""
     data = _decompressed(path)
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
