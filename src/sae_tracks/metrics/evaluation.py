@@ -148,14 +148,14 @@ def evaluate_on(
     ----------
     genome : Genome
         The FASTA.
-    annotations, alias
-        See `read_annotation`; any number of annotations.
+    annotations : sequence of path
+        See `read_annotation`.
     regions : iterable of GenomicRegion, optional
         Default: the whole genome.
     black_list : iterable of GenomicRegion
         Bases left out.
-    min_score, min_instances, max_coverage
-        See `filter_sites`.
+    min_score, min_instances, max_coverage, alias
+        See `filter_sites` and, for the alias, `read_annotation`.
     split : bool
         Choose features and thresholds on other bases than those reported on; see `split_halves`.
     select, report : iterable of GenomicRegion or str
