@@ -107,7 +107,7 @@ def test_another_model_fails_and_the_worst_region_is_named(run):
     failed = sum(abs(float(row[3])) > 1e-3 for row in rows)
     assert [row[4] for row in rows] == ["no" if abs(float(row[3])) > 1e-3 else "yes" for row in rows]
     assert failed >= 1
-    assert code.startswith(f"error: this is not toy: {failed} of 3 regions differ by more than 0.001 nats a base")
+    assert code.startswith(f"error: this is not toy: {failed} of 3 regions differ by more than 0.001 nats per base")
     assert f"most {worst[0]} with " in code
     assert "\n" not in code
 

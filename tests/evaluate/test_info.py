@@ -54,7 +54,7 @@ def test_every_bound_from_its_good_side_is_ready():
         (against(fvu=None), "FVU and L0 not measured"),
         (against(l0=64.1), "L0 64.1, wanted at most 64 (half of the 128 inputs)"),
         (against(l0=None), "FVU and L0 not measured"),
-        (against(rows=99_999), "trained on 99,999 rows, wanted at least 100,000 (100 a feature)"),
+        (against(rows=99_999), "trained on 99,999 rows, wanted at least 100,000 (100 per feature)"),
         (against(rows=None), "rows trained on not known"),
         (against(evaluation=None), "cross entropy recovered not measured"),
         (evaluated(recovered_mean=0.7999), "cross entropy recovered 0.7999 against the mean, wanted at least 0.8"),
@@ -73,7 +73,7 @@ def test_all_reasons_are_named_in_one_order():
         "dead 50.0%, wanted less than 10%",
         "FVU 0.9, wanted less than 0.5",
         "L0 100, wanted at most 64 (half of the 128 inputs)",
-        "trained on 1 rows, wanted at least 100,000 (100 a feature)",
+        "trained on 1 rows, wanted at least 100,000 (100 per feature)",
         "cross entropy recovered not measured",
     ]
 
@@ -144,13 +144,13 @@ def test_a_finished_sae_in_words(folder):
     words = {line[:16].strip(): line[16:] for line in lines[1:]}
     assert words["language model"] == "owner/lm@abc"
     assert words["read at"] == "layer 3: hidden_states[3], the output of hyena.backbone.layers.2"
-    assert words["trained on"] == "5,000 rows, 250 a feature (2,500 rows 2.0 times)"
+    assert words["trained on"] == "5,000 rows, 250 per feature (2,500 rows 2.0 times)"
     assert words["genome"] == "chr1; read strand + -"
     assert words["settings"] == "loss l2sq, l1 3, batch_size 256, seed 7"
     assert words["training rows"] == "L0 1.5, 0.5 above 0.15 of their maxima; FVU 0.2500 (on 2,500)"
     assert words["evaluated"] == ("L0 1.2, 0.8 above 0.15 of their maxima; FVU 0.1250 (on 1,234 bases of chr2:1-1234)")
     assert words["recovered"] == (
-        "0.900 against the mean (1.4000), 0.950 against zero (1.8000); 1.0000 nats a base, 1.0400 through the SAE"
+        "0.900 against the mean (1.4000), 0.950 against zero (1.8000); 1.0000 nats per base, 1.0400 through the SAE"
     )
     assert words["-2.0 to -1.5"].split() == ["10", "#" * 40]
     assert words["-1.5 to -1.0"].split() == ["0"]
@@ -195,7 +195,7 @@ def test_an_evaluation_of_other_weights_is_none_and_one_of_another_version_is_re
 def test_a_share_that_is_not_there_is_left_out(folder):
     change(folder / "evaluation.json", recovered_mean=None, recovered_zero=None)
     lines = list(report_lines(sae_record(folder)))
-    assert "recovered       nothing to recover; 1.0000 nats a base, 1.0400 through the SAE" in lines
+    assert "recovered       nothing to recover; 1.0000 nats per base, 1.0400 through the SAE" in lines
 
 
 def test_training_that_was_interrupted_says_how_far_it_came(folder):

@@ -16,8 +16,7 @@ from sae_tracks.cli.evaluate import _target
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.evaluate.recovered import (
     Recovered,
-    _bases,
-    _coverage,
+    _covered_bases,
     measure_recovered,
     next_base_reader,
     trained_bases,
@@ -244,7 +243,7 @@ def test_bases_that_windows_cover_are_counted_once(tmp_path_factory, windows, sp
     bed = tmp_path_factory.mktemp("bed") / "windows.bed"
     bed.write_text("".join(f"c\t{start}\t{end}\t0\t0\t+\n" for start, end in windows))
     covered = {i for start, end in windows for i in range(start, end)}
-    assert _bases(_coverage(bed)["c"], GenomicRegion("c", *span)) == len(covered & set(range(*span)))
+    assert _covered_bases(bed, [GenomicRegion("c", *span)]) == len(covered & set(range(*span)))
 
 
 @pytest.fixture
@@ -271,7 +270,7 @@ def test_the_command_writes_what_the_library_measures(folders, genome):
     assert record["genome"]["contigs"] == genome.identity(["plain"]) and "evaluate" in record["command"]
 
     table = run(*words, "-o", str(folder.parent / "there.json"))
-    assert table.stdout.splitlines()[0] == "189 bases scored, next-base cross entropy in nats a base"
+    assert table.stdout.splitlines()[0] == "189 bases scored, next-base cross entropy in nats per base"
     assert table.stdout.splitlines()[-1] == "whether the SAE was trained on these regions is not known"
     assert {**read_json(folder.parent / "there.json"), "command": ""} == {**record, "command": ""}
 

@@ -73,7 +73,7 @@ def test_the_facts_of_a_model_are_measured(folders, kind, causal, max_length, bl
     assert lm.causal is causal
     assert max_length in (None, lm.max_length)
     assert lm.hook_name.startswith(blocks)
-    assert place(lm) == f"layer 2: hidden_states[2], the output of {lm.hook_name}"
+    assert place(lm.layer, lm.hook_name) == f"layer 2: hidden_states[2], the output of {lm.hook_name}"
     assert lm.model_id == str(folders[kind].absolute())
     again = describe(load_lm(folders[kind], 2, device="cpu"))
     assert again == describe(lm) and again["layer"] == 2 and again["d_model"] == 16
@@ -89,7 +89,7 @@ def test_a_named_module_equals_the_hidden_state(folders, hook):
     by_layer, by_hook = load_lm(folders["six_mers"], 2, device="cpu"), load_lm(folders["six_mers"], hook=hook)
     assert (by_hook.layer, by_hook.hook_name) == (None, hook.removeprefix("esm."))
     assert torch.equal(by_hook.activations(DNA.encode()), by_layer.activations(DNA.encode()))
-    assert place(by_hook) == f"the output of {by_hook.hook_name}"
+    assert place(by_hook.layer, by_hook.hook_name) == f"the output of {by_hook.hook_name}"
 
 
 def test_nothing_behind_the_module_that_is_read_is_run(folders):

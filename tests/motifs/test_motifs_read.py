@@ -180,7 +180,7 @@ def test_homers_header_gives_id_and_name_and_its_rows_are_probabilities(tmp_path
     assert (first.matrix_id, first.tf) == ("GATA3(Zf)/iTreg_Gata3/Homer", "GATA3")
     assert (second.matrix_id, second.tf, second.width) == ("1-ACGT", "", 4)
     assert first.counts.tolist() == [[10, 10, 970, 10]] * positions
-    assert "m.txt: 2 matrices of HOMER are taken as of 1000 sites each" in caplog.text
+    assert "m.txt: 2 HOMER matrices are taken as made of 1000 sites each" in caplog.text
 
 
 def test_sites_of_a_homer_motif_are_bed_of_seven_columns(tmp_path):
@@ -248,3 +248,23 @@ def test_a_meme_matrix_is_whole_or_refused(tmp_path, old, new, message):
 def test_a_meme_matrix_without_a_width_ends_at_the_next_line_that_is_no_row(tmp_path):
     (motif,) = read_text(tmp_path, MEME.replace("w= 5 ", "").replace(" 0 0 1 0\n", " .0 .0 +1 0\n"))
     assert motif.counts.tolist() == COUNTS
+
+
+@pytest.mark.parametrize("header", ["MA0004.1 MA0004.1.Arnt", "MA0004.1 Arnt"])
+def test_the_name_in_jaspars_meme_file_is_without_the_id(tmp_path, header):
+    (motif,) = read_text(tmp_path, MEME.replace("MA0001.1 AGL3::X", header))
+    assert (motif.matrix_id, motif.tf) == ("MA0004.1", "Arnt")
+
+
+ONE_SITE = ["1 0 0 0", "0 0 1 0", "0 0 0 1", "0 1 0 0", "1 0 0 0"]
+
+
+def test_the_format_says_whether_zeros_and_ones_are_counts(tmp_path, caplog):
+    (counted,) = read_text(tmp_path, ">M\n" + "\n".join(ONE_SITE))
+    assert counted.counts.tolist()[1] == [0, 0, 1, 0]
+    assert "m.txt: 1 matrices sum to 1 at every position and are taken as counts of one site" in caplog.text
+    caplog.clear()
+    meme = MEME.split("nsites= 4 E= 0\n")[0] + "nsites= 4 E= 0\n" + "\n".join(ONE_SITE)
+    assert read_text(tmp_path, meme)[0].counts.tolist()[1] == [0, 0, 4, 0]
+    assert read_text(tmp_path, HOMER + "\n".join(ONE_SITE))[0].counts.tolist()[1] == [0, 0, 1000, 0]
+    assert "one site" not in caplog.text

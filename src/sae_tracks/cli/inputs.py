@@ -104,7 +104,7 @@ def open_extraction(
 
     fasta = Genome(genome)
     lm = load_lm(model, layer, hook=hook, device=reading.device, trust_remote_code=reading.trust_remote_code)
-    log.info("%s, %s", model, place(lm))
+    log.info("%s, %s", model, place(lm.layer, lm.hook_name))
     return plan_extraction(
         lm,
         fasta,

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from sae_tracks.errors import SaeTracksError
@@ -15,23 +14,16 @@ SHARED, SAME = 0.7, 0.9  # cosines: half (45 degrees) and four fifths (26 degree
 
 @dataclass(frozen=True, slots=True)
 class Stability:
-    """How like two dictionaries are."""
+    """How alike two dictionaries are."""
 
-    features: int
-    """Of the first SAE, without its dead ones if they are known."""
-    others: int
-    """Of the second."""
-    matched_cosine: float
-    """Mean cosine of the pairs of a one-to-one matching with the largest such mean; ``min(features, others)`` pairs."""
-    max_cosine: float
-    """Mean over the features of the largest cosine with any of the others, which may serve several: an upper bound."""
-    shared: float
-    """Share of the features with a partner in the matching whose cosine is greater than `SHARED`."""
-    same: float
-    """Than `SAME`."""
+    features: int  # of the first SAE, without its dead ones if they are known
+    others: int  # of the second
+    matched_cosine: float  # the largest mean cosine that a one-to-one matching reaches; min(features, others) pairs
+    max_cosine: float  # mean over features of the largest cosine with any other, which may serve several: a bound
+    shared: float  # share of the features whose partner in the matching has a cosine greater than `SHARED`
+    same: float  # greater than `SAME`
 
     def line(self) -> str:
-        """For people."""
         return (
             f"matched cosine {self.matched_cosine:.3f} (nearest {self.max_cosine:.3f}); {self.shared:.1%} of "
             f"{self.features:,} features have a partner above {SHARED:g}, {self.same:.1%} above {SAME:g}, among "
@@ -40,22 +32,11 @@ class Stability:
 
 
 def matched_cosine(a: SAE, b: SAE, *, leave_out_dead: bool = True) -> Stability:
-    """Match the decoder rows of two SAEs one to one.
+    """Match the decoder rows of two SAEs of the same layer one to one.
 
     The matching is exact (`scipy.optimize.linear_sum_assignment`). Dictionaries of 8,192 features take about 1 GB, and
-    2 s if they are much alike, 10 s if they are random; memory grows with the product of the sizes.
-
-    Parameters
-    ----------
-    a, b : SAE
-        On the same layer of the same model.
-    leave_out_dead : bool
-        Leave out features that the statistics call dead: their rows are where training began.
-
-    Raises
-    ------
-    SaeTracksError
-        The widths, models or layers differ, or all features of one are dead.
+    2 s if they are much alike, 10 s if they are random; memory grows with the product of the sizes. Dead features keep
+    the rows with which training began, so `leave_out_dead` leaves them out.
     """
     _check_same_place(a, b)
     ours, theirs = _directions(a, leave_out_dead), _directions(b, leave_out_dead)
@@ -72,18 +53,15 @@ def _directions(sae: SAE, leave_out_dead: bool) -> torch.Tensor:
     """(n, d_in) float32 unit rows; a row of zeros stays one."""
     rows = sae.W_dec.detach().cpu()
     if leave_out_dead and sae.stats is not None:
-        rows = rows[torch.from_numpy(_alive(sae.stats["dead"].to_numpy(bool)))]
+        dead = sae.stats["dead"].to_numpy(bool)
+        if dead.all():
+            raise SaeTracksError("all features are dead: there is nothing to compare")
+        rows = rows[torch.from_numpy(~dead)]
     return torch.nn.functional.normalize(rows, dim=1)
 
 
-def _alive(dead: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    if dead.all():
-        raise SaeTracksError("all features are dead: there is nothing to compare")
-    return ~dead
-
-
 def _check_same_place(a: SAE, b: SAE) -> None:
-    """Refuse SAEs whose directions live in different spaces, as far as that is known."""
+    """Refuse SAEs of different models or layers, as far as these are known."""
     if a.d_in != b.d_in:
         raise SaeTracksError(
             f"one SAE reads {a.d_in} channels, the other {b.d_in}: compare SAEs of one model and layer"

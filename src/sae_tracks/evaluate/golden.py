@@ -15,32 +15,27 @@ from sae_tracks.regions import GenomicRegion
 
 FORMAT_VERSION = 1
 SMALL_32K = "next-base-loss/hyenadna-small-32k.json"
-TOLERANCE = 1e-3  # nats a base; two GPUs differ by 1e-5 in a logit, a wrong weight by far more
+TOLERANCE = 1e-3  # nats per base; two GPUs differ by 1e-5 in a logit, a wrong weight by far more
 
 
 @dataclass(frozen=True, slots=True)
 class Golden:
     """Next-base losses of one model, measured elsewhere."""
 
-    model: str
-    """Whose losses they are, such as a hub id."""
-    assembly: str
-    """The genome that the regions are of."""
-    contig_lengths: dict[str, int]
-    """Of that genome, in bases, as far as known."""
+    model: str  # such as a hub id
+    assembly: str  # the genome of the regions
+    contig_lengths: dict[str, int]  # of that genome, in bases, as far as known
+    # mean cross entropy of each region in nats per base, softmax over A, C, G, T; the first base is not scored
     losses: dict[GenomicRegion, float]
-    """Mean cross entropy over a region, nats a base, softmax over A, C, G, T; the first base is not scored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One region's loss, measured elsewhere and here."""
+    """One region's loss in nats per base, measured elsewhere and here."""
 
     region: GenomicRegion
     expected: float
-    """Nats a base."""
     found: float
-    """Nats a base."""
 
     @property
     def difference(self) -> float:
@@ -52,13 +47,7 @@ class Comparison:
 
 
 def read_golden(path: Path | None = None) -> Golden:
-    """Read a JSON file of losses; by default those of HyenaDNA small-32k on eight regions of hg38, which come with us.
-
-    Raises
-    ------
-    SaeTracksError
-        The file is missing or malformed, or holds no region.
-    """
+    """Read a JSON file of losses; by default the bundled ones of HyenaDNA small-32k on eight regions of hg38."""
     path = bundled(SMALL_32K) if path is None else path
     record = read_json(path)
     try:
@@ -83,43 +72,21 @@ def read_golden(path: Path | None = None) -> Golden:
 
 
 def check_model(model: HyenaDNAForCausalLM, genome: Genome, golden: Golden) -> list[Comparison]:
-    """Measure every region of `golden`, each read alone, from its first base on the forward strand.
-
-    Parameters
-    ----------
-    model : HyenaDNAForCausalLM
-        In evaluation mode, on any device.
-    genome : Genome
-        The assembly that the regions are of.
-
-    Raises
-    ------
-    SaeTracksError
-        A region is not in the genome, holds another letter than A, C, G, T, or is longer than the model reads.
-    """
-    sequences = [_sequence(genome, region, golden) for region in golden.losses]
+    """Measure every region of `golden`, each read alone, from its first base on the forward strand."""
+    sequences = [_sequence(genome, region, golden) for region in golden.losses]  # fails before anything is measured
     found = [next_base_loss(model, sequence) for sequence in sequences]
-    return [
-        Comparison(region, expected, loss)
-        for (region, expected), loss in zip(golden.losses.items(), found, strict=True)
-    ]
+    return [Comparison(*known, loss) for known, loss in zip(golden.losses.items(), found, strict=True)]
 
 
 def next_base_loss(model: HyenaDNAForCausalLM, sequence: bytes) -> float:
-    """Mean cross entropy of bases 1..n-1 given those before, nats a base, softmax over A, C, G, T.
-
-    Parameters
-    ----------
-    sequence : bytes
-        n letters of ``ACGT``, 2 <= n <= the model's ``max_seq_len``.
-    """
+    """Return the mean cross entropy of bases 1..n-1 given those before, in nats per base, softmax over A, C, G, T."""
     if not 2 <= len(sequence) <= model.config.max_seq_len:
         raise SaeTracksError(f"{len(sequence):,} bases to score; this model scores 2 to {model.config.max_seq_len:,}")
     return float(NextBaseLM(model).losses(sequence)[1:].mean(dtype=np.float64))
 
 
 def assembly_hint(genome: Genome, golden: Golden) -> str:
-    """What to add to an error where contigs are not as long as the assembly's; empty where all that are there are."""
+    """Return the end of an error message if contigs are not as long as the assembly's, else an empty string."""
     for contig, length in golden.contig_lengths.items():
         found = genome.lengths.get(contig, length)
         if found != length:
@@ -142,12 +109,12 @@ def _sequence(genome: Genome, region: GenomicRegion, golden: Golden) -> bytes:
 
 
 def verdict(compared: list[Comparison], genome: Genome, golden: Golden) -> None:
-    """Raise, naming the worst region, where any differs by more than `TOLERANCE`."""
+    """Raise an error that names the worst region if any differs by more than `TOLERANCE`."""
     failed = [one for one in compared if not one.ok]
     if failed:
         worst = max(failed, key=lambda one: abs(one.difference))
         raise SaeTracksError(
             f"this is not {golden.model}: {len(failed)} of {len(compared)} regions differ by more than {TOLERANCE} nats"
-            f" a base, most {worst.region} with {worst.found:.4f} where {worst.expected:.4f} was expected"
+            f" per base, most {worst.region} with {worst.found:.4f}; expected {worst.expected:.4f}"
             f"{assembly_hint(genome, golden)}"
         )

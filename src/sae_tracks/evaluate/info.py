@@ -1,4 +1,4 @@
-"""What is known of an SAE directory, as a record and as lines to read, and whether it is ready to interpret."""
+"""What is known of an SAE directory, as a record and as lines of text, and whether it is ready to interpret."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, read_json
+from sae_tracks.lm.protocol import place
 from sae_tracks.sae.directory import CONFIG, load_sae
 from sae_tracks.sae.model import SAE
 from sae_tracks.train.checkpoint import FOLDER, checkpoints, is_whole, run_of, step_of
@@ -20,32 +21,32 @@ from sae_tracks.train.log import LOG
 EVALUATION = "evaluation.json"
 EVALUATION_VERSION = 1
 BAR = 40  # characters of the longest one
-# Whether an SAE is fit to have its features looked at; docs/methods.md says why these numbers.
+# Whether the features of an SAE are worth looking at; docs/methods.md says why these numbers.
 MOST_DEAD = 0.1  # less than this share of the features
 MOST_FVU = 0.5  # less
 MOST_L0 = 0.5  # of d_in, at most
 LEAST_RECOVERED = 0.8  # of the cross entropy, against the mean, at least
-LEAST_ROWS = 100  # trained on, a feature, at least
+LEAST_ROWS = 100  # trained on, per feature, at least
 Record = dict[str, Any]
-NOT_SETTINGS = {"d_sae", "rows", "data_rows", "data_sha256", "gamma"}  # of what the metadata says of the training
+Rows = Iterator[tuple[str, str]]  # name and text
+DATA = ("read_strands", "genome", "windows", "window", "context")  # of the metadata, for the record
+COUNTS = ("rows", "data_rows", "gamma")  # of the training in the metadata, for the record
+NOT_SETTINGS = {"d_sae", "data_sha256", *COUNTS}
 
 
 def sae_record(path: str | Path) -> Record:
-    """Everything that an SAE directory says of itself, and whether it is ready to interpret.
+    """Return everything that an SAE directory says of itself, and whether it is ready to interpret.
+
+    Unknown values are None. ``l0`` and ``fvu`` are those of ``evaluation`` if there is one, else of the training rows.
+    ``reasons`` speak against interpreting it.
 
     Parameters
     ----------
     path : path or str
         As for `load_sae`; or a folder in which training is under way or was interrupted.
-
-    Returns
-    -------
-    dict
-        What is not known is None. ``l0`` and ``fvu`` are those of ``evaluation`` where there is one, else of the
-        training rows; ``reasons`` is what speaks against it.
     """
     folder = Path(path)
-    log, made = _last_line(folder / LOG), _if_there(folder / PROVENANCE) or {}
+    log, made = _last_line(folder / LOG), _read_if_present(folder / PROVENANCE) or {}
     record: Record = {"sae": str(path), "complete": True, "log": log}
     record |= {"sae_tracks": made.get("sae_tracks"), "command": made.get("command")}
     if not (folder / CONFIG).is_file() and ((folder / FOLDER).is_dir() or log):
@@ -57,22 +58,20 @@ def sae_record(path: str | Path) -> Record:
     return record | {"ready": not reasons, "reasons": reasons}
 
 
-def _if_there(path: Path) -> Record | None:
+def _read_if_present(path: Path) -> Record | None:
     return read_json(path) if path.is_file() else None
 
 
 def _last_line(path: Path) -> Record | None:
-    """The last whole line of a log, which may be being written."""
+    """Return the last whole line of a log that may still be written to."""
     for line in reversed(path.read_bytes().splitlines() if path.is_file() else []):
-        try:
+        with suppress(ValueError):
             return json.loads(line)
-        except ValueError:
-            continue
     return None
 
 
 def _checkpoint(folder: Path) -> Record:
-    """Steps done and settings of the newest checkpoint that can be read."""
+    """Return steps done and settings of the newest checkpoint that can be read."""
     for path in filter(is_whole, checkpoints(folder)):
         with suppress(SafetensorError, OSError, ValueError, LookupError, TypeError):
             settings = run_of(path)["settings"]
@@ -83,24 +82,18 @@ def _checkpoint(folder: Path) -> Record:
 def _of_sae(sae: SAE) -> Record:
     known, training = sae.metadata, sae.metadata.get("training", {})
     named = {"model": known.get("model_name"), "hook_name": known.get("hook_name")}  # all that SAELens writes
-    data = ("read_strands", "genome", "windows", "window", "context")
     return {
-        "architecture": sae.architecture,
-        "k": sae.k,
-        "d_in": sae.d_in,
-        "d_sae": sae.d_sae,
-        "checksum": sae.checksum,
+        **{name: getattr(sae, name) for name in ("architecture", "k", "d_in", "d_sae", "checksum")},
         "lm": known.get("lm", named),
-        **{name: known.get(name) for name in data},
-        **{name: training.get(name) for name in ("rows", "data_rows", "gamma")},
+        **{name: known.get(name) for name in DATA},
+        **{name: training.get(name) for name in COUNTS},
         "settings": {name: value for name, value in training.items() if name not in NOT_SETTINGS},
     }
 
 
 def _measured(sae: SAE, evaluation: Record | None) -> Record:
-    on_training = sae.metadata.get("maxima")
+    on_training, stats = sae.metadata.get("maxima"), sae.stats
     best = evaluation or on_training or {}
-    stats = sae.stats
     return {
         "maxima": on_training,
         "evaluation": evaluation,
@@ -112,8 +105,8 @@ def _measured(sae: SAE, evaluation: Record | None) -> Record:
 
 
 def _evaluation(folder: Path, sae: SAE) -> Record | None:
-    """What ``evaluate`` wrote into the directory, unless it is of other weights."""
-    found = _if_there(folder / EVALUATION)
+    """Return what ``evaluate`` wrote into the directory, unless it is of other weights."""
+    found = _read_if_present(folder / EVALUATION)
     if found is None or found.get("sae_sha256") != sae.checksum:
         return None
     if found.get("format_version") != EVALUATION_VERSION:
@@ -123,18 +116,11 @@ def _evaluation(folder: Path, sae: SAE) -> Record | None:
 
 
 def density_histogram(stats: pd.DataFrame) -> Record:
-    """How many features fire how often.
+    """Count how many features of `SAE.stats` fire how often.
 
-    Parameters
-    ----------
-    stats : DataFrame
-        See `SAE.stats`.
-
-    Returns
-    -------
-    dict
-        ``log10``, k + 1 edges of half a decade that end at 0, density 1; ``features``, k counts of bins with their
-        lower edge (the last with both), k >= 1 and the first not 0 unless all are dead; ``dead``, those of density 0.
+    ``log10`` are k + 1 >= 2 edges of half a decade that end at 0, density 1. ``features`` are the k counts of the bins
+    with their lower edge (the last with both); the first is not 0 unless all features are dead. ``dead`` counts the
+    features of density 0.
     """
     density = stats["density"].to_numpy(np.float64)
     logs = np.log10(density[density > 0])
@@ -145,32 +131,33 @@ def density_histogram(stats: pd.DataFrame) -> Record:
 
 
 def report_lines(record: Record) -> Iterator[str]:
-    """What a person needs to know, the verdict last."""
+    """Yield lines of text about an SAE, the verdict last."""
     if record["complete"]:
-        yield f"{record['sae']}: {_size(record)}"
-        yield from _origin(record)
-        yield from _quality(record)
+        k = f", k {record['k']}" if record["k"] is not None else ""
+        size = f"{record['d_in']:,} channels to {record['d_sae']:,} features{k}"
+        yield f"{record['sae']}: {record['architecture']} SAE, {size}"
     else:
-        yield from _under_way(record)
-    if record["log"]:
-        yield _row("last step", _pairs(record["log"]))
-    if record["command"]:
-        yield _row("made by", f"sae-tracks {record['sae_tracks']}: {record['command']}")
+        of = f" of {record['settings']['steps']:,}" if "steps" in record["settings"] else ""
+        yield (
+            f"{record['sae']}: training is not complete; the same command goes on from the last checkpoint, "
+            f"{record['steps_done']:,}{of} steps"
+        )
+    yield from (f"{name:<16}{text}" for name, text in _rows(record))
     yield "ready to interpret: " + ("yes" if record["ready"] else f"no ({'; '.join(record['reasons'])})")
 
 
-def _under_way(record: Record) -> Iterator[str]:
-    of = f" of {record['settings']['steps']:,}" if "steps" in record["settings"] else ""
-    yield (
-        f"{record['sae']}: training is not complete; the same command goes on from the last checkpoint, "
-        f"{record['steps_done']:,}{of} steps"
-    )
+def _rows(record: Record) -> Rows:
+    if record["complete"]:
+        yield from _origin(record)
     if record["settings"]:
-        yield _row("settings", _pairs(record["settings"]))
-
-
-def _row(name: str, text: str) -> str:
-    return f"{name:<16}{text}"
+        yield "settings", _pairs(record["settings"])
+    if record["complete"]:
+        yield "SHA-256", record["checksum"]
+        yield from _quality(record)
+    if record["log"]:
+        yield "last step", _pairs(record["log"])
+    if record["command"]:
+        yield "made by", f"sae-tracks {record['sae_tracks']}: {record['command']}"
 
 
 def _pairs(values: Record) -> str:
@@ -183,41 +170,19 @@ def _number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _size(record: Record) -> str:
-    k = f", k {record['k']}" if record["k"] is not None else ""
-    return f"{record['architecture']} SAE, {record['d_in']:,} channels to {record['d_sae']:,} features{k}"
-
-
-def _origin(record: Record) -> Iterator[str]:
+def _origin(record: Record) -> Rows:
     lm = record["lm"]
     if lm.get("model") is not None:
-        at = f"@{lm['revision']}" if lm.get("revision") else ""
-        yield _row("language model", f"{lm['model']}{at}")
+        yield "language model", lm["model"] + (f"@{lm['revision']}" if lm.get("revision") else "")
     if lm.get("hook_name") is not None or lm.get("layer") is not None:
-        yield _row("read at", _place(lm))
-    if record["rows"] is not None:
-        yield _row("trained on", _rows(record))
+        yield "read at", place(lm.get("layer"), lm.get("hook_name"))
+    if (rows := record["rows"]) is not None:
+        text = f"{rows:,} rows, {rows / record['d_sae']:,.0f} per feature"
+        if record["data_rows"] and record["data_rows"] < rows:
+            text += f" ({record['data_rows']:,} rows {rows / record['data_rows']:.1f} times)"
+        yield "trained on", text
     if record["genome"]:
-        yield _row("genome", _genome(record))
-    if record["settings"]:
-        yield _row("settings", _pairs(record["settings"]))
-    yield _row("SHA-256", record["checksum"])
-
-
-def _place(lm: Record) -> str:
-    """By every name that a layer goes by, as `sae_tracks.lm.protocol.place` has it."""
-    hook, layer = lm.get("hook_name"), lm.get("layer")
-    if layer is None:
-        return f"the output of {hook}"
-    state = f"hidden_states[{layer}]"
-    return f"layer {layer}: {state}" + (f", the output of {hook}" if hook not in (None, state) else "")
-
-
-def _rows(record: Record) -> str:
-    text = f"{record['rows']:,} rows, {record['rows'] / record['d_sae']:,.0f} a feature"
-    if record["data_rows"] and record["data_rows"] < record["rows"]:
-        text += f" ({record['data_rows']:,} rows {record['rows'] / record['data_rows']:.1f} times)"
-    return text
+        yield "genome", _genome(record)
 
 
 def _genome(record: Record) -> str:
@@ -229,15 +194,17 @@ def _genome(record: Record) -> str:
     return text + f"; read strand {' '.join(record['read_strands'] or ['unknown'])}"
 
 
-def _quality(record: Record) -> Iterator[str]:
+def _quality(record: Record) -> Rows:
     maxima = record["maxima"]
     if maxima and maxima.get("l0") is not None:
-        yield _row("training rows", f"{_sparsity(maxima)} (on {maxima['rows']:,})")
+        yield "training rows", f"{_sparsity(maxima)} (on {maxima['rows']:,})"
     if evaluation := record["evaluation"]:
-        yield _row("evaluated", f"{_sparsity(evaluation)} (on {evaluation['bases']:,} bases of {_where(evaluation)})")
-        yield _row("recovered", _recovered(evaluation))
+        regions = evaluation["regions"]
+        where = regions[0] if len(regions) == 1 else f"{len(regions):,} regions"
+        yield "evaluated", f"{_sparsity(evaluation)} (on {evaluation['bases']:,} bases of {where})"
+        yield "recovered", _recovered(evaluation)
     else:
-        yield _row("recovered", f"not measured: sae-tracks evaluate {record['sae']} GENOME -r REGION")
+        yield "recovered", f"not measured: sae-tracks evaluate {record['sae']} GENOME -r REGION"
     if record["density"]:
         yield from _bars(record["density"], record["d_sae"])
 
@@ -249,39 +216,31 @@ def _sparsity(measured: Record) -> str:
     return text + (f"; FVU {measured['fvu']:.4f}" if measured.get("fvu") is not None else "")
 
 
-def _where(evaluation: Record) -> str:
-    regions = evaluation["regions"]
-    return regions[0] if len(regions) == 1 else f"{len(regions):,} regions"
-
-
 def _recovered(evaluation: Record) -> str:
-    """Cross entropy through the SAE, and the shares that it recovers."""
+    """The shares of the cross entropy that the SAE recovers, and the cross entropy through it."""
     shares = [
         f"{evaluation[f'recovered_{name}']:.3f} against {text} ({evaluation[f'nats_{name}']:.4f})"
         for name, text in (("mean", "the mean"), ("zero", "zero"))
         if evaluation[f"recovered_{name}"] is not None
     ]
-    nats = f"{evaluation['nats_lm']:.4f} nats a base, {evaluation['nats_sae']:.4f} through the SAE"
+    nats = f"{evaluation['nats_lm']:.4f} nats per base, {evaluation['nats_sae']:.4f} through the SAE"
     return f"{', '.join(shares) or 'nothing to recover'}; {nats}"
 
 
-def _bars(density: Record, features: int) -> Iterator[str]:
-    yield "log10 density   features"
+def _bars(density: Record, features: int) -> Rows:
+    yield "log10 density", "features"
     edges, counts = density["log10"], density["features"]
     for low, high, count in zip(edges, edges[1:], counts, strict=False):
         bar = "#" * -(-count * BAR // max(*counts, 1))
-        yield _row(f"{low:.1f} to {high:.1f}", f"{count:>7,} {bar}".rstrip())
-    yield _row("dead", f"{density['dead']:>7,} of {features:,}")
+        yield f"{low:.1f} to {high:.1f}", f"{count:>7,} {bar}".rstrip()
+    yield "dead", f"{density['dead']:>7,} of {features:,}"
 
 
 def reasons_against(record: Mapping[str, Any]) -> list[str]:
-    """What speaks against interpreting an SAE: each reason with its number and what is wanted; none where it is ready.
+    """Return the reasons not to interpret an SAE, each with its number and the bound.
 
-    Parameters
-    ----------
-    record : mapping
-        ``complete``, ``d_in``, ``d_sae``, ``rows`` (trained on), ``dead`` (share), ``fvu``, ``l0``, and ``evaluation``,
-        of which ``recovered_mean`` and ``trained_bases`` count. What is None is not known, and a reason.
+    The record needs ``complete``, ``d_in``, ``d_sae``, ``rows`` (trained on), ``dead`` (share), ``fvu``, ``l0`` and
+    ``evaluation`` with ``recovered_mean`` and ``trained_bases``. An unknown value (None) is a reason.
     """
     if not record["complete"]:
         return ["training is not complete"]
@@ -307,7 +266,7 @@ def _of_training(record: Mapping[str, Any]) -> Iterator[str]:
     if record["rows"] is None:
         yield "rows trained on not known"
     elif not record["rows"] >= LEAST_ROWS * record["d_sae"]:
-        wanted = f"{LEAST_ROWS * record['d_sae']:,} ({LEAST_ROWS} a feature)"
+        wanted = f"{LEAST_ROWS * record['d_sae']:,} ({LEAST_ROWS} per feature)"
         yield f"trained on {record['rows']:,} rows, wanted at least {wanted}"
 
 

@@ -1,8 +1,8 @@
-"""How much of what a language model predicts survives an SAE: cross entropy with the residual stream replaced.
+"""How much of a language model's prediction survives an SAE: cross entropy with the residual stream replaced.
 
 The stream after the SAE's layer is replaced at every base of a window: by the SAE's reconstruction, by zero, or by its
-mean. Nothing of the sequence passes zero or the mean, so what is predicted from them depends on the position in the
-window alone: each is run once, at the end, on counts of the bases that were to be predicted at each position.
+mean. Zero and the mean carry nothing of the sequence, so predictions from them depend on the position in the window
+alone. Each of them is run once, at the end, on counts of the bases that were to be predicted at each position.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from sae_tracks.activations.shards import MANIFEST, WINDOWS
@@ -23,40 +22,32 @@ from sae_tracks.lm import GeneLM, HyenaDNAReader, base_tokens, describe
 from sae_tracks.lm.tokens import BASES
 from sae_tracks.pretrain.loss import check_scorable, scored_bases, scored_windows
 from sae_tracks.progress import track
-from sae_tracks.regions import GenomicRegion, merge_regions
+from sae_tracks.regions import GenomicRegion, intersect_regions, merge_regions
 from sae_tracks.sae import SAE
 from sae_tracks.train.measure import ROWS, THRESHOLD
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """An SAE inside its language model; cross entropies are of the next base, in nats a base."""
+    """An SAE inside its language model. Cross entropies are of the next base, in nats per base."""
 
-    bases: int
-    """Scored: the same ones in every way."""
-    nats_lm: float
-    """Of the language model as it is."""
-    nats_sae: float
-    """With the stream after the SAE's layer replaced by its reconstruction."""
-    nats_zero: float
-    """By zero."""
-    nats_mean: float
-    """By its mean over the scored bases."""
-    l0: float
-    """Mean number of features > 0 a scored base."""
-    l0_at_threshold: float | None
-    """Of features > `THRESHOLD` times their maximum; None where the SAE has no statistics."""
-    fvu: float | None
-    """Squared error over squared distance from the mean, of the scored bases; None where they are all the same."""
+    bases: int  # scored; the same ones for all four cross entropies
+    nats_lm: float  # of the language model as it is
+    nats_sae: float  # with the stream after the SAE's layer replaced by its reconstruction
+    nats_zero: float  # by zero
+    nats_mean: float  # by its mean over the scored bases
+    l0: float  # mean number of features > 0 per scored base
+    l0_at_threshold: float | None  # of features > `THRESHOLD` times their maximum; None without statistics of the SAE
+    fvu: float | None  # squared error over squared distance from the mean, of the scored bases; None if all are equal
 
     @property
     def recovered_zero(self) -> float | None:
-        """``(zero - sae) / (zero - lm)``; None where the model is no better than with zero."""
+        """``(zero - sae) / (zero - lm)``; None if the model is no better than with zero."""
         return _share(self.nats_zero - self.nats_sae, self.nats_zero - self.nats_lm)
 
     @property
     def recovered_mean(self) -> float | None:
-        """``(mean - sae) / (mean - lm)``; None where the model is no better than with the mean."""
+        """``(mean - sae) / (mean - lm)``; None if the model is no better than with the mean."""
         return _share(self.nats_mean - self.nats_sae, self.nats_mean - self.nats_lm)
 
     def record(self) -> dict[str, Any]:
@@ -65,19 +56,19 @@ class Recovered:
         return {**asdict(self), **shares, "threshold": THRESHOLD}
 
     def lines(self) -> list[str]:
-        """A table for people."""
-        rows = [("language model", self.nats_lm, ""), ("through the SAE", self.nats_sae, "")]
+        """Return a table for people."""
+        rows = [f"{'language model':<18}{self.nats_lm:8.4f}", f"{'through the SAE':<18}{self.nats_sae:8.4f}"]
         for name, nats, share in (
             ("mean instead", self.nats_mean, self.recovered_mean),
             ("zero instead", self.nats_zero, self.recovered_zero),
         ):
-            told = "the model is no better" if share is None else f"recovered {share:.3f}"
-            rows.append((name, nats, f"   {told}"))
+            recovered = "the model is no better" if share is None else f"recovered {share:.3f}"
+            rows.append(f"{name:<18}{nats:8.4f}   {recovered}")
         at_threshold = self.l0_at_threshold
         features = "" if at_threshold is None else f", {at_threshold:.1f} above {THRESHOLD:g} of their maxima"
         return [
-            f"{self.bases:,} bases scored, next-base cross entropy in nats a base",
-            *(f"{name:<18}{nats:8.4f}{told}" for name, nats, told in rows),
+            f"{self.bases:,} bases scored, next-base cross entropy in nats per base",
+            *rows,
             f"L0 {self.l0:.1f}{features}; FVU {'none' if self.fvu is None else f'{self.fvu:.4f}'}",
         ]
 
@@ -87,7 +78,7 @@ def _share(part: float, whole: float) -> float | None:
 
 
 def next_base_reader(lm: GeneLM) -> HyenaDNAReader:
-    """The model, if what follows its layer and predicts the next base is known."""
+    """Return the model, or refuse one whose blocks after the layer and next-base head are not known."""
     if isinstance(lm, HyenaDNAReader):
         return lm
     raise SaeTracksError(
@@ -98,24 +89,12 @@ def next_base_reader(lm: GeneLM) -> HyenaDNAReader:
 
 @torch.inference_mode()
 def measure_recovered(lm: HyenaDNAReader, sae: SAE, genome: Genome, regions: Iterable[GenomicRegion]) -> Recovered:
-    """Next-base cross entropy of a language model, forward strand, as it is and with its residual stream replaced.
+    """Measure next-base cross entropy, forward strand, of a model as it is and with its residual stream replaced.
 
     Windows and scored bases are those of `NextBaseLM` in `cross_entropy`: the longest windows that the model takes,
     overlapping by half; each A, C, G, T once that has a letter before it between its region's start and the last long
-    run of N. In memory are one window and `ROWS` rows of features.
-
-    Parameters
-    ----------
-    lm : HyenaDNAReader
-        The model that the SAE was trained on, at its layer.
-    sae : SAE
-    regions : iterable of GenomicRegion
-        Disjoint; best of sequence that neither model was trained on.
-
-    Raises
-    ------
-    SaeTracksError
-        The regions hold no base to score.
+    run of N. In memory are one window and `ROWS` rows of features. The regions are disjoint; neither model should have
+    been trained on them.
     """
     regions = list(regions)
     check_scorable(genome, regions)
@@ -137,13 +116,7 @@ def write_evaluation(
     regions: list[GenomicRegion],
     trained: int | None,
 ) -> dict[str, Any]:
-    """Write ``evaluation.json`` with how it was made, and return what it says.
-
-    Parameters
-    ----------
-    trained : int, optional
-        From `trained_bases`.
-    """
+    """Write ``evaluation.json`` with how it was made, and return its content; `trained` is from `trained_bases`."""
     contigs = dict.fromkeys(region.contig for region in regions)
     facts = {
         "format_version": EVALUATION_VERSION,
@@ -160,7 +133,7 @@ def write_evaluation(
 
 
 class _Tail:
-    """What comes after the SAE's layer."""
+    """The blocks after the SAE's layer, the norm and the head."""
 
     def __init__(self, lm: HyenaDNAReader) -> None:
         backbone: Any = lm.causal_lm.hyena.backbone  # torch types the parts of a module as tensors
@@ -170,7 +143,7 @@ class _Tail:
         self._spectra = lru_cache(maxsize=2)(lambda length: [one.spectrum(length) for one in filters])
 
     def __call__(self, stream: torch.Tensor) -> torch.Tensor:
-        """(n, d_model) residual stream -> (n, 4) log probabilities of the next base, softmax over A, C, G, T."""
+        """Return (n, 4) log probabilities of the next base, softmax over A, C, G, T, from an (n, d_model) stream."""
         x = stream[None]
         for block, spectrum in zip(self.blocks, self._spectra(len(stream)), strict=True):
             x = block(x, spectrum)
@@ -178,48 +151,40 @@ class _Tail:
 
 
 class _Sums:
-    """What is added up over windows.
-
-    Parameters
-    ----------
-    tail : _Tail
-    sae : SAE
-    positions : int
-        Of the longest window.
-    """
+    """Sums over windows; `positions` are those of the longest one."""
 
     def __init__(self, tail: _Tail, sae: SAE, positions: int) -> None:
         self.tail, self.sae = tail, sae.to(tail.device)
         self.cutoffs = None
         if sae.stats is not None:
             self.cutoffs = torch.from_numpy(sae.cutoffs(THRESHOLD, "max")).to(tail.device)
-        self.counts = torch.zeros(positions, len(BASES), dtype=torch.int64)  # of bases, by where they are predicted
+        self.counts = torch.zeros(positions, len(BASES), dtype=torch.int64)  # bases by predicting position
         self.total = torch.zeros(sae.d_in, dtype=torch.float64, device=tail.device)
         self.nats_lm = self.nats_sae = self.squares = self.error = 0.0
         self.active = self.active_at_threshold = 0
 
     def add(self, x: torch.Tensor, bases: torch.Tensor, scored: torch.Tensor) -> None:
-        """Take in a window.
+        """Add a window.
 
         Parameters
         ----------
         x : (n, d_model) float32
             The residual stream.
         bases : (n,) int64
-            0 to 3 where they are scored.
+            0 to 3 if scored.
         scored : (n,) bool
             Not the first.
         """
         x, at = x.to(self.tail.device), scored.nonzero().squeeze(1)
         parts = zip(x.split(ROWS), scored.to(x.device).split(ROWS), strict=True)
         rebuilt = torch.cat([self._rebuild(rows, kept) for rows, kept in parts])
-        targets = at - 1, bases[at]  # a base is predicted where the one before it was read
+        targets = at - 1, bases[at]  # the position before a base predicts it
         self.nats_lm += _nats(self.tail(x), targets)
         self.nats_sae += _nats(self.tail(rebuilt), targets)
         self.counts.index_put_(targets, torch.ones_like(at), accumulate=True)
 
     def _rebuild(self, x: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-        """The SAE's reconstruction of rows, some of which count."""
+        """Return the SAE's reconstruction of rows, and add those that are kept to the sums."""
         f = self.sae.encode(x)
         self.active += int((f > 0).sum(1)[kept].sum())
         if self.cutoffs is not None:
@@ -231,7 +196,7 @@ class _Sums:
         return rebuilt
 
     def result(self) -> Recovered:
-        """Means over all scored bases."""
+        """Return means over all scored bases."""
         bases = int(self.counts.sum())
         mean = self.total / bases
         return Recovered(
@@ -246,7 +211,7 @@ class _Sums:
         )
 
     def _constant(self, vector: torch.Tensor) -> float:
-        """Nats, summed over all scored bases, where every row of the stream is the same."""
+        """Return nats, summed over all scored bases, if every row of the stream is the same."""
         predicted = self.tail(vector.float().expand(len(self.counts), -1))
         return -(predicted.cpu().double() * self.counts).sum().item()
 
@@ -256,51 +221,32 @@ def _nats(predicted: torch.Tensor, targets: tuple[torch.Tensor, torch.Tensor]) -
 
 
 def trained_bases(sae: SAE, folder: Path, genome: Genome, regions: Iterable[GenomicRegion]) -> int | None:
-    """Bases of regions that lie in the windows whose rows an SAE was trained on.
+    """Count the bases of disjoint regions that lie in the windows of the training rows; None if that is not known.
 
-    Contigs are compared by their sequence, not by their names. The windows are read where the shards still are that
-    ``provenance.json`` names.
-
-    Parameters
-    ----------
-    sae : SAE
-    folder : path
-        Its directory.
-    regions : iterable of GenomicRegion
-        Disjoint.
-
-    Returns
-    -------
-    int or None
-        None where it is not known.
+    Contigs are compared by their sequence, not by their names. The windows are read from the shards that
+    ``provenance.json`` in the SAE's `folder` names, if they are still there.
     """
     regions = list(regions)
     trained = {contig["M5"]: name for name, contig in sae.metadata.get("genome", {}).items()}
     if not trained:
         return None
     known_as = {contig: trained.get(genome.m5(contig)) for contig in dict.fromkeys(r.contig for r in regions)}
-    if not any(known_as.values()):
+    renamed = [GenomicRegion(name, r.start, r.end) for r in regions if (name := known_as[r.contig])]
+    if not renamed:
         return 0
     bed = _windows_file(sae, folder)
-    if bed is None:
-        return None
-    covered = _coverage(bed)
-    return sum(_bases(covered.get(known_as[region.contig]), region) for region in regions)
+    return None if bed is None else _covered_bases(bed, renamed)
 
 
 def seen_text(trained: int | None) -> str:
-    """What `trained_bases` found, for people."""
+    """Say what `trained_bases` found."""
     if trained is None:
         return "whether the SAE was trained on these regions is not known"
-    return (
-        f"the SAE was trained on {trained:,} of these bases"
-        if trained
-        else "the SAE was trained on none of these bases"
-    )
+    return f"the SAE was trained on {f'{trained:,}' if trained else 'none'} of these bases"
 
 
 def _windows_file(sae: SAE, folder: Path) -> Path | None:
-    """``windows.bed`` of the shards trained on, if both it and their manifest are unchanged."""
+    """Return ``windows.bed`` of the shards trained on, if both it and their manifest are unchanged."""
     provenance = folder / PROVENANCE
     data = Path(read_json(provenance).get("data", "")) if provenance.is_file() else folder
     manifest, bed = data / MANIFEST, data / WINDOWS
@@ -310,20 +256,9 @@ def _windows_file(sae: SAE, folder: Path) -> Path | None:
     return bed if same and sha256(bed) == read_json(manifest).get("windows_sha256") else None
 
 
-def _coverage(bed: Path) -> dict[str | None, np.ndarray]:
-    """Of each contig (2, 2 k): borders of the k disjoint stretches that windows cover, bases covered before each."""
+def _covered_bases(bed: Path, regions: list[GenomicRegion]) -> int:
+    """Count the bases of regions that lie in any interval of a BED file."""
     rows = (line.split("\t")[:3] for line in bed.read_text().splitlines())
     windows = [GenomicRegion(contig, int(start), int(end)) for contig, start, end in rows]
-    edges: dict[str | None, list[int]] = {}
-    for region in merge_regions(windows, dict.fromkeys(window.contig for window in windows)):
-        edges.setdefault(region.contig, []).extend((region.start, region.end))
-    lengths = {contig: np.diff(borders) * (np.arange(len(borders) - 1) % 2 == 0) for contig, borders in edges.items()}
-    return {contig: np.array([borders, np.append(0, lengths[contig].cumsum())]) for contig, borders in edges.items()}
-
-
-def _bases(covered: np.ndarray | None, region: GenomicRegion) -> int:
-    """Covered bases of a region: between borders they grow in a straight line or not at all."""
-    if covered is None:
-        return 0
-    first, last = np.interp([region.start, region.end], *covered)
-    return round(last - first)
+    merged = merge_regions(windows, dict.fromkeys(window.contig for window in windows))
+    return sum(len(shared) for shared in intersect_regions(regions, merged))

@@ -1,18 +1,18 @@
-"""Seams: how much of a track depends on where the windows began.
+"""Seams: how much a track depends on where its windows begin.
 
-A model sees no base outside its window, so an activation depends on the base's context: the bases before it in the
-window or, of a model that is not causal, those between it and the nearer end of the window. Where one window takes over
-from the other a track steps from the context of a whole window down to that of ``--context``: a seam.
+A model sees no base outside its window, so an activation depends on the base's context: the number of bases before it
+in the window or, if the model is not causal, between it and the nearer end of the window. Where one window follows
+another, a track steps from the context of a whole window down to that of ``--context``: a seam.
 
-What is compared: every base is read four times, by windows that begin a quarter of a window apart, so that its readings
-differ by quarters of a window in context. The reading with the most context, at least three quarters of the window (not
-causal: of half the window), stands for what the model says at its best; the other three are compared with it, each in
-the bin of its own context. The bin 512-767 thus says how readings after 512 to 767 bases differ from readings of the
-same bases after three quarters of a window or more. How these would differ from a longer window is not measured: the
-filters of HyenaDNA never decay to zero, so no context is exact.
+Every base is read four times, by windows that begin a quarter of a window apart, so its readings differ by quarters of
+a window in context. The reading with the most context, at least three quarters of the window (not causal: of half the
+window), is the reference. The other three are compared with it, each in the bin of its own context. The bin 512-767
+thus says how readings after 512 to 767 bases differ from readings of the same bases after three quarters of a window or
+more. How these would differ from a longer window is not measured: the filters of HyenaDNA never decay to zero, so no
+context is exact.
 
-Bases without such a reading are left out: those in the first three quarters of a window of a stretch between long runs
-of N, in the direction of reading (not causal: in the outer three eighths at either end).
+Bases without a reference are left out: those in the first three quarters of a window of a stretch between long runs of
+N, in the direction of reading (not causal: in the outer three eighths at either end).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,46 +42,27 @@ AGREEMENT = 0.95  # Jaccard index from which on two sets of bases pass for the s
 
 @dataclass(frozen=True, slots=True)
 class Seams:
-    """Readings with little context against readings with much, in b bins of context, for k features.
-
-    Attributes
-    ----------
-    read_strand : "+" or "-"
-        The direction in which the model read.
-    window : int
-        Bases read at once.
-    causal : bool
-        False: context is the distance to the nearer end of the window.
-    context : (b, 2) int64
-        Bins: from, to, half-open, in bases, ascending; bins that no base fell in are left out.
-    bases : (b,) int64
-        Readings compared.
-    features : (k,) int64
-        Feature ids, ascending.
-    total, largest : (b, k) float64, float32
-        Sum and maximum of the absolute differences: fractions of the feature's maximum or, with ``scale="raw"``,
-        activations.
-    both, either : (b, k) int64
-        Bases active in both readings, and in at least one.
-    """
+    """Readings with little context against readings with much, in b bins of context, for k features."""
 
     read_strand: ReadStrand
-    window: int
-    causal: bool
-    context: NDArray[np.int64]
-    bases: NDArray[np.int64]
-    features: NDArray[np.int64]
+    window: int  # bases read at once
+    causal: bool  # if not, context is the distance to the nearer end of the window
+    context: NDArray[np.int64]  # (b, 2) bins: from, to, half-open, in bases, ascending; empty bins are left out
+    bases: NDArray[np.int64]  # (b,) readings compared
+    features: NDArray[np.int64]  # (k,) ids, ascending
+    # (b, k) float64 and float32: sum and maximum of the absolute differences, as fractions of the feature's maximum or,
+    # with scale="raw", in activations
     total: NDArray[np.float64]
     largest: NDArray[np.float32]
-    both: NDArray[np.int64]
-    either: NDArray[np.int64]
+    both: NDArray[np.int64]  # (b, k) bases active in both readings
+    either: NDArray[np.int64]  # (b, k) bases active in at least one
 
     def by_context(self) -> pd.DataFrame:
-        """One row a bin: the columns of ``seams.tsv``.
+        """Return ``seams.tsv``: one row per bin.
 
-        ``mean_difference`` is the mean over bases and features, ``p95_difference`` what the means of 95 % of the
-        features stay below, ``max_difference`` the largest of any base and feature. ``jaccard`` is bases active in both
-        readings over those active in either, summed over the features; NaN where nothing is active.
+        ``mean_difference`` is the mean over bases and features. The means of 95 % of the features stay below
+        ``p95_difference``. ``max_difference`` is the largest of any base and feature. ``jaccard`` is bases active in
+        both readings over those active in either, summed over the features; NaN if none is active.
         """
         mean = self.total / self.bases[:, None]
         columns = {
@@ -92,12 +73,12 @@ class Seams:
             "mean_difference": mean.mean(axis=1),
             "p95_difference": np.quantile(mean, 0.95, axis=1),
             "max_difference": self.largest.max(axis=1),
-            "jaccard": _ratio(self.both.sum(axis=1), self.either.sum(axis=1)),
+            "jaccard": self._jaccard(),
         }
         return pd.DataFrame(columns)
 
     def by_feature(self) -> pd.DataFrame:
-        """One row a (feature, bin): the columns of ``seams_by_feature.parquet``."""
+        """Return ``seams_by_feature.parquet``: one row per feature and bin."""
         bins, features = len(self.context), len(self.features)
         columns = {
             "feature": np.repeat([feature_name(i) for i in self.features.tolist()], bins),
@@ -113,34 +94,37 @@ class Seams:
         }
         return pd.DataFrame(columns)
 
-    def smallest_context(self) -> int | None:
-        """The least ``--context`` from which on the Jaccard index of every bin is at least `AGREEMENT`, if any is.
+    def _jaccard(self) -> NDArray[np.float64]:
+        return _ratio(self.both.sum(axis=1), self.either.sum(axis=1))
 
-        A bin speaks for its contexts on average: the first base after a seam has the least of them. One in which no
-        feature is active says nothing and is left out.
+    def smallest_context(self) -> int | None:
+        """Return the least ``--context`` from which on the Jaccard index of every bin is at least `AGREEMENT`, if any.
+
+        A bin is an average over its contexts, and the first base after a seam has the least of them. A bin in which no
+        feature is active is left out.
         """
-        jaccard = self.by_context()["jaccard"].to_numpy()
-        told = np.flatnonzero(~np.isnan(jaccard))
-        agrees = jaccard[told] >= AGREEMENT
+        jaccard = self._jaccard()
+        measured = np.flatnonzero(~np.isnan(jaccard))
+        agrees = jaccard[measured] >= AGREEMENT
         from_here_on = np.logical_and.accumulate(agrees[::-1])[::-1]
         if not from_here_on.any():
             return None
-        return int(self.context[told[from_here_on.argmax()], 0]) * (1 if self.causal else 2)
+        return int(self.context[measured[from_here_on.argmax()], 0]) * (1 if self.causal else 2)
 
     def advice(self, context: int) -> str:
-        """One line: the least context that is enough and what it costs, beside what `context` gives and costs."""
+        """One line: the least context that is enough and its cost, beside the agreement and the cost of `context`."""
         enough, top = self.smallest_context(), int(self.context[-1, 1]) * (1 if self.causal else 2)
         found = f"not reached below --context {top:,}"
         if enough is not None:
             found = f"reached from --context {enough:,} on ({_cost(self.window, enough)})"
         distance = context if self.causal else context // 2
-        mine = np.flatnonzero((self.context[:, 0] <= distance) & (distance < self.context[:, 1]))
-        said = "was not measured"
-        for i in mine.tolist():
-            jaccard = self.by_context()["jaccard"][i]
+        here = np.flatnonzero((self.context[:, 0] <= distance) & (distance < self.context[:, 1]))
+        agreement = "was not measured"
+        for i in here.tolist():
+            jaccard = self._jaccard()[i]
             value = "no active feature" if np.isnan(jaccard) else f"{jaccard:.3f}"
-            said = f"has {value} at {bin_text(*self.context[i].tolist())} bases"
-        now = f"--context {context:,} {said} ({_cost(self.window, context)})"
+            agreement = f"has {value} at {bin_text(*self.context[i].tolist())} bases"
+        now = f"--context {context:,} {agreement} ({_cost(self.window, context)})"
         return f"read strand {self.read_strand}: a Jaccard index of {AGREEMENT} is {found}; {now}"
 
 
@@ -158,11 +142,10 @@ def _cost(window: int, context: int) -> str:
 
 
 def write_seams(measured: Sequence[Seams], folder: Path) -> pd.DataFrame:
-    """Write ``seams.tsv`` and ``seams_by_feature.parquet``, the read strands one after the other; returns the first."""
+    """Write ``seams.tsv`` and ``seams_by_feature.parquet``, one read strand after the other; return the first table."""
     table = pd.concat([seams.by_context() for seams in measured], ignore_index=True)
-    by_feature = pd.concat([seams.by_feature() for seams in measured], ignore_index=True)
     with atomic(folder / BY_FEATURE) as temporary:
-        by_feature.to_parquet(temporary, index=False)
+        pd.concat([seams.by_feature() for seams in measured]).to_parquet(temporary, index=False)
     with atomic(folder / TABLE) as temporary:
         table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
     return table
@@ -181,28 +164,16 @@ def context_bins(window: int, causal: bool) -> NDArray[np.int64]:
 def measure_seams(
     source: Source, features: Iterable[int] | None = None, threshold: float = 0.15, scale: str = "max"
 ) -> list[Seams]:
-    """Read every base of the regions four times and compare; what is compared stands at the head of this module.
+    """Read every base of the regions four times and compare; return the result of each read strand.
 
-    Memory is bounded by the window and by features x bins. The context and least context of the source play no part.
+    Memory is bounded by the window and by features x bins. The context and least context of the source are not used.
 
     Parameters
     ----------
-    source : Source
-        Model, SAE, genome, regions and read strands.
     features : iterable of int, optional
-        Feature ids; default all. With ``scale="max"`` dead features are left out: they have no maximum.
+        Feature ids; default all. With ``scale="max"`` dead features are left out, because they have no maximum.
     threshold, scale
         See `SAE.cutoffs`; differences are in the same units as the threshold.
-
-    Returns
-    -------
-    list of Seams
-        One for each read strand.
-
-    Raises
-    ------
-    SaeTracksError
-        The window is shorter than 4 bases, all features are dead, or no base has a reading to compare with.
     """
     sae, edges = source.sae, context_bins(source.layout.window, source.lm.causal)
     units = sae.maxima() if scale == "max" else np.ones(sae.d_sae, np.float32)
@@ -218,9 +189,9 @@ def measure_seams(
         for readings in _aligned([_phase(source, encoder, strand, shift) for shift in shifts]):
             tally.add(readings)
         if not tally.bases.any():
-            where = "read before it" if source.lm.causal else "on either side of it"
+            side = "read before it" if source.lm.causal else "on either side of it"
             raise SaeTracksError(
-                f"no base of the regions can be compared: it must be readable and have {edges[-1]:,} bases {where} "
+                f"no base of the regions can be compared: it must be readable and have {edges[-1]:,} bases {side} "
                 "up to a long run of N; ask for other regions or a smaller --window-size"
             )
         measured.append(tally.seams(strand, source, ids))
@@ -228,24 +199,24 @@ def measure_seams(
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """Consecutive bases as one of the four readings has them: (n,) context, (n, d_sae) values."""
+class _Stretch:
+    """Consecutive bases of one of the four readings: (n,) context, (n, d_sae) values."""
 
     region: GenomicRegion
     readable: NDArray[np.bool_]
     context: NDArray[np.int32]
     values: csr_array
 
-    def clip(self, start: int, end: int) -> "_Part":
+    def clip(self, start: int, end: int) -> "_Stretch":
         rows = slice(start - self.region.start, end - self.region.start)
         region = GenomicRegion(self.region.contig, start, end)
-        return _Part(region, self.readable[rows], self.context[rows], self.values[rows])
+        return _Stretch(region, self.readable[rows], self.context[rows], self.values[rows])
 
 
-def _phase(source: Source, encoder: SparseEncoder, read_strand: ReadStrand, shift: int) -> Iterator[_Part]:
-    """The regions, read by windows that lie end to end, the first of them shorter by `shift`."""
-    laid = WindowLayout(source.layout.window, before=0, shift=shift)
-    windows = plan_windows(source.genome, source.regions, layout=laid, read_strand=read_strand)
+def _phase(source: Source, encoder: SparseEncoder, read_strand: ReadStrand, shift: int) -> Iterator[_Stretch]:
+    """Yield the regions as read by windows that lie end to end, the first of them shorter by `shift`."""
+    layout = WindowLayout(source.layout.window, before=0, shift=shift)
+    windows = plan_windows(source.genome, source.regions, layout=layout, read_strand=read_strand)
     readings = read_windows(source.lm, source.genome, windows, source.black_list)
     if not shift:  # one bar for all: the phases advance together
         readings = track(readings, f"reading {read_strand}, {PHASES} times", len(windows))
@@ -254,14 +225,13 @@ def _phase(source: Source, encoder: SparseEncoder, read_strand: ReadStrand, shif
         if not source.lm.causal:
             context = np.minimum(context, len(window.fed) - 1 - context)
         for block in encode_reading(encoder, reading):
-            shape = len(block.region), source.sae.d_sae
-            values = csr_array((block.value, block.feature, block.indptr), shape=shape)
             first = block.region.start - reading.region.start
-            yield _Part(block.region, block.readable, context[first : first + len(block.region)], values)
+            here = context[first : first + len(block.region)]
+            yield _Stretch(block.region, block.readable, here, block.to_scipy())
 
 
-def _aligned(phases: Sequence[Iterator[_Part]]) -> Iterator[list[_Part]]:
-    """The same bases from every phase, cut where a part of any of them ends; all phases cover the same bases."""
+def _aligned(phases: Sequence[Iterator[_Stretch]]) -> Iterator[list[_Stretch]]:
+    """Yield the same bases of every phase, cut where a stretch of any phase ends; all phases cover the same bases."""
     heads = [next(phase) for phase in phases]
     while heads:
         start, end = max(head.region.start for head in heads), min(head.region.end for head in heads)
@@ -281,7 +251,7 @@ class _Tally:
         self.total, self.largest = np.zeros(cells), np.zeros(cells, np.float32)
         self.both, self.either = np.zeros(cells, np.int64), np.zeros(cells, np.int64)
 
-    def add(self, readings: Sequence[_Part]) -> None:
+    def add(self, readings: Sequence[_Stretch]) -> None:
         """Compare the readings of some bases with the one that has the most context, base by base."""
         context = np.stack([reading.context for reading in readings])
         best, enough = context.argmax(axis=0), context.max(axis=0) >= self.edges[-1]
@@ -304,29 +274,19 @@ class _Tally:
             count += np.bincount(self._cells(active, bins), minlength=len(count))
 
     def _cells(self, matrix: csr_array, bins: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(nnz,) int64: bin x d_sae + feature of every entry of a (bases x features) matrix."""
+        """Return (nnz,) int64: bin x d_sae + feature of every entry of a (bases x features) matrix."""
         return np.repeat(bins, np.diff(matrix.indptr)) * self.shape[1] + matrix.indices
 
     def _active(self, values: csr_array) -> csr_array:
-        """True where a value is above the cutoff of its feature, and no other entries."""
+        """Return a matrix whose only entries are True, at the values above the cutoff of their feature."""
         above = values.data > self.cutoffs[values.indices]
         indptr = np.concatenate(([0], np.cumsum(above)))[values.indptr]
         return csr_array((above[above], values.indices[above], indptr), shape=values.shape)
 
     def seams(self, read_strand: ReadStrand, source: Source, ids: NDArray[np.int64]) -> Seams:
-        """What was found for some features, in the bins that bases fell in."""
+        """Return the sums of some features, in the bins that hold a base."""
         bins = np.flatnonzero(self.bases)
         context = np.stack([self.edges[:-1], self.edges[1:]], axis=1)[bins]
-        shape, cells = self.shape, np.ix_(bins, ids)
-        return Seams(
-            read_strand,
-            source.layout.window,
-            source.lm.causal,
-            context,
-            self.bases[bins],
-            ids,
-            total=self.total.reshape(shape)[cells],
-            largest=self.largest.reshape(shape)[cells],
-            both=self.both.reshape(shape)[cells],
-            either=self.either.reshape(shape)[cells],
-        )
+        sums = self.total, self.largest, self.both, self.either
+        cells = (one.reshape(self.shape)[np.ix_(bins, ids)] for one in sums)
+        return Seams(read_strand, source.layout.window, source.lm.causal, context, self.bases[bins], ids, *cells)

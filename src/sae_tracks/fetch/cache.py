@@ -1,7 +1,7 @@
-"""The cache: what was downloaded once is checked and used again.
+"""The cache: a file that was downloaded once is checked and used again.
 
-A file lies under ``CACHE/SITE/PATH``; beside it ``NAME.json`` says where it came from, its SHA-256 and what that was
-checked against. Where the server states no checksum, the first download is trusted and later uses are held to it.
+A file lies under ``CACHE/SITE/PATH``. Beside it ``NAME.json`` says where it came from, its SHA-256 and what that was
+checked against. If the server states no checksum, the first download is trusted, and later uses must equal it.
 """
 
 import difflib
@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import pooch
 
@@ -43,36 +43,31 @@ class Origin:
 
 
 def cache_folder(cache: Path | None = None) -> Path:
-    """`cache`, else ``$SAE_TRACKS_CACHE``, else the system's folder for caches."""
+    """Return `cache`, else ``$SAE_TRACKS_CACHE``, else the system's folder for caches."""
     return Path(cache or os.environ.get(CACHE) or pooch.os_cache("sae-tracks")).expanduser()
 
 
 def fetch_file(remote: Remote, cache: Path | None = None, *, offline: bool = False) -> tuple[Path, Origin]:
-    """The file in the cache, downloaded where it is not there yet.
+    """Return the file in the cache and its origin; download it if it is not there yet.
 
-    A file that was put there by hand is taken, and checked against the server's checksum unless `offline`.
-
-    Raises
-    ------
-    SaeTracksError
-        The server has no such file or cannot be reached, the file is damaged, or `offline` and it is not there.
+    A file that somebody put there by hand is taken. Unless `offline`, it is checked against the server's checksum.
     """
     path = cache_folder(cache) / remote.site / remote.path
-    if origin := _kept(path):
+    if origin := _recorded_origin(path):
         return path, origin
     if offline and not path.is_file():
         raise SaeTracksError(f"{path} is not there: run without --offline, or put {remote.url} there by hand")
     make_folder(path.parent)
     with _alone(path):
-        return path, _kept(path) or _download(remote, path, offline)
+        return path, _recorded_origin(path) or _download(remote, path, offline)
 
 
 def _record(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _kept(path: Path) -> Origin | None:
-    """The origin of a file that is as it was recorded; a damaged one is removed."""
+def _recorded_origin(path: Path) -> Origin | None:
+    """Return the origin of a file that is as it was recorded; remove a damaged file."""
     if not (path.is_file() and _record(path).is_file()):
         return None
     with suppress(SaeTracksError, TypeError):
@@ -86,15 +81,24 @@ def _kept(path: Path) -> Origin | None:
 
 
 def _download(remote: Remote, path: Path, offline: bool) -> Origin:
-    """Download, check and record; pooch takes a file that is there already and right."""
+    """Download, check and record a file; pooch takes one that is there already and right."""
+    # pooch documents and calls a downloader as (url, file, pooch); its protocol `Downloader` names other arguments
+    downloader = cast(Any, ResumingDownload(path.with_name(f"{path.name}.part")))
+    sums, md5 = {}, None
     try:
         sums = {} if offline else _stated_sums(remote)
         md5 = sums.get(remote.name)
-        _retrieve(remote, path, md5)
+        pooch.retrieve(remote.url, md5 and f"md5:{md5}", fname=path.name, path=path.parent, downloader=downloader)
     except Unreachable as error:
         raise Unreachable(f"{error}; download it elsewhere, put it at {path}, and run with --offline") from error
     except NotThere as error:
         raise NotThere(f"{error}; {_what_is_there(remote, sums)}") from error
+    except SaeTracksError:
+        raise
+    except ValueError as error:  # pooch's word for a wrong checksum; it has removed the file
+        raise SaeTracksError(
+            f"{remote.url} came damaged: its MD5 is not {md5}; nothing is kept, fetch it again"
+        ) from error
     with path.open("rb") as file:
         head = file.read(len(remote.starts))
     if head != remote.starts:
@@ -108,21 +112,8 @@ def _download(remote: Remote, path: Path, offline: bool) -> Origin:
     return origin
 
 
-def _retrieve(remote: Remote, path: Path, md5: str | None) -> None:
-    # pooch documents and calls a downloader as (url, file, pooch); its protocol `Downloader` names other arguments
-    downloader = cast(Any, ResumingDownload(path.with_name(f"{path.name}.part")))
-    try:
-        pooch.retrieve(remote.url, md5 and f"md5:{md5}", fname=path.name, path=path.parent, downloader=downloader)
-    except SaeTracksError:
-        raise
-    except ValueError as error:  # pooch's word for a wrong checksum; it has removed the file
-        raise SaeTracksError(
-            f"{remote.url} came damaged: its MD5 is not {md5}; nothing is kept, fetch it again"
-        ) from error
-
-
 def _stated_sums(remote: Remote) -> dict[str, str]:
-    """MD5 of each file in the remote's folder, as the server lists them; empty where it does not."""
+    """Return the MD5 of each file in the remote's folder; empty if the server lists none."""
     if remote.sums is None:
         return {}
     try:
@@ -133,7 +124,7 @@ def _stated_sums(remote: Remote) -> dict[str, str]:
 
 
 def _what_is_there(remote: Remote, sums: dict[str, str]) -> str:
-    """Names like the one asked for, where the server lists its files; else what to check."""
+    """Return names in the server's list that resemble the missing one; without a list, what to check."""
     if not sums:
         return remote.hint
     names = difflib.get_close_matches(remote.name, sums, 3, 0.5) or sorted(sums)[:3]
@@ -142,7 +133,7 @@ def _what_is_there(remote: Remote, sums: dict[str, str]) -> str:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One process at a time downloads a file; where the file system knows no locks, nobody waits."""
+    """Let one process at a time download a file. If the file system knows no locks, nobody waits."""
     with path.with_name(f"{path.name}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -155,38 +146,19 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 class _Same(Exception):
-    """The file has the content already: it stays, for a newer one would make its index look old."""
+    """The file has the content already and stays, because a newer one would make its index look old."""
 
 
 def deliver(
     out: Path, origins: Sequence[Origin], write: Callable[[Path], object], *, force: bool, beside: Sequence[Path] = ()
 ) -> bool:
-    """Write a file made of downloads, and ``NAME.provenance.json`` beside it.
+    """Write a file made of downloads and ``NAME.provenance.json`` beside it; return whether it was there already.
 
-    Parameters
-    ----------
-    out : Path
-        The file. One with the right content is kept.
-    origins : sequence of Origin
-        What it is made of.
-    write : callable
-        Writes the content to the path it is given.
-    force : bool
-        Replace a file of other content.
-    beside : sequence of Path
-        Files that belong to `out`, such as an index: removed before `out` is replaced.
-
-    Returns
-    -------
-    bool
-        True where the file was there already.
-
-    Raises
-    ------
-    SaeTracksError
-        `out` is there with other content and `force` is False.
+    A file with other content is an error unless `force`. Files `beside` it, such as an index, are removed before it is
+    replaced. ``write(path)`` writes the content.
     """
-    if _made_of(out, origins):
+    provenance = out.with_name(f"{out.name}.provenance.json")
+    if _is_made_of(out, origins, provenance):
         return True
     same = True
     with suppress(_Same), atomic(out) as temporary:
@@ -199,40 +171,29 @@ def deliver(
             path.unlink(missing_ok=True)
         same = False
     facts = {"sources": [asdict(origin) for origin in origins], "sha256": sha256(out)}
-    write_provenance(out.parent, file_name=_provenance(out).name, **facts)
+    write_provenance(out.parent, file_name=provenance.name, **facts)
     return same
 
 
-def _provenance(out: Path) -> Path:
-    return out.with_name(f"{out.name}.provenance.json")
-
-
-def _made_of(out: Path, origins: Sequence[Origin]) -> bool:
-    """Whether `out` is, by its provenance, the unchanged file that these origins give."""
+def _is_made_of(out: Path, origins: Sequence[Origin], provenance: Path) -> bool:
+    """Whether `out` is unchanged since it was made of these downloads, by its provenance."""
     if not out.is_file():
         return False
     with suppress(SaeTracksError, KeyError, TypeError):
-        record = read_json(_provenance(out))
+        record = read_json(provenance)
         sources = [source["sha256"] for source in record["sources"]]
         return sources == [origin.sha256 for origin in origins] and record["sha256"] == sha256(out)
     return False
 
 
-class Writable(Protocol):
-    """A file open for writing: Python's, or pysam's bgzip."""
-
-    def write(self, data: bytes, /) -> object:
-        """Append bytes."""
-
-
-def decompress(path: Path, to: Writable, starts: bytes = b"") -> None:
-    """Append a gzip file's text, which must begin with the letter `starts` where one is given, to an open file."""
+def decompress(path: Path, write: Callable[[bytes], object], starts: bytes = b"") -> None:
+    """Pass the text of a gzip file to `write`, chunk by chunk; it must begin with the letter `starts`, if given."""
     try:
         with path.open("rb") as raw, gzip.open(raw) as text, byte_counter(path.name, path.stat().st_size) as show:
             if not (head := text.peek(1)[:1]).startswith(starts):
                 raise SaeTracksError(f"{path}: its text begins with {head!r}, not with {starts!r}: remove it")
             while chunk := text.read(CHUNK):
-                to.write(chunk)
+                write(chunk)
                 show(raw.tell())
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise SaeTracksError(f"{path} is damaged gzip ({error}): remove it and fetch it again") from error

@@ -1,4 +1,4 @@
-"""Genomes from UCSC as FASTA that can be read at random; JASPAR's count matrices, and their sites in a genome."""
+"""Genomes from UCSC as indexed FASTA; JASPAR's count matrices, and their sites in a genome."""
 
 import shutil
 from collections.abc import Sequence
@@ -24,9 +24,10 @@ def fetch_genome(
     offline: bool = False,
     force: bool = False,
 ) -> bool:
-    """Fetch an assembly, or some of its chromosomes, and index it (.fai; .gzi beside bgzip).
+    """Fetch an assembly, or some of its chromosomes, and index it; return whether the file was there already.
 
-    UCSC's gzip cannot be read at random: a plain FASTA or bgzip is made of it.
+    UCSC's gzip does not allow random access, so a plain FASTA or bgzip is made of it. The index is ``.fai``, and
+    ``.gzi`` beside bgzip.
 
     Parameters
     ----------
@@ -35,21 +36,11 @@ def fetch_genome(
     out : Path
         FASTA to write: plain (.fa, .fasta, .fna) or bgzip (.gz, .bgz) by its ending.
     chromosomes : sequence of str
-        UCSC's names, such as ``chr14``, in the order they shall have; none is the whole assembly.
+        UCSC's names, such as ``chr14``, in the order of the FASTA; default: the whole assembly.
     cache, offline
         See `sae_tracks.fetch.cache.fetch_file`.
     force : bool
-        Replace a file of other content.
-
-    Returns
-    -------
-    bool
-        True where the file was there already.
-
-    Raises
-    ------
-    SaeTracksError
-        UCSC has no such file, a download failed, or `out` is there with other content.
+        Replace a file with other content, which is an error otherwise.
     """
     if out.suffix not in PLAIN + BGZIP:
         raise SaeTracksError(f"{out}: the ending says the format: .fa for plain FASTA, .fa.gz for bgzip")
@@ -62,7 +53,7 @@ def fetch_genome(
     def write(temporary: Path) -> None:
         with pysam.BGZFile(str(temporary), "wb", None) if out.suffix in BGZIP else temporary.open("wb") as fasta:
             for path, _ in files:
-                decompress(path, fasta, FASTA)
+                decompress(path, fasta.write, FASTA)
 
     kept = deliver(out, [origin for _, origin in files], write, force=force, beside=indices)
     if not all(index.exists() for index in indices):
@@ -81,12 +72,7 @@ def _index(fasta: Path, indices: Sequence[Path]) -> None:
 
 
 def fetch_matrices(
-    release: str,
-    out: Path,
-    *,
-    cache: Path | None = None,
-    offline: bool = False,
-    force: bool = False,
+    release: str, out: Path, *, cache: Path | None = None, offline: bool = False, force: bool = False
 ) -> bool:
     """Fetch the CORE vertebrates non-redundant count matrices, in JASPAR's format; see `fetch_genome`."""
     path, origin = fetch_file(remote("matrices", release=release), cache, offline=offline)
@@ -105,18 +91,17 @@ def fetch_sites(
 ) -> bool:
     """Fetch the sites of one matrix in a genome, as JASPAR's TSV; see `fetch_genome`.
 
-    `out` is gzip where it ends in .gz, else plain. The columns are contig, start, end, TF, relative score x 1000,
-    -log10(p) x 100 and strand; sites are where the matrix scores well, not where a factor was seen.
+    `out` is gzip if it ends in .gz, else plain. The columns are contig, start, end, TF, relative score x 1000,
+    -log10(p) x 100 and strand. A site says that the matrix scores well, not that a factor was seen there.
     """
-    path, origin = fetch_file(
-        remote("sites", release=release, assembly=assembly, matrix=matrix), cache, offline=offline
-    )
+    sites = remote("sites", release=release, assembly=assembly, matrix=matrix)
+    path, origin = fetch_file(sites, cache, offline=offline)
 
     def write(temporary: Path) -> None:
         if out.suffix == ".gz":
             shutil.copyfile(path, temporary)
         else:
             with temporary.open("wb") as table:
-                decompress(path, table)
+                decompress(path, table.write)
 
     return deliver(out, [origin], write, force=force)

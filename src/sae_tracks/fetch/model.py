@@ -10,16 +10,8 @@ from sae_tracks.files import read_json
 from sae_tracks.names import PINNED
 
 WANTED = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer*.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "*.safetensors",
-    "*.safetensors.index.json",
+    *("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json"),
+    *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
 ]
 FILES: dict[str, Any] = {"allow_patterns": WANTED, "ignore_patterns": ["*/*"]}
 TIMEOUT = 15  # seconds
@@ -27,29 +19,17 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def fetch_model(model: str, *, offline: bool = False) -> tuple[Path, str, str]:
-    """Fetch a model into the hub's cache; pickles and code of the repository stay where they are.
+    """Fetch a model into the hub's cache; return its folder, its id without a revision, and its commit.
+
+    Pickles and code of the repository are left out.
 
     Parameters
     ----------
     model : str
-        Hub id, with ``@revision`` (branch, tag or commit) behind it or not. Without one, the pinned commit where
-        there is one, else ``main``.
+        Hub id, or ``id@revision`` (branch, tag or commit). Without a revision: the pinned commit of a known model, else
+        ``main``.
     offline : bool
         Only look into the cache.
-
-    Returns
-    -------
-    folder : Path
-        The model's folder in the cache.
-    name : str
-        The id without a revision.
-    commit : str
-        Its commit.
-
-    Raises
-    ------
-    SaeTracksError
-        There is no such model or revision, the hub cannot be reached, or the model has no safetensors.
     """
     name, _, revision = model.partition("@")
     revision = revision or PINNED.get(name, "main")
@@ -66,16 +46,13 @@ def fetch_model(model: str, *, offline: bool = False) -> tuple[Path, str, str]:
 
 def _complete(folder: Path) -> bool:
     """Whether config.json is there, and the weights in one file or in all that their index names."""
-    weights, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    whole = weights.is_file() or (index.is_file() and all((folder / name).is_file() for name in _shards(index)))
-    return whole and (folder / "config.json").is_file()
-
-
-def _shards(index: Path) -> set[str]:
-    try:
-        return set(read_json(index)["weight_map"].values())
-    except (KeyError, TypeError, AttributeError) as error:
-        raise SaeTracksError(f"{index} names no files by a weight_map") from error
+    weights, index = {"model.safetensors"}, folder / "model.safetensors.index.json"
+    if index.is_file() and not (folder / "model.safetensors").is_file():
+        try:
+            weights = set(read_json(index)["weight_map"].values())
+        except (KeyError, TypeError, AttributeError) as error:
+            raise SaeTracksError(f"{index} names no files by a weight_map") from error
+    return all((folder / name).is_file() for name in {"config.json", *weights})
 
 
 def _in_cache(name: str, revision: str) -> Path | None:
@@ -96,7 +73,7 @@ def _download(name: str, revision: str) -> Path:
     if not sys.stderr.isatty():
         utils.disable_progress_bars()
     try:
-        HfApi().model_info(name, revision=revision, timeout=TIMEOUT)  # fails at once where snapshot_download retries
+        HfApi().model_info(name, revision=revision, timeout=TIMEOUT)  # fails at once; snapshot_download would retry
         return Path(snapshot_download(name, revision=revision, **FILES))
     except errors.GatedRepoError as error:
         raise SaeTracksError(f"{name} asks for an agreement: accept it on its page, then `hf auth login`") from error

@@ -26,39 +26,20 @@ SITES = {
     "jaspar": ("SAE_TRACKS_JASPAR", "https://jaspar.elixir.no"),
     "jaspar-sites": ("SAE_TRACKS_JASPAR_SITES", "http://expdata.cmmt.ubc.ca/JASPAR"),
 }
-# kind -> site, path, first bytes, the list of MD5 sums beside it, and what to check where it is not there
+PFMS = "download/data/{release}/CORE/JASPAR{release}_CORE_vertebrates_non-redundant_pfms_jaspar.txt"
+TRACKS = "downloads/UCSC_tracks/{release}/{assembly}/{matrix}.tsv.gz"
+ASSEMBLIES = "https://hgdownload.soe.ucsc.edu/downloads.html lists the assemblies"
+RELEASES = "https://jaspar.elixir.no/downloads/ lists the releases"
+MATRIX_IDS = "is the matrix ID, with its version, of that release and of this genome's taxon?"
+# kind -> site, path, first bytes, the list of MD5 sums beside it, and the hint: the fields of `Remote`
 FILES = {
-    "assembly": (
-        "ucsc",
-        "goldenPath/{assembly}/bigZips/{assembly}.fa.gz",
-        GZIP,
-        "md5sum.txt",
-        "https://hgdownload.soe.ucsc.edu/downloads.html lists the assemblies",
-    ),
-    "chromosome": (
-        "ucsc",
-        "goldenPath/{assembly}/chromosomes/{chromosome}.fa.gz",
-        GZIP,
-        "md5sum.txt",
-        "https://hgdownload.soe.ucsc.edu/downloads.html lists the assemblies",
-    ),
-    "matrices": (
-        "jaspar",
-        "download/data/{release}/CORE/JASPAR{release}_CORE_vertebrates_non-redundant_pfms_jaspar.txt",
-        FASTA,
-        None,
-        "https://jaspar.elixir.no/downloads/ lists the releases",
-    ),
-    "sites": (
-        "jaspar-sites",
-        "downloads/UCSC_tracks/{release}/{assembly}/{matrix}.tsv.gz",
-        GZIP,
-        None,
-        "is the matrix ID, with its version, of that release and of this genome's taxon?",
-    ),
+    "assembly": ("ucsc", "goldenPath/{assembly}/bigZips/{assembly}.fa.gz", GZIP, "md5sum.txt", ASSEMBLIES),
+    "chromosome": ("ucsc", "goldenPath/{assembly}/chromosomes/{chromosome}.fa.gz", GZIP, "md5sum.txt", ASSEMBLIES),
+    "matrices": ("jaspar", PFMS, FASTA, None, RELEASES),
+    "sites": ("jaspar-sites", TRACKS, GZIP, None, MATRIX_IDS),
 }
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-CHUNK = 1 << 16  # bytes; what a break may lose
+CHUNK = 1 << 16  # bytes; a break loses at most this many
 TRIES = 5
 PAUSE = 2.0  # seconds before the second try; longer before each further one
 TIMEOUT = (15, 60)  # seconds to connect, and between two packets
@@ -69,27 +50,13 @@ UNREACHABLE = (requests.ConnectionError, requests.Timeout)
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A file on a server.
+    """A file on a server."""
 
-    Attributes
-    ----------
-    site : str
-        A key of `SITES`; the file's folder in the cache, whatever the mirror.
-    path : str
-        Path on the site, without a leading slash.
-    starts : bytes
-        What the file begins with; an error page does not.
-    sums : str or None
-        Name of the list of MD5 sums in the same folder.
-    hint : str
-        What to check where the file is not there.
-    """
-
-    site: str
-    path: str
-    starts: bytes
-    sums: str | None
-    hint: str
+    site: str  # a key of `SITES`; the file's folder in the cache, whatever the mirror
+    path: str  # on the site, without a leading slash
+    starts: bytes  # the first bytes of the file; an error page begins with others
+    sums: str | None  # name of the list of MD5 sums in the same folder
+    hint: str  # what to check if the file is not there
 
     @property
     def name(self) -> str:
@@ -97,7 +64,7 @@ class Remote:
 
     @property
     def url(self) -> str:
-        """The address, on the mirror where one is set."""
+        """The address, on the mirror if one is set."""
         variable, address = SITES[self.site]
         return f"{(os.environ.get(variable) or address).rstrip('/')}/{self.path}"
 
@@ -107,7 +74,7 @@ class Remote:
 
 
 def remote(kind: str, **words: str) -> Remote:
-    """The file of a kind, a key of `FILES`, with the words that its path asks for."""
+    """Return the file of a kind, a key of `FILES`; the words fill the braces of its path."""
     for what, word in words.items():
         if not _WORD.fullmatch(word):
             raise SaeTracksError(f"{what} {word!r}: a name has letters, digits, _ . and - only")
@@ -116,7 +83,7 @@ def remote(kind: str, **words: str) -> Remote:
 
 
 class NotThere(SaeTracksError):
-    """The server has no such file."""
+    """The server has no such file: it answers 404 or 410."""
 
 
 class Unreachable(SaeTracksError):
@@ -129,35 +96,28 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ResumingDownload:
-    """A downloader for pooch that keeps what it has in `part` until the file is complete.
+    """A downloader for pooch that keeps the bytes received so far in `part` until the file is complete.
 
-    Beside `part` stands what the server said of the file (ETag or date), so that a part of one version is never
-    continued with another (``If-Range``). A server that knows no ranges sends the whole file again.
+    Beside `part` stands the version that the server stated (ETag or date), so that the beginning of one version is
+    never continued with the rest of another (``If-Range``). A server that knows no ranges sends the whole file again.
     """
 
     part: Path
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
-        """Download `url` to the path `output_file`.
-
-        Raises
-        ------
-        NotThere
-            The server answers 404 or 410.
-        Unreachable
-            No server answers.
-        SaeTracksError
-            The transfer broke off `TRIES` times, or the disk is full.
-        """
+        """Download `url` to the path `output_file`. A transfer may break off `TRIES` times."""
         for attempt in range(1, TRIES + 1):
             try:
-                self._go_on(url)
+                self._continue(url)
                 break
             except (*UNREACHABLE, urllib3.exceptions.HTTPError, Broken) as error:
-                if isinstance(error, UNREACHABLE) and not self._bytes():
+                have = self._bytes()
+                if isinstance(error, UNREACHABLE) and not have:
                     raise _unreachable(url, error) from error
                 if attempt == TRIES:
-                    raise self._gave_up(url, error) from error
+                    raise SaeTracksError(
+                        f"{url} broke off {TRIES} times ({error}); {have:,} bytes are kept and the same command goes on"
+                    ) from error
                 time.sleep(PAUSE * attempt)
             except requests.RequestException as error:
                 raise SaeTracksError(f"cannot fetch {url}: {error}") from error
@@ -174,39 +134,33 @@ class ResumingDownload:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def _version(self, url: str) -> str | None:
-        """What the server said of the file that `part` is the beginning of; None where that is not known."""
+        """The version of the file that `part` is the beginning of; None if it is not known."""
         with suppress(OSError, ValueError):
             notes = json.loads(self._notes.read_text())
             return notes["version"] if notes["url"] == url else None
         return None
 
-    def _go_on(self, url: str) -> None:
+    def _continue(self, url: str) -> None:
+        """Ask for the bytes that are missing and append them."""
         version = self._version(url)
         have = self._bytes() if version else 0
         ranges = {"Range": f"bytes={have}-", "If-Range": version} if have else {}
         with requests.get(url, headers=HEADERS | ranges, stream=True, timeout=TIMEOUT) as answer:
-            if answer.status_code == 416:
-                return self._beyond(answer, have)
+            if answer.status_code == 416:  # the server has nothing past our bytes: they are all, or another file's
+                if answer.headers.get("Content-Range") == f"bytes */{have}":
+                    return
+                self.part.unlink()
+                raise Broken("the file on the server is another one than before")
             _refuse_failure(answer)
             start, total = _extent(answer, have)
             if not start:
                 self.part.unlink(missing_ok=True)  # before the notes are those of a new version
-            write_json(self._notes, {"url": url, "version": _version_of(answer.headers)})
+            write_json(self._notes, {"url": url, "version": _stated_version(answer.headers)})
             self._refuse_full_disk(total - start)
-            self._receive(answer, start, total)
-
-    def _beyond(self, answer: requests.Response, have: int) -> None:
-        """There is nothing past what we have: it is whole, or it is another file's."""
-        if answer.headers.get("Content-Range") != f"bytes */{have}":
-            self.part.unlink()
-            raise Broken("the file on the server is another one than before")
-
-    def _receive(self, answer: requests.Response, start: int, total: int) -> None:
-        name = urlsplit(answer.url).path.rpartition("/")[2]
-        with self.part.open("ab") as file, byte_counter(name, total) as show:
-            for chunk in answer.raw.stream(CHUNK, decode_content=False):
-                file.write(chunk)
-                show(file.tell())
+            with self.part.open("ab") as file, byte_counter(urlsplit(url).path.rpartition("/")[2], total) as show:
+                for chunk in answer.raw.stream(CHUNK, decode_content=False):
+                    file.write(chunk)
+                    show(file.tell())
         if total and self._bytes() != total:
             raise Broken(f"{self._bytes():,} of {total:,} bytes came")
 
@@ -218,14 +172,9 @@ class ResumingDownload:
                 "cache by --cache or SAE_TRACKS_CACHE"
             )
 
-    def _gave_up(self, url: str, error: Exception) -> SaeTracksError:
-        return SaeTracksError(
-            f"{url} broke off {TRIES} times ({error}); {self._bytes():,} bytes are kept and the same command goes on"
-        )
-
 
 def get_text(url: str) -> str:
-    """A small text file; `NotThere` where the server has none."""
+    """Return a small text file; `NotThere` if the server has none."""
     try:
         with requests.get(url, headers=HEADERS, timeout=TIMEOUT) as answer:
             _refuse_failure(answer)
@@ -237,7 +186,7 @@ def get_text(url: str) -> str:
 
 
 def _refuse_failure(answer: requests.Response) -> None:
-    """Raise what the status means, unless it is success."""
+    """Raise an error that names the status, unless it is success."""
     if answer.status_code in (404, 410):
         raise NotThere(f"{answer.url} is not there ({answer.status_code})")
     if answer.status_code in BUSY:
@@ -247,19 +196,15 @@ def _refuse_failure(answer: requests.Response) -> None:
 
 
 def _unreachable(url: str, error: Exception) -> Unreachable:
-    return Unreachable(f"cannot reach {urlsplit(url).netloc} ({_reason(error)}) for {url}")
-
-
-def _reason(error: Exception) -> str:
-    """A few words of what `requests` wraps many times, such as "Connection refused"."""
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
+    """Return an error with the reason that `requests` wraps many times, such as "Connection refused"."""
     system = re.search(r"\[Errno -?\d+\] ([^)'\"]+)", str(error))
-    return system[1] if system else str(error).rpartition("Caused by ")[2]
+    reason = system[1] if system else str(error).rpartition("Caused by ")[2]
+    reason = "no answer in time" if isinstance(error, requests.Timeout) else reason
+    return Unreachable(f"cannot reach {urlsplit(url).netloc} ({reason}) for {url}")
 
 
 def _extent(answer: requests.Response, have: int) -> tuple[int, int]:
-    """Where what comes begins, and the whole file's length (0 where the server does not say)."""
+    """Return the offset of the bytes that come, and the whole file's length (0 if the server does not say it)."""
     if answer.status_code == 200:
         return 0, int(answer.headers.get("Content-Length", 0))
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
@@ -268,7 +213,7 @@ def _extent(answer: requests.Response, have: int) -> tuple[int, int]:
     return have, int(match[2])
 
 
-def _version_of(headers: Mapping[str, str]) -> str | None:
-    """A strong ETag, else the date; ``If-Range`` takes no weak ETag."""
+def _stated_version(headers: Mapping[str, str]) -> str | None:
+    """Return a strong ETag, else the date; ``If-Range`` takes no weak ETag."""
     etag = headers.get("ETag", "")
     return etag if etag.startswith('"') else headers.get("Last-Modified")

@@ -115,12 +115,12 @@ def describe(lm: GeneLM) -> dict[str, str | int | None]:
     }
 
 
-def place(lm: GeneLM) -> str:
-    """Where a model is read, under all names of that place, for people."""
-    if lm.layer is None:
-        return f"the output of {lm.hook_name}"
-    state = f"hidden_states[{lm.layer}]"
-    return f"layer {lm.layer}: {state}" + (f", the output of {lm.hook_name}" if lm.hook_name != state else "")
+def place(layer: int | None, hook_name: str | None) -> str:
+    """Say in which layer or at which module a model is read, by all names of that place."""
+    if layer is None:
+        return f"the output of {hook_name}"
+    state = f"hidden_states[{layer}]"
+    return f"layer {layer}: {state}" + (f", the output of {hook_name}" if hook_name not in (None, state) else "")
 
 
 def weights_checksum(model: torch.nn.Module) -> str:
