@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from sae_tracks.browsers.check import check_hub as validate
 from sae_tracks.browsers.hub import NO_EMAIL, write_hub
 from sae_tracks.browsers.igv import write_sessions
-from sae_tracks.browsers.names import Match, read_matches, short_title
+from sae_tracks.browsers.names import Match, NamedTrack, read_matches
 from sae_tracks.browsers.sites import SQL
 from sae_tracks.cli.app import app
 from sae_tracks.errors import SaeTracksError
@@ -113,7 +113,7 @@ def test_the_page_says_what_the_names_mean(tmp_path):
     written(tmp_path)
     page = (tmp_path / "description.html").read_text()
     assert "f20 exon +: largest value 1; supported match with exon, F1 0.50" in page
-    assert "f5 LINE/L1: largest value 7; what it matches lies in repeats (LINE/L1)" in page
+    assert "f5 LINE/L1: largest value 7; its match lies in repeats (LINE/L1)" in page
     assert "f4: largest value 4; no supported match" in page
 
 
@@ -247,7 +247,7 @@ def test_the_parquet_of_metrics_names_without_the_class_of_the_repeat(tmp_path):
 @given(st.integers(0, 99_999), st.sampled_from(["", "+", "-"]), st.text("ABZ:/(.)19", min_size=1, max_size=25))
 def test_a_short_label_fits_and_a_cut_name_is_marked(feature, strand, factor):
     track = TrackFile(None, "", f"f{feature}", strand, 0, 1.0)
-    text = short_title(track, Match("supported", "MA1.1", factor, "", 1.0))
+    text = NamedTrack(track, Match("supported", "MA1.1", factor, "", 1.0)).short_title
     assert len(text) <= 17 and text.split(" ")[0] == f"f{feature}" and text.endswith(strand)
     shown = text.split(" ")[1]
     assert shown == factor or (shown.endswith("..") and factor.startswith(shown[:-2]) and len(text) == 17)
@@ -256,9 +256,11 @@ def test_a_short_label_fits_and_a_cut_name_is_marked(feature, strand, factor):
 @pytest.mark.parametrize("match", [None, Match("supported", "MA1.1", "CTCF", "", 1.0)])
 def test_the_label_of_a_long_feature_keeps_its_strand(match):
     tracks = [TrackFile(None, "", name, strand, 0, 1.0) for name in ("x" * 16, "y" * 17, "z" * 18) for strand in "+-"]
-    assert [short_title(track, match) for track in tracks] == [f"{c * 13}.. {strand}" for c in "xyz" for strand in "+-"]
-    assert short_title(TrackFile(None, "", "z" * 18, "", 0, 1.0), match) == f"{'z' * 15}.."
-    assert short_title(TrackFile(None, "", "x" * 15, "-", 0, 1.0), match) == f"{'x' * 15} -"
+    assert [NamedTrack(track, match).short_title for track in tracks] == [
+        f"{c * 13}.. {strand}" for c in "xyz" for strand in "+-"
+    ]
+    assert NamedTrack(TrackFile(None, "", "z" * 18, "", 0, 1.0), match).short_title == f"{'z' * 15}.."
+    assert NamedTrack(TrackFile(None, "", "x" * 15, "-", 0, 1.0), match).short_title == f"{'x' * 15} -"
 
 
 def write_one(path, position, lengths=LENGTHS):

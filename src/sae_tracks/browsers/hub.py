@@ -1,17 +1,17 @@
 """A UCSC track hub for a folder of bigWigs: hub.txt, a page on how it was made, and the genome if UCSC has none."""
 
-import html
 import json
 import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from sae_tracks.browsers.names import REPEAT, Match, Matches, best_track, match_of, named_tracks, short_title, title
+from sae_tracks.browsers.names import REPEAT, NamedTrack, best_track, named_tracks
 from sae_tracks.browsers.sites import Contigs, Sites, write_sites
 from sae_tracks.browsers.stanzas import HUB, LONG, SHORT
 from sae_tracks.controls.verdict import SUPPORTED
@@ -21,7 +21,7 @@ from sae_tracks.genome import ContigLengths, Genome
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.tracks.bbi.read import contig_lengths
 from sae_tracks.tracks.bbi.twobit import write_two_bit
-from sae_tracks.tracks.folder import TrackFile, relative
+from sae_tracks.tracks.folder import relative
 from sae_tracks.tracks.loci import highest
 
 LONGEST_FACT = 1000  # letters of a line of the record
@@ -40,118 +40,26 @@ log = logging.getLogger(__name__)
 Settings = dict[str, str]
 
 
-def description(
-    folder: Path, tracks: Sequence[TrackFile], matches: Matches, table: Path | None, annotations: Sequence[Sites]
-) -> str:
-    """HTML under UCSC's headings for a page of a track.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the tracks; its ``provenance.json`` is the record of the last export into it.
-    tracks : sequence of TrackFile
-    matches : mapping
-        See `read_matches`.
-    table : Path, optional
-        Where they come from.
-    annotations : sequence of Sites
-    """
-    return f"""<h2>Description</h2>
-<p>Activations of sparse autoencoder (SAE) features along the genome. A gene language model reads the DNA, the SAE
-splits its activations into features, and each track shows one feature: a value on every base that could be read, none
-on N, other IUPAC letters and regions left out. &quot;read +&quot; is the model reading the genome as given,
-&quot;read -&quot; its reverse complement.</p>
-<h2>Display Conventions and Configuration</h2>
-<p>Height is the largest activation of the bases of a pixel. Every axis goes from 0 to the largest value of its feature,
-so heights of different features are not comparable; both read strands of a feature share axis and colour.
-{_naming(table)}</p>
-<ul>
-{"".join(_said_of_track(track, match_of(track, matches), scored=table is not None) for track in tracks)}</ul>
-{_beside(annotations)}<h2>Methods</h2>
-<p>Made with sae-tracks. The record of the last export into the folder of the tracks:</p>
-<table>
-{_record(folder) or "<tr><td>none was found</td></tr>"}</table>
-<h2>References</h2>
-<p>Features of a gene language model as in <a href="{PAPER}">arXiv:2507.07486</a>.</p>
-"""
-
-
-def _naming(table: Path | None) -> str:
-    if table is None:
-        return "The tracks go by the number of their feature."
-    return (
-        f"Names come from <code>{html.escape(table.name)}</code>: a transcription factor (or another annotation) is "
-        "named only where a match with it passed every test, a repeat where the repeat explains the match; a bare "
-        "number says that neither is known."
-    )
-
-
-def _said_of_track(track: TrackFile, match: Match | None, *, scored: bool) -> str:
-    text = f"<li>{html.escape(title(track, match))}: largest value {track.maximum:.6g}"
-    if match is None:
-        return text + "; no supported match" * scored + "</li>\n"
-    if match.verdict == SUPPORTED:
-        return f"{text}; supported match with {html.escape(match.concept)}, F1 {match.f1:.2f}</li>\n"
-    return f"{text}; what it matches lies in repeats ({html.escape(match.word)})</li>\n"
-
-
-def _beside(annotations: Sequence[Sites]) -> str:
-    names = "".join(f"<li>{html.escape(sites.name)}</li>\n" for sites in annotations)
-    return f"<p>Annotations beside the features:</p>\n<ul>\n{names}</ul>\n" if names else ""
-
-
-def _record(folder: Path) -> str:
-    record: Any = read_json(folder / PROVENANCE) if (folder / PROVENANCE).is_file() else {}
-    facts = without_folders(record) if isinstance(record, dict) else {}  # a list was not written by an export
-    rows = ((html.escape(key), html.escape(_fact(value))) for key, value in facts.items())
-    return "".join(f"<tr><th>{key}</th><td><code>{value}</code></td></tr>\n" for key, value in rows)
-
-
-def _fact(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= LONGEST_FACT else f"{text[:LONGEST_FACT]} ..."
-
-
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """A hub that was written.
+    """A hub that was written."""
 
-    Attributes
-    ----------
-    path : Path
-        Its hub.txt.
-    genome : str
-        UCSC's name of the assembly, or the hub's own.
-    own_genome : bool
-        Whether the hub brings the genome along.
-    tracks, annotations : int
-        Number of bigWigs, and of annotations beside them.
-    position : GenomicRegion
-        Where the track of the best match is highest; without a match the first track.
-    """
-
-    path: Path
-    genome: str
-    own_genome: bool
+    path: Path  # hub.txt
+    genome: str  # UCSC's name of the assembly, or the hub's own
+    own_genome: bool  # the hub brings the genome along
     tracks: int
     annotations: int
-    position: GenomicRegion
+    position: GenomicRegion  # where the track of the best match (without a match, the first track) is highest
 
     def link(self, url: str) -> str:
-        """The browser's address for the hub.
-
-        Parameters
-        ----------
-        url : str
-            Where the folder of hub.txt, or hub.txt itself, is served.
-        """
+        """Return the browser's address for the hub, whose hub.txt or folder is served at a URL."""
         hub_url = url if url.endswith(".txt") else f"{url.rstrip('/')}/{HUB}"
         genome = {"genome" if self.own_genome else "db": self.genome}
         return f"{BROWSER}?{urlencode({**genome, 'hubUrl': hub_url, 'position': str(self.position)}, safe=':/')}"
 
 
 def write_hub(
-    tracks: Path,
+    folder: Path,
     out: Path | None = None,
     *,
     email: str = NO_EMAIL,
@@ -164,18 +72,18 @@ def write_hub(
 
     Parameters
     ----------
-    tracks : Path
-        Folder of bigWigs; they stay where they are, and the hub points to them by relative paths.
+    folder : Path
+        Its bigWigs stay where they are. The hub refers to them by relative paths.
     out : Path, optional
-        Folder of the hub; default `tracks`.
+        Folder of the hub; default `folder`.
     email : str
-        Whom the users of the hub may ask; UCSC refuses a hub without an address.
+        Address for questions on the hub. UCSC refuses a hub without one.
     assembly : str
         UCSC's name of the genome, such as hg38.
     genome : Genome
-        Or, for a genome that UCSC does not have: its FASTA, from which a .2bit is made.
+        Instead, the FASTA of a genome that UCSC does not have. A .2bit is made from it.
     scores : Path, optional
-        Table that names the tracks, see `read_matches`; without one they go by their numbers.
+        Table that names the tracks, see `read_matches`. Without one they are named by their numbers.
     annotations : sequence of Path
         Shown beside the features, besides those of the folder; see `write_sites`.
 
@@ -187,39 +95,39 @@ def write_hub(
     """
     if (assembly is None) == (genome is None):
         raise SaeTracksError("name the genome: --assembly with UCSC's name, such as hg38, or --genome with a FASTA")
-    files, matches = named_tracks(tracks, scores)
+    tracks = named_tracks(folder, scores)
+    paths = [track.file.path for track in tracks]
     name = _name(genome.path.name.split(".")[0]) if genome else str(assembly)
     contigs = Contigs(name, genome.lengths if genome else None)
-    for file in files:
-        contigs.check(contig_lengths(file.path), file.path.name)
-    out = make_folder(tracks if out is None else out)
-    if not all(file.path.resolve().is_relative_to(out.resolve()) for file in files):
+    for path in paths:
+        contigs.check(contig_lengths(path), path.name)
+    out = make_folder(folder if out is None else out)
+    if not all(path.resolve().is_relative_to(out.resolve()) for path in paths):
         log.warning("tracks lie outside %s, and the hub points to them by relative paths: serve both as they lie", out)
-    position = highest(best_track(files, matches).path)
-    sites = write_sites(
-        tracks, genome or ContigLengths(files[0].path, contig_lengths(files[0].path)), contigs, annotations, out
-    )
-    shown = [*_features(files, matches, out), *(_sites(each, out) for each in sites)]
-    _check_names([stanza["track"] for stanza in shown], tracks)
+    position = highest(best_track(tracks))
+    sites = write_sites(folder, genome or ContigLengths(paths[0], contig_lengths(paths[0])), contigs, annotations, out)
+    shown = [*_features(tracks, out), *(_annotation(each, out) for each in sites)]
+    _check_names([stanza["track"] for stanza in shown], folder)
     if genome:
         write_two_bit(out / f"{name}.2bit", genome)
-    where = _own_genome(name, position) if genome else {"genome": name}
-    _write(out / PAGE, description(tracks, files, matches, scores, sites))
-    _write(out / HUB, "\n".join(_text(stanza) for stanza in (_head(tracks, email), where, *shown)))
-    return Hub(out / HUB, name, genome is not None, len(files), len(sites), position)
+    stanzas = [_head(folder, email), _own_genome(name, position) if genome else {"genome": name}, *shown]
+    for file, text in ((PAGE, _page(folder, tracks, scores, sites)), (HUB, "\n".join(map(_text, stanzas)))):
+        with atomic(out / file) as temporary:
+            temporary.write_text(text)
+    return Hub(out / HUB, name, genome is not None, len(tracks), len(sites), position)
 
 
-def _check_names(names: list[str], tracks: Path) -> None:
+def _check_names(names: list[str], folder: Path) -> None:
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
-        raise SaeTracksError(f"two files of {tracks} would be {name} in UCSC's letters (A-Z, 0-9, _): rename one")
+        raise SaeTracksError(f"two files of {folder} would be {name} in UCSC's letters (A-Z, 0-9, _): rename one")
 
 
-def _head(tracks: Path, email: str) -> Settings:
+def _head(folder: Path, email: str) -> Settings:
     return {
-        "hub": _name(f"sae_tracks_{tracks.resolve().name}"),
+        "hub": _name(f"sae_tracks_{folder.resolve().name}"),
         "shortLabel": "SAE features",
-        "longLabel": f"Sparse autoencoder features of a gene language model: {tracks.resolve().name}"[:LONG],
+        "longLabel": f"Sparse autoencoder features of a gene language model: {folder.resolve().name}"[:LONG],
         "useOneFile": "on",
         "email": email,
         "descriptionUrl": PAGE,
@@ -227,7 +135,7 @@ def _head(tracks: Path, email: str) -> Settings:
 
 
 def _own_genome(name: str, position: GenomicRegion) -> Settings:
-    """The stanza of an assembly hub."""
+    """Return the stanza of an assembly hub."""
     return {
         "genome": name,
         "twoBitPath": f"{name}.2bit",
@@ -240,42 +148,40 @@ def _own_genome(name: str, position: GenomicRegion) -> Settings:
     }
 
 
-def _features(files: list[TrackFile], matches: Matches, out: Path) -> Iterator[Settings]:
-    """A composite for each outcome that occurs, and its tracks; of the first features all tracks are on."""
-    upper: dict[str, float] = {}
-    for file in files:
-        upper[file.feature] = max(file.maximum, upper.get(file.feature, 0.0))
-    shown = set(list(upper)[:SHOWN])
+def _features(tracks: list[NamedTrack], out: Path) -> Iterator[Settings]:
+    """Yield a composite for each verdict that occurs, and its tracks. Only the first features are turned on."""
+    by_feature: dict[str, list[NamedTrack]] = {}
+    for track in tracks:
+        by_feature.setdefault(track.file.feature, []).append(track)
+    shown = list(by_feature)[:SHOWN]
     for verdict, (composite, *_) in GROUPS.items():
-        members = [file for file in files if _outcome(file, matches) == verdict]
+        members = [track for track in tracks if _best_verdict(by_feature[track.file.feature]) == verdict]
+        stranded = any(track.file.strand for track in members)
         if members:
-            yield _composite(verdict, members)
-        stranded = _has_strands(members)
-        for priority, file in enumerate(members, 1):
-            on = "on" if file.feature in shown else "off"
-            stanza = _track(file, match_of(file, matches), upper[file.feature], out)
+            yield _composite(verdict, members, stranded)
+        for priority, track in enumerate(members, 1):
+            file = track.file
+            stanza = _track(track, max(strand.file.maximum for strand in by_feature[file.feature]), out)
             strand = {"subGroups": f"strand={STRANDS[file.strand or '+']}"} if stranded else {}
-            yield stanza | strand | {"parent": f"{composite} {on}", "priority": str(priority)}
+            parent = f"{composite} {'on' if file.feature in shown else 'off'}"
+            yield stanza | strand | {"parent": parent, "priority": str(priority)}
 
 
-def _outcome(file: TrackFile, matches: Matches) -> str:
-    """The better verdict of a feature's read strands, which stay together."""
-    found = {match.verdict for strand in STRANDS if (match := matches.get((file.feature, strand)))}
+def _best_verdict(strands: list[NamedTrack]) -> str:
+    """Return the better verdict of a feature's read strands, which stay together."""
+    found = {track.match.verdict for track in strands if track.match}
     return next((verdict for verdict in GROUPS if verdict in found), "")
 
 
-def _has_strands(members: list[TrackFile]) -> bool:
-    return any(file.strand for file in members)
-
-
-def _composite(verdict: str, members: list[TrackFile]) -> Settings:
+def _composite(verdict: str, members: list[NamedTrack], stranded: bool) -> Settings:
     name, short, long = GROUPS[verdict]
-    stanza = {
+    strand = "strand Read_strand plus=Genome_as_given minus=Reverse_complement"
+    return {
         "track": name,
         "compositeTrack": "on",
         "shortLabel": short,
-        "longLabel": f"{long}: activation of {len({file.feature for file in members})}",
-        "type": f"bigWig 0 {_upper(max(file.maximum for file in members))}",
+        "longLabel": f"{long}: activation of {len({track.file.feature for track in members})}",
+        "type": f"bigWig 0 {_upper(max(track.file.maximum for track in members))}",
         "visibility": "full",
         "autoScale": "off",
         "alwaysZero": "on",
@@ -283,40 +189,35 @@ def _composite(verdict: str, members: list[TrackFile]) -> Settings:
         "maxHeightPixels": "100:40:16",
         "priority": str(list(GROUPS).index(verdict) + 1),
         "html": PAGE,
-    }
-    if _has_strands(members):
-        stanza["subGroup1"] = "strand Read_strand plus=Genome_as_given minus=Reverse_complement"
-        stanza["dimensions"] = "dimX=strand"
-    return stanza
+    } | ({"subGroup1": strand, "dimensions": "dimX=strand"} if stranded else {})
 
 
-def _track(file: TrackFile, match: Match | None, upper: float, out: Path) -> Settings:
+def _track(track: NamedTrack, upper: float, out: Path) -> Settings:
     return {
-        "track": f"sae_{_name(file.name)}",
+        "track": f"sae_{_name(track.file.name)}",
         "parent": "",
-        "bigDataUrl": quote(relative(file.path, out)),
-        "shortLabel": short_title(file, match),
-        "longLabel": _long_title(file, match),
+        "bigDataUrl": quote(relative(track.file.path, out)),
+        "shortLabel": track.short_title,
+        "longLabel": _long_title(track),
         "type": f"bigWig 0 {_upper(upper)}",
         "viewLimits": f"0:{_upper(upper)}",
         "autoScale": "off",
         "windowingFunction": "maximum",
-        "color": file.colour,
+        "color": track.file.colour,
         "visibility": "full",
     }
 
 
-def _long_title(file: TrackFile, match: Match | None) -> str:
-    if match is None:
-        said = ""
-    elif match.verdict == SUPPORTED:
+def _long_title(track: NamedTrack) -> str:
+    match, said = track.match, ""
+    if match and match.verdict == SUPPORTED:
         said = f", supported match with {' '.join(dict.fromkeys(filter(None, (match.tf, match.concept))))}"
-    else:
+    elif match:
         said = f", in repeats: {match.word}"
-    return f"Activation of {file.label}{said}"[:LONG]
+    return f"Activation of {track.file.label}{said}"[:LONG]
 
 
-def _sites(sites: Sites, out: Path) -> Settings:
+def _annotation(sites: Sites, out: Path) -> Settings:
     stanza = {
         "track": f"sites_{_name(sites.name)}",
         "bigDataUrl": quote(relative(sites.path, out)),
@@ -332,12 +233,12 @@ def _sites(sites: Sites, out: Path) -> Settings:
 
 
 def _upper(maximum: float) -> str:
-    """The upper end of an axis from 0: a track of zeros has one too."""
+    """Return the upper end of an axis from 0, which a track of zeros has too."""
     return f"{maximum or 1:.6g}"
 
 
 def _name(text: str) -> str:
-    """Letters, digits and underscores, a letter first: what UCSC takes for the name of a hub, a genome or a track."""
+    """Return the letters, digits and underscores, after a letter, that UCSC takes as a name of hub, genome or track."""
     cleaned = re.sub(r"\W", "_", text, flags=re.ASCII)
     return cleaned if cleaned[:1].isalpha() else f"g{cleaned}"
 
@@ -347,6 +248,57 @@ def _text(stanza: Settings) -> str:
     return "".join(f"{indent}{key} {' '.join(value.split())}\n" for key, value in stanza.items())
 
 
-def _write(path: Path, text: str) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(text)
+def _page(folder: Path, tracks: list[NamedTrack], table: Path | None, annotations: list[Sites]) -> str:
+    """Return the page of the hub as HTML under UCSC's headings; `table` is where the names of the tracks come from."""
+    names = "".join(f"<li>{escape(sites.name)}</li>\n" for sites in annotations)
+    beside = f"<p>Annotations beside the features:</p>\n<ul>\n{names}</ul>\n" if names else ""
+    return f"""<h2>Description</h2>
+<p>Activations of sparse autoencoder (SAE) features along the genome. A gene language model reads the DNA, the SAE
+splits its activations into features, and each track shows one feature: a value on every base that could be read, none
+on N, other IUPAC letters and regions left out. &quot;read +&quot; is the model reading the genome as given,
+&quot;read -&quot; its reverse complement.</p>
+<h2>Display Conventions and Configuration</h2>
+<p>Height is the largest activation of the bases of a pixel. Every axis goes from 0 to the largest value of its feature,
+so heights of different features are not comparable; both read strands of a feature share axis and colour.
+{_naming(table)}</p>
+<ul>
+{"".join(_item(track, scored=table is not None) for track in tracks)}</ul>
+{beside}<h2>Methods</h2>
+<p>Made with sae-tracks. The record of the last export into the folder of the tracks:</p>
+<table>
+{_record(folder) or "<tr><td>none was found</td></tr>"}</table>
+<h2>References</h2>
+<p>Features of a gene language model as in <a href="{PAPER}">arXiv:2507.07486</a>.</p>
+"""
+
+
+def _naming(table: Path | None) -> str:
+    if table is None:
+        return "The tracks are named by the number of their feature."
+    return (
+        f"Names come from <code>{escape(table.name)}</code>: a transcription factor (or another annotation) is named "
+        "only if a match with it passed every test, a repeat if the repeat explains the match. A bare number means "
+        "that neither is known."
+    )
+
+
+def _item(track: NamedTrack, *, scored: bool) -> str:
+    match, said = track.match, "; no supported match" if scored else ""
+    if match and match.verdict == SUPPORTED:
+        said = f"; supported match with {escape(match.concept)}, F1 {match.f1:.2f}"
+    elif match:
+        said = f"; its match lies in repeats ({escape(match.word)})"
+    return f"<li>{escape(track.title)}: largest value {track.file.maximum:.6g}{said}</li>\n"
+
+
+def _record(folder: Path) -> str:
+    """Return the provenance of the tracks as rows of a table."""
+    record: Any = read_json(folder / PROVENANCE) if (folder / PROVENANCE).is_file() else {}
+    facts = without_folders(record) if isinstance(record, dict) else {}  # a list was not written by an export
+    rows = ((escape(key), escape(_fact(value))) for key, value in facts.items())
+    return "".join(f"<tr><th>{key}</th><td><code>{value}</code></td></tr>\n" for key, value in rows)
+
+
+def _fact(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= LONGEST_FACT else f"{text[:LONGEST_FACT]} ..."

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
-from sae_tracks.browsers.names import best_track, match_of, named_tracks, title
+from sae_tracks.browsers.names import NamedTrack, best_track, named_tracks
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, write_json
 from sae_tracks.genome import Genome
-from sae_tracks.tracks.folder import TrackFile, list_intervals, relative
+from sae_tracks.tracks.folder import list_intervals, relative
 from sae_tracks.tracks.loci import highest
 
 FASTA_ENDINGS = (".fa", ".fasta", ".fna", ".gz", ".bgz")
@@ -19,35 +19,21 @@ SCALE = "1"  # the one autoscale group of all features
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a session shows, paths relative to the session files.
+    """What a session shows; paths are relative to the session files."""
 
-    Attributes
-    ----------
-    genome : str
-        IGV's id of the genome, or the FASTA.
-    index : str
-        The FASTA's ``.fai``; empty for an id.
-    locus : str
-        1-based inclusive.
-    tracks : list of (str, str, TrackFile)
-        Path, name and facts of each bigWig.
-    intervals : list of str
-        BED files.
-    """
-
-    genome: str
-    index: str
-    locus: str
-    tracks: list[tuple[str, str, TrackFile]]
-    intervals: list[str]
+    genome: str  # IGV's id, or the FASTA
+    index: str  # of the FASTA; "" for an id
+    locus: str  # 1-based inclusive
+    tracks: list[tuple[str, NamedTrack]]  # path of each bigWig
+    intervals: list[str]  # BED files
 
 
 def write_sessions(
     tracks: Path, genome: str, out: Path | None = None, locus: str | None = None, scores: Path | None = None
 ) -> list[Path]:
-    """Write ``OUT.xml`` for IGV on the desktop and ``OUT.json`` for igv.js.
+    """Write ``OUT.xml`` for IGV on the desktop and ``OUT.json`` for igv.js; return both paths.
 
-    All features share one scale, from 0 to the largest value on the screen; the height of a pixel is the largest value
+    All features share one scale, from 0 to the largest value on the screen. The height of a pixel is the largest value
     of its bases.
 
     Parameters
@@ -59,29 +45,22 @@ def write_sessions(
     out : Path, optional
         The session files without their endings; default ``session`` in `tracks`.
     locus : str, optional
-        Where the session opens; default around the highest value of the best match's track, or of the first.
+        Region to open; default around the highest value of the best match's track, or of the first track.
     scores : Path, optional
-        Table that names the tracks and orders them, see `read_matches`; without one they go by their numbers.
-
-    Returns
-    -------
-    list of Path
-        The two files.
+        Table that names the tracks and orders them, see `read_matches`. Without one they are named by their numbers.
 
     Raises
     ------
     SaeTracksError
         There is no bigWig, the FASTA is missing or has no index, or the table cannot be read.
     """
-    files, matches = named_tracks(tracks, scores)
+    named = named_tracks(tracks, scores)
     out = tracks / "session" if out is None else out.with_suffix("") if out.suffix in (".xml", ".json") else out
     base = out.parent
-    name, index = _reference(genome, base)
     session = Session(
-        genome=name,
-        index=index,
-        locus=locus or str(highest(best_track(files, matches).path)),
-        tracks=[(relative(file.path, base), title(file, match_of(file, matches)), file) for file in files],
+        *_reference(genome, base),
+        locus=locus or str(highest(best_track(named))),
+        tracks=[(relative(track.file.path, base), track) for track in named],
         intervals=[relative(path, base) for path in list_intervals(tracks)],
     )
     desktop, web = (out.with_name(out.name + ending) for ending in (".xml", ".json"))
@@ -92,87 +71,79 @@ def write_sessions(
 
 
 def _reference(genome: str, base: Path) -> tuple[str, str]:
-    """The genome's id and "", or the relative paths of a FASTA and of its index."""
+    """Return the genome's id and "", or the relative paths of a FASTA and of its index."""
     path = Path(genome)
     if not path.is_file() and "/" not in genome and not genome.endswith(FASTA_ENDINGS):
         return genome, ""
-    Genome(path)  # makes the index where there is none
+    Genome(path)  # makes the index if there is none
     index = Path(f"{path}.fai")
     if not index.is_file():
         raise SaeTracksError(f"{path} has no index, and its folder cannot be written: `samtools faidx` a copy of it")
     return relative(path, base), relative(index, base)
 
 
-def _xml(session: Session) -> ElementTree.ElementTree:
-    """A desktop session. IGV finds a relative path, a track's id and the genome's FASTA from the session's folder."""
-    root = ElementTree.Element(
-        "Session",
-        {"genome": session.genome, "locus": session.locus, "nextAutoscaleGroup": str(int(SCALE) + 1), "version": "8"},
-    )
-    resources = ElementTree.SubElement(root, "Resources")
-    for path in (*(path for path, *_ in session.tracks), *session.intervals):
-        ElementTree.SubElement(resources, "Resource", {"path": path})
-    data = ElementTree.SubElement(root, "Panel", {"name": "DataPanel"})
-    upper = max(file.maximum for *_, file in session.tracks) or 1.0
-    for path, name, file in session.tracks:
-        _xml_track(data, path, name, file.colour, upper)
-    features = ElementTree.SubElement(root, "Panel", {"name": "FeaturePanel"})
+def _xml(session: Session) -> ElementTree:
+    """Return a desktop session. IGV looks for tracks and the genome's FASTA from the session's folder."""
+    heading = {"genome": session.genome, "locus": session.locus}
+    root = Element("Session", heading | {"nextAutoscaleGroup": str(int(SCALE) + 1), "version": "8"})
+    resources = SubElement(root, "Resources")
+    for path in (*(path for path, _ in session.tracks), *session.intervals):
+        SubElement(resources, "Resource", {"path": path})
+    data = SubElement(root, "Panel", {"name": "DataPanel"})
+    upper = max(track.file.maximum for _, track in session.tracks) or 1.0
+    for path, track in session.tracks:
+        _xml_track(data, path, track, upper)
+    features = SubElement(root, "Panel", {"name": "FeaturePanel"})
     for name in ("Reference sequence", *session.intervals):
         kind = "SequenceTrack" if name == "Reference sequence" else "FeatureTrack"
         attributes = {"clazz": f"org.broad.igv.track.{kind}", "id": name, "name": Path(name).name, "visible": "true"}
-        ElementTree.SubElement(features, "Track", attributes)
-    ElementTree.indent(root)
-    return ElementTree.ElementTree(root)
+        SubElement(features, "Track", attributes)
+    indent(root)
+    return ElementTree(root)
 
 
-def _xml_track(panel: ElementTree.Element, path: str, name: str, colour: str, upper: float) -> None:
+def _xml_track(panel: Element, path: str, track: NamedTrack, upper: float) -> None:
     attributes = {
         "autoScale": "false",
         "autoscaleGroup": SCALE,
         "clazz": "org.broad.igv.track.DataSourceTrack",
-        "color": colour,
+        "color": track.file.colour,
         "height": str(HEIGHT),
         "id": path,
-        "name": name,
+        "name": track.title,
         "renderer": "BAR_CHART",
         "visible": "true",
         "windowFunction": "max",
     }
-    track = ElementTree.SubElement(panel, "Track", attributes)
     limits = {"baseline": "0.0", "minimum": "0.0", "maximum": str(upper), "type": "LINEAR"}
-    ElementTree.SubElement(track, "DataRange", limits)
+    SubElement(SubElement(panel, "Track", attributes), "DataRange", limits)
 
 
 def _json(session: Session) -> dict:
-    """A session for igv.js, whose paths are parts of addresses."""
+    """Return a session for igv.js, in which paths are percent-encoded."""
+    if session.index:
+        reference = {"id": Path(session.genome).name, "fastaURL": quote(session.genome)}
+        reference["indexURL"] = quote(session.index)
+        if session.genome.endswith((".gz", ".bgz")):
+            reference["compressedIndexURL"] = quote(session.genome) + ".gzi"
+        genome = {"reference": reference, "loadDefaultGenomes": False}  # no list of genomes from the network
+    else:
+        genome = {"genome": session.genome}
     tracks = [
         {
-            "name": name,
+            "name": track.title,
             "type": "wig",
             "format": "bigwig",
             "url": quote(path),
-            "color": f"rgb({file.colour})",
+            "color": f"rgb({track.file.colour})",
             "height": HEIGHT,
             "autoscaleGroup": SCALE,
             "windowFunction": "max",
         }
-        for path, name, file in session.tracks
+        for path, track in session.tracks
     ]
-    tracks += [
+    intervals = [
         {"name": Path(path).name, "type": "annotation", "format": "bed", "url": quote(path), "indexed": False}
         for path in session.intervals
     ]
-    return {**_json_reference(session), "locus": session.locus, "tracks": tracks}
-
-
-def _json_reference(session: Session) -> dict:
-    if not session.index:
-        return {"genome": session.genome}
-    reference = {
-        "id": Path(session.genome).name,
-        "fastaURL": quote(session.genome),
-        "indexURL": quote(session.index),
-    }
-    if session.genome.endswith((".gz", ".bgz")):
-        reference["compressedIndexURL"] = quote(session.genome) + ".gzi"
-    return {"reference": reference, "loadDefaultGenomes": False}  # no list of genomes from the network
+    return {**genome, "locus": session.locus, "tracks": tracks + intervals}

@@ -1,6 +1,6 @@
-"""What a track is called: after a factor only where its match is supported, else after the repeat, else by number."""
+"""Names of tracks: a factor only if its match is supported, else the repeat that explains it, else the number."""
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -21,139 +21,108 @@ OPTIONAL = ("tf", "repeat_class")
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The match that a track is named after.
+    """The match that names a track."""
 
-    Attributes
-    ----------
-    verdict : str
-        ``supported`` or ``repeat``.
-    concept, tf : str
-        Concept, and name of its factor or "".
-    repeat_class : str
-        Class of the repeat that holds most true positives, or "".
-    f1 : float
-    """
-
-    verdict: str
+    verdict: str  # one of `NAMED`
     concept: str
-    tf: str
-    repeat_class: str
+    tf: str  # name of the concept's factor, or ""
+    repeat_class: str  # of the repeat with most true positives, or ""
     f1: float
+    rank: int = 0  # among the matches of the table; 0 is the best
 
     @property
     def word(self) -> str:
-        """Factor, or concept where there is none; or the repeat."""
+        """The factor, or the concept if there is no factor; or the repeat."""
         return (self.tf or self.concept) if self.verdict == SUPPORTED else (self.repeat_class or REPEAT)
 
 
-Matches = Mapping[tuple[str, str], Match]
+@dataclass(frozen=True, slots=True)
+class NamedTrack:
+    """A track and the match that names it, if there is one."""
+
+    file: TrackFile
+    match: Match | None
+
+    @property
+    def rank(self) -> float:
+        """Rank of the match; infinite without one."""
+        return self.match.rank if self.match else math.inf
+
+    @property
+    def title(self) -> str:
+        """``f357``, ``f357 read +``, ``f357 ZNF460 +``, ``f357 SINE/Alu``."""
+        file = self.file
+        return " ".join(filter(None, (file.feature, self.match.word, file.strand))) if self.match else file.label
+
+    @property
+    def short_title(self) -> str:
+        """The title, cut to the letters that UCSC shows.
+
+        A cut word ends in two dots, so that it does not read as another name. The read strand stays.
+        """
+        if len(self.title) <= SHORT:
+            return self.title
+        feature, strand = self.file.feature, f" {self.file.strand}" if self.file.strand else ""
+        room = SHORT - len(strand)
+        left = room - len(f"{feature} ..")
+        if self.match and left > 0:
+            return f"{feature} {self.match.word[:left]}..{strand}"
+        return (feature if len(feature) <= room else f"{feature[: room - 2]}..") + strand
 
 
-def read_matches(table: Path) -> dict[tuple[str, str], Match]:
-    """The match that names each feature and read strand, the best first.
+def read_matches(path: Path) -> dict[tuple[str, str], Match]:
+    """Read the match that names each feature (``f357``) and read strand (+ or -), the best first.
 
-    A feature with several is named after a supported match before one that a repeat explains, then by F1. Features of
-    which every match has another verdict are left out.
+    A supported match comes before one that a repeat explains, then the higher F1 counts. Features that have only
+    matches with other verdicts are left out.
 
     Parameters
     ----------
-    table : Path
-        ``metrics.tsv`` of `metrics`, or ``metrics.parquet``, which does not have the class of the repeats.
-
-    Returns
-    -------
-    dict
-        By feature (``f357``) and read strand (``+`` or ``-``).
+    path : Path
+        ``metrics.tsv`` of `metrics`, or ``metrics.parquet``, which lacks the class of the repeats.
 
     Raises
     ------
     SaeTracksError
         The table cannot be read, lacks a column, or has an F1 that is no number.
     """
-    found = read_table(table, TEXTS)
-    if missing := [name for name in NEEDED if name not in found]:
-        raise SaeTracksError(
-            f"{table} has no column {missing[0]!r}: name the metrics.tsv or metrics.parquet of metrics"
-        )
-    found = cast(pd.DataFrame, found[found["verdict"].isin(NAMED)])
-    if "chosen" in found:  # the other thresholds of a pair are not what it is known for
-        found = cast(pd.DataFrame, found[found["chosen"].astype(bool)])
-    texts = {name: found[name] if name in found else pd.Series("", found.index) for name in OPTIONAL}
-    found = found.assign(**{name: text.fillna("") for name, text in texts.items()})
+    table = read_table(path, TEXTS)
+    if missing := [name for name in NEEDED if name not in table]:
+        raise SaeTracksError(f"{path} has no column {missing[0]!r}: name the metrics.tsv or metrics.parquet of metrics")
+    table = cast(pd.DataFrame, table[table["verdict"].isin(NAMED)])
+    if "chosen" in table:  # the other thresholds of a pair are not what it is known for
+        table = cast(pd.DataFrame, table[table["chosen"].astype(bool)])
+    table = table.assign(**{name: table[name].fillna("") if name in table else "" for name in OPTIONAL})
     try:
-        found["f1"] = pd.to_numeric(found["f1"])
+        table = table.assign(f1=pd.to_numeric(table["f1"]), order=table["verdict"].map(NAMED.index))
     except ValueError as error:
-        raise SaeTracksError(f"{table}: expected numbers in the column 'f1': {error}") from error
-    found["rank"] = found["verdict"].map(NAMED.index)
-    found = found.sort_values(["rank", "f1"], ascending=[True, False], kind="stable")
+        raise SaeTracksError(f"{path}: expected numbers in the column 'f1': {error}") from error
+    table = table.sort_values(["order", "f1"], ascending=[True, False], kind="stable")
     matches: dict[tuple[str, str], Match] = {}
-    for row in cast(pd.DataFrame, found[[*NEEDED, *OPTIONAL]]).to_dict("records"):
-        match = Match(row["verdict"], row["concept"], row["tf"], row["repeat_class"], float(row["f1"]))
+    for rank, row in enumerate(table[[*NEEDED, *OPTIONAL]].to_dict("records")):
+        match = Match(row["verdict"], row["concept"], row["tf"], row["repeat_class"], float(row["f1"]), rank)
         matches.setdefault((row["feature"], row["read_strand"] or "+"), match)
     return matches
 
 
-def named_tracks(folder: Path, table: Path | None) -> tuple[list[TrackFile], Matches]:
-    """The tracks of a folder, and the matches that name them, both the best first.
+def named_tracks(folder: Path, table: Path | None) -> list[NamedTrack]:
+    """Return the tracks of a folder, the best matches first, and the read strands of a feature together.
 
-    Parameters
-    ----------
-    folder : Path
-    table : Path, optional
-        See `read_matches`; without one the tracks go by their numbers.
-
-    Returns
-    -------
-    list of TrackFile
-        The read strands of a feature together.
-    mapping
-        As `read_matches` gives it, of what has a track.
+    Without a table of matches (see `read_matches`), the tracks are sorted by their numbers.
 
     Raises
     ------
     SaeTracksError
         There is no bigWig, or the table cannot be read.
     """
-    tracks = list_tracks(folder)
-    keys = {_key(track) for track in tracks}
-    matches = {key: match for key, match in (read_matches(table) if table else {}).items() if key in keys}
-    place: dict[str, int] = {}
-    for feature, _ in matches:
-        place.setdefault(feature, len(place))
-    return sorted(tracks, key=lambda track: place.get(track.feature, len(place))), matches
+    matches = read_matches(table) if table else {}
+    tracks = [NamedTrack(file, matches.get((file.feature, file.strand or "+"))) for file in list_tracks(folder)]
+    best: dict[str, float] = {}
+    for track in tracks:
+        best[track.file.feature] = min(track.rank, best.get(track.file.feature, math.inf))
+    return sorted(tracks, key=lambda track: best[track.file.feature])
 
 
-def _key(track: TrackFile) -> tuple[str, str]:
-    return track.feature, track.strand or "+"
-
-
-def match_of(track: TrackFile, matches: Matches) -> Match | None:
-    """The match that names a track."""
-    return matches.get(_key(track))
-
-
-def best_track(tracks: list[TrackFile], matches: Matches) -> TrackFile:
-    """The track of the best match; without a match the first."""
-    best = next(iter(matches), None)
-    return next((track for track in tracks if _key(track) == best), tracks[0])
-
-
-def title(track: TrackFile, match: Match | None) -> str:
-    """``f357``, ``f357 read +``, ``f357 ZNF460 +``, ``f357 SINE/Alu``."""
-    return track.label if match is None else " ".join(filter(None, (track.feature, match.word, track.strand)))
-
-
-def short_title(track: TrackFile, match: Match | None) -> str:
-    """The same in the letters that UCSC shows.
-
-    A word that is cut ends in two dots, so that it is not another's name; the read strand stays.
-    """
-    whole = title(track, match)
-    if len(whole) <= SHORT:
-        return whole
-    strand = f" {track.strand}" if track.strand else ""
-    room = SHORT - len(strand)
-    left = room - len(f"{track.feature} ..")
-    if match and left > 0:
-        return f"{track.feature} {match.word[:left]}..{strand}"
-    return (track.feature if len(track.feature) <= room else f"{track.feature[: room - 2]}..") + strand
+def best_track(tracks: list[NamedTrack]) -> Path:
+    """Return the track of the best match; without a match the first."""
+    return min(tracks, key=lambda track: track.rank).file.path

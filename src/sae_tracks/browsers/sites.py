@@ -1,4 +1,4 @@
-"""The annotations beside the tracks of a hub, as bigBed, and the contigs that files of a hub must have."""
+"""The annotations beside the tracks of a hub, as bigBed files, and the contigs that files of a hub must have."""
 
 import re
 import shutil
@@ -40,26 +40,22 @@ FACTOR = 'string TFName;     "Transcription factor"\n'
 
 
 class Contigs:
-    """The contigs of a hub's genome, as far as they are known.
+    """The known contigs of a hub's genome: those of its .2bit, or UCSC's for hg19 and hg38.
 
-    Parameters
-    ----------
-    genome : str
-        Its name.
-    lengths : mapping of str to int, optional
-        Of its .2bit; without one they are known of hg19 and hg38, and else the files are held against one another.
+    For any other genome, the files of the hub are compared with each other.
     """
 
     def __init__(self, genome: str, lengths: Mapping[str, int] | None = None) -> None:
         self._genome, self._whole = genome, lengths is not None
-        of_ucsc = {f"chr{name}": size for (name, size), it in LENGTHS.items() if it == ASSEMBLIES.get(genome)}
-        self._known = {name: (size, genome) for name, size in (of_ucsc if lengths is None else lengths).items()}
+        if lengths is None:
+            lengths = {f"chr{name}": size for (name, size), it in LENGTHS.items() if it == ASSEMBLIES.get(genome)}
+        self._known = {name: (size, genome) for name, size in lengths.items()}
         self._seen: dict[str, tuple[int, str]] = {}  # in the files so far
 
     def check(self, theirs: Mapping[str, int], file: str) -> None:
-        """Refuse a file with a contig that the genome does not have, or has with another length.
+        """Raise an error if a file has a contig that the genome lacks, or has with another length.
 
-        UCSC has more contigs of hg19 and hg38 than their chromosomes: one that begins with chr may be among them.
+        UCSC has more contigs of hg19 and hg38 than those known here. Their names begin with chr, too.
         """
         for contig, length in theirs.items():
             size, where = self._known.get(contig) or self._seen.setdefault(contig, (length, file))
@@ -76,50 +72,26 @@ class Contigs:
 
 @dataclass(frozen=True, slots=True)
 class Sites:
-    """An annotation as a hub shows it.
+    """An annotation as a hub shows it."""
 
-    Attributes
-    ----------
-    path : Path
-        bigBed.
-    name : str
-        Of the file that it comes from, without endings.
-    factors : bool
-        Whether it has the column ``TFName``.
-    """
-
-    path: Path
-    name: str
-    factors: bool
+    path: Path  # bigBed
+    name: str  # of the file that it comes from, without endings
+    factors: bool  # it has the column ``TFName``
 
     @property
     def type(self) -> str:
         """UCSC's type line: ``bigBed 6 +``."""
         header = read_header(self.path, BIGBED)
-        columns, plain = header.columns, header.bed_columns
-        return f"bigBed {plain}{' +' * (columns > plain)}"
+        return f"bigBed {header.bed_columns}{' +' * (header.columns > header.bed_columns)}"
 
 
 def write_sites(
     tracks: Path, genome: ContigLengths, contigs: Contigs, annotations: Sequence[Path], out: Path
 ) -> list[Sites]:
-    """The annotations of a hub: those of the folder of its tracks, and those named.
+    """Write the annotations of a hub: the BED files (not empty) and bigBeds among its tracks, and those named.
 
-    A bigBed that lies in `out` stays where it is. Another is copied to ``annotations/NAME.bb``, and anything else that
-    `read_annotation` reads becomes that.
-
-    Parameters
-    ----------
-    tracks : Path
-        Folder; its BED files (not empty) and bigBeds are shown.
-    genome : ContigLengths
-        The FASTA, or the contigs of one of the tracks.
-    contigs : Contigs
-        What bigBeds are held against.
-    annotations : sequence of Path
-        More.
-    out : Path
-        Folder of the hub.
+    A bigBed in the hub's folder `out` stays where it is. Another one is copied to ``annotations/NAME.bb``. Any other
+    file that `read_annotation` reads is converted to ``annotations/NAME.bb``.
 
     Raises
     ------
@@ -136,16 +108,16 @@ def write_sites(
         if name in taken:
             raise SaeTracksError(f"two annotations are called {name}: rename {path}")
         if path.suffix.lower() in BIGBED_ENDINGS:
-            found.append(_brought(path, name, genome, contigs, out))
+            contigs.check(contig_lengths(path, BIGBED), path.name)
+            found.append(_copied(path, name, genome, out))
         else:
             found.append(_converted(path, name, genome, out))
     return found
 
 
-def _brought(path: Path, name: str, genome: ContigLengths, contigs: Contigs, out: Path) -> Sites:
-    """A bigBed of the hub's folder as it is, another as a copy there."""
+def _copied(path: Path, name: str, genome: ContigLengths, out: Path) -> Sites:
+    """Return a bigBed of the hub's folder as it is, another one as a copy there."""
     lengths = contig_lengths(path, BIGBED)
-    contigs.check(lengths, path.name)
     if not lengths.keys() & genome.lengths.keys():
         there, here = next(iter(lengths), "none"), next(iter(genome.lengths))
         raise SaeTracksError(f"no contig of {path.name} is in {genome.path.name}: they are called {there}, not {here}")
@@ -170,13 +142,12 @@ def _converted(path: Path, name: str, genome: ContigLengths, out: Path) -> Sites
 
 
 def _items(annotation: Annotation, genome: ContigLengths, *, factors: bool) -> Iterator[tuple[str, int, int, str]]:
-    """Contig, start, end and the other columns of every site, in the order of a bigBed."""
+    """Yield contig, start, end and the other columns of every site, in the order of a bigBed."""
     sites = annotation.sites
     contig = cast(pd.Series, sites["Chromosome"]).astype(str)
     place = contig.map({name: i for i, name in enumerate(genome.lengths)}).to_numpy()
     score = np.rint(np.clip(np.nan_to_num(sites["Score"].to_numpy(float)), 0, TOP_SCORE)).astype(np.int64)
-    order = np.lexsort((sites["End"], sites["Start"], place))
-    columns = [sites[name].to_numpy()[order].tolist() for name in ("Chromosome", "Start", "End", "Name")]
-    strand, factor = (sites[name].to_numpy()[order].tolist() for name in ("Strand", "TF"))
-    for contig, start, end, name, value, side, tf in zip(*columns, score[order].tolist(), strand, factor):
-        yield contig, start, end, f"{name}\t{value}\t{side}" + f"\t{tf}" * factors
+    ordered = sites.assign(Score=score).iloc[np.lexsort((sites["End"], sites["Start"], place))]
+    names = ["Chromosome", "Start", "End", "Name", "Score", "Strand", "TF"]
+    for contig, start, end, name, value, strand, factor in zip(*(ordered[column].tolist() for column in names)):
+        yield contig, start, end, f"{name}\t{value}\t{strand}" + f"\t{factor}" * factors
