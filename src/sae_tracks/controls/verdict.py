@@ -60,11 +60,11 @@ class Test:
     name: str  # the verdict of a match that fails
     run: "Callable[[ControlData], pd.DataFrame]"  # gives the columns that the test adds, one row per pair
     columns: tuple[str, ...]  # the test has run on a row if one of these columns has a value
-    also: tuple[str, ...]  # other columns that `fails` looks at
     fails: Callable[[pd.DataFrame], NDArray[np.bool_]]  # gives (n,) bool for the rows of the table
     meaning: str  # of the verdict, for the page
     short: str  # what the test compares with, for "These were not run: ..."
     sentence: Callable[[Row], str]  # about a row that failed, with its numbers
+    also: tuple[str, ...] = ()  # other columns that `fails` looks at
 
 
 def _run_low_power(data: "ControlData") -> pd.DataFrame:
@@ -170,7 +170,7 @@ def _reached(name: str, run: "Callable[[ControlData], pd.DataFrame]", meaning: s
         says = _named(row, rival)
         return f"{says[:1].upper()}{says[1:]} reaches F1 {_score(f1)}; the feature's is {_interval(row)}. {because}"
 
-    return Test(name, run, columns, ("f1_low",), reaches, meaning, short, sentence)
+    return Test(name, run, columns, reaches, meaning, short, sentence, also=("f1_low",))
 
 
 TESTS = (
@@ -178,7 +178,6 @@ TESTS = (
         "low-power",
         run=_run_low_power,
         columns=("instances", "sample_instances"),
-        also=(),
         fails=_few_instances,
         meaning=f"fewer than {LEAST_INSTANCES} sites, which is too few to judge",
         short="the number of sites",
@@ -188,7 +187,6 @@ TESTS = (
         "chance",
         run=_run_chance,
         columns=("decoy_q", "shift_p"),
-        also=(),
         fails=_by_chance,
         meaning="shuffled motifs, or shifted annotations, match as well",
         short="decoys or shifts",
