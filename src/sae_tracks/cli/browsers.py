@@ -35,23 +35,14 @@ def hub(
     scores: NamesOption = None,
     annotation: ShownAnnotationsOption = None,
     email: Annotated[str | None, Option(help="E-mail address for questions; UCSC asks for one.")] = None,
-    url: Annotated[
-        str | None, Option(help="URL of the folder on your web server. Prints the link to the browser.")
-    ] = None,
+    url: Annotated[str | None, Option(help="URL of the folder on your web server: prints UCSC's link.")] = None,
 ) -> None:
     """Write a UCSC track hub for a folder of bigWigs, with annotations beside them."""
     from sae_tracks.browsers.hub import NO_EMAIL, write_hub
     from sae_tracks.genome import Genome
 
-    written = write_hub(
-        tracks,
-        out,
-        assembly=assembly,
-        genome=Genome(genome) if genome else None,
-        email=email or NO_EMAIL,
-        scores=scores,
-        annotations=annotation or (),
-    )
+    fasta, shown, email = Genome(genome) if genome else None, annotation or (), email or NO_EMAIL
+    written = write_hub(tracks, out, assembly=assembly, genome=fasta, email=email, scores=scores, annotations=shown)
     path, counts = written.path, (written.tracks, written.annotations)
     log.info("hub (tracks: %d, annotations: %d) in %s; check it with sae-tracks check-hub %s", *counts, path, path)
     log.info(

@@ -12,10 +12,11 @@ from sae_tracks.cli.verb import app, verb
 log = logging.getLogger(__name__)
 HELP = """Download models, genomes, and motif matrices and sites of JASPAR.
 
-Downloads are checked and cached. A transfer that broke off is resumed. OUT.provenance.json records the URL, the date,
-the checksum, and what the checksum was compared with. Models are kept in the Hugging Face cache ($HF_HOME), all other
-downloads in --cache, else in $SAE_TRACKS_CACHE, else in the system's cache.
-Mirrors can be set in $SAE_TRACKS_UCSC, $SAE_TRACKS_JASPAR, $SAE_TRACKS_JASPAR_SITES and $HF_ENDPOINT."""
+Downloads are checked and cached. An interrupted download is resumed.
+OUT.provenance.json records the URL, the date, the checksum, and what it was compared with.
+Models are kept in the Hugging Face cache ($HF_HOME).
+Other downloads are kept in --cache, else in $SAE_TRACKS_CACHE, else in the system's cache.
+Variables for mirrors: $SAE_TRACKS_UCSC, $SAE_TRACKS_JASPAR, $SAE_TRACKS_JASPAR_SITES, $HF_ENDPOINT."""
 AssemblyName = Annotated[
     str, Argument(metavar="ASSEMBLY", help="UCSC's name of the assembly: hg38, hg19, mm10, ce11, ...")
 ]

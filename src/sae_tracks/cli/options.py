@@ -1,6 +1,6 @@
 """Arguments and options of the verbs, so that a word means the same everywhere."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 RELEASE = "JASPAR2024"  # the default of `MatricesOption`
 ACTIVE = "A feature is active if its value is strictly greater."
+LOCUS = "chr14:87,049,332-87,049,831 (1-based inclusive)"
 MODEL_HELP = "Hub id, id@revision, folder, weights.ckpt, plug-in NAME:ARG, or demo (the bundled model)"
 
 Scale = Literal["max", "raw"]
@@ -78,7 +79,7 @@ class RegionOptions:
     HEADING: ClassVar[str] = "Regions"
     region: Annotated[
         list[str] | None,
-        Option("--region", "-r", help="chr14 or chr14:87,049,332-87,049,831 (1-based inclusive); repeatable."),
+        Option("--region", "-r", help=f"Region to read: chr14 or {LOCUS}; repeatable (default: the whole genome)."),
     ] = None
     regions: Annotated[Path | None, Option("--regions", help="BED file of regions to read.")] = None
 
@@ -139,8 +140,8 @@ class ReadingOptions(RegionOptions):
         return read_regions(self.black_list, genome, skip_unknown=True) if self.black_list else []
 
 
-READING = ("model", "read_strand", "window_size", "context", "min_context", "device", "threads", "allow_mismatch")
-READING += ("trust_remote_code",)  # the options that say nothing if no language model is read
+# the options that would do nothing if no language model is read
+READING = tuple(field.name for field in fields(ReadingOptions) if field.name not in ("region", "regions", "black_list"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from typer import Argument, Option, Typer
 
 from sae_tracks.cli.inputs import open_source
-from sae_tracks.cli.options import RELEASE, GenomePath, MatricesOption, ReadingOptions, SaePath
+from sae_tracks.cli.options import LOCUS, RELEASE, GenomePath, MatricesOption, ReadingOptions, SaePath
 from sae_tracks.cli.verb import app, verb
 from sae_tracks.errors import UsageError
 
@@ -26,7 +26,7 @@ app.add_typer(plots, name="plot", rich_help_panel="Look at results")
 def activation(
     sae: SaePath,
     genome: GenomePath,
-    region: Annotated[str, Option("--region", "-r", help="chr14:87,049,332-87,049,831 (1-based inclusive).")],
+    region: Annotated[str, Option("--region", "-r", help=f"Region to draw: {LOCUS}.")],
     feature: Annotated[int, Option("--feature", "-f", help="Feature id.")],
     out: FigurePath,
     base: Annotated[

@@ -151,10 +151,7 @@ def pretrain(
     steps: Annotated[int, Option(min=0, help="Optimizer steps; 0 saves an untrained model.")] = 4000,
     batch_size: Annotated[int, Option(min=1, help="Windows per step, over all processes.")] = 16,
     lr: Annotated[float, Option(min=0, help="Peak learning rate.")] = 3e-3,
-    held_out: Annotated[
-        Path | None,
-        Option(help="BED file of regions to hold out. At the end the model and Markov models are scored on them."),
-    ] = None,
+    held_out: Annotated[Path | None, Option(help="BED file of regions to hold out, and to score at the end.")] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
