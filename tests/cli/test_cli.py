@@ -125,6 +125,8 @@ def test_options_that_would_do_nothing_are_refused_before_anything_is_read(tmp_p
         "export-bigwig sae g.fa -o tracks --top 3",
         "export-bigwig sae g.fa -o tracks -f 1 --all",
         "plot activation sae g.fa -r chr1:1-9 -f 1 --read-strand both -o a.png",
+        "hub tracks",
+        "report scores -o site --annotation genes.gtf",
     ],
 )
 def test_options_that_exclude_each_other_are_errors_of_usage(tmp_path, words):

@@ -15,7 +15,7 @@ from sae_tracks.browsers.names import REPEAT, NamedTrack, best_track, named_trac
 from sae_tracks.browsers.sites import Contigs, Sites, write_sites
 from sae_tracks.browsers.stanzas import HUB, LONG, SHORT
 from sae_tracks.controls.verdict import SUPPORTED
-from sae_tracks.errors import SaeTracksError
+from sae_tracks.errors import SaeTracksError, UsageError
 from sae_tracks.files import PROVENANCE, atomic, make_folder, read_json, without_folders
 from sae_tracks.genome import ContigLengths, Genome
 from sae_tracks.regions import GenomicRegion
@@ -94,7 +94,7 @@ def write_hub(
         table or an annotation cannot be read.
     """
     if (assembly is None) == (genome is None):
-        raise SaeTracksError("name the genome: --assembly with UCSC's name, such as hg38, or --genome with a FASTA")
+        raise UsageError("name the genome: --assembly with UCSC's name, such as hg38, or --genome with a FASTA")
     tracks = named_tracks(folder, scores)
     paths = [track.file.path for track in tracks]
     name = _name(genome.path.name.split(".")[0]) if genome else str(assembly)

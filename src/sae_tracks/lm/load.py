@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 import torch
 from transformers import AutoModelForCausalLM
 
-from sae_tracks.errors import SaeTracksError
+from sae_tracks.errors import SaeTracksError, UsageError
 from sae_tracks.files import bundled
 from sae_tracks.lm.auto import AutoReader
 from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM, HyenaDNAModel
@@ -87,7 +87,7 @@ def load_lm(
         The model is not there, has no such layer, does not read DNA, needs code of its own, or its weights do not fit.
     """
     if layer is not None and hook is not None:
-        raise SaeTracksError("--layer and --hook both say where to read: give one of them")
+        raise UsageError("--layer and --hook both say where to read: give one of them")
     layer = DEFAULT_LAYER if layer is None and hook is None else layer
     name = str(model)
     is_path = name != DEMO and is_on_disk(name)

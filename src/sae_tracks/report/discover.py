@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sae_tracks.errors import SaeTracksError
+from sae_tracks.errors import SaeTracksError, UsageError
 from sae_tracks.files import PROVENANCE, read_json
 from sae_tracks.metrics.scores import BEST_SCORES
 from sae_tracks.report.page import make_page
@@ -62,7 +62,7 @@ def choose_tracks(tracks: Path | None, genome: Path | None = None, annotations: 
     """
     if tracks is None:
         if genome or annotations:
-            raise SaeTracksError("--genome and --annotation are shown beside tracks: name them with --tracks")
+            raise UsageError("--genome and --annotation are shown beside tracks: name them with --tracks")
         return None
     if not tracks.is_dir():
         raise SaeTracksError(f"no folder of tracks {tracks}: make one with sae-tracks export-bigwig")
@@ -97,7 +97,7 @@ def view_site(
     found = discover(folder)
     if found.page:
         if tracks or genome or annotations or motifs:
-            raise SaeTracksError(f"{folder} is a page, to which nothing can be added: give the options to `report`")
+            raise UsageError(f"{folder} is a page, to which nothing can be added: give the options to `report`")
         return folder_site(found.page)
     return make_page(found.scores, choose_tracks(tracks or found.tracks, genome, annotations), motifs=motifs).files
 

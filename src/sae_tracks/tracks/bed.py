@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_tracks.errors import SaeTracksError
+from sae_tracks.errors import SaeTracksError, UsageError
 from sae_tracks.files import PROVENANCE, STDOUT, TOP_SCORE, digest, make_folder, opened, write_provenance
 from sae_tracks.tracks.bbi.bigbed import write_bigbed
 from sae_tracks.tracks.bbi.bigwig import finest_zoom
@@ -71,11 +71,11 @@ class _Style:
         if self.form not in FORMATS:
             raise SaeTracksError(f"--format {self.form}: it is one of {', '.join(FORMATS)}")
         if self.form == "bedgraph" and tracks > 1:
-            raise SaeTracksError(f"bedGraph holds one track, not {tracks}: name one feature and one read strand")
+            raise UsageError(f"bedGraph holds one track, not {tracks}: name one feature and one read strand")
         if self.form == "bedgraph" and (self.merge_gap or self.min_length > 1):
-            raise SaeTracksError("bedGraph has one row per value: leave out --merge-gap and --min-length")
+            raise UsageError("bedGraph has one row per value: leave out --merge-gap and --min-length")
         if self.form == "bigbed" and (str(out) == STDOUT or str(out).endswith(".gz")):
-            raise SaeTracksError(f"bigBed is binary and has its own index: name a file such as features.bb, not {out}")
+            raise UsageError(f"bigBed is binary and has its own index: name a file such as features.bb, not {out}")
 
 
 def write_bed(

@@ -14,7 +14,7 @@ from typing import Literal
 
 import torch
 
-from sae_tracks.errors import SaeTracksError
+from sae_tracks.errors import SaeTracksError, UsageError
 from sae_tracks.files import make_folder, read_json, sha256, write_provenance
 from sae_tracks.lm.torchfile import read_tensors
 from sae_tracks.sae.directory import CONFIG, STATS, WEIGHTS, save_sae, whole_k
@@ -220,7 +220,7 @@ def _place_facts(model: str | None, layer: int | None, hook: str | None) -> dict
     There is no ``model`` if none is named, and nothing at all if no parameter is given.
     """
     if layer is not None and hook is not None:
-        raise SaeTracksError("--layer and --hook both say where to read: give one of them")
+        raise UsageError("--layer and --hook both say where to read: give one of them")
     if model is None and layer is None and hook is None:
         return {}
     if layer is None and hook is None:
