@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS ?= test,lint
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# The CPU build of torch is a tenth of the default one; where its index cannot be reached, PyPI's build serves.
+# The CPU build of torch has a tenth of the size of the default build. If its index cannot be reached, PyPI's build is used.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .PHONY: help install demo test test-all lint docs clean
 help:
-	@echo "make demo     the whole path on a small genome made here -> demo/ (minutes)"
+	@echo "make demo     all steps on a small genome that it makes -> demo/ (minutes)"
 	@echo "make test     the tests (ORDER='--order 7': in a random order of that seed)"
 	@echo "make lint     ruff and pyright"
 	@echo "make docs     write docs/cli.md from the help texts and docs/api.md from the docstrings"
@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: install
-	@echo "== the demo: genome -> activations -> SAE -> tracks and scores, into demo/"
+	@echo "== the demo: genome -> activations -> SAE -> tracks and scores, written to demo/"
 	rm -rf demo
 	$(BIN)/sae-tracks demo -o demo
 
