@@ -14,6 +14,7 @@ import pytest
 import torch
 from toy import identity_sae
 
+from sae_tracks.errors import UsageError
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, load_lm
 from sae_tracks.lm.protocol import describe
 from sae_tracks.names import PINNED
@@ -183,3 +184,10 @@ def test_a_model_that_was_downloaded_is_read_without_a_network(hub, tmp_path, mo
 )
 def test_the_error_says_what_is_not_there(hub, tmp_path, model, reason):
     assert reason in load(hub, tmp_path, model, script=TIMED).stdout
+
+
+def test_two_revisions_of_one_model_are_refused():
+    with pytest.raises(
+        UsageError, match=r"^me/lm@v1 names the revision 'v1', and the revision 'v2' is given: give one$"
+    ):
+        load_lm("me/lm@v1", revision="v2")

@@ -25,32 +25,16 @@ SPACING = 20  # least distance in bases between two planted elements
 
 @dataclass(frozen=True, slots=True)
 class DemoGenome:
-    """Files of a demo genome.
+    """Files of a demo genome."""
 
-    Attributes
-    ----------
-    fasta : path
-        Contigs ``demo1`` (to train on) and ``demo2`` (to score).
-    truth : path
-        BED6+1 of the planted elements in the columns of UCSC's JASPAR track: name is the matrix ID (or ``Alu``), the
-        seventh column the TF name.
-    """
-
-    fasta: Path
+    fasta: Path  # contigs ``demo1`` (to train on) and ``demo2`` (to score)
+    # BED6+1 of the planted elements in the columns of UCSC's JASPAR track: name is the matrix ID (or ``Alu``), the
+    # seventh column the TF name
     truth: Path
 
 
 def make_genome(folder: Path, lengths: dict[str, int], seed: int = 0) -> DemoGenome:
-    """Simulate a genome and write ``demo.fa`` and ``truth.bed`` into a folder.
-
-    Parameters
-    ----------
-    folder : path
-    lengths : dict of str to int
-        Bases of each contig.
-    seed : int
-        The same seed gives the same bytes.
-    """
+    """Simulate contigs of these lengths and write ``demo.fa`` and ``truth.bed``; a seed gives the same bytes again."""
     rng = np.random.default_rng(seed)
     made = DemoGenome(folder / "demo.fa", folder / "truth.bed")
     motifs = read_motifs(bundled("demo-genome") / "motifs.jaspar")
@@ -89,22 +73,19 @@ def plant(
 ) -> list[tuple[int, int, str, int, str, str]]:
     """Write Alu copies (a tenth of the bases) and motif sites (one per motif and 5 kb) into a sequence, in place.
 
-    Returns
-    -------
-    list of (start, end, concept, score, strand, name)
-        0-based half-open, ascending, disjoint.
+    Return rows of start, end, concept, score, strand and name: 0-based half-open, ascending, disjoint.
     """
     n = len(sequence)
-    things = [("Alu", "Alu", alu_copy(rng)) for _ in range(n // 10 // len(ALU))]
+    elements = [("Alu", "Alu", alu_copy(rng)) for _ in range(n // 10 // len(ALU))]
     for (matrix, name), probabilities in motifs.items():
-        things += [(matrix, name, draw_site(probabilities, rng)) for _ in range(n // 5000)]
-    order = rng.permutation(len(things))
-    widths = np.array([len(things[i][2]) for i in order])
+        elements += [(matrix, name, draw_site(probabilities, rng)) for _ in range(n // 5000)]
+    order = rng.permutation(len(elements))
+    widths = np.array([len(elements[i][2]) for i in order])
     free = n - 2 * GAP - (widths + SPACING).sum()
     offsets = np.sort(rng.integers(0, free, len(order))) + np.cumsum(widths + SPACING) - widths + GAP
     rows = []
     for start, i in zip(offsets.tolist(), order):
-        concept, name, letters = things[i]
+        concept, name, letters = elements[i]
         strand = "+-"[rng.integers(2)]
         oriented = letters if strand == "+" else reverse_complement(letters)
         sequence[start : start + len(letters)] = np.frombuffer(oriented, np.uint8)

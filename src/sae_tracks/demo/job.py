@@ -46,18 +46,10 @@ LEAST_F1, LEAST_MARGIN = 0.4, 0.2
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One language model with its SAE and scores.
+    """One language model with its SAE and scores."""
 
-    Attributes
-    ----------
-    source : Source
-        Over the contig that is scored.
-    table : DataFrame
-        ``metrics.tsv``.
-    """
-
-    source: Source
-    table: pd.DataFrame
+    source: Source  # over the contig that is scored
+    table: pd.DataFrame  # ``metrics.tsv``
 
     def best(self, concept: str) -> pd.Series:
         """The row of the concept's best strand."""
@@ -76,11 +68,7 @@ class Arm:
 def run_demo(out: Path, seed: int = 0) -> None:
     """Run the demo: simulate a genome, train and score an SAE on the bundled and on an untrained model, write tracks.
 
-    Raises
-    ------
-    SaeTracksError
-        The folder is not empty, or the Alu feature did not reach `LEAST_F1` and `LEAST_MARGIN` above the untrained
-        model.
+    It fails if the Alu feature does not reach `LEAST_F1` and `LEAST_MARGIN` above the untrained model.
     """
     if out.exists() and any(out.iterdir()):
         raise SaeTracksError(f"{out} is not empty: the demo needs a folder of its own; delete it or name another")
@@ -139,19 +127,16 @@ def write_tracks(source: Source, made: DemoGenome, features: list[int], out: Pat
 
 
 def write_figures(arm: Arm, made: DemoGenome, out: Path) -> None:
-    """The paper's Fig. 2, for the best C feature, and Fig. 3."""
-    figures = out / "figures"
+    """Draw the paper's Fig. 2, for the best C feature, and Fig. 3."""
+    figures, genome, feature = out / "figures", arm.source.genome, arm.best_feature("C")
     save_figure(plot_scores(arm.table), figures / "scores.png")
-    genome, feature = arm.source.genome, arm.best_feature("C")
     place = GenomicRegion(SCORE_ON, 300_000, 300_500)
-    source = Source(arm.source.lm, arm.source.sae, genome, [place])
-    save_figure(
-        plot_activation(list(source.blocks([feature])), genome, place, feature, "C"), figures / "activation.png"
-    )
+    blocks = list(Source(arm.source.lm, arm.source.sae, genome, [place]).blocks([feature]))
+    save_figure(plot_activation(blocks, genome, place, feature, "C"), figures / "activation.png")
 
 
 def summary(trained: Arm, untrained: Arm, out: Path, seconds: float) -> list[str]:
-    """Return the lines that say what was found and which files to open."""
+    """Return lines with the scores and the files to open."""
     alu, blank, sae = trained.best("Alu"), untrained.best("Alu"), trained.source.sae
     bases = [f"{b} {trained.best(b)['f1']:.2f} ({untrained.best(b)['f1']:.2f})" for b in "ACGT"]
     names = dict(zip(trained.table["concept"], trained.table["tf"]))

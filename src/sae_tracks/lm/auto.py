@@ -28,23 +28,9 @@ Inputs = Mapping[str, torch.Tensor]
 class AutoReader:
     """A transformers model at one layer, as a `GeneLM`. Every base gets the activation of the token that covers it.
 
-    Parameters
-    ----------
-    model : PreTrainedModel
-        fp32, on its device; a base model or one with a head.
-    tokenizer : PreTrainedTokenizerBase
-        Its tokenizer.
-    layer : int, optional
-        1-based: ``hidden_states[layer]``.
-    hook : str, optional
-        Instead of a layer, the path of the module whose output is read. If that is a tuple, its first tensor is read.
-    model_id, revision : str
-        Where the model came from.
-
-    Raises
-    ------
-    SaeTracksError
-        No such layer or module, or a tokenizer that does not read DNA or has tokens that the model does not have.
+    The model is fp32, on its device, with a head or without. `hook` is the path of a module whose output is read
+    instead of ``hidden_states[layer]``; if the output is a tuple, its first tensor is read. A tokenizer that does not
+    read DNA is refused, and one with tokens that the model does not have.
     """
 
     def __init__(
@@ -75,15 +61,15 @@ class AutoReader:
             self.causal = self._measure_causal()
 
     def token_starts(self, sequence: bytes) -> NDArray[np.bool_]:
-        """See `GeneLM.token_starts`."""
+        """See `GeneLM`."""
         return self._tokens(sequence).starts
 
     @torch.no_grad()  # not inference_mode, whose tensors nothing can be trained on
     def activations(self, sequence: bytes) -> torch.Tensor:
-        """See `GeneLM.activations`.
+        """See `GeneLM`.
 
-        A sequence of more tokens than the model reads at once is read in parts of that many tokens. The last part ends
-        at the end of the sequence, and a token of two parts is taken from the first.
+        A sequence of more tokens than the model reads at once is read in chunks of that many tokens. The last chunk
+        ends at the end of the sequence, and a token of two chunks is taken from the first.
         """
         check_length(self, sequence)
         tokens = self._tokens(sequence)
@@ -94,7 +80,7 @@ class AutoReader:
         return rows[torch.from_numpy(tokens.of_base)]
 
     def _read(self, ids: NDArray[np.int64]) -> torch.Tensor:
-        """(t, d_model) fp32 on the CPU: the activations of t tokens, read between the special ones."""
+        """Return (t, d_model) fp32 on the CPU: the activations of t tokens, read between the special ones."""
         rows = self._tap.read(self.model, self._inputs(ids))
         before = len(self.tokenizer.before)
         return rows[before : before + len(ids)].float().cpu()
@@ -113,7 +99,7 @@ class AutoReader:
             )
 
     def _probe(self, text: str) -> Tokens:
-        """The first tokens of a text, as many as the model reads at once."""
+        """Return the first tokens of a text, as many as the model reads at once."""
         tokens = self.tokenizer.encode(text.encode())
         return Tokens(tokens.ids[: self._limit], tokens.lengths[: self._limit])
 
@@ -132,7 +118,7 @@ class AutoReader:
 
 
 def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Number of tokens that a model reads at once, with the special ones, by its configuration and tokenizer.
+    """Return the number of tokens that a model reads at once, with the special ones, by configuration and tokenizer.
 
     Models whose positions begin behind the padding token's (ESM, RoBERTa) read that many fewer.
     """
@@ -148,7 +134,7 @@ def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> i
 
 
 def _embeddings(model: PreTrainedModel) -> int | None:
-    """Rows of the token embedding, or None if the model does not show it."""
+    """Return the rows of the token embedding, or None if the model does not show it."""
     try:
         table = model.get_input_embeddings()
     except (NotImplementedError, AttributeError):  # of models with code of their own
@@ -167,22 +153,15 @@ class _Enough(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """A place in a model where activations are taken.
+    """A place in a model where activations are taken."""
 
-    Attributes
-    ----------
-    layer : int or None
-        1-based: ``hidden_states[layer]``; None if a module was named.
-    hook_name : str
-        Path of the module whose output is read, or ``hidden_states[layer]`` if no block has that output: the last
-        hidden state of many models is the output of their final norm.
-    """
-
-    layer: int | None
+    layer: int | None  # 1-based: hidden_states[layer]; None if a module was named
+    # Path of the module whose output is read, or "hidden_states[layer]" if no block has that output: the last hidden
+    # state of many models is the output of their final norm.
     hook_name: str
 
     def read(self, model: nn.Module, inputs: Inputs) -> torch.Tensor:
-        """(t, d_model): the activations of one sequence of t tokens. What comes after a module is not run."""
+        """Return (t, d_model) activations of a sequence of t tokens. Modules after the one that is read do not run."""
         if self.layer is not None and self.hook_name.startswith("hidden_states["):
             found = hidden_states(model, inputs)[self.layer]
         else:
@@ -195,21 +174,10 @@ class Tap:
 
 
 def find_tap(model: nn.Module, inputs: Inputs, layer: int | None, hook: str | None, name: str) -> Tap:
-    """The place of a layer or of a named module.
+    """Find the place of a layer or of a named module; the inputs are a short sequence to try the model on.
 
-    Parameters
-    ----------
-    model, inputs
-        The model, and a short sequence to try it on.
-    layer, hook : int, str
-        One of them. A path may begin with the name of the body in a model with a head: ``esm.encoder.layer.2``.
-    name : str
-        Name of the model, for errors.
-
-    Raises
-    ------
-    SaeTracksError
-        There is no such layer or module. The error lists the existing ones.
+    The path of a module may begin with the name of the body in a model with a head: ``esm.encoder.layer.2``. The error
+    for a missing layer or module lists the existing ones.
     """
     if hook is not None:
         return Tap(None, _module_path(model, hook, name))
@@ -222,7 +190,7 @@ def find_tap(model: nn.Module, inputs: Inputs, layer: int | None, hook: str | No
 
 
 def hidden_states(model: nn.Module, inputs: Inputs) -> tuple[torch.Tensor, ...]:
-    """(1, t, d) each; empty if the model does not return them."""
+    """Return tensors of (1, t, d); none if the model does not give them."""
     out = model(**inputs, output_hidden_states=True, return_dict=True)
     return getattr(out, "hidden_states", None) or ()
 
@@ -241,7 +209,7 @@ def _module_path(model: nn.Module, hook: str, name: str) -> str:
 
 
 def _block_of(model: nn.Module, inputs: Inputs, state: torch.Tensor) -> str | None:
-    """Path of the first block (a member of a ModuleList) whose output is `state`, bit for bit."""
+    """Return the path of the first block (a member of a ModuleList) whose output is `state`, bit for bit."""
     lists = [(path, module) for path, module in model.named_modules() if isinstance(module, nn.ModuleList)]
     blocks = {f"{path}.{i}": block for path, members in lists for i, block in enumerate(members)}
     outputs: dict[str, torch.Tensor] = {}
@@ -258,7 +226,7 @@ def _block_of(model: nn.Module, inputs: Inputs, state: torch.Tensor) -> str | No
 
 
 def _output(model: nn.Module, path: str, inputs: Inputs) -> torch.Tensor | None:
-    """The output of a module at its first call, where the pass ends."""
+    """Return the output of a module at its first call; the forward pass ends there."""
     found: list[torch.Tensor | None] = []
 
     def take(output: torch.Tensor | None) -> None:

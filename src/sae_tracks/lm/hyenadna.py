@@ -24,19 +24,10 @@ Spectra = list[torch.Tensor]
 class HyenaDNAConfig(PreTrainedConfig):
     """Sizes of a HyenaDNA model; the defaults are those of small-32k.
 
-    Parameters
-    ----------
-    d_model, d_inner, n_layer : int
-        Width, width inside the MLP, number of blocks.
-    max_seq_len : int
-        Longest sequence in tokens. The positions of the filters are spread over it.
-    emb_dim, filter_order, num_inner_mlps, activation_freq : int
-        Shape of the implicit filter: width of the positional embedding, hidden width, number of hidden layers, first
-        frequency of the sine.
-    short_filter_order : int
-        Length of the explicit depthwise filter.
-    vocab_size, pad_vocab_size_multiple : int
-        12 tokens, padded to 16 rows.
+    ``max_seq_len`` is the longest sequence in tokens; the positions of the filters are spread over it. The implicit
+    filter has ``emb_dim`` (width of the positional embedding), ``filter_order`` (hidden width), ``num_inner_mlps``
+    (hidden layers) and ``activation_freq`` (first frequency of the sine). ``short_filter_order`` is the length of the
+    explicit depthwise filter. The 12 tokens of the vocabulary are padded to 16 rows.
     """
 
     model_type = "hyenadna"

@@ -1,9 +1,9 @@
 """HyenaDNA read at one layer: the parameters of the differentiable `forward`, with less memory traffic.
 
-On a CPU a block runs in three stages, and each stage is cut into parts that one thread takes from its cache to the end:
-projection by rows, long filters by channels, output projection and MLP by rows. Threads share no work within a part,
-so the result does not depend on their number, and a busy machine slows them by no more than its load. On other devices
-the blocks run as they are, with the filters' transforms computed once.
+On a CPU a block runs in three stages: projection by rows, long filters by channels, output projection and MLP by rows.
+Each stage is cut into slices that one thread computes in its cache. Threads share no work within a slice, so the result
+does not depend on their number, and a busy machine slows them by no more than its load. On other devices the blocks run
+as they are, with the filters' transforms computed once.
 """
 
 import threading
@@ -20,29 +20,14 @@ from sae_tracks.lm.protocol import check_length, weights_checksum
 from sae_tracks.lm.tokens import SPECIAL_TOKENS, base_tokens
 from sae_tracks.threads import ForEachSlice, in_threads
 
-ROWS = 1024  # bases of a part: with fewer the matrix products slow down, with more the caches overflow
-CHANNELS = 32  # of a part: with fewer, planning the FFTs takes longer than running them
+ROWS = 1024  # bases of a slice: with fewer the matrix products slow down, with more the caches overflow
+CHANNELS = 32  # of a slice: with fewer, planning the FFTs takes longer than running them
 TAPS = 3  # of the short filter, as the kernels have it
 _ONE_AT_A_TIME = threading.Lock()  # protects the work memory and torch's number of threads
 
 
 class HyenaDNAReader:
-    """HyenaDNA at one layer, as a `GeneLM`. Only the blocks that are needed run.
-
-    Parameters
-    ----------
-    model : HyenaDNAForCausalLM or HyenaDNAModel
-        With its next-base head or without one.
-    layer : int
-        1-based block whose output is read = ``hidden_states[layer]``.
-    model_id, revision : str
-        Where the model came from.
-
-    Raises
-    ------
-    SaeTracksError
-        The model has no such layer.
-    """
+    """HyenaDNA at one layer, with its next-base head or without, as a `GeneLM`. Only the blocks up to it run."""
 
     architecture, causal = "hyenadna", True
 
@@ -67,23 +52,17 @@ class HyenaDNAReader:
 
     @property
     def causal_lm(self) -> HyenaDNAForCausalLM:
-        """The whole model with its next-base head.
-
-        Raises
-        ------
-        SaeTracksError
-            The checkpoint has no such head.
-        """
+        """The whole model with its next-base head; an error if the checkpoint has none."""
         if not isinstance(self.model, HyenaDNAForCausalLM):
             raise SaeTracksError(f"{self.model_id} has no next-base head (lm_head), so it has no next-base loss")
         return self.model
 
     def token_starts(self, sequence: bytes) -> NDArray[np.bool_]:
-        """See `GeneLM.token_starts`."""
+        """See `GeneLM`."""
         return np.ones(len(sequence), dtype=bool)
 
     def activations(self, sequence: bytes) -> torch.Tensor:
-        """See `GeneLM.activations`."""
+        """See `GeneLM`."""
         check_length(self, sequence)
         return self._read(torch.from_numpy(base_tokens(sequence)).to(self.model.device)).cpu()
 
@@ -91,12 +70,7 @@ class HyenaDNAReader:
 class Inference:
     """The first blocks of a HyenaDNA. Callers in several threads wait for one another.
 
-    Parameters
-    ----------
-    backbone : HyenaBackbone
-        Its filters are transformed once for each length, so its parameters must not change any more.
-    layers : int
-        How many blocks to run.
+    The filters are transformed once for each length, so the parameters of the backbone must not change any more.
     """
 
     def __init__(self, backbone: HyenaBackbone, layers: int) -> None:
@@ -107,18 +81,7 @@ class Inference:
     @torch.inference_mode(False)  # tensors kept between calls must work outside of it too
     @torch.no_grad()
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
-        """Residual stream after the last of the blocks.
-
-        Parameters
-        ----------
-        ids : (L,) int64
-            Token ids, on the device of the parameters.
-
-        Returns
-        -------
-        (L, d_model) float32
-            On the same device.
-        """
+        """Return the (L, d_model) float32 residual stream after the last block, from (L,) int64 ids on its device."""
         x = self.backbone.embeddings(ids[None])
         if x.device.type != "cpu" or any(block.mixer.short_filter.kernel_size != (TAPS,) for block in self.blocks):
             stream = self.backbone.residuals(x, self._spectra(len(ids)))
@@ -136,21 +99,16 @@ class Inference:
 
 
 class Workspace:
-    """Memory that the blocks of one length share, and work memory of each thread.
-
-    Attributes
-    ----------
-    projected : (3, d_model, >= L) float32
-        Rows are not a power of two long: that would crowd them into a few sets of the cache.
-    """
+    """Memory that the blocks of one length share, and work memory of each thread."""
 
     def __init__(self, length: int, d_model: int, d_inner: int) -> None:
+        # Rows are not a power of two long: that would crowd them into a few sets of the cache.
         self.projected = torch.empty(3, d_model, -(-length // 16) * 16 + 16)
         self._shapes = {"normed": (ROWS, d_model), "hidden": (ROWS, d_inner), "padded": (CHANNELS, fft_length(length))}
         self._mine = threading.local()
 
     def take(self, name: str, rows: int) -> torch.Tensor:
-        """The first rows of this thread's ``normed``, ``hidden`` or ``padded``, which ends in zeros."""
+        """Return the first rows of this thread's ``normed``, ``hidden`` or ``padded``, which ends in zeros."""
         if not hasattr(self._mine, name):
             setattr(self._mine, name, torch.zeros(self._shapes[name]))
         return getattr(self._mine, name)[:rows]
@@ -170,7 +128,7 @@ class BlockPass:
         self.projected = space.projected
 
     def __call__(self, x: torch.Tensor, bias: torch.Tensor, each: ForEachSlice) -> torch.Tensor:
-        """``x += bias``, then the block, in place, without the bias of its last layer. Returns that bias."""
+        """Add `bias` to x and run the block, in place, without the bias of its last layer. Return that bias."""
         each(partial(self._project, x, bias), len(x), ROWS)
         each(partial(self._filter, len(x)), x.shape[1], CHANNELS)
         each(partial(self._transform, x), len(x), ROWS)
@@ -182,8 +140,8 @@ class BlockPass:
 
     def _filter(self, length: int, channels: slice) -> None:
         """The gated long convolution of some channels. The result replaces the second projection."""
-        gate, inner, v = (part[channels].numpy() for part in self.projected)
-        (g_taps, g_add, g_bias), *others = ([a[channels] for a in part] for part in self.filters)
+        gate, inner, v = (projection[channels].numpy() for projection in self.projected)
+        (g_taps, g_add, g_bias), *others = ([a[channels] for a in one] for one in self.filters)
         (i_taps, i_add, i_bias), (v_taps, v_add, v_bias) = others
         padded = self.space.take("padded", len(v))
         self.kernels.filter_and_multiply(length, inner, v, i_taps, v_taps, i_add, v_add, i_bias, v_bias, padded.numpy())

@@ -1,7 +1,7 @@
-"""Element-wise work of a Hyena block, each kernel one sweep over memory, compiled by numba.
+"""Element-wise work of a Hyena block. Each numba kernel is one sweep over memory.
 
-All arrays are float32. A kernel runs in the thread that calls it, on data of its own, without the interpreter's lock.
-NaN and infinity travel through.
+All arrays are float32. A kernel runs in the calling thread, on data of its own, without the interpreter's lock. NaN and
+infinity propagate.
 """
 
 import math
@@ -12,25 +12,11 @@ from numba import njit
 from sae_tracks.jit import HOW
 
 F = np.float32
-
-
-# tanh(x) = x P(x^2) / Q(x^2), coefficients from the highest power down; Eigen's, exact to a few units in the last place
-TANH_P = tuple(
-    F(c)
-    for c in (
-        -2.76076847742355e-16,
-        2.00018790482477e-13,
-        -8.60467152213735e-11,
-        5.12229709037114e-08,
-        1.48572235717979e-05,
-        6.37261928875436e-04,
-        4.89352455891786e-03,
-    )
-)
-TANH_Q = tuple(F(c) for c in (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03))
-TANH_END = F(7.90531110763549805)  # from here on tanh is 1 in float32, and P / Q a little less
-P0, P1, P2, P3, P4, P5, P6 = TANH_P
-Q0, Q1, Q2, Q3 = TANH_Q
+# tanh(x) = x P(x^2) / Q(x^2), with Eigen's coefficients, exact to a few units in the last place
+P0, P1, P2, P3 = F(-2.76076847742355e-16), F(2.00018790482477e-13), F(-8.60467152213735e-11), F(5.12229709037114e-08)
+P4, P5, P6 = F(1.48572235717979e-05), F(6.37261928875436e-04), F(4.89352455891786e-03)
+Q0, Q1, Q2, Q3 = F(1.19825839466702e-06), F(1.18534705686654e-04), F(2.26843463243900e-03), F(4.89352518554385e-03)
+TANH_END = F(7.90531110763549805)  # above it tanh is 1 in float32, and x P / Q a little less
 GELU_SCALE, GELU_CUBE = F(math.sqrt(2 / math.pi)), F(0.044715)
 
 
@@ -54,7 +40,7 @@ def add_gelu(h, bias):
 
 @njit("void(f4[:,::1],f4[::1],f4[::1],f4[::1],f4,f4[:,::1])", **HOW)
 def add_norm(x, add, weight, bias, eps, out):
-    """``x += add``, and the layer norm of the new rows of x, (rows, d), into `out`."""
+    """Add `add` to x, (rows, d), in place, and write the layer norm of its rows to `out`."""
     n = x.shape[1]
     for i in range(x.shape[0]):
         total = F(0)
@@ -72,7 +58,7 @@ def add_norm(x, add, weight, bias, eps, out):
 
 @njit(inline="always")
 def _start(u, i, add, taps, bias):
-    """The short filter at one of the first two bases, in front of which there are zeros."""
+    """Return the short filter at one of the first two bases, which have zeros before them."""
     y = bias + taps[2] * (u[i] + add)
     if i == 1:
         y += taps[1] * (u[0] + add)
@@ -81,7 +67,7 @@ def _start(u, i, add, taps, bias):
 
 @njit("void(i8,f4[:,::1],f4[:,::1],f4[:,::1],f4[:,::1],f4[::1],f4[::1],f4[::1],f4[::1],f4[:,::1])", **HOW)
 def filter_and_multiply(length, u, v, u_taps, v_taps, u_add, v_add, u_bias, v_bias, out):
-    """Product of two projections after their causal short filters of three taps; all (channels, >= length).
+    """Multiply two projections after their causal short filters of three taps; all (channels, >= length).
 
     ``filtered[i] = bias + taps[2] (u[i] + add) + taps[1] (u[i-1] + add) + taps[0] (u[i-2] + add)``
     """
@@ -97,7 +83,7 @@ def filter_and_multiply(length, u, v, u_taps, v_taps, u_add, v_add, u_bias, v_bi
 
 @njit("void(i8,f4[:,::1],f4[:,::1],f4[:,::1],f4[::1],f4[::1],f4[:,::1])", **HOW)
 def filter_and_gate(length, u, y, taps, add, bias, out):
-    """``out = y * filtered(u)``, all (channels, >= length); the filter as in `filter_and_multiply`."""
+    """Compute ``out = y * filtered(u)``, all (channels, >= length), with the filter of `filter_and_multiply`."""
     for c in range(u.shape[0]):
         a, g, o, s = u[c], y[c], out[c], taps[c]
         for i in range(min(2, length)):

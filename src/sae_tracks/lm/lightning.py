@@ -26,24 +26,20 @@ Weights = dict[str, torch.Tensor]
 
 
 def load_lightning(path: str | Path, *, need_head: bool = True) -> HyenaDNAForCausalLM | HyenaDNAModel:
-    """The model of an original checkpoint, fp32, on the CPU, in evaluation mode. Nothing in the file is run.
+    """Load the model of an original checkpoint, fp32, on the CPU, in evaluation mode. Nothing in the file is run.
 
     Sizes follow from the tensors' shapes, so no configuration is needed. Names may have the ``.layer`` that gradient
-    checkpointing puts behind ``.mixer`` and ``.mlp``, and prefixes of DistributedDataParallel and torch.compile.
+    checkpointing puts behind ``.mixer`` and ``.mlp``, and prefixes of DistributedDataParallel and torch.compile. A
+    weight that is missing, unknown, of another shape, NaN or infinite is an error, and so is a stored buffer that
+    differs from the one derived here.
 
     Parameters
     ----------
     path : path
-        ``weights.ckpt`` of a ``LongSafari/hyenadna-*`` repository without ``-hf``, or a folder that holds it.
+        ``weights.ckpt`` of a ``LongSafari/hyenadna-*`` repository without ``-hf``, or its folder.
     need_head : bool
         Refuse a checkpoint without a next-base head, or with weights of another head. Otherwise such a checkpoint
         gives a `HyenaDNAModel`, and other heads are left out.
-
-    Raises
-    ------
-    SaeTracksError
-        The file is missing or damaged, a weight is missing, unknown, of another shape, NaN or infinite, or a stored
-        buffer is not what this form of the model derives.
     """
     path = Path(path)
     path = path / "weights.ckpt" if path.is_dir() else path
@@ -64,7 +60,7 @@ def load_lightning(path: str | Path, *, need_head: bool = True) -> HyenaDNAForCa
 
 
 def _hub_names(path: Path, stored: Weights) -> Weights:
-    """The tensors as fp32 copies, under the names of the hub's ``-hf`` repositories."""
+    """Return the tensors as fp32 copies, under the names of the hub's ``-hf`` repositories."""
     weights: Weights = {}
     for name, tensor in stored.items():
         renamed = re.sub(r"\.(mixer|mlp)\.layer\.", r".\1.", re.sub(WRAPPERS, "", name))
@@ -76,19 +72,19 @@ def _hub_names(path: Path, stored: Weights) -> Weights:
 
 
 def _merge_frequencies(path: Path, weights: Weights) -> Weights:
-    """Leave out the copies of each filter's one sine frequency, which must equal the first."""
+    """Leave out the copies of each filter's sine frequency, which must equal the first."""
     kept: Weights = {}
     for name, tensor in weights.items():
         first = re.sub(r"(\.implicit_filter)\.\d+\.freq$", r"\1.1.freq", name)
         if first == name:
             kept[name] = tensor
         elif first not in weights or not torch.equal(tensor, weights[first]):
-            raise SaeTracksError(f"{path}: {name} differs from {first}; HyenaDNA has one frequency a filter")
+            raise SaeTracksError(f"{path}: {name} differs from {first}; HyenaDNA has one frequency per filter")
     return kept
 
 
 def _config(path: Path, weights: Weights) -> HyenaDNAConfig:
-    """The sizes that the shapes of the first block tell."""
+    """Read the sizes from the shapes of the first block."""
 
     def size(name: str, dimension: int) -> int:
         name = f"{LAYERS}0.{name}"

@@ -3,7 +3,7 @@
 import re
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -13,6 +13,7 @@ from sae_tracks.files import bundled
 from sae_tracks.lm.auto import AutoReader
 from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM, HyenaDNAModel
 from sae_tracks.lm.inference import HyenaDNAReader
+from sae_tracks.lm.lightning import load_lightning
 from sae_tracks.lm.pretrained import (
     Pretrained,
     check_complete,
@@ -30,7 +31,6 @@ from sae_tracks.lm.tokens import SPECIAL_TOKENS, HyenaDNATokenizer
 DEMO = "demo"
 DEFAULT_LAYER = 3
 PLUGINS = "sae_tracks.models"  # the entry point group of other packages' models
-Model = TypeVar("Model", bound=torch.nn.Module)
 HEAD, BODY = "lm_head.weight", ("hyena.", "backbone.")
 
 
@@ -73,8 +73,8 @@ def load_lm(
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     trust_remote_code : bool
-        Run Python code that the model's repository brings, at the commit that the revision stands for. A model whose
-        code is in sae-tracks or transformers needs none.
+        Run Python code that the model's repository brings, at the commit of the revision. A model whose code is in
+        sae-tracks or transformers needs none.
 
     Returns
     -------
@@ -83,6 +83,8 @@ def load_lm(
 
     Raises
     ------
+    UsageError
+        `layer` and `hook` are both given, or the id names another revision than `revision`.
     SaeTracksError
         The model is not there, has no such layer, does not read DNA, needs code of its own, or its weights do not fit.
     """
@@ -95,15 +97,20 @@ def load_lm(
         return _load_plugin(name, layer, hook=hook, revision=revision, device=device)
     on = resolve_device(device)
     if "@" in name and not is_path:
-        name, _, revision = name.partition("@")
+        name, _, named = name.partition("@")
+        if revision not in (None, named):
+            raise UsageError(f"{model} names the revision {named!r}, and the revision {revision!r} is given: give one")
+        revision = named
     model_id = str(Path(name).absolute()) if is_path else name
     source = str(bundled("demo-lm")) if name == DEMO else name
     found = None if _is_lightning(source) else find_pretrained(source, revision, trust_remote_code)
-    if found and not found.is_hyenadna:
-        body = _on(open_any_model(found), on)
-        return AutoReader(body, open_tokenizer(found), layer, hook, model_id, found.commit)
-    hyenadna = _on(_open_hyenadna(found) if found else _open_lightning(source, need_head=False), on)
     commit = found.commit if found else None
+    if found and not found.is_hyenadna:
+        body = open_any_model(found)
+        torch.nn.Module.to(body, on)  # the `to` of transformers' models has no type
+        return AutoReader(body, open_tokenizer(found), layer, hook, model_id, commit)
+    hyenadna = _open_hyenadna(found) if found else load_lightning(source, need_head=False)
+    torch.nn.Module.to(hyenadna, on)
     if layer is not None:
         return HyenaDNAReader(hyenadna, layer, model_id, commit)
     bases_and_sep = hyenadna.config.max_seq_len - SPECIAL_TOKENS + 1
@@ -112,9 +119,9 @@ def load_lm(
 
 
 def load_causal_lm(source: str, revision: str | None = None) -> tuple[HyenaDNAForCausalLM, str | None]:
-    """A whole HyenaDNA with its head, fp32, on the CPU, and the commit it came from. No remote code is run."""
+    """Load a whole HyenaDNA with its head, fp32, on the CPU; also return its commit. No remote code is run."""
     if _is_lightning(source):
-        return cast(HyenaDNAForCausalLM, _open_lightning(source, need_head=True)), None
+        return cast(HyenaDNAForCausalLM, load_lightning(source, need_head=True)), None
     found = find_pretrained(source, revision)
     if not found.is_hyenadna:
         raise SaeTracksError(f"{source} is a {found.model_type!r} model; a 'hyenadna' one is needed")
@@ -124,7 +131,7 @@ def load_causal_lm(source: str, revision: str | None = None) -> tuple[HyenaDNAFo
 
 
 def _open_hyenadna(found: Pretrained) -> HyenaDNAForCausalLM | HyenaDNAModel:
-    """A HyenaDNA with its next-base head, or without one if the file has none; other heads are left out."""
+    """Open a HyenaDNA with its next-base head, or without one if the file has none; other heads are left out."""
     opened, report = open_model(found, open_config(found), AutoModelForCausalLM)
     model = cast(HyenaDNAForCausalLM, opened)
     missing = [name for name in report["missing_keys"] if name != HEAD]
@@ -133,30 +140,16 @@ def _open_hyenadna(found: Pretrained) -> HyenaDNAForCausalLM | HyenaDNAModel:
     return model if HEAD not in report["missing_keys"] else model.hyena
 
 
-def _open_lightning(source: str, *, need_head: bool) -> HyenaDNAForCausalLM | HyenaDNAModel:
-    from sae_tracks.lm.lightning import load_lightning
-
-    return load_lightning(source, need_head=need_head)
-
-
 def _is_lightning(source: str) -> bool:
-    """A Lightning checkpoint, or a folder that holds one and no safetensors."""
+    """Whether this is a Lightning checkpoint, or a folder that holds one and no safetensors."""
     path = Path(source)
     if not is_on_disk(source) or path.is_file():
         return is_on_disk(source) and path.suffix == ".ckpt"
     return (path / "weights.ckpt").is_file() and not any(path.glob("*.safetensors"))
 
 
-def _on(model: Model, device: torch.device) -> Model:
-    torch.nn.Module.to(model, device)  # the `to` of transformers' models has no type
-    return model
-
-
 def _load_plugin(model: str, layer: int | None, **options: Any) -> GeneLM:
-    """The model ``NAME:ARG`` of an installed package.
-
-    The package's entry point NAME is called as ``load(ARG, layer, hook=..., revision=..., device=...)``.
-    """
+    """Load ``NAME:ARG``: the entry point NAME is called as ``load(ARG, layer, hook=, revision=, device=)``."""
     name, _, argument = model.partition(":")
     registered = {point.name: point for point in entry_points(group=PLUGINS)}
     if name not in registered:

@@ -38,28 +38,14 @@ Report = dict[str, Any]  # transformers' `output_loading_info`
 
 @dataclass(frozen=True, slots=True)
 class Pretrained:
-    """A model's folder or hub repository at one commit, with its configuration.
+    """A model's folder or hub repository at one commit, with its configuration."""
 
-    Attributes
-    ----------
-    source : str
-        Folder or hub id.
-    revision, commit : str or None
-        The revision asked for, and the commit that it stands for (None for a folder).
-    settings : dict
-        The content of config.json.
-    trust_remote_code : bool
-        Whether Python code that the repository brings may be run.
-    offline : bool
-        The hub did not answer: only files of its cache on this machine are used.
-    """
-
-    source: str
-    revision: str | None
-    commit: str | None
-    settings: dict[str, Any]
-    trust_remote_code: bool
-    offline: bool = False
+    source: str  # folder or hub id
+    revision: str | None  # asked for
+    commit: str | None  # of that revision; None for a folder
+    settings: dict[str, Any]  # the content of config.json
+    trust_remote_code: bool  # whether Python code that the repository brings may be run
+    offline: bool = False  # the hub did not answer: only files of its cache on this machine are used
 
     @property
     def model_type(self) -> str:
@@ -84,7 +70,7 @@ class Pretrained:
 
 
 def is_on_disk(name: str) -> bool:
-    """Whether a name is the path of a file or folder. A name that is too long for a path is none."""
+    """Whether a name is the path of a file or folder. A name that is too long for a path is not."""
     try:
         return Path(name).exists()
     except OSError:
@@ -94,11 +80,8 @@ def is_on_disk(name: str) -> bool:
 def find_pretrained(source: str, revision: str | None = None, trust_remote_code: bool = False) -> Pretrained:
     """Read config.json and find the commit: without a revision the pinned one, else that of the hub's ``main``.
 
-    Raises
-    ------
-    SaeTracksError
-        There is no model, the hub cannot be reached, or the repository asks for code of its own that is not trusted
-        or lies in another repository. HyenaDNA needs no such code.
+    A repository that asks for code of its own is refused if the code is not trusted or lies in another repository.
+    HyenaDNA needs no such code.
     """
     _refuse_what_is_no_model(source)
     is_folder = is_on_disk(source)
@@ -138,7 +121,7 @@ def _check_own_code(found: Pretrained) -> None:
 
 
 def _tokenizer_settings(found: Pretrained) -> dict[str, Any]:
-    """The content of tokenizer_config.json, which a repository need not have."""
+    """Read tokenizer_config.json, which a repository need not have."""
     name, revision = "tokenizer_config.json", found.commit or found.revision
     if found.offline:
         file = _cached(found.source, name, revision)
@@ -148,13 +131,13 @@ def _tokenizer_settings(found: Pretrained) -> dict[str, Any]:
 
 
 def _own_tokenizers(model_map: Any, tokenizer_map: Any) -> list[str]:
-    """Tokenizer classes that a repository brings, by the ``auto_map`` of config.json and tokenizer_config.json."""
+    """List a repository's own tokenizer classes, by ``auto_map`` in config.json and tokenizer_config.json."""
     maps = [value.get(_TOKENIZERS) if isinstance(value, dict) else None for value in (model_map, tokenizer_map)]
     return _classes([*maps, tokenizer_map if not isinstance(tokenizer_map, dict) else None])
 
 
 def open_config(found: Pretrained) -> PreTrainedConfig:
-    """The configuration as transformers' object."""
+    """Open the configuration as transformers' object."""
     try:
         return AutoConfig.from_pretrained(found.source, **found.where)
     except Exception as error:  # whatever the file, or code beside it, leads to
@@ -162,7 +145,7 @@ def open_config(found: Pretrained) -> PreTrainedConfig:
 
 
 def open_model(found: Pretrained, config: PreTrainedConfig, kind: Any) -> tuple[PreTrainedModel, Report]:
-    """The weights as a model of an Auto class, fp32, on the CPU, without a pooler, and transformers' report.
+    """Open the weights as a model of an Auto class, fp32, on the CPU, without a pooler, with transformers' report.
 
     Prefixes that DistributedDataParallel and torch.compile put in front of names are removed.
     """
@@ -192,7 +175,7 @@ def _from_pretrained(
 
 
 def open_any_model(found: Pretrained) -> PreTrainedModel:
-    """The model without its head, if its code has a class for that. Every weight in it comes from the file."""
+    """Open the model without its head, if its code has a class for that. All its weights come from the file."""
     config = open_config(found)
     kinds = (AutoModel, AutoModelForMaskedLM, AutoModelForCausalLM)
     known = [k for k in kinds if k.__name__ in found.own_classes]
@@ -213,7 +196,7 @@ def open_any_model(found: Pretrained) -> PreTrainedModel:
 
 
 def open_tokenizer(found: Pretrained) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model."""
+    """Open the tokenizer of a model."""
     try:
         with quiet_transformers():
             return cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(found.source, **found.where))
@@ -235,7 +218,7 @@ def check_complete(found: Pretrained, model: torch.nn.Module, report: Report) ->
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Hide transformers' progress bars and warnings: what it warns of when loading is refused here."""
+    """Hide transformers' progress bars and warnings: loading problems are errors here."""
     level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
@@ -248,7 +231,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """An error of another library in one line."""
+    """Return an error of another library in one line."""
     line, *_ = str(error).strip().splitlines() or [""]
     if line and isinstance(error, CLEAR_ERRORS):
         return line
@@ -297,7 +280,7 @@ def _is_commit(revision: str | None) -> bool:
 
 
 def _cached(source: str, name: str, revision: str | None) -> Path | None:
-    """A file of the hub's cache on this machine."""
+    """Return a file of the hub's cache on this machine."""
     try:
         return Path(hf_hub_download(source, name, revision=revision, local_files_only=True))
     except hub_errors.LocalEntryNotFoundError:
@@ -305,7 +288,7 @@ def _cached(source: str, name: str, revision: str | None) -> Path | None:
 
 
 def _why_not_from_the_hub(source: str, revision: str | None, error: Exception) -> str:
-    """Why a repository cannot be read, and what to do, in one line."""
+    """Say in one line why a repository cannot be read, and what to do."""
     if isinstance(error, hub_errors.GatedRepoError):
         return f"access to it is restricted: accept its terms at {constants.ENDPOINT}/{source}, then `hf auth login`"
     if isinstance(error, hub_errors.RevisionNotFoundError):
@@ -330,7 +313,7 @@ def _read_object(source: str, file: Path) -> dict[str, Any]:
 
 
 def _classes(auto_map: Any) -> list[str]:
-    """The classes that an ``auto_map`` names, one by one or in lists."""
+    """List the classes that an ``auto_map`` names, one by one or in lists."""
     if isinstance(auto_map, str):
         return [auto_map]
     inner = auto_map.values() if isinstance(auto_map, dict) else auto_map if isinstance(auto_map, list) else ()

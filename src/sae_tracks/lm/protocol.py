@@ -1,4 +1,4 @@
-"""What the rest of the project needs of a gene language model."""
+"""The interface of a gene language model for the rest of the project."""
 
 import hashlib
 from typing import Protocol, runtime_checkable
@@ -51,7 +51,7 @@ class GeneLM(Protocol):
 
     @property
     def max_length(self) -> int:
-        """The longest window, in bases."""
+        """The longest window in bases."""
         ...
 
     @property
@@ -97,13 +97,13 @@ MEMBERS = tuple(name for name in vars(GeneLM) if not name.startswith("_"))
 
 
 def check_length(lm: GeneLM, sequence: bytes) -> None:
-    """Refuse an empty sequence and one that is longer than the model reads at once."""
+    """Refuse an empty sequence, and one that is longer than the model reads at once."""
     if not 1 <= len(sequence) <= lm.max_length:
         raise SaeTracksError(f"{len(sequence):,} bases; {lm.model_id} reads 1 to {lm.max_length:,} at once")
 
 
 def describe(lm: GeneLM) -> dict[str, str | int | None]:
-    """The facts that identify a model and where it is read, as manifests, SAE metadata and provenance keep them."""
+    """Return the facts that identify a model and its layer, as manifests, SAE metadata and provenance keep them."""
     return {
         "model": lm.model_id,
         "revision": lm.revision,

@@ -1,4 +1,4 @@
-"""From DNA to a model's tokens, and from tokens back to the bases that they cover."""
+"""DNA as a model's tokens, and the bases that each token covers."""
 
 import re
 from collections.abc import Sequence
@@ -20,18 +20,10 @@ for _base in b"ACGT":
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A sequence of n bases as t tokens, without the special ones that a tokenizer puts around it.
+    """A sequence of n bases as t tokens, without the special ones that a tokenizer puts around it."""
 
-    Attributes
-    ----------
-    ids : (t,) int64
-        Token ids.
-    lengths : (t,) int64
-        Bases that each token covers; their sum is n. A token may cover none.
-    """
-
-    ids: NDArray[np.int64]
-    lengths: NDArray[np.int64]
+    ids: NDArray[np.int64]  # (t,)
+    lengths: NDArray[np.int64]  # (t,) bases that each token covers; their sum is n, and a token may cover none
 
     @property
     def of_base(self) -> NDArray[np.int64]:
@@ -46,32 +38,16 @@ class Tokens:
 
 
 class DNATokenizer:
-    """A transformers tokenizer that is given DNA alone.
+    """A transformers tokenizer, fast or slow, for DNA alone.
 
     Letters other than A, C, G and T are read as N. If the tokenizer has no N, each is read as one unknown (else mask)
-    token, and no token reaches over it.
+    token, and no token reaches over it. The tokens of a slow tokenizer must be the letters that they cover. An unknown
+    token at the end covers the remaining bases (GENERator has no token for fewer than six bases). A tokenizer that does
+    not split DNA into tokens that cover each base once is refused. `name` is the model's, for errors.
 
-    Parameters
-    ----------
-    tokenizer : PreTrainedTokenizerBase
-        Fast or slow. The tokens of a slow one must be the letters that they cover. An unknown token at the end covers
-        the bases that are left (GENERator has no token for fewer than six bases).
-    name : str
-        Name of the model, for errors.
-
-    Attributes
-    ----------
-    before, after : list of int
-        Special tokens that the tokenizer puts in front of a sequence and behind it.
-    largest_id : int
-        Largest id among the special tokens and the tokens for DNA.
-    bases_per_token : float
-        Mean over fixed pseudo-random DNA: 6 for 6-mers, 1 if each token is one base.
-
-    Raises
-    ------
-    SaeTracksError
-        It has no token for one of A, C, G, T, or it does not split DNA into tokens that cover each base once.
+    ``before`` and ``after`` are the special tokens in front of a sequence and behind it. ``largest_id`` is the largest
+    id among them and the tokens for DNA. ``bases_per_token`` is a mean over fixed pseudo-random DNA: 6 for 6-mers, 1 if
+    each token is one base.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
@@ -87,21 +63,16 @@ class DNATokenizer:
 
     @property
     def around(self) -> int:
-        """How many special tokens the tokenizer adds to a sequence."""
+        """Number of special tokens that the tokenizer adds to a sequence."""
         return len(self.before) + len(self.after)
 
     def encode(self, sequence: bytes) -> Tokens:
-        """The tokens of n >= 1 letters, in any case, IUPAC codes included.
-
-        Raises
-        ------
-        SaeTracksError
-            The tokens do not cover every base exactly once.
-        """
+        """Return the tokens of n >= 1 letters, in any case, IUPAC codes included."""
         text = _LETTERS[np.frombuffer(sequence.upper(), np.uint8)].tobytes().decode()
         if self._in_place_of_n is None:
             return self._encode(text)
-        parts = [self._unread(len(run)) if run[0] == "N" else self._encode(run) for run in re.findall("N+|[^N]+", text)]
+        runs = re.findall("N+|[^N]+", text)
+        parts = [self._unread(len(run)) if run[0] == "N" else self._encode(run) for run in runs]
         return Tokens(np.concatenate([p.ids for p in parts]), np.concatenate([p.lengths for p in parts]))
 
     def _unread(self, n: int) -> Tokens:
@@ -115,7 +86,7 @@ class DNATokenizer:
         return Tokens(np.array(ids, np.int64), lengths)
 
     def _spans(self, text: str) -> tuple[list[int], Sequence[tuple[int, int]]]:
-        """Token ids, and the letters (start, end) that each token covers."""
+        """Return token ids, and the letters (start, end) that each token covers."""
         if self.tokenizer.is_fast:
             out = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
             return out["input_ids"], out["offset_mapping"]
@@ -136,7 +107,7 @@ class DNATokenizer:
         return self.tokenizer.unk_token_id not in ids and _lengths(spans, len(text)) is not None
 
     def _trouble(self) -> str:
-        """Why the tokenizer does not read the probe."""
+        """Say why the tokenizer does not read the probe."""
         missing = [base for base in "ACGT" if not self._knows(base)]
         if 0 < len(missing) < 4:
             return f"has no {missing[0]}: is it a DNA model?"
@@ -152,7 +123,7 @@ class DNATokenizer:
         raise SaeTracksError(f"{self.name}: its tokenizer has neither N nor an unknown or mask token to read it as")
 
     def _special(self) -> tuple[list[int], list[int]]:
-        """The special tokens in front of a sequence and behind it."""
+        """Return the special tokens in front of a sequence and behind it."""
         text = PROBE[:60]
         alone = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         whole = self.tokenizer(text)["input_ids"]
@@ -163,7 +134,7 @@ class DNATokenizer:
 
 
 def _lengths(spans: Sequence[tuple[int, int]], n: int) -> NDArray[np.int64] | None:
-    """(t,) bases per token, or None if the spans with bases do not cover 0 to n one after the other."""
+    """Return (t,) bases per token, or None if the spans with bases do not cover 0 to n one after the other."""
     starts, ends = np.array(spans, np.int64).reshape(-1, 2).T
     covering = ends > starts
     borders = np.concatenate(([0], ends[covering]))

@@ -18,20 +18,17 @@ for _base in "ACGTN":
 
 
 def base_tokens(sequence: bytes) -> NDArray[np.int64]:
-    """Token ids of upper-case bases, one per base; letters other than A, C, G, T, N become ``[UNK]``.
+    """Return (n,) token ids of upper-case bases; letters other than A, C, G, T, N become ``[UNK]``.
 
-    No ``[SEP]`` is added: the model is causal, so a trailing token changes nothing before it.
+    No ``[SEP]`` is added, because the model is causal: a trailing token changes nothing before it.
     """
     return _TABLE[np.frombuffer(sequence, np.uint8)]
 
 
 class HyenaDNATokenizer(PreTrainedTokenizer):
-    """One token per letter, upper case only, one trailing ``[SEP]`` and nothing in front, as HyenaDNA was trained.
+    """One token per letter, upper case only, one trailing ``[SEP]`` and no leading token, as HyenaDNA was trained.
 
-    Parameters
-    ----------
-    model_max_length : int
-        Longest sequence in tokens.
+    ``model_max_length`` is the longest sequence in tokens.
     """
 
     model_input_names = ["input_ids"]  # noqa: RUF012 (transformers changes neither)

@@ -2,8 +2,8 @@
 
 A checkpoint is a zip of raw numbers and ``data.pkl``, a program for pickle's stack machine that may call anything. Here
 the program is read as data: an instruction that would look up a name, call it or set an object's state becomes a `Note`
-and has no effect. No name of the file is imported and no object of it is made. Only notes that describe a tensor are
-turned into one.
+and has no effect. No name of the file is imported, and no object of it is made. A note that describes a tensor is
+turned into the tensor.
 """
 
 import math
@@ -43,30 +43,17 @@ _MARK = object()
 
 @dataclass(slots=True, eq=False, repr=False)
 class Note:
-    """What an instruction of the program would make.
+    """The object that an instruction of the program would make."""
 
-    Attributes
-    ----------
-    made_by : str
-        The instruction, such as ``GLOBAL`` (a name is looked up) or ``REDUCE`` (it is called).
-    operands : list
-        Its operands: the name as ``"module name"``; the callable and its arguments; ...
-    items : dict
-        Items that are then set under string keys. Items under other keys are dropped.
-    """
-
-    made_by: str
-    operands: list[Any]
-    items: dict[str, Any] = field(default_factory=dict)
+    made_by: str  # the instruction, such as ``GLOBAL`` (a name is looked up) or ``REDUCE`` (it is called)
+    operands: list[Any]  # the name as ``"module name"``; the callable and its arguments; ...
+    items: dict[str, Any] = field(default_factory=dict)  # set later under string keys; other keys are dropped
 
 
 def read_pickle(program: bytes) -> Any:
-    """The value of a pickle: numbers, strings, bytes and tuples as they are, everything else as a `Note`.
+    """Return the value of a pickle: numbers, strings, bytes and tuples as they are, everything else as a `Note`.
 
-    Raises
-    ------
-    ValueError, LookupError
-        The program is malformed.
+    A malformed program raises ValueError, LookupError or OverflowError.
     """
     stack: list[Any] = []
     memo: dict[int, Any] = {}
@@ -88,7 +75,7 @@ def read_pickle(program: bytes) -> Any:
 
 
 def _take(stack: list[Any], opcode: pickletools.OpcodeInfo) -> list[Any]:
-    """Pop the operands of an instruction, by pickletools' own description of it, without the mark."""
+    """Pop the operands of an instruction, by pickletools' description of it, without the mark."""
     before = [item.name for item in opcode.stack_before]
     fixed, above = len(before), []
     if "mark" in before:
@@ -99,7 +86,7 @@ def _take(stack: list[Any], opcode: pickletools.OpcodeInfo) -> list[Any]:
 
 
 def _result(opcode: pickletools.OpcodeInfo, argument: Any, operands: list[Any]) -> list[Any]:
-    """What an instruction leaves on the stack."""
+    """Return the values that an instruction leaves on the stack."""
     name = opcode.name
     if name in ("SETITEM", "SETITEMS"):
         _set_items(operands)
@@ -116,14 +103,10 @@ def _result(opcode: pickletools.OpcodeInfo, argument: Any, operands: list[Any]) 
     if argument is not None and opcode.stack_after[0].name != "any":
         return [argument]
     if name == "STACK_GLOBAL":
-        return [Note("GLOBAL", [" ".join(map(_text, operands))])]
+        if not all(isinstance(operand, str) for operand in operands):
+            raise ValueError("a name that is looked up is not text")
+        return [Note("GLOBAL", [" ".join(operands)])]
     return [Note(name, operands if argument is None else [argument, *operands])]
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("a name that is looked up is not text")
-    return value
 
 
 def _set_items(operands: list[Any]) -> None:
@@ -134,46 +117,20 @@ def _set_items(operands: list[Any]) -> None:
 
 
 def read_state_dict(path: Path, wanted: Callable[[str], bool]) -> dict[str, torch.Tensor]:
-    """The tensors under ``state_dict`` of a checkpoint in torch's zip format (torch >= 1.6).
+    """Return the wanted tensors under ``state_dict`` of a checkpoint in torch's zip format (torch >= 1.6).
 
-    Parameters
-    ----------
-    path : path
-        The checkpoint. It may come from anyone: nothing in it is run.
-    wanted : function
-        Called with each name: whether to read it. Its value must then be a tensor.
-
-    Returns
-    -------
-    dict of str to tensor
-        float32, float16 or bfloat16 as stored, on the CPU, in the file's order; they may share memory.
-
-    Raises
-    ------
-    SaeTracksError
-        The file is missing, damaged or of another kind, has no ``state_dict``, or a wanted value is no tensor.
+    They are float32, float16 or bfloat16 as stored, on the CPU, in the file's order, and may share memory. Nothing in
+    the file is run, so it may come from anyone. A wanted value that is not a tensor is an error.
     """
     with _open(path, DTYPES) as checkpoint:
         return checkpoint.under_state_dict(wanted)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a state dict that ``torch.save`` wrote (torch >= 1.6).
+    """Return the tensors of a state dict that ``torch.save`` wrote (torch >= 1.6).
 
-    Parameters
-    ----------
-    path : path
-        The file. It may come from anyone: nothing in it is run.
-
-    Returns
-    -------
-    dict of str to tensor
-        Floats, integers and, as uint8, bools, as stored, on the CPU, in the file's order; they may share memory.
-
-    Raises
-    ------
-    SaeTracksError
-        The file is missing, damaged or of another kind, or holds anything but named tensors.
+    They are floats, integers and, as uint8, bools, as stored, on the CPU, in the file's order, and may share memory.
+    Nothing in the file is run, so it may come from anyone. A file that holds anything but named tensors is an error.
     """
     with _open(path, DTYPES | MORE_DTYPES) as checkpoint:
         return checkpoint.nothing_else()
@@ -231,14 +188,14 @@ class _Checkpoint:
         return self.record("data.pkl")
 
     def record(self, name: str) -> bytes:
-        """A file of the archive, its CRC checked. Compressed ones are refused: they could unfold to any size."""
+        """Read a file of the archive and check its CRC. A compressed one is refused: it could unfold to any size."""
         info = self.archive.getinfo(self.folder + name)
         if info.compress_type != zipfile.ZIP_STORED:
             raise SaeTracksError(f"{self.path}: {info.filename} is compressed, which torch does not do")
         return self.archive.read(info)
 
     def tensor(self, name: str, value: Any) -> torch.Tensor:
-        """The tensor that a note describes, after a check that it lies inside its storage."""
+        """Return the tensor that a note describes, after a check that it lies inside its storage."""
         if parameter := _arguments(value, REBUILD_PARAMETER):
             value = parameter[0]
         match _arguments(value, REBUILD_TENSOR):
@@ -251,7 +208,7 @@ class _Checkpoint:
         return storage.as_strided(size, stride, offset)
 
     def storage(self, name: str, place: Any) -> torch.Tensor:
-        """All numbers of one storage, (n,)."""
+        """Return all numbers of one storage, (n,)."""
         match place:
             case ("storage", Note("GLOBAL", [str(kind)]), str(key), str(), int(count)) if kind in self.dtypes:
                 dtype = self.dtypes[kind]
@@ -269,7 +226,7 @@ class _Checkpoint:
 
 
 def _arguments(value: Any, function: str) -> tuple | None:
-    """The arguments of a call of one of torch's rebuilding functions; None if the value is no such call."""
+    """Return the arguments if the value is a call of this rebuilding function of torch, else None."""
     match value:
         case Note("REDUCE", [Note("GLOBAL", [name]), tuple(arguments)]) if name == function:
             return arguments

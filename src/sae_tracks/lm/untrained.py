@@ -16,27 +16,11 @@ Model = TypeVar("Model", bound=PreTrainedModel)
 
 
 def untrained(lm: GeneLM, kind: Kind, seed: int) -> GeneLM:
-    """A copy of a language model that has learned nothing, to be read at the same place.
+    """Return a copy of a language model that has learned nothing, to be read at the same place.
 
-    Parameters
-    ----------
-    lm : GeneLM
-        HyenaDNA or a transformers model. It is not changed.
-    kind : "random" or "permuted"
-        The weights of a new model of this configuration, or the trained weights in random order within each tensor:
-        their values stay, their structure goes.
-    seed : int
-        Of the weights or their order.
-
-    Returns
-    -------
-    GeneLM
-        Its `model_id` names the kind and the seed.
-
-    Raises
-    ------
-    SaeTracksError
-        The model comes from a plug-in, which has no way to make a new one.
+    ``random`` are the weights of a new model of this configuration. ``permuted`` are the trained weights in random
+    order within each tensor: their values stay, their structure goes. The copy's `model_id` names the kind and the
+    seed. A model of a plug-in is an error.
     """
     lm = check_can_be_untrained(lm)
     change = _new if kind == "random" else _permuted
@@ -50,13 +34,7 @@ def untrained(lm: GeneLM, kind: Kind, seed: int) -> GeneLM:
 
 
 def check_can_be_untrained(lm: GeneLM) -> HyenaDNAReader | AutoReader:
-    """The language model, if `untrained` can make a copy of it; no copy is made.
-
-    Raises
-    ------
-    SaeTracksError
-        The model comes from a plug-in, which has no way to make a new one.
-    """
+    """Return the language model if `untrained` can copy it; a model of a plug-in is an error. No copy is made."""
     if not isinstance(lm, HyenaDNAReader | AutoReader):
         raise SaeTracksError(f"{lm.model_id} comes from a plug-in, which has no way to make an untrained copy")
     return lm

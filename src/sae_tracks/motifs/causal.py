@@ -10,12 +10,9 @@ from sae_tracks.motifs.matrix import Motif, losses
 
 
 def markov2(sequence: bytes) -> NDArray[np.float64]:
-    """The order-2 Markov probabilities of a sequence: of each base after the two before it.
+    """Return (16, 4) order-2 Markov probabilities of a sequence.
 
-    Returns
-    -------
-    (16, 4) float64
-        Row 4 a + b: of A, C, G and T after the bases a and b. Every count begins at 1; other letters are skipped.
+    Row 4 a + b has those of A, C, G and T after the bases a and b. Every count begins at 1; other letters are skipped.
     """
     triples, clean = kmers(sequence, 3)
     counts = 1.0 + np.bincount(triples[clean >= 3] & 63, minlength=64).reshape(16, 4)
@@ -23,30 +20,25 @@ def markov2(sequence: bytes) -> NDArray[np.float64]:
 
 
 def causal_scores(motif: Motif, limit: int, sequence: bytes, background: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The probability, as each base is read, that it lies in a site of the motif.
+    """Return (n,) probabilities, as each base is read, that it lies in a site of the motif.
 
-    The score of base i is ``1 - product over j of (1 - P_j)``, where P_j is the probability that the site that began at
-    i - j, of which positions 0 to j are read, becomes a whole one when the coming bases follow the background. It is
-    exact for the discretised matrix. The last base of a site scores 1, a base that no site can cover 0.
+    The score of base i is ``1 - product over j of (1 - P_j)``. P_j is the probability that the site that began at
+    i - j, with positions 0 to j read so far, becomes a whole one if the coming bases follow the background. It is exact
+    for the discretised matrix. The last base of a site scores 1, a base that no site can cover 0.
 
     Parameters
     ----------
     motif : Motif
         As it lies along the direction of reading. Read forward that is the matrix for sites on +, and its
         `reverse_complement` for sites on -. For a reader from right to left give the reverse complement of the sequence
-        and the other of the two matrices, and turn the scores round.
+        and the other of the two matrices, and reverse the scores.
     limit : int
-        What a site may lose, from `loss_limit`; the same for a matrix and its reverse complement.
+        The largest loss of a site, from `loss_limit`; the same for a matrix and its reverse complement.
     sequence : bytes
         Either case; no site covers a letter other than A, C, G and T, which scores 0.
     background : (16, 4) float64
-        From `markov2` of the sequence as it is read. What came before the first base, and before the one after another
-        letter, is taken as equally any base.
-
-    Returns
-    -------
-    (n,) float64
-        0 to 1.
+        From `markov2` of the sequence as it is read. The bases before the first one, and before the one after another
+        letter, are taken as equally likely.
     """
     lost = losses(motif)
     if limit < 0:

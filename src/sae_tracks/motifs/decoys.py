@@ -27,15 +27,10 @@ SPARE = 1000  # sites held beyond those wanted before the worse ones are dropped
 
 
 def decoys(motif: Motif, n: int = 5, seed: int = 0) -> list[Motif]:
-    """Column-shuffled matrices, called ``MA0139.1#1`` and so on.
+    """Return n column-shuffled matrices, called ``MA0139.1#1`` and so on.
 
     None equals the motif, its reverse complement, or another decoy or its reverse complement. They depend on the matrix
-    ID, its counts and the seed alone.
-
-    Raises
-    ------
-    SaeTracksError
-        The motif has too few orders of its columns.
+    ID, its counts and the seed alone. A motif with too few orders of its columns is an error.
     """
     rng = np.random.default_rng([seed, zlib.crc32(motif.matrix_id.encode())])
     taken, found = [motif.counts], []
@@ -54,24 +49,16 @@ def decoys(motif: Motif, n: int = 5, seed: int = 0) -> list[Motif]:
 
 @dataclass(frozen=True, slots=True)
 class Decoys:
-    """Sites of decoys, and how many are missing.
+    """Sites of decoys, and how many are missing."""
 
-    Attributes
-    ----------
-    annotation : Annotation
-        Names are ``MA0139.1#1`` to ``#n``.
-    missing : dict of (str, str) to int
-        By decoy and strand, how many sites it has less than its motif; those that have as many are not listed.
-    """
-
-    annotation: Annotation
-    missing: dict[tuple[str, str], int]
+    annotation: Annotation  # names are MA0139.1#1 to #n
+    missing: dict[tuple[str, str], int]  # by decoy and strand, how many fewer sites it has than its motif, if it has
 
 
 def matched_sites(hits: Hits, n: int) -> Hits:
-    """The n best-scoring hits (all, if there are fewer), by start.
+    """Return the n best-scoring hits (all, if there are fewer), by start.
 
-    Ties go by a hash of the start: no place is preferred, and the best of the best of parts are the best of all.
+    Ties go by a hash of the start: no place is preferred, and the best of the best of subsets are the best of all.
     """
     if len(hits) <= n:
         return hits
@@ -95,24 +82,19 @@ def decoy_annotation(
     *,
     threads: int | None = None,
 ) -> Decoys:
-    """Sites of the decoys of motifs: per motif and strand as many as the motif has, the best-scoring ones.
+    """Return sites of the decoys of motifs: per motif and strand as many as the motif has, the best-scoring ones.
 
-    They are the best at p <= 1e-3, whatever their relative score; where the motif's own cut-off leaves a decoy enough
-    sites, these are those.
+    They are the best at p <= 1e-3, whatever their relative score. If the motif's own cut-off leaves a decoy enough
+    sites, they are among those.
 
     Parameters
     ----------
     decoys_of : mapping of str to sequence of Motif
-        From `decoys`, by the motif's matrix ID; those of motifs without a site among `target_sites` are passed over.
+        From `decoys`, by the motif's matrix ID. Motifs without a site among `target_sites` are skipped.
     target_sites : DataFrame
         Sites of the motifs within the regions, as in `Annotation`: ``Name`` is the matrix ID.
     regions : iterable of GenomicRegion, optional
         As in `scan_genome`.
-
-    Raises
-    ------
-    SaeTracksError
-        No motif has a site.
     """
     counted = target_sites.groupby(["Name", "Strand"], observed=True).size().to_dict()
     wanted: dict[str, tuple[int, int]] = {}
@@ -138,7 +120,7 @@ def _best(
     wanted: Sequence[tuple[int, int]],
     regions: Iterable[GenomicRegion] | None,
 ) -> Hits:
-    """The best hits of every motif of a scanner, as many on either strand as are wanted; starts on the genome line."""
+    """Return each motif's best hits, as many per strand as are wanted; starts are on the line of `SiteColumns`."""
     pieces = list(genome_pieces(genome, regions, scanner.widest, CHUNK))
     held: dict[int, Hits] = {}
     for piece, starts in track(pieces, "scanning decoys", len(pieces)):

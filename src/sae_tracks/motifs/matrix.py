@@ -1,9 +1,9 @@
-"""A motif's count matrix, what a base at a position is worth, and exact p-values of scores.
+"""A motif's count matrix, the score of a base at a position, and exact p-values of scores.
 
-A score is counted from the top. The best word loses nothing. Every other word loses what its bases score less than the
-best ones. Losses are rounded, base by base, to thousandths of a bit, and the distribution of their sum over random
-words (each base 1/4) is exact. It does not depend on the order of columns or bases, so a column-shuffled matrix and a
-reverse complement have the distribution of their original.
+A score is counted as a loss: what a word scores less than the best word, summed over its bases. Losses are rounded,
+base by base, to thousandths of a bit, and the distribution of their sum over random words (each base 1/4) is exact. It
+does not depend on the order of columns or bases, so a column-shuffled matrix and a reverse complement have the
+distribution of their original.
 """
 
 from dataclasses import dataclass, replace
@@ -23,24 +23,12 @@ BACKGROUND = 0.25  # of each base: uniform, as in the JASPAR tracks
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Motif:
-    """One matrix of a motif database.
+    """One matrix of a motif database."""
 
-    Attributes
-    ----------
-    matrix_id : str
-        Such as ``MA0139.1``.
-    tf : str
-        Name of the transcription factor, or empty.
-    counts : (w, 4) float64
-        Sites with each base at each position; columns A, C, G, T; no row is zero.
-    tf_class, tf_family : str
-        Structural class and family of the factor (TFClass), or empty.
-    """
-
-    matrix_id: str
-    tf: str
-    counts: NDArray[np.float64]
-    tf_class: str = ""
+    matrix_id: str  # such as MA0139.1
+    tf: str  # name of the transcription factor, or empty
+    counts: NDArray[np.float64]  # (w, 4) sites with A, C, G and T at each position; no row is zero
+    tf_class: str = ""  # structural class and family of the factor (TFClass), or empty
     tf_family: str = ""
 
     @property
@@ -49,7 +37,7 @@ class Motif:
         return len(self.counts)
 
     def probabilities(self) -> NDArray[np.float64]:
-        """(w, 4) float64: (count + sqrt(N) / 4) / (N + sqrt(N)), N a position's sites: the JASPAR tracks' rule."""
+        """(w, 4) float64: (count + sqrt(N) / 4) / (N + sqrt(N)), N the sites of a position, as in the JASPAR tracks."""
         n = self.counts.sum(axis=1, keepdims=True)
         return (self.counts + BACKGROUND * np.sqrt(n)) / (n + np.sqrt(n))
 
@@ -58,7 +46,7 @@ class Motif:
         return np.log2(self.probabilities() / BACKGROUND)
 
     def costs(self) -> NDArray[np.float64]:
-        """(w, 4) float64, bits, 0 or more: what a base scores less than the best base of its position."""
+        """(w, 4) float64, bits, 0 or more: how much less a base scores than the best one."""
         scores = self.log_odds()
         return scores.max(axis=1, keepdims=True) - scores
 
@@ -78,21 +66,11 @@ class Motif:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cutoff:
-    """How much less than the best word a site of a motif may score.
+    """How much less than the best word a site of a motif may score."""
 
-    Attributes
-    ----------
-    losses : (w, 4) int32
-        Of each base at each position, in thousandths of a bit.
-    tail : (limit + 1,) float64
-        Entry l: the p-value of a word that loses l.
-    most : float
-        Bits that a site may lose at most, unrounded, so that its relative score is high enough.
-    """
-
-    losses: NDArray[np.int32]
-    tail: NDArray[np.float64]
-    most: float
+    losses: NDArray[np.int32]  # (w, 4) of each base at each position, in thousandths of a bit
+    tail: NDArray[np.float64]  # (limit + 1,) entry l: the p-value of a word that loses l
+    most: float  # bits that a site may lose at most, unrounded, so that its relative score is high enough
 
     @property
     def limit(self) -> int:
@@ -101,13 +79,13 @@ class Cutoff:
 
 
 def losses(motif: Motif) -> NDArray[np.int32]:
-    """(w, 4) int32, 0 or more: what a base scores less than the best, both rounded to thousandths of a bit."""
+    """(w, 4) int32, 0 or more: how much less a base scores than the best, both in rounded thousandths of a bit."""
     scores = np.rint(PER_BIT * motif.log_odds()).astype(np.int32)
     return scores.max(axis=1, keepdims=True) - scores
 
 
 def cutoff(motif: Motif, p: float = 1e-4, relative: float = 0.8) -> Cutoff:
-    """The largest loss of a site: its p-value is at most `p` and its relative score at least `relative`.
+    """Return the largest loss of a site: its p-value is at most `p` and its relative score at least `relative`.
 
     The relative score is that of the unrounded matrix: `limit` leaves room for the rounding, `most` decides.
     """
@@ -121,27 +99,20 @@ def cutoff(motif: Motif, p: float = 1e-4, relative: float = 0.8) -> Cutoff:
 
 @lru_cache(maxsize=16)
 def _tail(columns: tuple[tuple[int, ...], ...], most: int, p: float) -> NDArray[np.float64]:
-    """The tail up to a loss and p-value, losses in a fixed order: a motif serves its decoys, which come next."""
+    """Return the tail up to a loss and p-value. Losses are in a fixed order, so decoys find the tail of their motif."""
     tail = loss_tail(np.array(columns, np.int32), most)
     return tail[: np.searchsorted(tail, p, side="right")].copy()
 
 
 def loss_limit(motif: Motif, p: float = 1e-4, relative: float = 0.8) -> int:
-    """The largest loss of a site in thousandths of a bit, both conditions rounded alike; -1 if no word is a site."""
+    """Return the largest loss of a site in rounded thousandths of a bit; -1 if no word is a site."""
     found = cutoff(motif, p, relative)
     return min(found.limit, int(PER_BIT * found.most))
 
 
 @njit(**EXACT)
 def loss_tail(losses, most):
-    """(most + 1,) float64: the probability that a random word (each base 1/4) loses l or less in all.
-
-    Parameters
-    ----------
-    losses : (w, 4) int32
-    most : int
-        Larger losses are left out.
-    """
+    """(most + 1,) float64: the probability that a random word (each base 1/4) loses at most l, from (w, 4) losses."""
     now, after = np.zeros(most + 1), np.zeros(most + 1)
     now[0] = 1.0
     top = 0

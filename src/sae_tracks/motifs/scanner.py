@@ -27,70 +27,40 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hits:
-    """Matches of motifs, all arrays of one length: by motif, + before -, then by start.
+    """Matches of motifs, all arrays of one length: by motif, + before -, then by start."""
 
-    Attributes
-    ----------
-    motif : (n,) int32
-        Index in the list of motifs given.
-    start : (n,) int64
-        First base of the site on the forward strand, 0-based.
-    strand : (n,) int8
-        1 or -1.
-    relative : (n,) float64
-        Relative score, 0 to 1.
-    minus_log10_p : (n,) float64
-    """
-
-    motif: NDArray[np.int32]
-    start: NDArray[np.int64]
-    strand: NDArray[np.int8]
-    relative: NDArray[np.float64]
+    motif: NDArray[np.int32]  # index in the list of motifs given
+    start: NDArray[np.int64]  # first base of the site on the forward strand, 0-based
+    strand: NDArray[np.int8]  # 1 or -1
+    relative: NDArray[np.float64]  # relative score, 0 to 1
     minus_log10_p: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.start)
 
     def take(self, which: NDArray) -> "Hits":
-        """Some of the hits, by index or mask."""
+        """Return some of the hits, by index or mask."""
         return Hits(
             self.motif[which], self.start[which], self.strand[which], self.relative[which], self.minus_log10_p[which]
         )
 
     def shift(self, bases: int) -> "Hits":
-        """The same hits, moved to the right."""
+        """Return the same hits, moved to the right."""
         return replace(self, start=self.start + bases)
 
 
 def join_hits(parts: Sequence[Hits]) -> Hits:
-    """The hits of several, one after the other."""
+    """Return the hits of several sets, one after the other."""
     columns = ((h.motif, h.start, h.strand, h.relative, h.minus_log10_p) for h in parts)
     return Hits(*map(np.concatenate, zip(*columns)))
 
 
 class Scanner:
-    """Finds the sites of motifs; see `scan`.
+    """Finds the sites of motifs.
 
-    Parameters
-    ----------
-    motifs : sequence of Motif
-    p : float
-        The highest p-value of a site (random words, each base 1/4).
-    relative : float
-        The lowest relative score of a site.
-    threads : int, optional
-        Default: the CPUs granted.
-
-    Attributes
-    ----------
-    motifs : list of Motif
-        All that were given; those that cannot reach the p-value (too narrow or too vague) are named in a warning and
-        have no hits.
-
-    Raises
-    ------
-    SaeTracksError
-        No motif can reach the p-value; p or relative is out of range.
+    A site has at most the p-value `p` (random words, each base 1/4) and at least the relative score `relative`. Motifs
+    that cannot reach the p-value (too narrow or too vague) are named in a warning and have no hits; if none can, that
+    is an error. `threads` are by default the CPUs granted.
     """
 
     def __init__(
@@ -115,19 +85,14 @@ class Scanner:
         return max(motif.width for motif in self.motifs)
 
     def scan(self, sequence: bytes, starts: int | None = None) -> Hits:
-        """All sites of all motifs in a sequence.
+        """Return all sites of all motifs in a sequence of the forward strand, in either case.
 
-        Parameters
-        ----------
-        sequence : bytes
-            Forward strand, either case; a site holds A, C, G and T alone.
-        starts : int, optional
-            Only sites that start before this offset; default all.
+        A site holds A, C, G and T alone, and starts before the offset `starts`, if given.
         """
         return join_hits([no_hits(), *self.scan_each(sequence, starts)])
 
     def scan_each(self, sequence: bytes, starts: int | None = None) -> Iterator[Hits]:
-        """The hits of each motif in turn, as soon as they are found; see `scan`."""
+        """Yield the hits of each motif in turn, as soon as they are found; see `scan`."""
         bases = codes(sequence)
         texts = {k: _words(sequence, k) for k in {min(WORD, self.motifs[i].width) for i in self._able}}
 
@@ -139,14 +104,14 @@ class Scanner:
 
 
 def scan(motifs: Sequence[Motif], sequence: bytes, *, p: float = 1e-4, relative: float = 0.8) -> Hits:
-    """All sites of many motifs on both strands of a sequence; see `Scanner`."""
+    """Return all sites of many motifs on both strands of a sequence; see `Scanner`."""
     return Scanner(motifs, p=p, relative=relative).scan(sequence)
 
 
 def _sites_of(
     index: int, found: Cutoff, motif: Motif, codes: NDArray, texts: dict[int, NDArray], starts: int | None
 ) -> Hits:
-    """Hits of one motif on both strands."""
+    """Return the hits of one motif on both strands."""
     n = max(len(codes) - motif.width + 1, 0)
     n = n if starts is None else min(n, starts)
     k, costs, span = min(WORD, motif.width), motif.costs(), motif.span()
@@ -157,15 +122,8 @@ def _sites_of(
         hits = _find(codes, texts[k], k, losses, bits, found.limit, found.most, n, start, lost, cost)
         relative = 1 - cost[:hits] / span if span else np.ones(hits)
         score = -np.log10(found.tail[lost[:hits]])
-        parts.append(
-            Hits(
-                np.full(hits, index, np.int32),
-                start[:hits].astype(np.int64),
-                np.full(hits, strand, np.int8),
-                relative,
-                score,
-            )
-        )
+        which = np.full(hits, index, np.int32), start[:hits].astype(np.int64), np.full(hits, strand, np.int8)
+        parts.append(Hits(*which, relative, score))
     return join_hits(parts)
 
 
@@ -176,7 +134,7 @@ def _words(sequence: bytes, k: int) -> NDArray[np.uint16]:
 
 
 def no_hits() -> Hits:
-    """An empty set of hits."""
+    """Return an empty set of hits."""
     return Hits(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0), np.empty(0))
 
 
@@ -200,8 +158,8 @@ def _word_losses(losses, start, k, free, into):
 
 
 @njit(**EXACT)
-def _most_telling(losses, k, limit, table):
-    """Where in the motif k bases rule out most words by themselves."""
+def _most_selective(losses, k, limit, table):
+    """Return the offset in the motif at which k bases rule out most words."""
     free = np.ones(len(losses), np.bool_)
     best, fewest = 0, 4**k + 1
     for start in range(len(losses) - k + 1):
@@ -214,12 +172,12 @@ def _most_telling(losses, k, limit, table):
 
 @njit(**EXACT)
 def _tables(losses, k, limit):
-    """Offsets in the motif and losses of words there, the most telling first; every column counts in one of them."""
+    """Return offsets in the motif and losses of words there, most selective first; each column counts once."""
     w = len(losses)
     tables = np.empty((2 + w // k, 4**k + 1), np.int32)
     offsets = np.empty(len(tables), np.int64)
     free = np.ones(w, np.bool_)
-    at, start = 0, _most_telling(losses, k, limit, tables[0])
+    at, start = 0, _most_selective(losses, k, limit, tables[0])
     while free.any():
         _word_losses(losses, start, k, free, tables[at])
         offsets[at] = start
@@ -231,7 +189,9 @@ def _tables(losses, k, limit):
 
 @njit(**EXACT)
 def _find(codes, texts, k, losses, costs, limit, most, n, starts, lost, cost):
-    """Where a motif matches, looking up words, the most telling first, and dropping starts that have lost too much.
+    """Fill `starts`, `lost` and `cost`, (n,) int32, int32 and float64, with the matches in order; return their number.
+
+    Words are looked up, the most selective first, and starts that have lost too much are dropped.
 
     Parameters
     ----------
@@ -245,13 +205,6 @@ def _find(codes, texts, k, losses, costs, limit, most, n, starts, lost, cost):
         The largest loss and cost of a match.
     n : int
         Starts from 0 to n - 1 are tried; n + w - 1 is at most m.
-    starts, lost, cost : (n,) int32, int32, float64
-        Filled with the matches, in order.
-
-    Returns
-    -------
-    int
-        The number of matches.
     """
     offsets, tables = _tables(losses, k, limit)
     table, here, left = tables[0], texts[offsets[0] :], 0

@@ -22,24 +22,16 @@ CHUNK = 1 << 20  # bases scanned at once
 def scan_genome(
     genome: Genome, scanner: Scanner, regions: Iterable[GenomicRegion] | None = None, *, chunk: int = CHUNK
 ) -> Iterator[pd.DataFrame]:
-    """Motif sites in genome order, one table per chunk.
+    """Yield motif sites in genome order, one table per chunk; all tables together do not depend on `chunk`.
 
-    Parameters
-    ----------
-    genome : Genome
-    scanner : Scanner
-        Motifs and cut-offs; no two motifs have one matrix ID.
-    regions : iterable of GenomicRegion, optional
-        Merged where they overlap or touch; a site lies within one of them. Default: all contigs.
-    chunk : int
-        Bases scanned at once; the tables together do not depend on it.
+    Regions that overlap or touch are merged; a site lies within one of them. Default: all contigs.
 
     Yields
     ------
     DataFrame
         `Annotation`'s columns: ``Chromosome``, ``Start``, ``End``, ``Name`` (matrix ID), ``Score`` (-log10 p x 100,
         rounded down as in the JASPAR tracks, at most 1000), ``Strand``, ``TF``; ascending by start, end, name, strand.
-        Within all tables, categories are the same.
+        Categories are the same in all tables.
     """
     pieces = list(genome_pieces(genome, regions, scanner.widest, chunk))
     columns = SiteColumns(genome, scanner.motifs)
@@ -50,7 +42,7 @@ def scan_genome(
 def genome_pieces(
     genome: Genome, regions: Iterable[GenomicRegion] | None, widest: int, chunk: int = CHUNK
 ) -> Iterator[tuple[GenomicRegion, int]]:
-    """The regions to scan one by one, and in how many of their first bases a site may start; each start comes once."""
+    """Yield regions to scan, and in how many of their first bases a site may start; each start comes once."""
     for region in genome.merged(regions):
         for start in range(region.start, region.end, chunk):
             end = min(start + chunk, region.end)
@@ -60,13 +52,7 @@ def genome_pieces(
 def site_annotation(
     genome: Genome, scanner: Scanner, regions: Iterable[GenomicRegion] | None = None, *, source: str = "motif sites"
 ) -> Annotation:
-    """Motif sites as one annotation in memory: about 230,000 per megabase with all vertebrate matrices of JASPAR.
-
-    Raises
-    ------
-    SaeTracksError
-        There is no site.
-    """
+    """Return motif sites as one annotation: about 230,000 per megabase with all vertebrate matrices of JASPAR."""
     sites = pd.concat(scan_genome(genome, scanner, regions), ignore_index=True)
     if sites.empty:
         raise SaeTracksError("the motifs have no site in the regions: raise --p-value or lower --min-relative")
@@ -74,7 +60,7 @@ def site_annotation(
 
 
 def annotation_of(sites: pd.DataFrame, source: str) -> Annotation:
-    """Tables of sites as an annotation; its categories are the values that occur, as in one read from a file."""
+    """Return sites as an annotation; its categories are the values that occur, as in one read from a file."""
     text = {name: sites[name].cat.remove_unused_categories() for name in ("Chromosome", "Name", "Strand", "TF")}
     return Annotation(sites.assign(**text), source)
 
@@ -86,22 +72,11 @@ def write_sites(
     regions: Iterable[GenomicRegion] | None = None,
     facts: Mapping[str, object] | None = None,
 ) -> int:
-    """Write motif sites as sorted BED6+1, laid out as JASPAR's tracks at UCSC.
+    """Write motif sites as sorted BED6+1, laid out as JASPAR's tracks at UCSC; return the number of sites.
 
     Columns: contig, start, end (0-based half-open), matrix ID, score, strand, TF name. Rows ascend by contig (in the
-    order of the FASTA), start, end, matrix ID, strand.
-
-    Parameters
-    ----------
-    out : path
-        ``.gz`` is bgzip with a tabix index beside it; ``-`` is stdout. A file gets ``NAME.provenance.json`` beside it.
-    facts : mapping, optional
-        What the provenance says besides the genome, motifs and regions.
-
-    Returns
-    -------
-    int
-        The number of sites.
+    order of the FASTA), start, end, matrix ID, strand. `out` is bgzip with a tabix index if it ends in ``.gz``, and
+    stdout if it is ``-``. A file gets ``NAME.provenance.json`` beside it, with the `facts`, if given.
     """
     regions = genome.merged(regions)
     count = 0
@@ -130,7 +105,7 @@ def bed_scores(minus_log10_p: NDArray[np.float64]) -> NDArray[np.float64]:
 class SiteColumns:
     """Hits as rows of an annotation, whose categories are those of the genome and the motifs.
 
-    Starts of hits are given on one line on which the contigs follow one another, see `line`.
+    Starts of hits are positions on one line, on which the contigs follow one another; see `line`.
     """
 
     def __init__(self, genome: Genome, motifs: Sequence[Motif]) -> None:
@@ -142,11 +117,11 @@ class SiteColumns:
             raise SaeTracksError("two motifs have one matrix ID: give each of them once")
 
     def line(self, piece: GenomicRegion) -> int:
-        """The position on the line of a region's first base."""
+        """Return the position on the line of a region's first base."""
         return int(self._offsets[self._contigs.index(piece.contig)]) + piece.start
 
     def table(self, hits: Hits) -> pd.DataFrame:
-        """The rows, sorted by contig (in the order of the genome), start, end, name and strand."""
+        """Return the rows, sorted by contig (in the order of the genome), start, end, name and strand."""
         end = hits.start + self._widths[hits.motif]
         order = np.lexsort((-hits.strand, self._names.codes[hits.motif], end, hits.start))
         hits, end = hits.take(order), end[order]
