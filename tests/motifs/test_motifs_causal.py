@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from motif_oracle import BASES, motifs, scores, sequences
 
 from sae_tracks.genome import Genome
-from sae_tracks.motifs import Motif, Scanner, causal_scores, loss_limit, markov2, read_motifs, scan
+from sae_tracks.motifs import Motif, Scanner, causal_scores, loss_limit, markov2, read_motifs
 from sae_tracks.regions import GenomicRegion
 
 
@@ -84,7 +84,7 @@ def test_the_last_base_of_every_site_scores_one_on_either_strand():
     rng = np.random.default_rng(0)
     sequence = rng.choice(np.frombuffer(b"ACGT", np.uint8), 20_000).tobytes()
     motif = Motif("MA1.1", "", rng.integers(1, 50, (9, 4)).astype(float))
-    hits, background = scan([motif], sequence, p=1e-3, relative=0), markov2(sequence)
+    hits, background = Scanner([motif], p=1e-3, relative=0).scan(sequence), markov2(sequence)
     for strand, matrix in ((1, motif), (-1, motif.reverse_complement())):
         last = hits.start[hits.strand == strand] + motif.width - 1
         assert len(last) > 3

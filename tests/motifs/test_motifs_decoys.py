@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
-from sae_tracks.motifs import Motif, Scanner, decoy_annotation, decoys, scan, site_annotation
+from sae_tracks.motifs import Motif, Scanner, decoy_annotation, decoys, site_annotation
 from sae_tracks.motifs.decoys import matched_sites
 from sae_tracks.motifs.scanner import Hits, join_hits
 from sae_tracks.regions import GenomicRegion
@@ -107,7 +107,7 @@ def test_they_are_the_best_scoring_sites_of_the_decoy(genome):
     region = GenomicRegion("a", 0, 60_000)
     target = site_annotation(genome, Scanner([NARROW]), [region]).sites
     made = decoy_annotation(genome, {NARROW.matrix_id: decoys(NARROW, 1)}, target, [region]).annotation.sites
-    all_sites = scan(decoys(NARROW, 1), genome.sequence(region), p=1e-2, relative=0)
+    all_sites = Scanner(decoys(NARROW, 1), p=1e-2, relative=0).scan(genome.sequence(region))
     for strand, sign in (("+", 1), ("-", -1)):
         mine = made[made["Strand"] == strand]
         scores = np.sort(all_sites.take(all_sites.strand == sign).minus_log10_p)[::-1][: len(mine)]

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from sae_tracks.cli.app import app
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
-from sae_tracks.motifs import Motif, Scanner, loss_limit, scan, scan_genome, site_annotation
+from sae_tracks.motifs import Motif, Scanner, loss_limit, scan_genome, site_annotation
 from sae_tracks.motifs.matrix import cutoff
 from sae_tracks.regions import GenomicRegion
 
@@ -51,7 +51,7 @@ def test_sites_are_those_of_a_walk_over_all_words(motif, sequence, p, relative):
     if loss_limit(motif, p, 0) < 0:
         assert not expected
         return
-    hits = scan([motif], sequence, p=p, relative=relative)
+    hits = Scanner([motif], p=p, relative=relative).scan(sequence)
     columns = zip(hits.start.tolist(), hits.strand.tolist(), hits.relative, hits.minus_log10_p)
     found = {(start, strand): (share, 10**-score) for start, strand, share, score in columns}
     border = {where for where, values in expected.items() if values is None}
@@ -70,36 +70,37 @@ def test_every_width_from_one_word_to_many_is_looked_up_in_full():
         views = np.lib.stride_tricks.sliding_window_view(codes, width)
         score = table[np.arange(width), views].sum(axis=1)
         share = (score - table.min(axis=1).sum()) / (table.max(axis=1) - table.min(axis=1)).sum()
-        hits = scan([motif], sequence, p=1, relative=0.6)
+        hits = Scanner([motif], p=1, relative=0.6).scan(sequence)
         assert hits.start[hits.strand == 1].tolist() == np.flatnonzero(share >= 0.6).tolist()
 
 
 def test_other_letters_never_match_and_case_does_not_matter():
     site = b"TATAAA"
-    assert len(scan([TATAAA], site, p=1e-2)) == 1
-    assert len(scan([TATAAA], site.lower(), p=1e-2)) == 1
+    assert len(Scanner([TATAAA], p=1e-2).scan(site)) == 1
+    assert len(Scanner([TATAAA], p=1e-2).scan(site.lower())) == 1
     for i in range(6):
         for letter in (b"N", b"R", b"-", b"\xff"):
-            assert not len(scan([TATAAA], site[:i] + letter + site[i + 1 :], p=1, relative=0))
+            assert not len(Scanner([TATAAA], p=1, relative=0).scan(site[:i] + letter + site[i + 1 :]))
 
 
 def test_a_sequence_shorter_than_the_motif_has_no_site():
-    assert not len(scan([LONG], b"")) and not len(scan([LONG], b"ACGTAACCGTTG"))
-    assert len(scan([LONG], b"ACGTAACCGTTGC")) == 1
+    assert not len(Scanner([LONG]).scan(b"")) and not len(Scanner([LONG]).scan(b"ACGTAACCGTTG"))
+    assert len(Scanner([LONG]).scan(b"ACGTAACCGTTGC")) == 1
 
 
 def test_a_palindrome_is_found_on_both_strands():
-    hits = scan([Motif("MA1.1", "", np.eye(4)[[0, 0, 0, 0, 3, 3, 3, 3]] * 9)], b"GGAAAATTTTGG")
+    motif = Motif("MA1.1", "", np.eye(4)[[0, 0, 0, 0, 3, 3, 3, 3]] * 9)
+    hits = Scanner([motif]).scan(b"GGAAAATTTTGG")
     assert hits.start.tolist() == [2, 2] and hits.strand.tolist() == [1, -1]
 
 
 def test_motifs_that_cannot_reach_the_p_value_are_named(caplog):
     with caplog.at_level(logging.WARNING, "sae_tracks"):
-        hits = scan([TATAAA, LONG], b"TATAAACGTAACCGTTGC")
+        hits = Scanner([TATAAA, LONG]).scan(b"TATAAACGTAACCGTTGC")
     assert "MA0108.1" in caplog.text and "MA9999.1" not in caplog.text
     assert hits.motif.tolist() == [1]  # the index in the list given
     with pytest.raises(SaeTracksError, match=r"no word reaches p <= 0.0001 with MA0108\.1"):
-        scan([TATAAA], b"TATAAA")
+        Scanner([TATAAA]).scan(b"TATAAA")
 
 
 @pytest.mark.parametrize("chunk", [1, 5, 13, 64, 10_000])

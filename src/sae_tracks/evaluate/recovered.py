@@ -164,17 +164,7 @@ class _Sums:
         self.active = self.active_at_threshold = 0
 
     def add(self, x: torch.Tensor, bases: torch.Tensor, scored: torch.Tensor) -> None:
-        """Add a window.
-
-        Parameters
-        ----------
-        x : (n, d_model) float32
-            The residual stream.
-        bases : (n,) int64
-            0 to 3 if scored.
-        scored : (n,) bool
-            Not the first.
-        """
+        """Add a window: (n, d_model) stream, (n,) bases, 0 to 3 if scored, and which are scored (never the first)."""
         x, at = x.to(self.tail.device), scored.nonzero().squeeze(1)
         parts = zip(x.split(ROWS), scored.to(x.device).split(ROWS), strict=True)
         rebuilt = torch.cat([self._rebuild(rows, kept) for rows, kept in parts])

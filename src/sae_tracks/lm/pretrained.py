@@ -208,7 +208,7 @@ def check_complete(found: Pretrained, model: torch.nn.Module, report: Report) ->
     """Refuse a model with weights that are missing, left over, of another shape or not finite."""
     for problem in ("mismatched_keys", "missing_keys", "unexpected_keys"):
         if report.get(problem):
-            names = sorted(key if isinstance(key, str) else _shapes(*key) for key in report[problem])
+            names = sorted(key if isinstance(key, str) else _with_shapes(*key) for key in report[problem])
             what = problem.removesuffix("_keys")
             raise SaeTracksError(f"{found.source}: {len(names)} {what} weights, such as {names[0]}")
     for name, parameter in model.named_parameters():
@@ -253,15 +253,17 @@ def _refuse_what_is_no_model(source: str) -> None:
 
 
 def find_file(source: str, name: str, revision: str | None, what: str = "a language model") -> tuple[Path | None, bool]:
-    """Where a file lies on this machine, or None if the repository has none; and whether the hub did not answer.
+    """Return a file's path on this machine, None if the repository has no such file; and whether the hub was silent.
 
-    The hub is asked once. Its own client tries six times in 23 s before it says that there is no network.
+    The hub is asked once. Its own client tries six times in 23 s before it reports that there is no network.
     """
     if is_on_disk(source):
         return (file if (file := Path(source) / name).is_file() else None), False
     try:
-        if _is_commit(revision) and (cached := _cached(source, name, revision)) and any(cached.parent.glob("*.safe*")):
-            return cached, False
+        if re.fullmatch("[0-9a-f]{40}", revision or ""):  # a commit, whose files never change
+            cached = _cached(source, name, revision)
+            if cached and any(cached.parent.glob("*.safe*")):
+                return cached, False
         patience = float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or PATIENCE)
         get_hf_file_metadata(hf_hub_url(source, name, revision=revision), timeout=patience)
         return Path(hf_hub_download(source, name, revision=revision)), False
@@ -273,10 +275,6 @@ def find_file(source: str, name: str, revision: str | None, what: str = "a langu
             return cached, True
         reason = _why_not_from_the_hub(source, revision, error)
         raise SaeTracksError(f"cannot load {what} from {source}: {reason}") from error
-
-
-def _is_commit(revision: str | None) -> bool:
-    return re.fullmatch("[0-9a-f]{40}", revision or "") is not None
 
 
 def _cached(source: str, name: str, revision: str | None) -> Path | None:
@@ -320,5 +318,5 @@ def _classes(auto_map: Any) -> list[str]:
     return [name for part in inner for name in _classes(part)]
 
 
-def _shapes(name: str, stored: Sequence[int], expected: Sequence[int]) -> str:
+def _with_shapes(name: str, stored: Sequence[int], expected: Sequence[int]) -> str:
     return f"{name}: {tuple(stored)} in the file, {tuple(expected)} by config.json"

@@ -123,7 +123,11 @@ def read_state_dict(path: Path, wanted: Callable[[str], bool]) -> dict[str, torc
     the file is run, so it may come from anyone. A wanted value that is not a tensor is an error.
     """
     with _open(path, DTYPES) as checkpoint:
-        return checkpoint.under_state_dict(wanted)
+        top = read_pickle(checkpoint.program())
+        state = top.items.get("state_dict") if isinstance(top, Note) else None
+        if not isinstance(state, Note):
+            raise SaeTracksError(f"{path} has no 'state_dict': it is not a checkpoint of PyTorch Lightning")
+        return {name: checkpoint.tensor(name, value) for name, value in state.items.items() if wanted(name)}
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -133,7 +137,15 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     Nothing in the file is run, so it may come from anyone. A file that holds anything but named tensors is an error.
     """
     with _open(path, DTYPES | MORE_DTYPES) as checkpoint:
-        return checkpoint.nothing_else()
+        program = checkpoint.program()
+        for opcode, argument, _ in pickletools.genops(program):
+            if opcode.name in LOOK_UPS and not TENSOR_NAMES.fullmatch(argument or ""):
+                what = argument or opcode.name
+                raise SaeTracksError(f"{path} holds more than tensors: {what!r}, which would have to be run")
+        top = read_pickle(program)
+        if not isinstance(top, Note) or not top.items:
+            raise SaeTracksError(f"{path} holds no named tensors: it is not a state dict")
+        return {name: checkpoint.tensor(name, value) for name, value in top.items.items()}
 
 
 @contextmanager
@@ -162,24 +174,6 @@ class _Checkpoint:
             raise SaeTracksError(f"{path} is a zip archive but not torch's: it holds {len(programs)} data.pkl, not one")
         self.folder = programs[0].removesuffix("data.pkl")
         self.storages: dict[str, torch.Tensor] = {}
-
-    def under_state_dict(self, wanted: Callable[[str], bool]) -> dict[str, torch.Tensor]:
-        top = read_pickle(self.program())
-        state = top.items.get("state_dict") if isinstance(top, Note) else None
-        if not isinstance(state, Note):
-            raise SaeTracksError(f"{self.path} has no 'state_dict': it is not a checkpoint of PyTorch Lightning")
-        return {name: self.tensor(name, value) for name, value in state.items.items() if wanted(name)}
-
-    def nothing_else(self) -> dict[str, torch.Tensor]:
-        program = self.program()
-        for opcode, argument, _ in pickletools.genops(program):
-            if opcode.name in LOOK_UPS and not TENSOR_NAMES.fullmatch(argument or ""):
-                what = argument or opcode.name
-                raise SaeTracksError(f"{self.path} holds more than tensors: {what!r}, which would have to be run")
-        top = read_pickle(program)
-        if not isinstance(top, Note) or not top.items:
-            raise SaeTracksError(f"{self.path} holds no named tensors: it is not a state dict")
-        return {name: self.tensor(name, value) for name, value in top.items.items()}
 
     def program(self) -> bytes:
         order = self.folder + "byteorder"

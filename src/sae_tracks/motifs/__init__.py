@@ -4,7 +4,7 @@ from sae_tracks.motifs.causal import causal_scores, markov2
 from sae_tracks.motifs.decoys import decoy_annotation, decoys
 from sae_tracks.motifs.matrix import Motif, loss_limit
 from sae_tracks.motifs.read import chosen_motifs, jaspar_motifs, named_motifs, read_motifs
-from sae_tracks.motifs.scanner import Hits, Scanner, scan
+from sae_tracks.motifs.scanner import Hits, Scanner
 from sae_tracks.motifs.sites import scan_genome, site_annotation, write_sites
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "markov2",
     "named_motifs",
     "read_motifs",
-    "scan",
     "scan_genome",
     "site_annotation",
     "write_sites",

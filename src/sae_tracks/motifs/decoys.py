@@ -17,7 +17,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.motifs.matrix import Motif
 from sae_tracks.motifs.scanner import Hits, Scanner, join_hits, no_hits
-from sae_tracks.motifs.sites import CHUNK, SiteColumns, annotation_of, genome_pieces
+from sae_tracks.motifs.sites import CHUNK, SiteColumns, annotation_of, genome_chunks
 from sae_tracks.progress import track
 from sae_tracks.regions import GenomicRegion
 
@@ -62,11 +62,11 @@ def matched_sites(hits: Hits, n: int) -> Hits:
     """
     if len(hits) <= n:
         return hits
-    best = np.lexsort((_mixed(hits.start), -hits.minus_log10_p))[:n]
+    best = np.lexsort((_hashed(hits.start), -hits.minus_log10_p))[:n]
     return hits.take(np.sort(best))
 
 
-def _mixed(numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+def _hashed(numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
     """SplitMix64's hash (Steele et al. 2014)."""
     x = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -121,14 +121,14 @@ def _best(
     regions: Iterable[GenomicRegion] | None,
 ) -> Hits:
     """Return each motif's best hits, as many per strand as are wanted; starts are on the line of `SiteColumns`."""
-    pieces = list(genome_pieces(genome, regions, scanner.widest, CHUNK))
+    chunks = list(genome_chunks(genome, regions, scanner.widest, CHUNK))
     held: dict[int, Hits] = {}
-    for piece, starts in track(pieces, "scanning decoys", len(pieces)):
-        for hits in scanner.scan_each(genome.sequence(piece), starts):
+    for region, starts in track(chunks, "scanning decoys", len(chunks)):
+        for hits in scanner.scan_each(genome.sequence(region), starts):
             if not len(hits):
                 continue
             i = int(hits.motif[0])
-            hits = hits.shift(columns.line(piece))
+            hits = hits.shift(columns.line(region))
             held[i] = join_hits([held[i], hits]) if i in held else hits
             if len(held[i]) > sum(wanted[i]) + SPARE:
                 held[i] = _best_of_strands(held[i], wanted[i])

@@ -13,7 +13,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sae_tracks.dna import codes
 from sae_tracks.jit import EXACT
 
 SLACK = 1e-9  # bits: sums of floats in another order are the same score
@@ -53,11 +52,6 @@ class Motif:
     def span(self) -> float:
         """Bits between the best and the worst score of a word; 0 if all words score alike."""
         return float(self.costs().max(axis=1).sum())
-
-    def relative_score(self, word: bytes) -> float:
-        """(score - worst) / (best - worst) of a word of A, C, G and T as long as the motif: 0 to 1."""
-        cost = self.costs()[np.arange(self.width), codes(word)].sum()
-        return float(1 - cost / self.span())
 
     def reverse_complement(self) -> "Motif":
         """The matrix that scores a word as this one scores the word's reverse complement."""

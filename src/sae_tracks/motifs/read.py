@@ -212,10 +212,10 @@ def _checked(first: int, matrix_id: str, tf: str, counts: NDArray[np.float64], b
     return Motif(matrix_id, tf, counts)
 
 
-def jaspar_motifs(release: str = RELEASE, *, collection: str = "CORE", tax_group: str = "vertebrates") -> list[Motif]:
-    """Return the matrices of a JASPAR release, the latest version of each, ascending by matrix ID.
+def jaspar_motifs(release: str = RELEASE) -> list[Motif]:
+    """Return the vertebrate CORE matrices of a JASPAR release, the latest version of each, ascending by matrix ID.
 
-    ``JASPAR2024`` has 879 vertebrate CORE matrices. Releases differ, so one is named, never "the newest".
+    ``JASPAR2024`` has 879. Releases differ, so one is named, never "the newest".
     """
     try:
         import pyjaspar
@@ -227,7 +227,7 @@ def jaspar_motifs(release: str = RELEASE, *, collection: str = "CORE", tax_group
     if release not in pyjaspar.jaspar_releases:
         raise SaeTracksError(f"no release {release!r} in pyjaspar: it has {', '.join(pyjaspar.jaspar_releases)}")
     database = pyjaspar.jaspardb(release=release)
-    found = database.fetch_motifs(collection=collection, tax_group=[tax_group], all_versions=False)
+    found = database.fetch_motifs(collection="CORE", tax_group=["vertebrates"], all_versions=False)
     return sorted(map(_motif, found), key=lambda motif: motif.matrix_id)
 
 

@@ -103,11 +103,6 @@ class Scanner:
             yield from pool.map(job, self._able)
 
 
-def scan(motifs: Sequence[Motif], sequence: bytes, *, p: float = 1e-4, relative: float = 0.8) -> Hits:
-    """Return all sites of many motifs on both strands of a sequence; see `Scanner`."""
-    return Scanner(motifs, p=p, relative=relative).scan(sequence)
-
-
 def _sites_of(
     index: int, found: Cutoff, motif: Motif, codes: NDArray, texts: dict[int, NDArray], starts: int | None
 ) -> Hits:

@@ -33,13 +33,13 @@ def scan_genome(
         rounded down as in the JASPAR tracks, at most 1000), ``Strand``, ``TF``; ascending by start, end, name, strand.
         Categories are the same in all tables.
     """
-    pieces = list(genome_pieces(genome, regions, scanner.widest, chunk))
+    chunks = list(genome_chunks(genome, regions, scanner.widest, chunk))
     columns = SiteColumns(genome, scanner.motifs)
-    for piece, starts in track(pieces, "scanning", len(pieces)):
-        yield columns.table(scanner.scan(genome.sequence(piece), starts).shift(columns.line(piece)))
+    for region, starts in track(chunks, "scanning", len(chunks)):
+        yield columns.table(scanner.scan(genome.sequence(region), starts).shift(columns.line(region)))
 
 
-def genome_pieces(
+def genome_chunks(
     genome: Genome, regions: Iterable[GenomicRegion] | None, widest: int, chunk: int = CHUNK
 ) -> Iterator[tuple[GenomicRegion, int]]:
     """Yield regions to scan, and in how many of their first bases a site may start; each start comes once."""
@@ -116,9 +116,9 @@ class SiteColumns:
         if len(self._names.categories) < len(motifs):
             raise SaeTracksError("two motifs have one matrix ID: give each of them once")
 
-    def line(self, piece: GenomicRegion) -> int:
+    def line(self, region: GenomicRegion) -> int:
         """Return the position on the line of a region's first base."""
-        return int(self._offsets[self._contigs.index(piece.contig)]) + piece.start
+        return int(self._offsets[self._contigs.index(region.contig)]) + region.start
 
     def table(self, hits: Hits) -> pd.DataFrame:
         """Return the rows, sorted by contig (in the order of the genome), start, end, name and strand."""
