@@ -287,6 +287,7 @@ class _Tally:
         """Return the sums of some features, in the bins that hold a base."""
         bins = np.flatnonzero(self.bases)
         context = np.stack([self.edges[:-1], self.edges[1:]], axis=1)[bins]
-        sums = self.total, self.largest, self.both, self.either
-        cells = (one.reshape(self.shape)[np.ix_(bins, ids)] for one in sums)
-        return Seams(read_strand, source.layout.window, source.lm.causal, context, self.bases[bins], ids, *cells)
+        window, causal, shape, cells = source.layout.window, source.lm.causal, self.shape, np.ix_(bins, ids)
+        total, largest = self.total.reshape(shape)[cells], self.largest.reshape(shape)[cells]
+        counts = (count.reshape(shape)[cells] for count in (self.both, self.either))
+        return Seams(read_strand, window, causal, context, self.bases[bins], ids, total, largest, *counts)

@@ -6,13 +6,7 @@ from pathlib import Path
 import torch
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.lm.hyenadna import (
-    HyenaDNAConfig,
-    HyenaDNAForCausalLM,
-    HyenaDNAModel,
-    Modulation,
-    PositionalEmbedding,
-)
+from sae_tracks.lm.hyenadna import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNAModel, Modulation, PositionalEmbedding
 from sae_tracks.lm.pretrained import WRAPPERS
 from sae_tracks.lm.torchfile import read_state_dict
 
