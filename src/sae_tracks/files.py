@@ -160,10 +160,11 @@ def values_differ(one: Mapping[str, Any], other: Mapping[str, Any], ignore: Iter
     """The first key by which two records of provenance describe different values; None if there is none.
 
     Names and paths do not count: a model is known by the checksum of its weights, a genome by the M5 of its contigs.
+    The order of keys counts, because contigs stand in the order of their FASTA.
     """
-    ignored = set(ignore)
     ours, theirs = without_names(one), without_names(other)
-    return next((key for key in ours | theirs if key not in ignored and ours.get(key) != theirs.get(key)), None)
+    keys = (key for key in ours | theirs if key not in set(ignore))
+    return next((key for key in keys if json.dumps(ours.get(key)) != json.dumps(theirs.get(key))), None)
 
 
 def without_names(record: Mapping[str, Any]) -> dict[str, Any]:

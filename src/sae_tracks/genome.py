@@ -192,20 +192,20 @@ def _copy(made: Path, final: Path) -> None:
 def _check_index(path: Path, fai: Path, gzi: Path | None, reason: str) -> None:
     """Refuse an index that does not fit its FASTA, and a FASTA with two records of one name.
 
-    The check reads the headers alone: each record of the index must follow its own header, the next header must follow
-    the record's last base, and nothing may follow the last record.
+    The check reads the headers alone: the rows must ascend as the records do, each record must follow its own header,
+    the next header must follow the record's last base, which is a letter, and nothing may follow the last record.
     """
     wrong = SaeTracksError(f"{path.name}: {reason}")
     try:
         rows = [line.split(b"\t") for line in fai.read_bytes().splitlines()]
-        records = sorted((int(offset), name, int(n), int(bases), int(width)) for name, n, offset, bases, width in rows)
+        records = [(int(offset), name, int(n), int(bases), int(width)) for name, n, offset, bases, width in rows]
     except ValueError as error:
         raise wrong from error
     names = {name for _, name, *_ in records}
     empty = {name for _, name, length, *_ in records if not length}  # their place in an index means nothing
     records = [record for record in records if record[2]]
     text = _Text(path, zipped=gzi is not None)
-    if gzi and not text.fits(gzi):
+    if records != sorted(records) or (gzi and not text.fits(gzi)):
         raise wrong
     at = before = 0
     for offset, name, length, bases, width in records:
@@ -222,7 +222,7 @@ def _check_index(path: Path, fai: Path, gzi: Path | None, reason: str) -> None:
             end = f"{name.decode(errors='replace')}:1-{length}"
             raise SaeTracksError(f"{path.name}: {reason} (it ends before {end})")
         breaks = (text.read(offset + bases, offset + width), text.read(last - 1, last)) if last > offset else ()
-        if any(letters.strip() for letters in breaks):
+        if any(letters.strip() for letters in breaks) or not text.read(at - 1, at).strip():
             raise wrong
     rest = [line for line in text.lines(at, text.size) if _name([line]) not in empty]
     if not names or (not _are_empty(rest, names) and text.read(before, text.size).isascii()):

@@ -120,6 +120,16 @@ def test_the_parts_of_an_array_job_make_the_same_folder(genome, tmp_path, order)
     assert payload(tmp_path / "parts") == payload(tmp_path / "whole")
 
 
+def test_an_extraction_is_not_continued_on_another_device(genome, tmp_path):
+    """A GPU rounds in other places, so a folder would hold rows of two kinds."""
+    lm, on_gpu = OneHotLM(48), OneHotLM(48)
+    on_gpu.model = SimpleNamespace(device=torch.device("cuda:0"))
+    assert extract(plan_extraction(lm, genome, **SIZES), tmp_path / "act", Shard(1, 3))
+    with pytest.raises(SaeTracksError, match="act holds an extraction with another device"):
+        extract(plan_extraction(on_gpu, genome, **SIZES), tmp_path / "act", Shard(2, 3))
+    assert made(genome, tmp_path / "gpu", on_gpu).manifest["device"] == "cuda"
+
+
 def test_two_writers_of_one_shard_are_safe(genome, tmp_path):
     from concurrent.futures import ThreadPoolExecutor
 

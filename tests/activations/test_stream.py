@@ -1,6 +1,7 @@
 """Rows straight from a language model: each once per pass, well mixed, the same after any interruption."""
 
 from math import comb
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -70,6 +71,14 @@ def test_rows_are_a_function_of_the_seed_and_their_number(plan):
     assert not np.array_equal(streamed(plan, 8, seed=1).read_rows(0, 100), rows[:100])
     assert streamed(plan, 8).checksum == streamed(plan, 8).checksum
     assert len({streamed(plan, g, seed=s).checksum for g, s in [(8, 0), (8, 1), (16, 0)]}) == 3
+
+
+def test_rows_of_another_device_have_another_checksum(plan):
+    """A training that went on with them would mix rows of two kinds."""
+    on_cpu = streamed(plan, 8).checksum
+    plan.lm.model = SimpleNamespace(device=torch.device("cuda:0"))
+    on_gpu = plan_extraction(plan.lm, plan.genome, window=M, context=0)
+    assert streamed(on_gpu, 8).checksum != on_cpu
 
 
 def pairs_of_one_window(windows, size):

@@ -204,6 +204,19 @@ def test_an_index_that_does_not_fit_is_refused_even_if_it_is_newer(tmp_path, tex
         Genome(path)
 
 
+@pytest.mark.parametrize(
+    "index",
+    ["b\t7\t59\t7\t8\na\t43\t7\t8\t9\n", "a\t44\t7\t8\t9\nb\t7\t59\t7\t8\n", "a\t43\t7\t8\t9\nb\t8\t59\t8\t9\n"],
+    ids=["moved", "a line break more", "a line break more at the end"],
+)
+def test_an_index_with_moved_or_altered_rows_is_refused(tmp_path, index):
+    """It would give contigs in another order, or a letter that is not there."""
+    (tmp_path / "g.fa").write_text(WRAPPED)
+    (tmp_path / "g.fa.fai").write_text(index)
+    with pytest.raises(SaeTracksError, match="changed since it was indexed"):
+        Genome(tmp_path / "g.fa")
+
+
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 @pytest.mark.parametrize("last", ["", "ending"])
 @given(lengths=st.lists(st.integers(1, 25), min_size=1, max_size=5), width=st.integers(1, 9))

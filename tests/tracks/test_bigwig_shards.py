@@ -82,7 +82,7 @@ def test_shards_of_a_genome_with_its_contigs_in_another_order_are_refused():
         toy_source(dict(reversed(RECORDS.items())), region) as (other, _),
     ):
         one, two = parts_of(source, folder, 2)[0], parts_of(other, folder / "other", 2)[1]
-        with pytest.raises(SaeTracksError, match=r"is of another run than .*: its contig_order differs"):
+        with pytest.raises(SaeTracksError, match=r"is of another run than .*: its lengths differs"):
             merge_bigwigs([one, two], folder / "merged")
         with pytest.raises(SaeTracksError, match="holds a shard of an export with other settings"):
             write_bigwig_shard(other, FEATURES, one, Shard(1, 2), MEANS)

@@ -1,9 +1,13 @@
 """Exports that are killed, interrupted or run twice at once."""
 
+import errno
+import io
 import json
 import logging
+import resource
 import subprocess
 import sys
+import tempfile
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -152,6 +156,49 @@ def test_a_refusal_leaves_nothing_and_a_failure_what_was_read(tmp_path):
     for error in (full, MemoryError(), RuntimeError("the GPU is gone"), KeyboardInterrupt()):
         assert failing(error)
         assert not failing(error, folder=None)  # nobody would find a temporary one again
+
+
+@pytest.mark.parametrize("name", [None, "spool"])
+@pytest.mark.parametrize("room", [10, 30])  # in bytes: no run has room, and no row of the index
+def test_a_disk_that_is_full_at_the_last_write_is_one_error_and_frees_the_spool(tmp_path, monkeypatch, name, room):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = None if name is None else tmp_path / name
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with (
+            pytest.raises(SaeTracksError, match=f"^cannot write {tmp_path}: File too large$"),
+            TrackSpool({"c": 9}, [1], folder) as spool,
+        ):
+            spool.add(one_base(0))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+            spool.seal()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert folder or not list(tmp_path.iterdir())
+    with TrackSpool({"c": 9}, [1], folder) as spool:  # the lock is free, and what was written in part does not count
+        assert not spool.sealed and spool.position is None
+
+
+def test_a_disk_that_is_full_when_a_shard_is_closed_is_one_error_and_frees_the_lock(tmp_path):
+    class Full(io.BytesIO):
+        def close(self):
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    with (
+        pytest.raises(SaeTracksError, match=f"^cannot write {tmp_path / 's'}: Disk quota exceeded$"),
+        TrackSpool({"c": 9}, [1], tmp_path / "s", keep=True) as spool,
+    ):
+        spool._index.close()
+        spool._index = Full()
+    TrackSpool({"c": 9}, [1], tmp_path / "s").__exit__(None, None, None)
+
+
+def test_a_temporary_spool_that_cannot_be_begun_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(spool, "write_json", lambda *_: (_ for _ in ()).throw(SaeTracksError("cannot write it")))
+    with pytest.raises(SaeTracksError, match="cannot write it"):
+        TrackSpool({"c": 9}, [1])
+    assert not list(tmp_path.iterdir())
 
 
 def test_two_writers_of_one_spool_are_refused(tmp_path):

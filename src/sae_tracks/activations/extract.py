@@ -32,6 +32,7 @@ from sae_tracks.progress import counter
 from sae_tracks.reading.reader import read_windows
 from sae_tracks.reading.windows import Window, check_min_context, plan_windows, window_layout
 from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard
+from sae_tracks.source import device_type
 from sae_tracks.threads import peak_memory
 
 Advance = Callable[[str], None]
@@ -122,6 +123,7 @@ def plan_extraction(
         "format_version": FORMAT_VERSION,
         "shuffled": False,
         "lm": describe(lm),
+        "device": device_type(lm),
         "window": laid.window,
         "context": laid.context,
         "min_context": min_context,

@@ -158,7 +158,7 @@ def merge_bigwigs(shards: Iterable[str | Path], folder: str | Path, *, threads: 
     folder = make_folder(Path(folder))
     with StoredRuns(order) as runs:
         paths = _write_tracks(runs, records[0], folder, threads)
-    own = ("shard", "lengths", "contig_order", "format_version")
+    own = ("shard", "lengths", "format_version")
     facts = {key: value for key, value in _recorded(records[0]).items() if key not in own}
     write_provenance(folder, **facts, shards=len(folders))
     return paths

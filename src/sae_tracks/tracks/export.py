@@ -55,7 +55,7 @@ def spooled(
         it left of them is removed.
     """
     lengths = nonempty(source.genome.lengths)
-    known_by = _fingerprint({**facts, "contig_order": list(lengths)})
+    known_by = digest([json.dumps(without_names({**facts, "lengths": lengths}))])[:12]
     place = None if folder is None else make_folder(folder) / f"{SPOOL_PREFIX}{known_by}"
     with TrackSpool(lengths, ids, place, cutoffs, facts) as spool:
         if folder is not None:
@@ -83,10 +83,6 @@ def fill(spool: TrackSpool, source: "Source", ids: list[int], shard: Shard = WHO
 def nonempty(lengths: Mapping[str, int]) -> dict[str, int]:
     """The contigs that have bases."""
     return {name: length for name, length in lengths.items() if length}
-
-
-def _fingerprint(facts: Mapping) -> str:
-    return digest([json.dumps(without_names(facts), sort_keys=True)])[:12]
 
 
 def _mention_others(folder: Path, mine: Path) -> None:

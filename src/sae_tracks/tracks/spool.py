@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -49,7 +50,9 @@ class TrackSpool:
     """A sink that stores feature blocks; `StoredRuns` reads back the runs of each feature.
 
     Only values above the cutoff are stored, and the readable stretches once per read strand, so work and disk space
-    grow with the number of non-zeros. Two files are open, whatever the number of features.
+    grow with the number of non-zeros. Two files are open, whatever the number of features. When the context ends, the
+    folder is removed, unless an interrupt, a full disk or a failure that is no `SaeTracksError` left a spool that can
+    be continued. `sealed` says that the stream was stored to its end.
 
     Parameters
     ----------
@@ -65,17 +68,9 @@ class TrackSpool:
     facts : dict
         Further content of ``spool.json``. A spool whose facts describe other values is refused.
     keep : bool
-        Keep the folder. By default it is removed when the context ends, unless an interrupt, a full disk or a failure
-        that is no `SaeTracksError` left a spool that can be continued.
+        Keep the folder in any case.
     held : int, optional
         Runs held in memory; default `HELD`.
-
-    Attributes
-    ----------
-    sealed : bool
-        The stream was stored to its end.
-    position : (str, int) or None
-        Read strand, and the position on the genome line up to which blocks were taken in.
 
     Examples
     --------
@@ -107,17 +102,25 @@ class TrackSpool:
         self._used = 0
         self._row = np.zeros(1, index_row(k))
         self.sealed, self._keep, self._temporary = False, keep, folder is None
-        self.position: tuple[ReadStrand, int] | None = None
-        # JSON objects are compared without order, but places on the line depend on the order of all contigs
-        contigs = {"lengths": dict(lengths), "contig_order": list(lengths)}
-        record = {"format_version": FORMAT_VERSION, **contigs, "features": list(features)}
-        try:
-            self.folder = make_folder(folder) if folder else Path(tempfile.mkdtemp(prefix="sae-tracks-"))
-            self._lock = _locked(self.folder)
+        self.position: tuple[ReadStrand, int] | None = None  # read strand, and the place on the line that was reached
+        record = {"format_version": FORMAT_VERSION, "lengths": dict(lengths), "features": list(features)}
+        # errors name what the user named: the folder kept, or the one in which the spool is hidden
+        self._output = Path(tempfile.gettempdir()) if folder is None else folder if keep else folder.parent
+        with ExitStack() as after_errors, self._writing():
+            self.folder = Path(tempfile.mkdtemp(prefix="sae-tracks-")) if folder is None else make_folder(folder)
+            if self._temporary:
+                after_errors.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self._lock = after_errors.enter_context(_locked(self.folder))
             _write_or_check_record(self.folder, record | dict(facts or {}))
             self._open()
+            after_errors.pop_all()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            raise unwritable(folder or Path(tempfile.gettempdir()), error) from error
+            raise unwritable(self._output, error) from error
 
     @property
     def reached(self) -> StreamPosition | None:
@@ -129,7 +132,8 @@ class TrackSpool:
 
     def _open(self) -> None:
         """Open the files and go back to the last row that is whole."""
-        self._runs, self._index = (self.folder / RUNS).open("ab"), (self.folder / INDEX).open("ab")
+        # without buffers: closing one would repeat a write that failed
+        self._runs, self._index = ((self.folder / name).open("ab", buffering=0) for name in (RUNS, INDEX))
         row = self._row.dtype
         count, end = self._index.tell() // row.itemsize, 0
         with (self.folder / INDEX).open("rb") as index:  # the index of a whole genome may not fit into memory
@@ -154,12 +158,15 @@ class TrackSpool:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         empty = not self._index.tell()
-        self._runs.close()
-        self._index.close()
         refused = isinstance(error, SaeTracksError) and not isinstance(error.__cause__, OSError)
-        if self._temporary or (not self._keep and (error is None or refused or empty)):
-            shutil.rmtree(self.folder, ignore_errors=True)
-        self._lock.close()
+        try:
+            with self._writing():  # some network disks say only here that they are full
+                self._runs.close()
+                self._index.close()
+        finally:
+            if self._temporary or (not self._keep and (error is None or refused or empty)):
+                shutil.rmtree(self.folder, ignore_errors=True)
+            self._lock.close()
 
     def add(self, block: "FeatureBlock") -> None:
         """Store a block; blocks ascend per read strand, contigs in FASTA order."""
@@ -201,13 +208,11 @@ class TrackSpool:
         self._last[:], self._used = -1, 0
 
     def _commit(self, runs: bytes) -> None:
-        try:
-            self._runs.write(runs)
-            self._runs.flush()
-            self._index.write(self._row.tobytes())
-            self._index.flush()
-        except OSError as error:
-            raise unwritable(self.folder.parent, error) from error
+        with self._writing():
+            for file, content in ((self._runs, runs), (self._index, self._row.tobytes())):
+                written = 0
+                while written < len(content):  # a disk that is almost full takes a part
+                    written += file.write(memoryview(content)[written:])
 
 
 def _locked(folder: Path) -> TextIO:
@@ -216,6 +221,7 @@ def _locked(folder: Path) -> TextIO:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        lock.close()
         raise SaeTracksError(f"another process is writing {folder}: wait for it") from error
     return lock
 
