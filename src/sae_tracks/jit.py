@@ -1,5 +1,7 @@
 """Options for numba's ``njit``: kernels run in the calling thread and release the interpreter's lock."""
 
+from typing import Any
+
 from numba import njit
 
 
@@ -12,8 +14,5 @@ def _can_cache() -> bool:
     return True
 
 
-EXACT = {"nogil": True, "cache": _can_cache(), "error_model": "numpy"}  # keeps the order of operations
-HOW = {
-    **EXACT,
-    "fastmath": {"reassoc", "contract", "arcp", "nsz"},
-}  # may reorder sums; NaN and infinity are kept
+EXACT: dict[str, Any] = {"nogil": True, "cache": _can_cache(), "error_model": "numpy"}  # keeps the order of operations
+FAST = EXACT | {"fastmath": {"reassoc", "contract", "arcp", "nsz"}}  # may reorder sums; NaN and infinity are kept

@@ -182,13 +182,13 @@ def check_complete(shards: Iterable[Shard], verb: str) -> None:
     """Raise unless each shard of one division is there once; the error says how `verb` makes a missing one."""
     shards = list(shards)
     if not shards:
-        raise SaeTracksError(f"there is no part to add: name the folders of {verb} --shard i/n")
+        raise SaeTracksError(f"there is no shard to merge: name the folders of {verb} --shard i/n")
     count = shards[0].count
     found = sorted(shard.index for shard in shards)
     if any(shard.count != count for shard in shards):
-        raise SaeTracksError("the parts are of different divisions, such as 1/4 and 2/8: name those of one run")
+        raise SaeTracksError("the shards are of different divisions, such as 1/4 and 2/8: name those of one run")
     if twice := [i for i, j in zip(found, found[1:]) if i == j]:
-        raise SaeTracksError(f"part {twice[0]}/{count} is there twice: name each folder once")
+        raise SaeTracksError(f"shard {twice[0]}/{count} is there twice: name each folder once")
     if missing := sorted(set(range(1, count + 1)) - set(found)):
         again = f"{missing[0]}/{count}"
-        raise SaeTracksError(f"part {again} is missing: run {verb} --shard {again}, or name its folder")
+        raise SaeTracksError(f"shard {again} is missing: run {verb} --shard {again}, or name its folder")

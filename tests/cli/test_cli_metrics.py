@@ -164,13 +164,13 @@ def test_parts_that_do_not_belong_together(work, metrics, merge):
         assert not metrics("sae", "toy.fa", "cg.bed", "-o", name, "--shard", shard, *more)[0]
     assert not metrics("sae", "toy.fa", "cg.bed", "-o", "whole")[0]
     for folders, message in (
-        (["1", "2"], "error: part 3/3 is missing: run metrics --shard 3/3"),
-        (["1", "2", "1"], "error: part 1/3 is there twice"),
+        (["1", "2"], "error: shard 3/3 is missing: run metrics --shard 3/3"),
+        (["1", "2", "1"], "error: shard 1/3 is there twice"),
         (["2", "other"], "error: other is of another run than 2: its thresholds differs"),
         (["2", "masked"], "error: masked is of another run than 2: its black_list_sha256 differs"),
         (["2", "some"], "error: some is of another run than 2: its "),
         (["2", "named"], "error: named is of another run than 2: its alias differs"),
-        (["2", "half"], "error: the parts are of different divisions"),
+        (["2", "half"], "error: the shards are of different divisions"),
         (["1", "whole"], "error: whole is not of metrics --shard i/n"),
         (["1", "none"], "error: no file none/provenance.json"),
     ):

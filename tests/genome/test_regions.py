@@ -92,7 +92,7 @@ def test_an_empty_region_is_refused():
 
 @pytest.mark.parametrize(
     ("parts", "message"),
-    [([], "there is no part to add"), (["1/2"], "part 2/2 is missing"), (["1/2", "1/2"], "1/2 is there twice")],
+    [([], "there is no shard to merge"), (["1/2"], "shard 2/2 is missing"), (["1/2", "1/2"], "1/2 is there twice")],
 )
 def test_shards_that_are_not_the_whole_are_refused(parts, message):
     with pytest.raises(SaeTracksError, match=message):

@@ -17,7 +17,7 @@ from toy import random_dna
 from track_oracle import toy_source
 
 from sae_tracks.files import sha256
-from sae_tracks.tracks import Values, export, spool, write_bigwigs
+from sae_tracks.tracks import BigWigValues, export, spool, write_bigwigs
 from sae_tracks.tracks.bbi import bigfile as bbi
 from sae_tracks.tracks.bbi import bigwig
 
@@ -61,7 +61,7 @@ def exported(folder, moment):
         spool.HELD = 60
         die_at(moment)
         with toy_source(RECORDS, strands=["+", "-"]) as (source, _):
-            write_bigwigs(source, [0, 4], folder, Values())
+            write_bigwigs(source, [0, 4], folder, BigWigValues())
             record.write_text(str(len(source.lm.reads)))
         os._exit(0)
     _, status = os.waitpid(child, 0)

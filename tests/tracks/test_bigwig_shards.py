@@ -14,12 +14,12 @@ from track_oracle import FEATURES, any_readable, genomes, regions_of, spans, toy
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
 from sae_tracks.regions import GenomicRegion, Shard
-from sae_tracks.tracks import StoredRuns, Values, merge_bigwigs, write_bigwig_shard, write_bigwigs
+from sae_tracks.tracks import BigWigValues, StoredRuns, merge_bigwigs, write_bigwig_shard, write_bigwigs
 
 RECORDS = {"a": "N" * 110 + random_dna(200), "b": random_dna(60, seed=1)}
 
 
-MEANS = Values(7, "mean", "max")
+MEANS = BigWigValues(7, "mean", "max")
 
 
 def parts_of(source, folder, count, features=FEATURES, values=MEANS):
@@ -29,7 +29,7 @@ def parts_of(source, folder, count, features=FEATURES, values=MEANS):
     return folders
 
 
-@given(genomes(), spans(), st.integers(1, 9), st.sampled_from([Values(), MEANS, Values(40)]))
+@given(genomes(), spans(), st.integers(1, 9), st.sampled_from([BigWigValues(), MEANS, BigWigValues(40)]))
 @settings(max_examples=15, deadline=None)
 def test_merged_shards_have_the_bytes_of_the_whole(records, drawn, count, values):
     regions = regions_of(records, drawn)
@@ -60,7 +60,7 @@ def test_parts_that_do_not_make_one_run_are_refused():
         masked = parts_of(replace(source, black_list=[GenomicRegion("a", 120, 140)]), folder / "masked", 3)
         (coarse,) = parts_of(source, folder / "coarse", 1)
         for wrong, message in [
-            (parts[:2], r"part 3/3 is missing: run export-bigwig --shard 3/3"),
+            (parts[:2], r"shard 3/3 is missing: run export-bigwig --shard 3/3"),
             ([*parts, parts[0]], "there twice"),
             ([*parts[:2], others[2]], "is of another run than .*: its features differs"),
             ([*parts[:2], masked[2]], "is of another run than .*: its black_list_sha256 differs"),

@@ -10,7 +10,7 @@ from track_oracle import FEATURES, activations, any_readable, genomes, read_back
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
-from sae_tracks.tracks import Values, write_bigwigs
+from sae_tracks.tracks import BigWigValues, write_bigwigs
 from sae_tracks.tracks.folder import track_name
 
 A, DEAD = 0, 3  # features of the toy model; the genome below has no T
@@ -34,7 +34,7 @@ def test_bins_hold_the_maximum_or_mean_of_their_readable_bases(records, drawn, s
     assume(any_readable(records, regions))
     with toy_source(records, regions, ["+", "-"]) as (source, folder):
         source.sae.stats["max"] = np.float32([1, 2, 3, 0.7, 0.02, 1])
-        write_bigwigs(source, FEATURES, folder, Values(size, stat, scale), threads=2)
+        write_bigwigs(source, FEATURES, folder, BigWigValues(size, stat, scale), threads=2)
         for (feature, strand), expected in activations(source).items():
             divisor = float(source.sae.maxima()[feature]) if scale == "max" else 1
             for contig, values in expected.items():
@@ -44,7 +44,7 @@ def test_bins_hold_the_maximum_or_mean_of_their_readable_bases(records, drawn, s
 
 def test_bins_lie_at_multiples_of_their_size_on_each_contig_and_end_with_it():
     with toy_source({"c": "N" * 7 + "AAC" + "N" * 25 + "CA", "d": "AAAAA"}) as (source, folder):
-        (path,) = write_bigwigs(source, [A], folder, Values(4, "mean"))
+        (path,) = write_bigwigs(source, [A], folder, BigWigValues(4, "mean"))
         with pyBigWig.open(str(path)) as file:
             assert file.intervals("c") == ((4, 8, 1.0), (8, 12, 0.5), (32, 36, 0.0), (36, 37, 1.0))
             assert file.intervals("d") == ((0, 5, 1.0),)
@@ -53,14 +53,14 @@ def test_bins_lie_at_multiples_of_their_size_on_each_contig_and_end_with_it():
 def test_a_bin_of_one_base_is_the_track_itself():
     with toy_source({"c": "ACGNA"}) as (source, folder):
         (path,) = write_bigwigs(source, [A], folder / "plain")
-        (one,) = write_bigwigs(source, [A], folder / "one", Values(1, "mean"))
+        (one,) = write_bigwigs(source, [A], folder / "one", BigWigValues(1, "mean"))
         assert one.read_bytes() == path.read_bytes()
 
 
 def test_fractions_of_the_maximum_and_their_record():
     with toy_source({"c": "ACA"}) as (source, folder):
         source.sae.stats["max"] = np.float32([4, 4, 4, 0, 4, 4])
-        paths = write_bigwigs(source, [A, DEAD], folder, Values(scale="max"))
+        paths = write_bigwigs(source, [A, DEAD], folder, BigWigValues(scale="max"))
         assert read_back(paths[0], "c").tolist() == [0.25, 0, 0.25]
         assert read_back(paths[1], "c").tolist() == [0, 0, 0]
         record = read_json(folder / "provenance.json")
@@ -71,10 +71,10 @@ def test_a_feature_that_fires_but_was_dead_when_measured_has_no_fraction():
     with toy_source({"c": "ACA"}) as (source, folder):
         source.sae.stats["max"] = np.float32([0, 1, 1, 1, 1, 1])
         with pytest.raises(SaeTracksError, match=r"f0 has values, but was dead .* --scale raw"):
-            write_bigwigs(source, [A], folder, Values(scale="max"))
+            write_bigwigs(source, [A], folder, BigWigValues(scale="max"))
         source.sae.stats = None
         with pytest.raises(SaeTracksError, match="--scale raw"):
-            write_bigwigs(source, [A], folder, Values(scale="max"))
+            write_bigwigs(source, [A], folder, BigWigValues(scale="max"))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_feature_that_fires_but_was_dead_when_measured_has_no_fraction():
 )
 def test_values_that_are_none_are_refused(wrong, message):
     with pytest.raises(SaeTracksError, match=message):
-        Values(**wrong)
+        BigWigValues(**wrong)
 
 
 class SixteenthsLM(OneHotLM):

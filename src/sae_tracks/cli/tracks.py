@@ -60,12 +60,12 @@ def export_bigwig(
     """Write activations along the genome, one bigWig per feature and read strand. Continues an interrupted run."""
     from sae_tracks import write_bigwigs
     from sae_tracks.regions import parse_shard
-    from sae_tracks.tracks import Values, write_bigwig_shard
+    from sae_tracks.tracks import BigWigValues, write_bigwig_shard
     from sae_tracks.tracks.export import estimate
 
     given.refuse_if(bin_size == 1, "a bin of one base has one value", "bin_stat")
     chosen = choose_features(features, top, scores, everything)
-    part, values = parse_shard(shard), Values(bin_size, bin_stat, scale)
+    part, values = parse_shard(shard), BigWigValues(bin_size, bin_stat, scale)
     source = open_source(sae, genome, reading)
     ids = range(source.sae.d_sae) if chosen is None else chosen
     if dry_run:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sae_tracks.dna import OTHER, codes, reverse_complement
 from sae_tracks.genome import Genome
-from sae_tracks.jit import HOW
+from sae_tracks.jit import FAST
 from sae_tracks.regions import GenomicRegion, merge_regions
 
 OPEN, EXTEND = np.float32(-3), np.float32(-1)
@@ -57,7 +57,7 @@ def align(sequence: NDArray[np.uint8], consensus: NDArray[np.uint8]) -> Alignmen
     return Alignment(float(score), start, position)
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _best_ends(letters, consensus):
     """(t, lanes) float32: the highest score of each column of the matrix, of every lane of (t, lanes) letters."""
     length, lanes = letters.shape
@@ -88,7 +88,7 @@ def _best_ends(letters, consensus):
     return best
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _fill(sequence, consensus):
     """Return how each cell of the matrix was reached, and the highest score with its row and column.
 
@@ -126,7 +126,7 @@ def _fill(sequence, consensus):
     return trace, best, row, column
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _follow(trace, row, column, score):
     """Return the first base of the alignment that ends in a cell, and the position in the consensus of each base."""
     position = np.full(row + 1, -1, np.int64)

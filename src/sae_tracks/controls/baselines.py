@@ -17,7 +17,7 @@ from sae_tracks.controls.best import Best, Cells, best, best_cut, cells_above
 from sae_tracks.controls.linear import Design, probe
 from sae_tracks.controls.sample import SELECT, Columns, Sample, Sites
 from sae_tracks.dna import codes, kmer_letters, kmers, reverse_complement
-from sae_tracks.jit import HOW
+from sae_tracks.jit import FAST
 from sae_tracks.metrics.counter import THRESHOLDS
 from sae_tracks.motifs import Motif, causal_scores, loss_limit, markov2
 from sae_tracks.sae.encoder import SparseEncoder
@@ -146,7 +146,7 @@ def _quantiles(activations: NDArray[np.float16], chooses: NDArray[np.bool_], eac
     return upper, lower
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _fill_cells(x, upper, lower, cell):
     """Write the cells of (b, channels) values."""
     depth = upper.shape[1]

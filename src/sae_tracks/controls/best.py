@@ -8,7 +8,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sae_tracks.controls.sample import REPORT, SELECT, Columns
-from sae_tracks.jit import HOW
+from sae_tracks.jit import FAST
 from sae_tracks.threads import in_threads
 
 CONCEPTS = 8  # counted by one thread at a time; nucleotides cover a quarter of the bases each
@@ -35,7 +35,7 @@ def cells_of(features: Columns, cutoffs: NDArray[np.float32], n: int) -> Cells:
     return Cells(rows.indptr.astype(np.int64), cell, len(features), len(cutoffs))
 
 
-@njit(**HOW)
+@njit(**FAST)
 def cells_above(column, value, cuts):
     """(nnz,) int32: the cells of entries, from their columns, values, and the (K, T) cuts; see `Cells`."""
     depth = cuts.shape[1]
@@ -128,7 +128,7 @@ def best_cut(
     return float(cut), float(f1.max()), 2 * np.count_nonzero(reached & labelled) / both if both else np.nan
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _count_active(half, indptr, cell, active):
     """Add the entries of each cell to ``active``, (2, cells), by half."""
     for i in range(len(half)):
@@ -138,7 +138,7 @@ def _count_active(half, indptr, cell, active):
                     active[half[i], cell[j]] += 1
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _choose(label_ptr, label_base, half, indptr, cell, active, column, threshold, select_f1, report_f1):
     """Fill in the best of some concepts, whose labels are ``label_base[label_ptr[c]:label_ptr[c + 1]]``.
 

@@ -12,7 +12,7 @@ from sae_tracks.controls.best import best, cells_of
 from sae_tracks.controls.pairs import Reported
 from sae_tracks.controls.sample import cover, numbers_of
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.jit import HOW
+from sae_tracks.jit import FAST
 from sae_tracks.motifs import decoy_annotation, decoys
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _not_lower(label, active, mask: NDArray[np.bool_], offsets: NDArray[np.int64
     return int((overlap[1:] >= overlap[0]).sum())
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _overlap(bases, mask, offsets):
     """(k,) int64: how many of the bases lie on the mask after each shift, by 0 <= offset < m."""
     m = len(mask)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from sae_tracks.controls.pairs import Reported, f1_of
-from sae_tracks.jit import HOW
+from sae_tracks.jit import FAST
 
 DRAWS = 1000
 INTERVAL = (2.5, 97.5)  # percentiles
@@ -98,7 +98,7 @@ def _correlation(score: NDArray[np.float64], activation: NDArray[np.float32]) ->
     return float(cast(Any, spearmanr(score, activation)).statistic)
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _average_precision(scores, positive, positives, items):
     """Average precision over items of which some score above 0, those that are given.
 
@@ -117,7 +117,7 @@ def _average_precision(scores, positive, positives, items):
     return (total + (positives - found) * (positives / items)) / positives
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _highest(base, value, start, end):
     """(m,) float32: the highest value in each interval, 0 if it has none."""
     highest = np.zeros(len(start), np.float32)
@@ -129,7 +129,7 @@ def _highest(base, value, start, end):
     return highest
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _unlabelled_windows(base, value, label, stretch, width):
     """Return the number of windows, and the highest value in each of those that have one above 0."""
     highest = np.empty(len(base), np.float32)
@@ -239,7 +239,7 @@ def _profile_table(reported: Reported, shown, concepts: pd.DataFrame, counts, ba
     )
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _profile(start, end, low, high, mirrored, countable, active, counts):
     """Add the sites to (anchors, 2, offsets): those whose base counts, and the active ones among them."""
     step = -1 if mirrored else 1

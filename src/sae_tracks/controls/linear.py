@@ -12,7 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sae_tracks.controls.sample import REPORT, SELECT, Columns
-from sae_tracks.jit import HOW
+from sae_tracks.jit import FAST
 from sae_tracks.threads import ForEachSlice, in_threads
 
 Design = Callable[[slice], NDArray[np.float32]]  # the inputs, (b, d), of some consecutive bases
@@ -100,7 +100,7 @@ def _product(a: NDArray, b: NDArray) -> NDArray:
     return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _bin(bits):
     """The bin of a score, which is given as the bits of its float32; bins ascend.
 
@@ -111,7 +111,7 @@ def _bin(bits):
     return SIDE + size if bits >= 0 else SIDE - 1 - size
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _tally(bits, half, start, label_ptr, label_base, at, scored, hits):
     """Add a tile of scores, (concepts, b), from the base `start` on; ``at`` is the next label of each concept."""
     end = start + bits.shape[1]

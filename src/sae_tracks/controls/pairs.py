@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sae_tracks.controls.sample import REPORT, Columns, Sample, Sites
-from sae_tracks.jit import HOW
+from sae_tracks.jit import FAST
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def _renumbered(
     return Columns(indptr, np.concatenate(bases), np.concatenate(values))
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _count(label_at, label, active_at, base, value, concept, column, cutoff, group, tp, active, labelled):
     """Walk along the two ascending lists of each pair at once, and count into its row of the three tables."""
     for p in range(len(concept)):

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numba import njit
 
-from sae_tracks.jit import HOW
+from sae_tracks.jit import FAST
 
 F = np.float32
 # tanh(x) = x P(x^2) / Q(x^2), with Eigen's coefficients, exact to a few units in the last place
@@ -29,7 +29,7 @@ def _tanh(x):
     return F(1) if x > TANH_END else F(-1) if x < -TANH_END else inside * p / q
 
 
-@njit("void(f4[:,::1],f4[::1])", **HOW)
+@njit("void(f4[:,::1],f4[::1])", **FAST)
 def add_gelu(h, bias):
     """``h = gelu(h + bias)`` with the tanh approximation, in place; h is (rows, width)."""
     for i in range(h.shape[0]):
@@ -38,7 +38,7 @@ def add_gelu(h, bias):
             h[i, j] = F(0.5) * x * (F(1) + _tanh(GELU_SCALE * (x + GELU_CUBE * x * x * x)))
 
 
-@njit("void(f4[:,::1],f4[::1],f4[::1],f4[::1],f4,f4[:,::1])", **HOW)
+@njit("void(f4[:,::1],f4[::1],f4[::1],f4[::1],f4,f4[:,::1])", **FAST)
 def add_norm(x, add, weight, bias, eps, out):
     """Add `add` to x, (rows, d), in place, and write the layer norm of its rows to `out`."""
     n = x.shape[1]
@@ -65,7 +65,7 @@ def _start(u, i, add, taps, bias):
     return y
 
 
-@njit("void(i8,f4[:,::1],f4[:,::1],f4[:,::1],f4[:,::1],f4[::1],f4[::1],f4[::1],f4[::1],f4[:,::1])", **HOW)
+@njit("void(i8,f4[:,::1],f4[:,::1],f4[:,::1],f4[:,::1],f4[::1],f4[::1],f4[::1],f4[::1],f4[:,::1])", **FAST)
 def filter_and_multiply(length, u, v, u_taps, v_taps, u_add, v_add, u_bias, v_bias, out):
     """Multiply two projections after their causal short filters of three taps; all (channels, >= length).
 
@@ -81,7 +81,7 @@ def filter_and_multiply(length, u, v, u_taps, v_taps, u_add, v_add, u_bias, v_bi
             o[i] = (e + s2 * a[i] + s1 * a[i - 1] + s0 * a[i - 2]) * (f + t2 * b[i] + t1 * b[i - 1] + t0 * b[i - 2])
 
 
-@njit("void(i8,f4[:,::1],f4[:,::1],f4[:,::1],f4[::1],f4[::1],f4[:,::1])", **HOW)
+@njit("void(i8,f4[:,::1],f4[:,::1],f4[:,::1],f4[::1],f4[::1],f4[:,::1])", **FAST)
 def filter_and_gate(length, u, y, taps, add, bias, out):
     """Compute ``out = y * filtered(u)``, all (channels, >= length), with the filter of `filter_and_multiply`."""
     for c in range(u.shape[0]):

@@ -7,12 +7,12 @@ in the thread that calls it, without the interpreter's lock, and no two threads 
 import numpy as np
 from numba import njit
 
-from sae_tracks.jit import HOW
+from sae_tracks.jit import FAST
 
 ONE = np.uint32(1)
 
 
-@njit(**HOW)
+@njit(**FAST)
 def encode(indptr, feature, value, cutoffs, column, shift, codes, at, first, last):
     """Write the codes of a `FeatureBlock`'s non-zeros from ``codes[at]`` on; one that exceeds no cutoff has none.
 
@@ -31,7 +31,7 @@ def encode(indptr, feature, value, cutoffs, column, shift, codes, at, first, las
         last[i] = at
 
 
-@njit(**HOW)
+@njit(**FAST)
 def count_letter(letter, h, letters, half, first, last, codes, shift, tp):
     """Add the bases of one half that have one letter to its ``tp``, (T, K) uint32."""
     for b in range(len(letters)):
@@ -39,7 +39,7 @@ def count_letter(letter, h, letters, half, first, last, codes, shift, tp):
             _count(codes[first[b] : last[b]], shift, tp)
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _count(codes, shift, tp):
     """Add the codes of a base to (T, K)."""
     mask = (1 << shift) - 1
@@ -47,7 +47,7 @@ def _count(codes, shift, tp):
         tp[code & mask, code >> shift] += ONE
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _climb(codes, shift, best, columns, found):
     """Raise the levels of an instance, (K,), to those of a base; append the columns that were 0 to the found ones."""
     mask = (1 << shift) - 1
@@ -59,7 +59,7 @@ def _climb(codes, shift, best, columns, found):
     return found
 
 
-@njit(**HOW)
+@njit(**FAST)
 def count_instances(groups, rows, half, first, last, codes, shift, labelled, tp, hits, opened):
     """Add the instances of some concepts to ``labelled``, (H, C) int64, and ``tp`` and ``hits``, (H, C, T, K) uint32.
 

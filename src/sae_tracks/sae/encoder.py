@@ -11,7 +11,7 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from sae_tracks.jit import HOW
+from sae_tracks.jit import FAST
 from sae_tracks.sae.model import SAE
 
 ROWS = 1024  # rows encoded at once
@@ -158,7 +158,7 @@ class Compaction:
         return counts.sum(axis=0), feature, value
 
 
-@njit(**HOW)
+@njit(**FAST)
 def keep_above(values, at, lowest, cutoff, ids, kept_ids, kept, used, limit, ends):
     """Append the values of some rows of an (m, width) tile that exceed both their cutoffs, row by row.
 
@@ -201,7 +201,7 @@ def keep_above(values, at, lowest, cutoff, ids, kept_ids, kept, used, limit, end
     return used
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _by_row(counts, features, kept, feature, value):
     """Put entries that come tile after tile, with (tiles, n) counts, together row by row."""
     tiles, n = counts.shape
@@ -241,7 +241,7 @@ def cut_to_largest(h: NDArray[np.float32], at: NDArray[np.integer], k: int) -> N
     return np.maximum(np.nextafter(last, np.float32(-np.inf)), np.float32(0))
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _last_of_largest(h, at, k, groups, last):
     """Set (n,) `last` to the k-th largest positive value of each row, 0 if there are fewer; surplus ties become 0."""
     width = h.shape[1]
@@ -260,7 +260,7 @@ def _last_of_largest(h, at, k, groups, last):
             _drop_surplus(row, last[i], k)
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _highest_of_groups(row, highest):
     """Set (g,) `highest` to the highest value of each group of columns, which alternate; return the number of NaN."""
     groups, nans, one = len(highest), np.int32(0), np.int32(1)  # as wide as the values, for vectors
@@ -273,7 +273,7 @@ def _highest_of_groups(row, highest):
     return nans
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _reaching(row, bound, marks, found):
     """Collect the positive values of a row that reach a bound; return their number."""
     eight, many = marks.view(np.uint64), 0
@@ -287,7 +287,7 @@ def _reaching(row, bound, marks, found):
     return many
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _nth(values, many, n):
     """Return the n-th largest (from 1) of the first `many` values, none NaN, by quickselect; their order changes."""
     low, high, place = 0, many - 1, n - 1
@@ -310,7 +310,7 @@ def _nth(values, many, n):
     return values[place]
 
 
-@njit(**HOW)
+@njit(**FAST)
 def _drop_surplus(row, last, k):
     """Set to 0 the values equal to `last` for which none of the k places is left."""
     places = k

@@ -29,7 +29,7 @@ MOST_WRITERS = 64  # each opens up to 12 of the usual 1,024 files; pyBigWig cras
 
 
 @dataclass(frozen=True, slots=True)
-class Values:
+class BigWigValues:
     """How the values of a bigWig follow from activations.
 
     Attributes
@@ -53,14 +53,14 @@ class Values:
             raise SaeTracksError(f"bin_stat is one of {STATS} and scale one of {SCALES}")
 
 
-PLAIN = Values()
+PLAIN = BigWigValues()
 
 
 def write_bigwigs(
     source: "Source",
     features: Iterable[int],
     folder: str | Path,
-    values: Values = PLAIN,
+    values: BigWigValues = PLAIN,
     *,
     threads: int = 1,
 ) -> list[Path]:
@@ -76,7 +76,7 @@ def write_bigwigs(
         Gets ``f357.bw`` (``f357.plus.bw`` and ``f357.minus.bw`` if both strands are read) and ``provenance.json``.
         While the genome is read, runs of values lie in a hidden folder there. If the export is interrupted, starting it
         again with the same settings continues it.
-    values : Values
+    values : BigWigValues
         Bins and scale.
     threads : int
         Number of bigWigs written at the same time, at most 64.
@@ -109,7 +109,7 @@ def write_bigwigs(
 
 
 def write_bigwig_shard(
-    source: "Source", features: Iterable[int], folder: str | Path, shard: Shard, values: Values = PLAIN
+    source: "Source", features: Iterable[int], folder: str | Path, shard: Shard, values: BigWigValues = PLAIN
 ) -> None:
     """Read the windows of a shard and store the values of features, for `merge_bigwigs`.
 
@@ -164,7 +164,7 @@ def merge_bigwigs(shards: Iterable[str | Path], folder: str | Path, *, threads: 
     return paths
 
 
-def _facts(source: "Source", ids: list[int], values: Values) -> dict:
+def _facts(source: "Source", ids: list[int], values: BigWigValues) -> dict:
     """All that the bytes of the bigWigs depend on, for JSON."""
     check_lengths(nonempty(source.genome.lengths))
     facts = {**source.provenance(), "features": ids, **asdict(values)}
@@ -180,7 +180,7 @@ def _recorded(facts: dict) -> dict:
 
 def _write_tracks(runs: StoredRuns, facts: dict, folder: Path, threads: int = 1) -> list[Path]:
     """Write the bigWigs of spooled runs; see `write_bigwigs` and `_facts`."""
-    values = Values(*(facts[name] for name in Values.__slots__))
+    values = BigWigValues(*(facts[name] for name in BigWigValues.__slots__))
     maxima = dict(zip(facts["features"], facts.get("maxima", ())))
     wanted = _paths(facts, folder)
 
@@ -204,7 +204,7 @@ def _paths(facts: dict, folder: Path) -> dict[Path, tuple[int, str]]:
 
 
 def _write_track(
-    path: Path, runs: StoredRuns, feature: int, strand: str, values: Values, maximum: float | None
+    path: Path, runs: StoredRuns, feature: int, strand: str, values: BigWigValues, maximum: float | None
 ) -> None:
     """The bigWig of one feature and read strand."""
     lengths = dict(zip(runs.line.names, (np.diff(runs.line.offsets) - 1).tolist()))

@@ -5,18 +5,15 @@ contigs, so runs of two contigs never touch, and everything here works without k
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from sae_tracks.intervals import overlapping
-from sae_tracks.jit import HOW
+from sae_tracks.jit import EXACT
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.tracks.bbi.runs import make_runs
-
-EXACT: dict[str, Any] = HOW | {"fastmath": False}
 
 
 class GenomeLine:

@@ -6,15 +6,13 @@ Sums are taken in the order of the bases, so they do not depend on how a stream 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sae_tracks.jit import HOW
+from sae_tracks.jit import EXACT
 
-EXACT: dict[str, Any] = HOW | {"fastmath": False}
 RUN = np.dtype([("start", np.int64), ("end", np.int64), ("value", np.float32)])  # 0-based half-open
 NO_RUNS = np.empty(0, RUN)
 STATS = ("max", "mean")

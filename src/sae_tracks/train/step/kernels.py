@@ -7,10 +7,10 @@ calls it, without the interpreter's lock. Pre-activations have one row per featu
 import numpy as np
 from numba import njit
 
-from sae_tracks.jit import HOW
+from sae_tracks.jit import FAST
 
 
-@njit(**HOW)
+@njit(**FAST)
 def retain(indptr, rows, values, least):
     """Drop, in place, the entries of a block whose value is below the least of their row; returns the number left."""
     at, start = 0, indptr[0]
@@ -24,7 +24,7 @@ def retain(indptr, rows, values, least):
     return at
 
 
-@njit(**HOW)
+@njit(**FAST)
 def keep_largest(rows, values, start, end, heaps, low):
     """Take the entries from start to end into account in the search for the k largest of every row.
 
@@ -50,7 +50,7 @@ def keep_largest(rows, values, start, end, heaps, low):
             low[r] = heap[0]
 
 
-@njit(**HOW)
+@njit(**FAST)
 def decode(indptr, rows, values, size, threshold, decoder, error):
     """Add the reconstruction of some blocks, without pre-bias, to their error, (r, d); returns the sum of the features.
 
@@ -71,7 +71,7 @@ def decode(indptr, rows, values, size, threshold, decoder, error):
     return total
 
 
-@njit(**HOW)
+@njit(**FAST)
 def sparse_gradients(
     first, indptr, rows, values, size, y, out, l1, l0, band, decoder, threshold, g_enc, g_dec, g_bias, g_thr, active
 ):
@@ -115,7 +115,7 @@ def sparse_gradients(
                     g_thr[t] -= (cut * slope + l0) * inverse
 
 
-@njit(**HOW)
+@njit(**FAST)
 def dense_slopes(h, threshold, l1, l0, band, slope, g_bias, g_thr, active):
     """Turn gradients by features, (t, r) `slope`, into gradients by pre-activations, in place; see `sparse_gradients`.
 
@@ -138,7 +138,7 @@ def dense_slopes(h, threshold, l1, l0, band, slope, g_bias, g_thr, active):
         active[t] += int(count)
 
 
-@njit(**HOW)
+@njit(**FAST)
 def adam(w, g, m, v, terms):
     """Adam's update of (d,) parameters, in place; g, m, v: gradients and moments; terms: see `adam_terms`."""
     rate, scale, c1, c2, eps = terms[0], terms[1], terms[2], terms[3], terms[4]
@@ -148,7 +148,7 @@ def adam(w, g, m, v, terms):
         w[j] -= rate * m[j] / (np.sqrt(v[j]) * scale + eps)
 
 
-@njit(**HOW)
+@njit(**FAST)
 def update(w, g, m, v, terms):
     """Adam on a tile of features: the decoder's gradient without its component along the row, rows kept at length 1.
 
