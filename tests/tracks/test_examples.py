@@ -8,7 +8,7 @@ from toy import random_dna
 from track_oracle import activations, any_readable, genomes, regions_of, spans, toy_source
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.tracks import examples, top_examples
+from sae_tracks.tracks import loci, top_examples
 
 PLACE, AFTER_C = 4, 5  # features of the toy model
 
@@ -42,7 +42,7 @@ def test_places_are_those_of_a_search_over_all_bases(records, drawn, n, flank, f
     assume(any_readable(records, regions))
     held, strands = data.draw(st.sampled_from([0, 5, 1 << 20])), data.draw(st.sampled_from([["+"], ["-"], ["+", "-"]]))
     with toy_source(records, regions, strands) as (source, _), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(examples, "HELD", held)
+        patch.setattr(loci, "HELD", held)
         table = top_examples(source, feature, n, flank=flank)
         expected = by_search(source, feature, n, flank)
         columns = ["contig", "start", "end", "peak", "read_strand"]
@@ -66,15 +66,15 @@ def test_a_dead_feature_has_no_places_and_a_wrong_request_is_an_error():
 
 
 def test_memory_does_not_grow_with_the_genome(monkeypatch):
-    monkeypatch.setattr(examples, "HELD", 200)
+    monkeypatch.setattr(loci, "HELD", 200)
     with toy_source({"a": random_dna(9_000)}, window=64, context=0) as (source, _):
         peaks = []
-        add = examples._Candidates.add
+        add = loci.HighestBases.add
 
-        def watched(self, block):
-            add(self, block)
-            peaks.append(sum(held.nbytes for held in self._held))
+        def watched(self, *bases):
+            add(self, *bases)
+            peaks.append(sum(map(len, self._held)))
 
-        monkeypatch.setattr(examples._Candidates, "add", watched)
+        monkeypatch.setattr(loci.HighestBases, "add", watched)
         top_examples(source, 0, 3, flank=5)
-    assert max(peaks) < 2 * 200 * examples.BASE.itemsize
+    assert max(peaks) < 2 * 200

@@ -1,6 +1,5 @@
 """Top loci of a track: the places where it is highest, and how its values are spread."""
 
-import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +15,59 @@ APART = 100  # bases between two loci, at least
 BINS = 30
 CHUNK = 1 << 20  # bases read at once, about
 PEAK_SPAN = 100_000  # bases searched base by base for the highest
+HELD = 1 << 20  # active bases in memory before those that cannot be chosen are dropped
+BASE = np.dtype([("strand", np.int8), ("contig", np.int32), ("position", np.int64), ("value", np.float32)])
+
+
+class HighestBases:
+    """Finds the highest active bases that lie apart, in one pass over a track or a stream.
+
+    The first one is the highest base. Each further one is the highest base at least `apart` bases from all before it,
+    on any strand. Of equal values, the first that was added comes first. A base bars those of at most three tiles of
+    `apart` bases per strand. So all that are chosen lie in the ``3 x count x strands`` tiles with the largest maxima,
+    and the bases of the other tiles are dropped.
+    """
+
+    def __init__(self, count: int, apart: int, strands: int = 1) -> None:
+        self._count, self._apart, self._tiles = count, apart, 3 * count * strands
+        self._held, self._added = [np.empty(0, BASE)], 0
+
+    def add(self, position: NDArray[np.int64], value: NDArray[np.float32], contig: int, strand: int = 0) -> None:
+        """Add ascending bases of one contig with their values, > 0."""
+        bases = np.empty(len(position), BASE)
+        bases["strand"], bases["contig"], bases["position"], bases["value"] = strand, contig, position, value
+        self._held.append(bases)
+        self._added += len(bases)
+        if self._added > HELD:
+            self._drop()
+
+    def best(self) -> NDArray:
+        """(k,) `BASE`: the bases chosen, the highest first; fewer than wanted if all others are barred."""
+        bases = self._drop()
+        left, chosen = bases["value"].copy(), []
+        while len(chosen) < self._count and left.any():
+            chosen.append(top := int(left.argmax()))
+            near = np.abs(bases["position"] - bases["position"][top]) < self._apart
+            left[near & (bases["contig"] == bases["contig"][top])] = 0
+        return bases[chosen]
+
+    def _drop(self) -> NDArray:
+        """Keep and return the bases of the tiles with the largest maxima, and of the last, which may be incomplete."""
+        bases = np.concatenate(self._held)
+        if len(bases):
+            tile = bases["strand"], bases["contig"], bases["position"] // self._apart
+            first = np.concatenate(([0], np.flatnonzero(sum(np.diff(key) != 0 for key in tile)) + 1))
+            maxima = np.maximum.reduceat(bases["value"], first)
+            kept = np.zeros(len(first), bool)
+            kept[np.argsort(-maxima, kind="stable")[: self._tiles]] = kept[-1] = True
+            bases = bases[np.repeat(kept, np.diff(np.append(first, len(bases))))]
+        self._held, self._added = [bases], 0
+        return bases
 
 
 @dataclass(frozen=True, slots=True)
 class Locus:
-    """A base where a track is highest among its neighbours.
-
-    Attributes
-    ----------
-    contig : str
-    position : int
-        0-based.
-    value : float
-        Of the track there.
-    """
+    """A base where a track is highest among its neighbours; `position` is 0-based."""
 
     contig: str
     position: int
@@ -38,18 +76,11 @@ class Locus:
 
 @dataclass(frozen=True, slots=True)
 class TrackLoci:
-    """What one walk over a bigWig gives.
+    """The top loci of a bigWig, the highest first, and the histogram of its values.
 
-    Attributes
-    ----------
-    loci : list of Locus
-        The highest first; of equal values, the first in the order of the bigWig's contigs and positions.
-    edges : (bins + 1,) float64
-        Of the histogram, equally wide from 0 to the largest value.
-    counts : (bins,) int64
-        Bases with a value above 0 in each bin; a value on an edge counts in the upper bin, the largest in the last.
-    bases, active : int
-        Bases that have a value, and those where it is above 0.
+    `edges` (bins + 1,) are equally spaced from 0 to the largest value. `counts` (bins,) are the bases with a value
+    above 0 in each bin. A value on an edge counts in the upper bin, the largest in the last. `bases` bases have a value,
+    and on `active` of them it is above 0.
     """
 
     loci: list[Locus]
@@ -60,21 +91,9 @@ class TrackLoci:
 
 
 def top_loci(path: Path, count: int, *, apart: int = APART, bins: int = BINS) -> TrackLoci:
-    """The highest bases of a bigWig that lie apart, and the histogram of its values, in one walk.
+    """Find the highest bases of a bigWig that lie apart (see `HighestBases`), and the histogram of its values.
 
-    The first locus is the highest base; each further one is the highest base at least `apart` bases from all before it.
-    Values of 0 or less are never loci.
-
-    Parameters
-    ----------
-    path : Path
-        bigWig.
-    count : int
-        Loci wanted, 1 or more; fewer are found where the values above 0 lie too close.
-    apart : int
-        Bases, 1 or more. Loci on different contigs are apart.
-    bins : int
-        Of the histogram.
+    Contigs and positions are in the order of the bigWig. Loci on different contigs are always apart.
 
     Raises
     ------
@@ -82,88 +101,27 @@ def top_loci(path: Path, count: int, *, apart: int = APART, bins: int = BINS) ->
         The file is no bigWig.
     """
     edges = np.linspace(0, max(read_summary(path).maximum, np.finfo(np.float32).tiny), bins + 1, dtype=np.float64)
-    counts = np.zeros(bins, np.int64)
-    candidates = _Candidates(3 * count)  # a locus bars the bases of at most three blocks of `apart` bases
-    bases = active = 0
+    counts, highest, bases = np.zeros(bins, np.int64), HighestBases(count, apart), 0
     with opened(path) as bigwig:
         lengths = bigwig.chroms()
-        for number, (contig, start, values) in enumerate(_chunks(bigwig, lengths, apart)):
-            present = values[~np.isnan(values)]
-            above = present[present > 0]
-            bases, active = bases + len(present), active + len(above)
-            counts += np.histogram(np.minimum(above, edges[-1]), edges)[0]
-            if len(above):
-                candidates.add(number, contig, start, _block_maxima(values, apart))
-        loci = _pick(bigwig, candidates.best(), lengths, count, apart)
-    return TrackLoci(loci, edges, counts, bases, active)
+        for contig, start, values in _chunks(bigwig, lengths):
+            active = np.flatnonzero(values > 0)  # NaN is not
+            bases += len(values) - int(np.isnan(values).sum())
+            counts += np.histogram(np.minimum(values[active], edges[-1]), edges)[0]
+            highest.add(start + active, values[active], contig)
+    names = list(lengths)
+    loci = [Locus(names[contig], position, value) for _, contig, position, value in highest.best().tolist()]
+    return TrackLoci(loci, edges, counts, bases, int(counts.sum()))
 
 
-def _chunks(bigwig, lengths: dict[str, int], apart: int) -> Iterator[tuple[str, int, NDArray[np.float32]]]:
-    """Contig, start and values, NaN where there is none; starts are multiples of `apart`."""
-    step = apart * max(CHUNK // apart, 1)
-    for contig, length in lengths.items():
-        for start in range(0, length, step):
+def _chunks(bigwig, lengths: dict[str, int]) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+    """Yield number of the contig, start and values, which are NaN on bases without one."""
+    for number, (contig, length) in enumerate(lengths.items()):
+        for start in range(0, length, CHUNK):
             try:
-                yield contig, start, bigwig.values(contig, start, min(start + step, length), numpy=True)
+                yield number, start, bigwig.values(contig, start, min(start + CHUNK, length), numpy=True)
             except RuntimeError as error:
                 raise SaeTracksError(f"the bigWig cannot be read at {contig}:{start + 1}: {error}") from error
-
-
-def _block_maxima(values: NDArray[np.float32], apart: int) -> NDArray[np.float32]:
-    """The largest value of each block of `apart` bases, 0 where none is above 0."""
-    padded = np.zeros(-(-len(values) // apart) * apart, np.float32)
-    padded[: len(values)] = np.nan_to_num(values, nan=0)
-    return padded.reshape(-1, apart).max(axis=1).clip(0)
-
-
-class _Candidates:
-    """The blocks with the largest maxima so far: those in which all loci lie."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._values = np.zeros(0, np.float32)
-        self._where = np.zeros((0, 2), np.int64)  # number of the chunk, block in it
-        self._chunks: dict[int, tuple[str, int]] = {}
-
-    def add(self, number: int, contig: str, start: int, maxima: NDArray[np.float32]) -> None:
-        """Blocks of one chunk, which lies behind all before it."""
-        blocks = np.flatnonzero(maxima > (self._values[-1] if len(self._values) == self._most else 0))
-        where = np.stack([np.full(len(blocks), number), blocks], axis=1)
-        values = np.concatenate([self._values, maxima[blocks]])
-        order = np.argsort(-values, kind="stable")[: self._most]
-        self._values, self._where = values[order], np.concatenate([self._where, where])[order]
-        self._chunks[number] = contig, start
-
-    def best(self) -> list[tuple[float, int, str, int, int]]:
-        """(value, chunk, contig, start of the chunk, block), the highest first."""
-        return [
-            (float(value), number, *self._chunks[number], block)
-            for value, (number, block) in zip(self._values, self._where.tolist())
-        ]
-
-
-def _pick(bigwig, blocks: list, lengths: dict[str, int], count: int, apart: int) -> list[Locus]:
-    """The highest base that is not barred, again and again; a block is read when it is its turn, so as it then is."""
-    heap = [(-value, number, start + block * apart, contig) for value, number, contig, start, block in blocks]
-    heapq.heapify(heap)
-    chosen: dict[str, list[int]] = {}
-    loci: list[Locus] = []
-    while heap and len(loci) < count:
-        value, number, start, contig = heapq.heappop(heap)
-        begin = start - start % apart
-        end = min(begin + apart, lengths[contig])
-        values = np.nan_to_num(bigwig.values(contig, begin, end, numpy=True), nan=0)
-        for position in chosen.get(contig, ()):
-            values[max(position - apart + 1 - begin, 0) : max(position + apart - begin, 0)] = 0
-        best = int(values.argmax())
-        if values[best] <= 0:
-            continue
-        if (-values[best], begin + best) != (value, start):  # its place in the heap was that of a base now barred
-            heapq.heappush(heap, (-float(values[best]), number, begin + best, contig))
-            continue
-        chosen.setdefault(contig, []).append(begin + best)
-        loci.append(Locus(contig, begin + best, float(values[best])))
-    return loci
 
 
 def highest(path: Path, span: int = 500) -> GenomicRegion:
