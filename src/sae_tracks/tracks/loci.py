@@ -30,12 +30,23 @@ class HighestBases:
 
     def __init__(self, count: int, apart: int, strands: int = 1) -> None:
         self._count, self._apart, self._tiles = count, apart, 3 * count * strands
-        self._held, self._added = [np.empty(0, BASE)], 0
+        self._held, self._added, self._least = [np.empty(0, BASE)], 0, 0.0
 
     def add(self, position: NDArray[np.int64], value: NDArray[np.float32], contig: int, strand: int = 0) -> None:
         """Add ascending bases of one contig with their values, > 0."""
-        bases = np.empty(len(position), BASE)
-        bases["strand"], bases["contig"], bases["position"], bases["value"] = strand, contig, position, value
+        if not len(position):
+            return
+        first = np.flatnonzero(np.diff(position // self._apart, prepend=-1))
+        kept = np.maximum.reduceat(value, first) > self._least
+        kept[[0, -1]] = True  # these tiles may be incomplete
+        kept = np.repeat(kept, np.diff(first, append=len(position)))
+        bases = np.empty(int(kept.sum()), BASE)
+        bases["strand"], bases["contig"], bases["position"], bases["value"] = (
+            strand,
+            contig,
+            position[kept],
+            value[kept],
+        )
         self._held.append(bases)
         self._added += len(bases)
         if self._added > HELD:
@@ -58,8 +69,9 @@ class HighestBases:
             tile = bases["strand"], bases["contig"], bases["position"] // self._apart
             first = np.concatenate(([0], np.flatnonzero(sum(np.diff(key) != 0 for key in tile)) + 1))
             maxima = np.maximum.reduceat(bases["value"], first)
-            kept = np.zeros(len(first), bool)
-            kept[np.argsort(-maxima, kind="stable")[: self._tiles]] = kept[-1] = True
+            order, kept = np.argsort(-maxima, kind="stable"), np.zeros(len(first), bool)
+            kept[order[: self._tiles]] = kept[-1] = True
+            self._least = float(maxima[order[self._tiles - 1]]) if len(order) >= self._tiles else 0.0
             bases = bases[np.repeat(kept, np.diff(np.append(first, len(bases))))]
         self._held, self._added = [bases], 0
         return bases
@@ -79,8 +91,8 @@ class TrackLoci:
     """The top loci of a bigWig, the highest first, and the histogram of its values.
 
     `edges` (bins + 1,) are equally spaced from 0 to the largest value. `counts` (bins,) are the bases with a value
-    above 0 in each bin. A value on an edge counts in the upper bin, the largest in the last. `bases` bases have a value,
-    and on `active` of them it is above 0.
+    above 0 in each bin. A value on an edge counts in the upper bin, the largest in the last. `bases` bases have a
+    value, which is above 0 on `active` of them.
     """
 
     loci: list[Locus]
@@ -106,9 +118,10 @@ def top_loci(path: Path, count: int, *, apart: int = APART, bins: int = BINS) ->
         lengths = bigwig.chroms()
         for contig, start, values in _chunks(bigwig, lengths):
             active = np.flatnonzero(values > 0)  # NaN is not
-            bases += len(values) - int(np.isnan(values).sum())
-            counts += np.histogram(np.minimum(values[active], edges[-1]), edges)[0]
-            highest.add(start + active, values[active], contig)
+            above = values[active]
+            bases += len(values) - int(np.count_nonzero(np.isnan(values)))
+            counts += np.histogram(np.minimum(above, edges[-1]), edges)[0]
+            highest.add(start + active, above, contig)
     names = list(lengths)
     loci = [Locus(names[contig], position, value) for _, contig, position, value in highest.best().tolist()]
     return TrackLoci(loci, edges, counts, bases, int(counts.sum()))
