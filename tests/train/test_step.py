@@ -136,7 +136,7 @@ def test_rows_far_denser_than_the_others_lose_nothing(arch, rows):
     x = some_rows()
     x[:rows] *= 30
     step = check("tiled", some_weights(arch=arch), x, replace(SETTINGS, arch=arch))
-    by_row = np.bincount(step.encoding.entries.rows[0][: step.encoding.entries.indptr[0, -1]], minlength=ROWS)
+    by_row = np.bincount(step.encoding.rows[0][: step.encoding.indptr[0, -1]], minlength=ROWS)
     if step.encoding.sparse and arch in ("standard", "jumprelu"):
         assert rows == 1 and by_row[0] > 20 * np.median(by_row)
 

@@ -18,19 +18,11 @@ from sae_tracks.regions import GenomicRegion
 
 
 class NextBaseModel(Protocol):
-    """A model that gives each base a probability from those before it.
+    """A model that gives each base a probability from those before it."""
 
-    Attributes
-    ----------
-    shape : tuple of int
-        Shape of the losses of one base: empty, or (models,) if several are scored together.
-    window, context : int
-        Bases read at once, and how many of them, at the start, are context alone unless a stretch begins there.
-    """
-
-    shape: tuple[int, ...]
-    window: int
-    context: int
+    shape: tuple[int, ...]  # of the losses of one base: empty, or (models,) if several are scored together
+    window: int  # bases read at once
+    context: int  # how many of them, at the start, are context alone unless a stretch begins there
 
     def losses(self, sequence: bytes) -> NDArray[np.float32]:
         """(\\*shape, n) negative log probabilities, nats, of n upper-case letters; read only at scored bases."""

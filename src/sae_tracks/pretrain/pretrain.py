@@ -82,14 +82,12 @@ def pretrain(
 ) -> HeldOutScores | None:
     """Train a HyenaDNA on both strands of a genome and save it, in half precision, as a transformers folder.
 
-    Every step draws its windows from a generator seeded with (seed, step), so a run that was interrupted and goes on
-    from its checkpoint draws what it would have drawn. A folder in which the same run is complete is left as it is.
+    Windows hold no run of >= 100 N. Every step draws its own from a generator seeded with (seed, step), so a run that
+    was interrupted and goes on from its checkpoint draws what it would have drawn. A folder in which the same run is complete is left as it is.
     The folder gets config.json, model.safetensors, tokenizer, ``train_log.jsonl`` and ``provenance.json``.
 
     Parameters
     ----------
-    genome : Genome
-        Training sequence; windows hold no run of >= 100 N.
     held_out : iterable of GenomicRegion
         Never trained on; the model as it was saved is scored on them at the end.
     on_step : callable
@@ -104,8 +102,7 @@ def pretrain(
     ------
     SaeTracksError
         The folder holds another run (other settings, genome or held-out regions), no stretch is as long as a window,
-        the held-out regions hold no base to score, a batch has fewer windows than there are processes, these see
-        different checkpoints, or the loss diverged.
+        no held-out base can be scored, processes outnumber windows or see different checkpoints, or the loss diverged.
     """
     held_out, folder = genome.merged(list(held_out)), Path(folder)
     changing = {name: value for name, value in asdict(settings).items() if name != "save_every"}
@@ -186,7 +183,7 @@ def _train(
     model = new_model(settings.size, settings.seed).train()
     torch.nn.Module.to(model, group.device)
     state = LMState(model, _optimizer(model, settings))
-    resume(state, folder, run, group, settings.steps)
+    state.step = resume(state.load, folder, run, group, settings.steps)
     if group.rank == 0:
         remove_checkpoints(make_folder(folder), after=state.step)
     started = time.monotonic() - state.seconds

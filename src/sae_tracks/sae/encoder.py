@@ -63,14 +63,9 @@ class SparseEncoder:
 
     @torch.inference_mode()
     def encode_tile(self, rows: torch.Tensor, place: NDArray[np.integer], readable: NDArray[np.bool_]) -> Sparse:
-        """Encode at most `ROWS` rows, (n, d_in) float32.
+        """Encode at most `ROWS` rows, (n, d_in) float32, at different places of the tile, 0 to ``ROWS - 1``.
 
-        Parameters
-        ----------
-        place : (n,) int
-            The place of each row in the tile, 0 to ``ROWS - 1``, none twice.
-        readable : (n,) bool
-            Rows with False have no features.
+        Rows that are not readable have no features.
 
         Returns
         -------
@@ -92,12 +87,7 @@ class SparseEncoder:
         return self._compaction.take()
 
     def encode(self, rows: torch.Tensor, readable: NDArray[np.bool_] | None = None) -> Sparse:
-        """Encode any number of rows, (n, d_in) of any float type, the first of them at place 0.
-
-        Parameters
-        ----------
-        readable : (n,) bool, optional
-            Rows with False have no features; default: all are read.
+        """Encode any number of rows, (n, d_in) of any float type, the first of them at place 0; see `encode_tile`.
 
         Returns
         -------
@@ -116,14 +106,7 @@ class SparseEncoder:
 class Compaction:
     """Drops values that do not exceed their cutoff from tiles of columns of the same rows; returns the rest row by row.
 
-    Parameters
-    ----------
-    cutoff : (columns,) float32
-        By column; infinite for columns that are not wanted.
-    feature : (columns,) int32
-        Feature ids, ascending.
-    rows : int
-        The most rows at once.
+    Cutoffs are infinite for columns that are not wanted. Feature ids ascend; `rows` are the most rows at once.
     """
 
     def __init__(self, cutoff: NDArray[np.float32], feature: NDArray[np.int32], rows: int = ROWS) -> None:
@@ -162,6 +145,8 @@ class Compaction:
 def keep_above(values, at, lowest, cutoff, ids, kept_ids, kept, used, limit, ends):
     """Append the values of some rows of an (m, width) tile that exceed both their cutoffs, row by row.
 
+    Returns the number of values kept so far, -1 if a row might exceed the limit.
+
     Parameters
     ----------
     at : (n,) int
@@ -174,11 +159,6 @@ def keep_above(values, at, lowest, cutoff, ids, kept_ids, kept, used, limit, end
         Names and values that were kept; appended to. The first `used` of at most `limit` places are taken.
     ends : (n,) int
         Set to the number of values kept up to and including each row.
-
-    Returns
-    -------
-    int
-        Number of values kept so far; -1 if a row might exceed the limit.
     """
     width = values.shape[1]
     marks = np.empty(width // LANES * LANES, np.uint8)
@@ -223,12 +203,7 @@ def cut_to_largest(h: NDArray[np.float32], at: NDArray[np.integer], k: int) -> N
     If more values tie for the last places than there are places, those of the higher columns are set to 0 in h. NaN
     counts as larger than any number, as in torch; it takes a place and is never above a cutoff.
 
-    Parameters
-    ----------
-    h : (m, width) float32
-        C-contiguous; the width is a multiple of 8, and ``1 <= k <= width``.
-    at : (n,) int
-        Rows, none twice.
+    (m, width) `h` is C-contiguous, its width a multiple of 8, and ``1 <= k <= width``. `at` are n different rows.
 
     Returns
     -------

@@ -9,9 +9,10 @@ import logging
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -88,30 +89,23 @@ def newest(out: Path, run: Run) -> Path | None:
     return None
 
 
-class Resumable(Protocol):
-    """A training that can go on from a checkpoint."""
-
-    step: int
-
-    def load(self, saved: dict[str, torch.Tensor]) -> None: ...
-
-
-def resume(state: Resumable, out: Path, run: Run, group: Processes, steps: int) -> bool:
-    """Take over the newest whole checkpoint of a folder, the same in all processes; returns whether there is one."""
+def resume(load: Callable[[dict[str, torch.Tensor]], None], out: Path, run: Run, group: Processes, steps: int) -> int:
+    """Load the newest whole checkpoint of a folder, the same in all processes; returns its steps, 0 without one."""
+    step = 0
     if path := newest(out, run):
         try:
-            state.load(load_file(path))
+            load(load_file(path))
         except (SafetensorError, OSError) as error:
             raise SaeTracksError(f"cannot read {path}: {error}") from error
         except (LookupError, RuntimeError, ValueError) as error:
             raise SaeTracksError(
                 f"{path} is not a checkpoint of this version: delete it ({first_line(error)})"
             ) from error
-        state.step = step_of(path)
-        log.info("going on from step %d of %d", state.step, steps)
-    if group.add_up(torch.tensor(state.step, device=group.device)) != group.count * state.step:
+        step = step_of(path)
+        log.info("going on from step %d of %d", step, steps)
+    if group.add_up(torch.tensor(step, device=group.device)) != group.count * step:
         raise SaeTracksError(f"the processes found different checkpoints in {out}: it must be one that all share")
-    return path is not None
+    return step
 
 
 def remove_checkpoints(out: Path, after: int = -1) -> None:

@@ -11,16 +11,9 @@ LOG, BOARD = "train_log.jsonl", "tensorboard"
 
 
 class TrainingLog:
-    """Appends to ``train_log.jsonl`` of a folder, after dropping the steps that will be done again.
+    """Appends to ``train_log.jsonl`` of a folder, after dropping steps after `step`, which will be done again.
 
-    Parameters
-    ----------
-    folder : path
-        SAE or model directory.
-    step : int
-        Steps done.
-    tensorboard : bool
-        Write event files into ``tensorboard/`` too.
+    With `tensorboard` it also writes event files into ``tensorboard/``.
     """
 
     def __init__(self, folder: Path, step: int, *, tensorboard: bool = False) -> None:

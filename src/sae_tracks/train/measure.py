@@ -28,10 +28,8 @@ ROWS = 2048  # encoded at once: 64 MiB for 8,192 features
 class Statistics:
     """Mean and spread of activations."""
 
-    mean: torch.Tensor
-    """(d_model,) float32"""
-    variance: float
-    """Mean squared distance of a row from the mean, summed over channels."""
+    mean: torch.Tensor  # (d_model,) float32
+    variance: float  # mean squared distance of a row from the mean, summed over channels
 
     @property
     def gamma(self) -> float:
@@ -69,11 +67,9 @@ def measure_features(
 
     Returns
     -------
-    stats : DataFrame
-        See `SAE.stats`.
-    summary : dict
-        ``rows`` measured, ``l0`` features > 0 per row, ``fvu``, ``dead`` share of features, and ``l0_at_threshold``:
-        the features per row that are greater than ``threshold`` times their maximum, over the first ``threshold_rows``.
+    DataFrame, dict
+        `SAE.stats`; ``rows`` measured, ``l0`` features > 0 per row, ``fvu``, ``dead`` share of features, and
+        ``l0_at_threshold``: features per row above ``threshold`` of their maximum, over the first ``threshold_rows``.
     """
     rows = min(rows, data.rows_at_hand, MEASURED_ROWS)
     least = np.zeros(sae.d_sae, np.float32) if sae.threshold is None else sae.threshold.numpy()

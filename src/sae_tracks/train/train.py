@@ -102,25 +102,14 @@ def check_run(plan: TrainPlan, out: Path, *, tensorboard: bool) -> None:
 
 
 class TrainingState:
-    """Everything on which the next steps depend, besides the data.
-
-    Attributes
-    ----------
-    weights, first, second : Weights
-        Parameters and Adam's two moments.
-    fired : (d_sae,) int64
-        Rows trained on when a feature was last active.
-    statistics : Statistics
-        Of the activations, which are centred and scaled by them.
-    step : int
-        Steps done.
-    """
+    """Everything on which the next steps depend, besides the data."""
 
     def __init__(self, plan: TrainPlan, device: torch.device) -> None:
-        self.plan, self.statistics, self.step = plan, Statistics(torch.zeros(plan.data.d_model), 1.0), 0
+        self.plan, self.step = plan, 0  # steps done
+        self.statistics = Statistics(torch.zeros(plan.data.d_model), 1.0)  # until they are measured or loaded
         self.weights = initial_weights(plan, device)
-        self.first, self.second = Weights.like(self.weights), Weights.like(self.weights)
-        self.fired = torch.zeros(plan.d_sae, dtype=torch.int64, device=device)
+        self.first, self.second = Weights.like(self.weights), Weights.like(self.weights)  # Adam's moments
+        self.fired = torch.zeros(plan.d_sae, dtype=torch.int64, device=device)  # rows seen when last active
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         flat = {name: getattr(self, name).flat for name in ("weights", "first", "second")}
@@ -171,7 +160,8 @@ def _begin(plan: TrainPlan, out: Path, group: Processes) -> TrainingState:
     """The state at the start, or that of the newest checkpoint, the same in all processes."""
     torch.backends.cuda.matmul.allow_tf32 = plan.dtype == "tf32"
     state = TrainingState(plan, group.device)
-    if not resume(state, out, plan.identity(), group, plan.steps):
+    state.step = resume(state.load, out, plan.identity(), group, plan.steps)
+    if not state.step:
         state.statistics = statistics(plan.data, group.device)
     log.info("|mean| / |std| of the activations (gamma) %.3g; they are centred", state.statistics.gamma)
     return state
@@ -284,7 +274,8 @@ class Recorder:
 def _finish(state: TrainingState, out: Path) -> SAE:
     """Measure the trained autoencoder and write it."""
     plan, arch, facts = state.plan, state.plan.settings.arch, state.statistics
-    trained = _fold(state.weights.sae(), facts.mean.cpu(), state.scale)
+    sae = state.weights.sae()  # of scale * (x - mean); for raw activations x, features are divided by the scale
+    trained = SAE(sae.W_enc, sae.b_enc / state.scale, sae.W_dec, sae.b_dec / state.scale + facts.mean.cpu())
     if arch == "jumprelu":
         trained.threshold = state.weights.threshold.cpu().float() / state.scale
     elif arch == "topk":
@@ -297,11 +288,6 @@ def _finish(state: TrainingState, out: Path) -> SAE:
     save_sae(trained, out)
     remove_checkpoints(out)
     return trained
-
-
-def _fold(sae: SAE, mean: torch.Tensor, scale: float) -> SAE:
-    """The autoencoder of raw activations x that equals one of ``scale * (x - mean)``, its features divided by scale."""
-    return SAE(sae.W_enc, sae.b_enc / scale, sae.W_dec, sae.b_dec / scale + mean)
 
 
 def _metadata(plan: TrainPlan, facts: Statistics, measured: dict[str, float | int]) -> dict[str, Any]:

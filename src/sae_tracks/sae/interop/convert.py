@@ -24,7 +24,7 @@ from sae_tracks.sae.interop.tensors import Tensors, open_safetensors, with_pre_b
 from sae_tracks.sae.model import SAE
 
 Target = Literal["saelens", "dictionary_learning"]
-PREFIXES = ("_orig_mod.", "module.")  # of torch.compile and of data-parallel training
+PREFIXES = re.compile(r"_orig_mod\.|module\.")  # of torch.compile and of data-parallel training
 SPARSIFY = "sae.safetensors"
 EVO2_NAMES = frozenset({"W", "b_enc", "b_dec"})
 EVO2_NOTE = "made for the k largest of all rows of a batch together; imported as the k largest of each row"
@@ -88,13 +88,10 @@ def import_sae(
         if not torch.isfinite(tensor).all():
             raise SaeTracksError(f"{found.file}: {name} overflows float32 once its factors are folded in")
     if lm:
-        sae.metadata |= {"lm": lm | {"d_model": sae.d_in}}
-        sae.metadata |= {"model_name": lm.get("model"), "hook_name": lm.get("hook_name")}
-    sae.metadata["imported_from"] = facts = {
-        "format": found.format,
-        "file": str(found.file.absolute()),
-        "sha256": sha256(found.file),
-    }
+        names = {"model_name": lm.get("model"), "hook_name": lm.get("hook_name")}
+        sae.metadata |= names | {"lm": lm | {"d_model": sae.d_in}}
+    facts = {"format": found.format, "file": str(found.file.absolute()), "sha256": sha256(found.file)}
+    sae.metadata["imported_from"] = facts
     save_sae(sae, out)
     write_provenance(out, imported_from=facts, lm=sae.metadata.get("lm"))
     return found
@@ -170,9 +167,7 @@ def _weights_file(source: Path) -> Path:
 def _unprefixed(file: Path, tensors: dict[str, torch.Tensor]) -> Tensors:
     plain: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
-        short = name
-        for prefix in PREFIXES:
-            short = short.replace(prefix, "")
+        short = PREFIXES.sub("", name)
         if short in plain:
             raise SaeTracksError(f"{file} holds {short} twice, with and without a prefix")
         plain[short] = tensor

@@ -28,12 +28,8 @@ def retain(indptr, rows, values, least):
 def keep_largest(rows, values, start, end, heaps, low):
     """Take the entries from start to end into account in the search for the k largest of every row.
 
-    Parameters
-    ----------
-    heaps : (r, k)
-        The largest of each row so far, the least of them first; all 0 at the beginning.
-    low : (r,)
-        Set to the least of these: a value that does not exceed it is none of the k largest.
+    (r, k) `heaps` hold the largest of each row so far, the least of them first, and 0 at the beginning. (r,) `low` is
+    set to the least of them: a value that does not exceed it is none of the k largest.
     """
     k = heaps.shape[1]
     for i in range(start, end):
@@ -79,16 +75,13 @@ def sparse_gradients(
 
     Parameters
     ----------
-    indptr, rows, values
-        See `sae_tracks.train.step.tiled.Entries`.
-    size : int
-        Rows of a block; the last block may have fewer.
+    indptr, rows, values, size
+        See `sae_tracks.train.step.tiled.Encoding`; the size is the number of rows of a block but for the last.
     y, out : (n, d)
         Input minus pre-bias, and the gradient with respect to the reconstruction.
-    l1, l0 : float
-        Weights of the penalties over n: of the sum of features, and of their number.
-    band : (2,)
-        Half the width of the kernel through which thresholds are learned, 0 if they are not, and 1 over the width.
+    l1, l0, band
+        Weights of the penalties, on the sum of features and on their number, over n. Half the width of the kernel
+        through which thresholds are learned, 0 if they are not, and 1 over the width.
     active : (t,) int64
         Number of rows on which each feature of the tile is active; added to, as are the gradients.
     """

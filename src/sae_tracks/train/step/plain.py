@@ -21,18 +21,10 @@ Number = float | torch.Tensor
 
 
 class Weights:
-    """Parameters, or anything of their shape: their gradients, Adam's moments.
+    """Parameters, or anything of their shape such as gradients and Adam's moments: views of one tensor, (size,) `flat`.
 
-    Attributes
-    ----------
-    flat : (size,) tensor
-        All of them; the others are views of it.
-    encoder, decoder : (d_sae, d_in)
-        One row per feature: the encoder is `SAE.W_enc` transposed.
-    b_enc : (d_sae,)
-    threshold : (d_sae,)
-        For a ``jumprelu``; otherwise 0.
-    b_dec : (d_in,)
+    Encoder, `SAE.W_enc` transposed, and decoder are (d_sae, d_in), b_enc and threshold (d_sae,), b_dec (d_in,).
+    The threshold is 0 unless the architecture is ``jumprelu``.
     """
 
     def __init__(self, flat: torch.Tensor, d_in: int, d_sae: int) -> None:
@@ -104,23 +96,13 @@ def ratio(part: float, whole: float) -> float:
 
 @dataclass(eq=False)
 class Step:
-    """Learns from one batch after another.
-
-    Parameters
-    ----------
-    weights, first, second : Weights
-        Parameters and Adam's two moments; changed in place.
-    settings : TrainSettings
-    rows : int
-        This process's share of a batch.
-    group : Processes
-    """
+    """Learns from one batch after another; parameters and Adam's two moments are changed in place."""
 
     weights: Weights
     first: Weights
     second: Weights
     settings: TrainSettings
-    rows: int
+    rows: int  # this process's share of a batch
     group: Processes
 
     def __post_init__(self) -> None:
@@ -131,17 +113,10 @@ class Step:
         return self.first, self.second
 
     def __call__(self, x: torch.Tensor, lr: float, number: int, dead: torch.Tensor | None = None) -> StepResult:
-        """Take one optimizer step.
+        """Take one optimizer step, whose number counts from 1, on this process's rows, (n, d_in).
 
-        Parameters
-        ----------
-        x : (n, d_in)
-            This process's rows, centred on the mean of the training data.
-        lr : float
-        number : int
-            Number of the step, from 1.
-        dead : (m,) int64, optional
-            Features, ascending, that learn what the others leave over; the same in all processes.
+        Rows are centred on the mean of the training data. Dead features, (m,) int64, ascending and the same in all
+        processes, learn what the others leave over.
         """
         raise NotImplementedError
 
@@ -172,20 +147,14 @@ def nmse(error: torch.Tensor, rows: int, total: Number) -> tuple[torch.Tensor, N
     return error.square().sum() * scale, 2 * scale
 
 
-LOSSES: dict[str, Callable[[torch.Tensor, int, Number], tuple[torch.Tensor, Number]]] = {
-    "l2norm": l2norm,
-    "l2sq": l2sq,
-    "nmse": nmse,
-}
+Loss = Callable[[torch.Tensor, int, Number], tuple[torch.Tensor, Number]]
+LOSSES: dict[str, Loss] = {"l2norm": l2norm, "l2sq": l2sq, "nmse": nmse}
 
 
 def adam_terms(lr: float, number: int, dtype: DTypeLike) -> NDArray:
     """The scalars of an Adam step, whose number counts from 1 (Kingma and Ba, arXiv 1412.6980).
 
-    Returns
-    -------
-    (5,) array
-        ``lr / (1 - b1^number)``, ``1 / sqrt(1 - b2^number)``, ``1 - b1``, ``1 - b2``, eps.
+    They are ``lr / (1 - b1^number)``, ``1 / sqrt(1 - b2^number)``, ``1 - b1``, ``1 - b2``, eps.
     """
     return np.array([lr / (1 - B1**number), (1 - B2**number) ** -0.5, 1 - B1, 1 - B2, EPS], dtype)
 
@@ -207,13 +176,12 @@ class Auxiliary:
 
     Parameters
     ----------
-    weights : Weights
     dead : (m,) int64
         Features, ascending.
     y : (n, d_in)
         Input minus pre-bias.
     scale : float
-        The reconstruction loss of a batch of which nothing is explained, over the sum of squared errors of this batch.
+        The reconstruction loss if nothing is explained, over the sum of squared errors of this batch.
     """
 
     def __init__(self, weights: Weights, dead: torch.Tensor, y: torch.Tensor, scale: Number) -> None:

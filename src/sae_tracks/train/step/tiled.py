@@ -29,69 +29,35 @@ SLACK = (
 Tile = tuple[NDArray, NDArray, NDArray, NDArray]  # encoder, decoder, b_enc, threshold of a tile of features
 
 
-class Entries:
-    """Pre-activations that exceed their bounds: block of rows by block, ascending by feature and then by row.
+class Encoding:
+    """The active features of one batch after another.
+
+    Entries are pre-activations that exceed their bounds: block of rows by block, ascending by feature and then by row.
+    For a ``jumprelu`` they include those a little below their threshold, which teach it. Whether a batch is sparse
+    depends on the batch alone, so a training that goes on from a checkpoint decides the same. The batch before (whether
+    it was sparse, and how large its least value was) only saves time.
 
     Attributes
     ----------
     indptr : (blocks, d_sae + 1) int32
         Feature f owns entries ``indptr[b, f]:indptr[b, f + 1]`` of block b.
-    rows : (blocks, capacity) int32
-        Row numbers, counted from the start of their block.
-    values : (blocks, capacity) float
-    limit : int
-        The most entries of a block.
-    """
-
-    def __init__(self, blocks: int, d_sae: int, share: float, spare: int, dtype: np.dtype) -> None:
-        self.limit = int(share * ROWS * d_sae)
-        self.indptr = np.zeros((blocks, d_sae + 1), np.int32)
-        self.rows = np.empty((blocks, self.limit + spare), np.int32)
-        self.values = np.empty((blocks, self.limit + spare), dtype)
-        self._numbers = np.arange(max(ROWS, TILE), dtype=np.int32)
-
-    def append(self, block: int, first: int, h: NDArray, cut: NDArray, low: NDArray) -> int:
-        """Take in the tile of features that begins with `first`; returns the entries so far, -1 if the block is full.
-
-        Parameters
-        ----------
-        h : (features, r)
-            Pre-activations.
-        cut, low : (features,), (r,)
-            An entry exceeds both.
-        """
-        ends = self.indptr[block, first : first + len(h) + 1]
-        rows, values, used = self.rows[block], self.values[block], int(ends[0])
-        features, columns = self._numbers[: len(h)], self._numbers[: h.shape[1]]
-        return keep_above(h, features, cut, low, columns, rows, values, used, len(values), ends[1:])
-
-
-class Encoding:
-    """The active features of one batch after another.
-
-    Whether a batch is sparse depends on the batch alone, so a training that goes on from a checkpoint decides the same.
-    The batch before (whether it was sparse, and how large its least value was) only saves time.
-
-    Attributes
-    ----------
-    sparse : bool
-        Whether the features of the last batch are in `entries`; otherwise they are in `stored`.
-    entries : Entries
-        For a ``jumprelu`` also those a little below their threshold, which teach it.
-    least : (n,)
-        Row by row, an active feature is at least this, besides being above its threshold.
+    rows, values : (blocks, capacity) int32, float
+        Row numbers of the entries, counted from the start of their block, and pre-activations.
     """
 
     def __init__(self, weights: Weights, settings: TrainSettings, rows: int, group: Processes) -> None:
         self.weights, self.settings, self.group = weights, settings, group
-        self.blocks, self.dtype = -(-rows // ROWS), weights.b_enc.numpy().dtype
+        blocks, self.dtype = -(-rows // ROWS), weights.b_enc.numpy().dtype
+        self.limit = int(settings.sparse_below * ROWS * weights.d_sae)  # the most entries of a block of a sparse batch
         spare = TILE * ROWS if settings.arch == "topk" else 0  # for a first tile of which half is positive
-        self.entries = Entries(self.blocks, weights.d_sae, settings.sparse_below, spare, self.dtype)
+        self.indptr = np.zeros((blocks, weights.d_sae + 1), np.int32)
+        self.rows = np.empty((blocks, self.limit + spare), np.int32)
+        self.values = np.empty((blocks, self.limit + spare), self.dtype)
         self.sparse, self.guess = True, -np.inf if settings.arch == "jumprelu" else 0.0
-        self.least = np.zeros(rows, self.dtype)
-        self.stored = weights.b_enc.new_empty(0)
+        self.least = np.zeros(rows, self.dtype)  # an active feature is at least this, and above its threshold
+        self.stored = weights.b_enc.new_empty(0)  # all pre-activations of a dense batch
         self.margin = 0.501 * settings.bandwidth * (settings.arch == "jumprelu")  # a little over half
-        self._fits = np.empty(self.blocks, np.bool_)
+        self._fits, self._numbers = np.empty(blocks, np.bool_), np.arange(max(ROWS, TILE), dtype=np.int32)
         self._scratch = Scratch()
 
     def __call__(self, y: torch.Tensor, each: ForEachSlice) -> None:
@@ -100,8 +66,9 @@ class Encoding:
         self.cut = self.weights.threshold.numpy() - self.dtype.type(self.margin)
         batchtopk = self.settings.arch == "batchtopk"
         found = self.sparse and self._all(self._find)
-        if batchtopk:
-            found = self._is_enough(found)
+        if batchtopk:  # if the k n largest of all processes are above the guess, they are among the entries
+            count = self.group.add_up(torch.tensor(int(self.indptr[:, -1].sum()) if found else 0))
+            found = bool(count >= self.settings.k * self.settings.batch_size) and found
         if not found:
             self._store_all()
         if batchtopk:
@@ -128,10 +95,20 @@ class Encoding:
         w = self.weights
         torch.addmm(w.b_enc[tile, None], w.encoder[tile], self.y[rows].T, out=h)
 
+    def _append(self, block: int, tile: slice, h: torch.Tensor, low: NDArray) -> int:
+        """Add the entries of a tile, (features, r) `h`; returns the entries so far, -1 if the block is full.
+
+        An entry exceeds the cutoff of its feature and the lowest value of its row, (r,) `low`.
+        """
+        ends = self.indptr[block, tile.start : tile.start + len(h) + 1]
+        rows, values, used = self.rows[block], self.values[block], int(ends[0])
+        features, columns = self._numbers[: len(h)], self._numbers[: h.shape[1]]
+        return keep_above(h.numpy(), features, self.cut[tile], low, columns, rows, values, used, len(values), ends[1:])
+
     def _find(self, rows: slice) -> None:
         """Find the entries of a block without storing its other pre-activations."""
         b, k, r = rows.start // ROWS, self.settings.k, rows.stop - rows.start
-        entries, topk = self.entries, self.settings.arch == "topk"
+        topk = self.settings.arch == "topk"
         low = np.full(r, self.guess, self.dtype)
         heaps = np.zeros((r, k), self.dtype) if topk else None
         memory = torch.from_numpy(self._scratch("h", np.empty, TILE * ROWS, self.dtype))
@@ -139,25 +116,25 @@ class Encoding:
         for tile in self._tiles():
             h = memory[: (tile.stop - tile.start) * r].view(-1, r)
             self._encode(rows, tile, h)
-            before, at = at, entries.append(b, tile.start, h.numpy(), self.cut[tile], low)
+            before, at = at, self._append(b, tile, h, low)
             self._fits[b] = at >= 0
             if at < 0:
                 return
             if topk:
-                kernels.keep_largest(entries.rows[b], entries.values[b], before, at, heaps, low)
+                kernels.keep_largest(self.rows[b], self.values[b], before, at, heaps, low)
         if topk:
             self.least[rows] = low
             self._retain(rows)
 
     def _retain(self, rows: slice) -> None:
         """Drop the entries of a block that are below the least of their row."""
-        b, entries = rows.start // ROWS, self.entries
-        left = kernels.retain(entries.indptr[b], entries.rows[b], entries.values[b], self.least[rows])
-        self._fits[b] = left <= entries.limit
+        b = rows.start // ROWS
+        left = kernels.retain(self.indptr[b], self.rows[b], self.values[b], self.least[rows])
+        self._fits[b] = left <= self.limit
 
     def _store_all(self) -> None:
         if not len(self.stored):
-            self.stored = self.y.new_empty(self.blocks, self.weights.d_sae * ROWS)
+            self.stored = self.y.new_empty(len(self.indptr), self.weights.d_sae * ROWS)
         self.each(self._store, len(self.y), ROWS)
 
     def _store(self, rows: slice) -> None:
@@ -175,20 +152,14 @@ class Encoding:
             least, zero = self.least[rows], self.dtype.type(0)
             low = np.where(least > 0, np.nextafter(least, zero), zero)
         for tile in self._tiles():
-            at = self.entries.append(b, tile.start, self.block(rows, tile).numpy(), self.cut[tile], low)
-            self._fits[b] = 0 <= at <= self.entries.limit
+            self._fits[b] = 0 <= self._append(b, tile, self.block(rows, tile), low) <= self.limit
             if not self._fits[b]:
                 return
-
-    def _is_enough(self, found: bool) -> bool:
-        """Whether the k n largest of all processes are above the guess: then they are among the entries."""
-        count = torch.tensor(int(self.entries.indptr[:, -1].sum()) if found else 0)
-        return bool(self.group.add_up(count) >= self.settings.k * self.settings.batch_size) and found
 
     def _select_of_batch(self, found: bool) -> None:
         """Set the one least value of a batchtopk."""
         if found:
-            used = zip(self.entries.values, self.entries.indptr[:, -1])
+            used = zip(self.values, self.indptr[:, -1])
             values = torch.from_numpy(np.concatenate([values[:end] for values, end in used]))
         else:
             blocks = (self.block(slice(start, start + ROWS)) for start in range(0, len(self.y), ROWS))
@@ -271,8 +242,8 @@ class TiledStep(Step):
         error, sums, w = self.error[rows], self.sums[rows.start // DECODED], self.weights
         torch.neg(self.y[rows], out=error)
         if self.encoding.sparse:
-            blocks, entries = slice(rows.start // ROWS, -(-rows.stop // ROWS)), self.encoding.entries
-            arrays = entries.indptr[blocks], entries.rows[blocks], entries.values[blocks]
+            blocks, found = slice(rows.start // ROWS, -(-rows.stop // ROWS)), self.encoding
+            arrays = found.indptr[blocks], found.rows[blocks], found.values[blocks]
             sums[1] = kernels.decode(*arrays, ROWS, w.threshold.numpy(), w.decoder.numpy(), error.numpy())
         else:
             sums[1] = sum(self._decode_dense(rows, slice(i, i + TILE)) for i in range(0, w.d_sae, TILE))
@@ -327,9 +298,9 @@ class TiledStep(Step):
         """Set the gradients of a tile of features from `error` and the active features."""
         for array in g:
             array.fill(0)
-        w, entries, active = _tile_of(self.weights, tile), self.encoding.entries, self.active[tile]
-        if self.encoding.sparse:
-            batch = entries.indptr, entries.rows, entries.values, ROWS, self.y.numpy(), self.error.numpy()
+        w, found, active = _tile_of(self.weights, tile), self.encoding, self.active[tile]
+        if found.sparse:
+            batch = found.indptr, found.rows, found.values, ROWS, self.y.numpy(), self.error.numpy()
             kernels.sparse_gradients(tile.start, *batch, *self.penalties, w[1], w[3], *g, active)
         else:
             for start in range(0, len(self.y), ROWS):

@@ -278,19 +278,11 @@ def update(w, g, m, v, features, d, rate, scale, c1, c2, eps, D: constexpr):
 
 
 class Lists:
-    """The positions of the bits that are set in each line of a matrix.
-
-    Attributes
-    ----------
-    words : (lines, ceil(length / 32)) int32
-    items : (lines, length) int32
-        Ascending; a line has as many as its count.
-    counts : (lines,) int32
-    """
+    """The positions of the bits that are set in each line of a matrix, all int32."""
 
     def __init__(self, items: torch.Tensor) -> None:
-        self.items, (lines, self.length) = items, items.shape
-        self.words = items.new_empty(lines, -(-self.length // WORD.value))
+        self.items, (lines, self.length) = items, items.shape  # ascending; a line has as many as its count
+        self.words = items.new_empty(lines, -(-self.length // WORD.value))  # the bits
         self.counts = items.new_empty(lines)
 
     def fill(self) -> None:
