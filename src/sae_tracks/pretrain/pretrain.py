@@ -83,8 +83,9 @@ def pretrain(
     """Train a HyenaDNA on both strands of a genome and save it, in half precision, as a transformers folder.
 
     Windows hold no run of >= 100 N. Every step draws its own from a generator seeded with (seed, step), so a run that
-    was interrupted and goes on from its checkpoint draws what it would have drawn. A folder in which the same run is complete is left as it is.
-    The folder gets config.json, model.safetensors, tokenizer, ``train_log.jsonl`` and ``provenance.json``.
+    was interrupted and goes on from its checkpoint draws what it would have drawn. The folder gets config.json,
+    model.safetensors, tokenizer, ``train_log.jsonl`` and ``provenance.json``. If the same run is complete in it, it is
+    left as it is.
 
     Parameters
     ----------
