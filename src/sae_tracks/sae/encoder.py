@@ -1,7 +1,7 @@
 """The sparse encoder: from rows of activations to the features that are active on them.
 
 Stream, measurement, seams and random directions run `SparseEncoder`. A training step encodes whole batches in another
-order (feature by feature, because gradients are summed so), and shares the kernel that drops what is not active.
+order (feature by feature, because gradients are summed so), and shares the kernel that drops inactive features.
 """
 
 from collections.abc import Iterable

@@ -192,7 +192,7 @@ class Auxiliary:
         self.out = torch.empty_like(y)
 
     def add_rows(self, rows: slice, error: torch.Tensor) -> None:
-        """Take in some rows of the batch, of which (n, d_in) `error` is the reconstruction minus the input."""
+        """Take in some rows of the batch with their error, (n, d_in), the reconstruction minus the input."""
         z = torch.addmm(self.b_enc[:, None], self.encoder, self.y[rows].T).relu_()
         if len(self.dead) > self.k:
             values, at = z.topk(self.k, dim=0, sorted=False)

@@ -49,7 +49,7 @@ class Encoding:
         self.weights, self.settings, self.group = weights, settings, group
         blocks, self.dtype = -(-rows // ROWS), weights.b_enc.numpy().dtype
         self.limit = int(settings.sparse_below * ROWS * weights.d_sae)  # the most entries of a block of a sparse batch
-        spare = TILE * ROWS if settings.arch == "topk" else 0  # for a first tile of which half is positive
+        spare = TILE * ROWS if settings.arch == "topk" else 0  # for a first tile whose values are half positive
         self.indptr = np.zeros((blocks, weights.d_sae + 1), np.int32)
         self.rows = np.empty((blocks, self.limit + spare), np.int32)
         self.values = np.empty((blocks, self.limit + spare), self.dtype)

@@ -45,7 +45,7 @@ ROUNDING = 1e-6  # share of the value before
 
 @triton.jit
 def mark(h, threshold, least, by_row, by_feature, n, features, half, SIZE: constexpr):
-    """Set a bit, in words of rows and in words of features, where a feature is active or near its threshold.
+    """Set a bit, in words of rows and in words of features, if a feature is active on a row or near its threshold.
 
     A program takes 32 rows and SIZE features. h: (n, features); threshold: (features,); least: (n,), what an active
     feature is at least; by_row: (n, ceil(features / 32)) int32; by_feature: (features, ceil(n / 32)) int32; half:
@@ -72,7 +72,7 @@ def mark(h, threshold, least, by_row, by_feature, n, features, half, SIZE: const
 def spread(words, items, counts, width, length, SIZE: constexpr):
     """List the bits that are set, ascending; a program takes a line.
 
-    words: (lines, width) int32; items: (lines, length) int32, of which as many are set as the line's count; counts:
+    words: (lines, width) int32; items: (lines, length) int32, set up to the line's count; counts:
     (lines,) int32.
     """
     line = tl.program_id(0).to(tl.int64)
