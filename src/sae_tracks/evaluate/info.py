@@ -37,13 +37,9 @@ NOT_SETTINGS = {"d_sae", "data_sha256", *COUNTS}
 def sae_record(path: str | Path) -> Record:
     """Return everything that an SAE directory says of itself, and whether it is ready to interpret.
 
-    Unknown values are None. ``l0`` and ``fvu`` are those of ``evaluation`` if there is one, else of the training rows.
-    ``reasons`` speak against interpreting it.
-
-    Parameters
-    ----------
-    path : path or str
-        As for `load_sae`; or a folder in which training is under way or was interrupted.
+    The path is as for `load_sae`, or a folder in which training is under way or was interrupted. Unknown values are
+    None. ``l0`` and ``fvu`` are those of ``evaluation`` if there is one, else of the training rows. ``reasons`` speak
+    against interpreting the SAE.
     """
     folder = Path(path)
     log, made = _last_line(folder / LOG), _read_if_present(folder / PROVENANCE) or {}

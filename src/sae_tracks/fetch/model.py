@@ -21,15 +21,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 def fetch_model(model: str, *, offline: bool = False) -> tuple[Path, str, str]:
     """Fetch a model into the hub's cache; return its folder, its id without a revision, and its commit.
 
-    Pickles and code of the repository are left out.
-
-    Parameters
-    ----------
-    model : str
-        Hub id, or ``id@revision`` (branch, tag or commit). Without a revision: the pinned commit of a known model, else
-        ``main``.
-    offline : bool
-        Only look into the cache.
+    `model` is a hub id or ``id@revision`` (branch, tag or commit). The default is the pinned commit of a known model,
+    else ``main``. Pickles and code of the repository are left out. `offline` only looks into the cache.
     """
     name, _, revision = model.partition("@")
     revision = revision or PINNED.get(name, "main")

@@ -31,6 +31,7 @@ class HyenaDNAConfig(PreTrainedConfig):
     """
 
     model_type = "hyenadna"
+    attribute_map = {"hidden_size": "d_model", "num_hidden_layers": "n_layer"}  # noqa: RUF012 (other tools' names)
 
     def __init__(
         self,
@@ -84,16 +85,6 @@ class HyenaDNAConfig(PreTrainedConfig):
     def vocab_rows(self) -> int:
         """Rows of the embedding: the vocabulary, padded."""
         return -(-self.vocab_size // self.pad_vocab_size_multiple) * self.pad_vocab_size_multiple
-
-    @property
-    def hidden_size(self) -> int:
-        """The width, under the name that other tools use."""
-        return self.d_model
-
-    @property
-    def num_hidden_layers(self) -> int:
-        """The number of blocks, under the name that other tools use."""
-        return self.n_layer
 
 
 class Sine(nn.Module):

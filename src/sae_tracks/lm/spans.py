@@ -33,8 +33,7 @@ class Tokens:
     @property
     def starts(self) -> NDArray[np.bool_]:
         """(n,) bool: True on the base at which a token begins."""
-        of_base = self.of_base
-        return np.diff(of_base, prepend=-1) > 0
+        return np.diff(self.of_base, prepend=-1) > 0
 
 
 class DNATokenizer:

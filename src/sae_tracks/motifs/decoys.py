@@ -87,14 +87,8 @@ def decoy_annotation(
     They are the best at p <= 1e-3, whatever their relative score. If the motif's own cut-off leaves a decoy enough
     sites, they are among those.
 
-    Parameters
-    ----------
-    decoys_of : mapping of str to sequence of Motif
-        From `decoys`, by the motif's matrix ID. Motifs without a site among `target_sites` are skipped.
-    target_sites : DataFrame
-        Sites of the motifs within the regions, as in `Annotation`: ``Name`` is the matrix ID.
-    regions : iterable of GenomicRegion, optional
-        As in `scan_genome`.
+    `decoys_of` is from `decoys`, by the motif's matrix ID. `target_sites` are the sites of the motifs within the
+    regions, as in `Annotation`: ``Name`` is the matrix ID. Motifs without a site among them are skipped.
     """
     counted = target_sites.groupby(["Name", "Strand"], observed=True).size().to_dict()
     wanted: dict[str, tuple[int, int]] = {}
