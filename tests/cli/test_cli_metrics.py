@@ -300,10 +300,10 @@ OF_A_MODEL += [["--trust-remote-code"], ["--features", "1"], ["--scale", "max"],
     [
         (["--controls", "none", "--repeats", "alu"], "--controls none, so no controls are run: leave out --repeats"),
         (["--controls", "none", "--trained-on", "act"], "--controls none, so no controls are run: leave out --trained"),
-        (["--no-split", "--motifs", "m.pfm", "--seeds", "sae"], "--no-split leaves no half that reports on what the"),
+        (["--no-split", "--motifs", "m.pfm", "--seeds", "sae"], "--no-split leaves no second half to report on"),
         (
             ["--no-split", "--controls", "untrained"],
-            "--no-split leaves no half that reports on what the other chose",
+            "--no-split leaves no second half to report on",
         ),
         (
             ["--shard", "1/2", "--repeats", "softmask"],
@@ -350,7 +350,7 @@ def test_motifs_without_matrices_are_told_and_not_tested_against_chance(work, me
     (work / "m.pfm").write_text("\n".join([">MA0002.1 x", *rows, ""]))
     where = ("sae", "toy.fa", "ma.bed", "-t", 0.5)
     assert not metrics(*where, "-o", "none")[0]
-    assert "1 motifs have no matrix: --motifs names some, so chance is not tested: MA0001.1" in caplog.text
+    assert "1 motifs have no matrix (give matrices with --motifs), so chance is not tested: MA0001.1" in caplog.text
     assert not metrics(*where, "-o", "other", "--motifs", "m.pfm")[0]
     assert "1 motifs have no matrix in m.pfm, so chance is not tested: MA0001.1" in caplog.text
     for folder in ("none", "other"):

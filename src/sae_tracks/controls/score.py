@@ -50,7 +50,7 @@ ALU = "alu"
 DECOYS = 5  # per motif
 SHOWN = 5  # names in a message
 SITE_P = 1e-4  # of JASPAR's tracks and of `scan`, if no --min-score says otherwise
-COUNTS_ALONE = "counts do not hold what controls look at (metrics without --shard runs them)"
+COUNTS_ALONE = "control tests need more than counts (metrics without --shard runs them)"
 log = logging.getLogger(__name__)
 
 
@@ -218,7 +218,7 @@ def why_untested(*, shard: str | None, split: bool, controls: bool) -> str:
     if shard:
         return "--shard counts one part of the genome, and merge-metrics only adds counts"
     if not split:
-        return "--no-split leaves no half that reports on what the other chose"
+        return "--no-split leaves no second half to report on"
     return "" if controls else "--controls none"
 
 
@@ -395,7 +395,7 @@ def _say_motifs_without_matrix(evaluation: Evaluation, settings: ControlSettings
     without = sorted(set(concepts.loc[is_motif(concepts), "concept"]) - matrices)
     if without:
         named = ", ".join(without[:SHOWN]) + (" ..." if len(without) > SHOWN else "")
-        where = f"no matrix in {settings.motifs}" if settings.motifs else "no matrix: --motifs names some"
+        where = f"no matrix in {settings.motifs}" if settings.motifs else "no matrix (give matrices with --motifs)"
         log.info("%d motifs have %s, so chance is not tested: %s", len(without), where, named)
 
 
