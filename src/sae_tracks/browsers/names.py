@@ -99,7 +99,7 @@ def read_matches(path: Path) -> dict[tuple[str, str], Match]:
         raise SaeTracksError(f"{path}: expected numbers in the column 'f1': {error}") from error
     table = table.sort_values(["order", "f1"], ascending=[True, False], kind="stable")
     matches: dict[tuple[str, str], Match] = {}
-    for rank, row in enumerate(table[[*NEEDED, *OPTIONAL]].to_dict("records")):
+    for rank, row in enumerate(table.to_dict("records")):
         match = Match(row["verdict"], row["concept"], row["tf"], row["repeat_class"], float(row["f1"]), rank)
         matches.setdefault((row["feature"], row["read_strand"] or "+"), match)
     return matches

@@ -1,4 +1,4 @@
-"""What was scored, in plain words, from the provenance of the scores."""
+"""Says what was scored, in plain words, from the provenance of the scores."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ HALVES: dict[bool | None, str] = {
 
 
 def sentences(facts: Mapping[str, Any], concepts: int, pairs: int) -> list[str]:
-    """The head of the page; what the provenance does not say is left out.
+    """Return the sentences at the head of the page, as far as the provenance has the facts.
 
     Parameters
     ----------
@@ -26,33 +26,28 @@ def sentences(facts: Mapping[str, Any], concepts: int, pairs: int) -> list[str]:
     concepts, pairs : int
         Names of annotations, and scored rows of the table.
     """
-    if not pairs:
-        said = (_what(facts), _where(facts, "Their tracks lie on"), "They were not scored here.")
-        return [sentence for sentence in said if sentence]
-    noun = "concept" if concepts == 1 else "concepts"
-    return [
-        sentence
-        for sentence in (
-            _what(facts),
-            _where(facts, "They were scored on"),
+    said = [_what(facts), _where(facts, "They were scored on" if pairs else "Their tracks lie on")]
+    if pairs:
+        noun, matches = "concept" if concepts == 1 else "concepts", "match" if pairs == 1 else "matches"
+        said += [
             f"For each of {concepts:,} {noun}, on each site strand, the table has the feature that matches best: "
-            f"{pairs:,} {'match' if pairs == 1 else 'matches'}, each beside its controls.",
+            f"{pairs:,} {matches}, each beside its controls.",
             _halves(facts),
-        )
-        if sentence
-    ]
+        ]
+    else:
+        said.append("They were not scored here.")
+    return list(filter(None, said))
 
 
 def _what(facts: Mapping[str, Any]) -> str:
     lm = facts.get("lm")
     if not lm:
-        return (
-            "Intervals of features, read from a BED file, were compared with annotations." if facts.get("bed") else ""
-        )
+        bed = "Intervals of features, read from a BED file, were compared with annotations."
+        return bed if facts.get("bed") else ""
     sae = f" (weights {facts['sae_sha256'][:8]})" if facts.get("sae_sha256") else ""
-    layer = (
-        f" after block {lm['layer']}" if lm.get("layer") else f" at {lm['hook_name']}" if lm.get("hook_name") else ""
-    )
+    layer = f" at {lm['hook_name']}" if lm.get("hook_name") else ""
+    if lm.get("layer"):
+        layer = f" after block {lm['layer']}"
     return f"The features are those of a sparse autoencoder{sae} on the language model {lm.get('model', '')}{layer}."
 
 
@@ -60,20 +55,19 @@ def _where(facts: Mapping[str, Any], they: str) -> str:
     genome, texts = facts.get("genome"), facts.get("regions") or []
     if not genome:
         return ""
-    named = [str(text) for text in texts[:MOST_REGIONS]]
-    more = f" and {len(texts) - len(named):,} regions more" if len(texts) > len(named) else ""
+    named = ", ".join(map(str, texts[:MOST_REGIONS])) or "all contigs"
+    more = f" and {len(texts) - MOST_REGIONS:,} regions more" if len(texts) > MOST_REGIONS else ""
     bases = _bases(texts)
     size = f" ({bases:,} bases)" if bases else ""
     strands = " and ".join(facts.get("read_strands") or [])
     read = f", read on strand {strands}" if strands else ""
-    files = [Path(name).name for name in facts.get("annotations") or {}]
-    against = f" They were compared with {', '.join(files)} and with the letters A, C, G and T." if files else ""
-    where = ", ".join(named) or "all contigs"
-    return f"{they} {Path(genome['path']).name}, {where}{more}{size}{read}.{against}"
+    files = ", ".join(Path(name).name for name in facts.get("annotations") or {})
+    against = f" They were compared with {files} and with the letters A, C, G and T." if files else ""
+    return f"{they} {Path(genome['path']).name}, {named}{more}{size}{read}.{against}"
 
 
 def _bases(texts: Sequence[str]) -> int:
-    """Bases of regions written as samtools does; 0 where one cannot be read."""
+    """Return the bases of regions in samtools' notation; 0 if one cannot be read."""
     try:
         regions = [parse_region(text, {text.rpartition(":")[0]: WITHOUT_LIMIT}) for text in texts]
     except SaeTracksError:
@@ -88,7 +82,7 @@ def _halves(facts: Mapping[str, Any]) -> str:
 
 
 def settings(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values for the end of the page, nested ones in one line each; paths lose their folders."""
+    """Return names and values for the end of the page, one line each; paths are shown without their folders."""
     shown = without_folders(dict(facts))
     return [(name.replace("_", " "), _plain(value)) for name, value in shown.items() if value not in (None, {}, [])]
 

@@ -1,4 +1,4 @@
-"""The parts of the page that are HTML before any script runs. Whatever comes from a file is escaped here."""
+"""The HTML of the page before any script runs. Text that comes from a file is escaped here."""
 
 import base64
 import math
@@ -13,51 +13,54 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.names import feature_label
 
 PICTURES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
-TRACK_COLUMNS = (
-    ("density", "Density", "Share of the track's bases where the feature is above 0", ' class="number"'),
-    ("locus", "Top locus", "Where the track is highest", ""),
+TRACK_HEADS = (
+    '<th scope="col" data-column="density" class="number"><button type="button" '
+    'title="Share of the track\'s bases where the feature is above 0">Density</button></th>'
+    '<th scope="col" data-column="locus"><button type="button" '
+    'title="Where the track is highest">Top locus</button></th>'
 )
 GENOME = '<div id="genome" role="region" aria-label="Genome browser" tabindex="-1"></div>'
-WIDE, EDGE = 108, 4  # of the strip that shows F1 beside controls, in pixels
+WIDE, EDGE = 108, 4  # width and margin of the strip that shows F1 beside controls, in pixels
 
 Row = Mapping[str, Any]
 
 
 def library(address: str, sha256: str) -> str:
-    """A script beside the page, which runs only where its bytes are the ones expected (SHA-256 in base64)."""
+    """Return a script beside the page, which runs only if its SHA-256 (base64) is the expected one."""
     return f'<script src="{address}" integrity="sha256-{sha256}" defer></script>'
 
 
 def verdict_list(counts: Mapping[str, int]) -> str:
-    """How many matches have each verdict; every one is a button that filters the table."""
+    """Return the number of matches per verdict; each is a button that filters the table."""
     total = max(sum(counts.values()), 1)
-    return "".join(_verdict(name, says, counts.get(name, 0), total) for name, says in OUTCOMES.items())
-
-
-def _verdict(name: str, says: str, count: int, total: int) -> str:
-    button = f'type="button" class="filter" data-verdict="{name}" aria-pressed="false"{"" if count else " disabled"}'
-    return (
-        f'<li><button {button}><span class="count">{count:,}</span><span class="badge {name}">{name}</span></button>'
-        f'<span class="share"><i class="{name}" style="width:{100 * count / total:.2f}%"></i></span>'
-        f'<span class="says">{escape(says)}</span></li>'
-    )
+    items = []
+    for name, says in OUTCOMES.items():
+        count = counts.get(name, 0)
+        state = f'aria-pressed="false"{"" if count else " disabled"}'
+        items.append(
+            f'<li><button type="button" class="filter" data-verdict="{name}" {state}>'
+            f'<span class="count">{count:,}</span><span class="badge {name}">{name}</span></button>'
+            f'<span class="share"><i class="{name}" style="width:{100 * count / total:.2f}%"></i></span>'
+            f'<span class="says">{escape(says)}</span></li>'
+        )
+    return "".join(items)
 
 
 def table_rows(rows: Iterable[Row], columns_of_tracks: bool = False) -> str:
-    """One ``tr`` a match, in the order given; ``data-row`` is its number. The cells about tracks are filled later."""
-    more = "<td></td>" * len(TRACK_COLUMNS) if columns_of_tracks else ""
+    """Return one ``tr`` per match; ``data-row`` is its number. A script fills the cells about tracks."""
+    more = "<td></td>" * TRACK_HEADS.count("</th>") if columns_of_tracks else ""
     return "\n".join(_row(number, row, more) for number, row in enumerate(rows))
 
 
 def _row(number: int, row: Row, more: str) -> str:
     pair = ("concept", "site_strand") if row["concept"] else ("feature", "read_strand")
-    link = quote(",".join(row[name] for name in pair), safe="")
+    link, verdict = quote(",".join(row[name] for name in pair), safe=""), escape(row["verdict"])
     cells = (
         f'<th scope="row"><a href="#{link}">{escape(row["concept"]) or "no score"}</a></th>',
         f"<td>{escape(row['tf'])}</td>",
         f'<td class="mid">{escape(row["site_strand"])}</td>',
-        f"<td>{escape(_feature(row))}</td>",
-        f"<td>{_badge(escape(row['verdict']))}</td>",
+        f"<td>{escape(feature_label(row['feature']))}</td>",
+        f'<td><span class="badge {verdict}">{verdict}</span></td>' if verdict else "<td></td>",
         f"<td>{_number(row['f1'])}</td>",
         f"<td>{_strip(row)}</td>",
         f"<td>{_number(row['precision'])}</td>",
@@ -65,22 +68,6 @@ def _row(number: int, row: Row, more: str) -> str:
         f"<td>{_count(row['instances'])}</td>",
     )
     return f'<tr data-row="{number}">{"".join(cells)}{more}</tr>'
-
-
-def track_heads() -> str:
-    """The heads of the columns about tracks."""
-    return "".join(
-        f'<th scope="col" data-column="{column}"{kind}><button type="button" title="{says}">{name}</button></th>'
-        for column, name, says, kind in TRACK_COLUMNS
-    )
-
-
-def _feature(row: Row) -> str:
-    return feature_label(row["feature"])
-
-
-def _badge(verdict: str) -> str:
-    return f'<span class="badge {verdict}">{verdict}</span>' if verdict else ""
 
 
 def _number(value: float) -> str:
@@ -92,7 +79,7 @@ def _count(value: float) -> str:
 
 
 def _strip(row: Row) -> str:
-    """F1 (dot) with its interval (bar) beside the controls that decide a verdict (ticks), from 0 to 1."""
+    """Return F1 (dot) with its interval (bar) beside the controls that decide a verdict (ticks), from 0 to 1."""
 
     def at(value: float) -> str:
         return f"{EDGE + (WIDE - 2 * EDGE) * min(max(value, 0), 1):.1f}"
@@ -109,26 +96,18 @@ def _strip(row: Row) -> str:
     )
 
 
-def pairs_of(pairs: Iterable[tuple[str, str]]) -> str:
-    """Names and what they mean or are, for a ``dl``."""
+def definitions(pairs: Iterable[tuple[str, str]]) -> str:
+    """Return names and what they mean, for a ``dl``."""
     return "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs)
 
 
-def paragraphs(sentences: Sequence[str]) -> str:
-    """One paragraph of some sentences."""
+def paragraph(sentences: Sequence[str]) -> str:
+    """Return one paragraph of sentences."""
     return f"<p>{' '.join(escape(sentence) for sentence in sentences)}</p>"
 
 
 def figure(picture: bytes, kind: str, caption: str) -> str:
-    """A picture within the page, as an image: nothing in an SVG can run.
-
-    Parameters
-    ----------
-    picture : bytes
-    kind : str
-        Ending of its file: one of `PICTURES`.
-    caption : str
-    """
+    """Return a picture inside the page, as an image, so that nothing in an SVG can run; `kind` is of `PICTURES`."""
     data = base64.b64encode(picture).decode()
     text = escape(caption)
     return (
@@ -137,12 +116,12 @@ def figure(picture: bytes, kind: str, caption: str) -> str:
 
 
 def picture_of(path: Path) -> str:
-    """A figure made elsewhere; its caption is the file's name.
+    """Return a figure made elsewhere; its caption is the file's name.
 
     Raises
     ------
     SaeTracksError
-        The file is not there, or no PNG, JPEG or SVG.
+        The file cannot be read, or is no PNG, JPEG or SVG.
     """
     kind = path.suffix.lower()
     if kind not in PICTURES:

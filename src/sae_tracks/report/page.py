@@ -1,11 +1,10 @@
-"""The page: what it consists of, and how it is written as a folder."""
+"""The page: what it consists of, and how it is written to a folder."""
 
 import base64
 import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any, cast
@@ -23,7 +22,7 @@ from sae_tracks.report.figures import plot_scores, save_figure
 from sae_tracks.report.logos import COLORS, LETTERS, glyphs, letter_heights
 from sae_tracks.report.scores import columns_of, embedded, load_scores, profiles_of, with_unscored
 from sae_tracks.report.serve import PAGE, Content, write_site
-from sae_tracks.report.tracks import LIBRARY, TrackSet, browser_settings, track_files
+from sae_tracks.report.tracks import LIBRARY, TrackSet, asset, browser_settings, track_files
 
 SCRIPTS = ("table.js", "charts.js", "browser.js", "detail.js")
 TITLE = "Features and what they match"
@@ -31,25 +30,13 @@ TITLE = "Features and what they match"
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page that was made.
+    """A page that was made."""
 
-    Attributes
-    ----------
-    files : dict
-        What it consists of, by address; ``index.html`` is the page itself.
-    matches, supported : int
-        Rows of the table with a score, and those with the verdict ``supported``.
-    logos : int
-        Motifs with a logo.
-    facts : dict
-        The provenance of what was scored, or of the tracks.
-    """
-
-    files: dict[str, Content]
-    matches: int
-    supported: int
-    logos: int
-    facts: dict[str, Any]
+    files: dict[str, Content]  # by address; ``index.html`` is the page itself
+    matches: int  # rows of the table with a score
+    supported: int  # matches with the verdict ``supported``
+    logos: int  # motifs with a logo
+    facts: dict[str, Any]  # the provenance of what was scored, or of the tracks
 
 
 def make_page(
@@ -62,19 +49,19 @@ def make_page(
 ) -> Page:
     """Make the page of a folder of scores, of tracks, or of both.
 
-    Without tracks it is one file that needs nothing else. With tracks it has a genome browser and needs a web server.
+    Without tracks, the page is one file that needs nothing else. With tracks, it has a genome browser and needs a web
+    server.
 
     Parameters
     ----------
     scores : Path, optional
-        Written by `metrics`: metrics.tsv and, where they are there, provenance.json and offsets.parquet.
+        Folder with metrics.tsv of `metrics` and, if they exist, its provenance.json and offsets.parquet.
     tracks : TrackSet, optional
-        See `open_tracks`; a track that no score is about has a row of its own.
+        See `open_tracks`. A track without a score has a row of its own.
     motifs : str, optional
-        Matrices, for the logos of concepts that bear their IDs; see `named_motifs`.
+        Matrices, for the logos of concepts that have their IDs; see `named_motifs`.
     figures : sequence of Path
         Pictures to show, such as activations along a region: PNG, JPEG or SVG.
-    title : str
 
     Raises
     ------
@@ -85,23 +72,24 @@ def make_page(
     if folder is None:
         raise SaeTracksError("a page needs scores or tracks, and neither was given")
     scored = load_scores(scores) if scores else None
-    count = 0 if scored is None else len(scored)
     table = with_unscored(scored, tracks.by_feature() if tracks else {})
-    matrices = _used(named_motifs(motifs)[0], table) if motifs else []
-    facts = _facts(folder)
+    scored = table.head(0 if scored is None else len(scored))
+    concepts = set(table["concept"])
+    matrices = [motif for motif in named_motifs(motifs)[0] if motif.matrix_id in concepts] if motifs else []
+    facts = provenance_of(folder)
     data = _data(scores, table, matrices) | ({"browser": browser_settings(tracks)} if tracks else {})
-    parts = _parts(table.head(count), facts, tracks) | {
+    sections = _sections(scored, facts) | {
         "title": markup.escape(title),
         "rows": markup.table_rows(table.to_dict("records"), tracks is not None),
-        "figures": "".join([_scores_figure(table.head(count)), *(markup.picture_of(path) for path in figures)]),
+        "figures": "".join([_scores_figure(scored), *map(markup.picture_of, figures)]),
         "data": embedded(data),
     }
-    site: dict[str, Content] = {PAGE: _fill(parts, tracks is not None).encode()}
+    site: dict[str, Content] = {PAGE: _fill(sections, tracks is not None).encode()}
     if scores:
         site[BEST_SCORES] = (scores / BEST_SCORES).read_bytes()
     return Page(
         files=site | (track_files(tracks) if tracks else {}),
-        matches=count,
+        matches=len(scored),
         supported=int((cast(pd.Series, table["verdict"]) == "supported").sum()),
         logos=len(matrices),
         facts=facts,
@@ -117,22 +105,14 @@ def write_report(
     figures: Sequence[Path] = (),
     title: str = TITLE,
 ) -> Page:
-    """Write the page into a folder.
+    """Write the page into the folder `out`: ``index.html``, its files and ``provenance.json``.
 
-    Parameters
-    ----------
-    scores : Path
-        Written by `metrics`.
-    out : Path
-        Folder to write ``index.html``, ``metrics.tsv``, ``provenance.json`` and, with tracks, what the browser opens
-        into; not `scores` itself.
-    tracks, motifs, figures, title
-        See `make_page`.
+    The other arguments are those of `make_page`.
 
     Raises
     ------
     SaeTracksError
-        `scores` or another input cannot be read, or `out` is `scores` or the folder of the tracks.
+        An input cannot be read, or `out` is `scores` or the folder of the tracks.
     """
     taken = [scores, *(track.path.parent for track in (tracks.tracks if tracks else ())[:1])]
     if out.resolve() in [path.resolve() for path in taken]:
@@ -145,34 +125,25 @@ def write_report(
     return page
 
 
-def _facts(folder: Path) -> dict[str, Any]:
+def provenance_of(folder: Path) -> dict[str, Any]:
+    """Return the record of how a folder was made; empty without one."""
     return read_json(folder / PROVENANCE) if (folder / PROVENANCE).exists() else {}
 
 
-def _parts(scored: pd.DataFrame, facts: Mapping[str, Any], tracks: TrackSet | None) -> dict[str, str]:
-    """The parts of the template that say what was scored, and those that are there with tracks alone."""
+def _sections(scored: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return the sections of the template that say what was scored."""
     counts = scored["verdict"].value_counts().to_dict()
-    heads = {"heads": "", "genome": "", "kind": "", "library": ""}
-    if tracks:
-        heads = {"heads": markup.track_heads(), "genome": markup.GENOME, "kind": ' class="tracked"'}
-        heads["library"] = markup.library(LIBRARY, _digest(_asset(f"vendor/{LIBRARY}")))
-    return heads | {
-        "lead": markup.paragraphs(head.sentences(facts, cast(pd.Series, scored["concept"]).nunique(), len(scored))),
+    return {
+        "lead": markup.paragraph(head.sentences(facts, cast(pd.Series, scored["concept"]).nunique(), len(scored))),
         "verdicts": markup.verdict_list(counts) if len(scored) else "",
         "scores": f'<a href="{BEST_SCORES}" download>{BEST_SCORES}</a>' if len(scored) else "",
-        "outcomes": markup.pairs_of(OUTCOMES.items()),
-        "made": markup.pairs_of(head.settings(facts)),
+        "outcomes": markup.definitions(OUTCOMES.items()),
+        "made": markup.definitions(head.settings(facts)),
     }
 
 
-def _used(motifs: Sequence[Motif], table: pd.DataFrame) -> list[Motif]:
-    """The motifs that the table names."""
-    concepts = set(table["concept"])
-    return [motif for motif in motifs if motif.matrix_id in concepts]
-
-
 def _data(scores: Path | None, table: pd.DataFrame, matrices: Sequence[Motif]) -> dict[str, Any]:
-    """What the scripts draw from; logos are heights in bits, so that the page draws one when its row is opened."""
+    """Return what the scripts draw. Logos are heights in bits, and the page draws one when its row is opened."""
     return {
         "columns": columns_of(table),
         "profiles": profiles_of(scores, table),
@@ -184,7 +155,7 @@ def _data(scores: Path | None, table: pd.DataFrame, matrices: Sequence[Motif]) -
 
 
 def _scores_figure(table: pd.DataFrame) -> str:
-    """The paper's Fig. 3; nothing where there is nothing to draw."""
+    """Return the paper's Fig. 3; "" without scores."""
     if table.empty:
         return ""
     with tempfile.TemporaryDirectory() as folder:
@@ -194,23 +165,23 @@ def _scores_figure(table: pd.DataFrame) -> str:
         return markup.figure(path.read_bytes(), path.suffix, caption)
 
 
-def _fill(parts: dict[str, str], tracked: bool) -> str:
-    """The template with styles, scripts and parts.
+def _fill(sections: dict[str, str], tracked: bool) -> str:
+    """Return the template with styles, scripts and sections, and what only a page with tracks has.
 
-    The policy lets no script run but the page's own and, with tracks, a file beside it; nothing is fetched from
+    The policy lets no script run but the page's own and, with tracks, a file beside it. Nothing is fetched from
     elsewhere.
     """
-    script = "\n".join(_asset(name).decode() for name in SCRIPTS)
-    sources = f"'sha256-{_digest(script.encode())}'"
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {sources}"
+    script = "\n".join(asset(name).decode() for name in SCRIPTS)
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{_digest(script.encode())}'"
+    )
+    browser = {"heads": "", "genome": "", "kind": "", "library": ""}
     if tracked:
         policy += " 'self'; connect-src 'self'"
-    template = Template(_asset("page.html").decode())
-    return template.substitute(parts, policy=policy, style=_asset("report.css").decode(), script=script)
-
-
-def _asset(name: str) -> bytes:
-    return (files("sae_tracks.report") / "assets" / name).read_bytes()
+        library = markup.library(LIBRARY, _digest(asset(f"vendor/{LIBRARY}")))
+        browser = {"heads": markup.TRACK_HEADS, "genome": markup.GENOME, "kind": ' class="tracked"', "library": library}
+    template = Template(asset("page.html").decode())
+    return template.substitute(sections, **browser, policy=policy, style=asset("report.css").decode(), script=script)
 
 
 def _digest(content: bytes) -> str:

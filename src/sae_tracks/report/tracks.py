@@ -42,21 +42,14 @@ VIEW = 160  # bases shown around a locus: letters can still be told apart
 
 @dataclass(frozen=True, slots=True)
 class TrackSet:
-    """Tracks, annotations and the FASTA that they lie on.
-
-    Attributes
-    ----------
-    genome : Path
-    tracks : list of TrackFile
-    annotations : list of Path
-    """
+    """Tracks, annotations and the FASTA that they lie on."""
 
     genome: Path
     tracks: list[TrackFile]
     annotations: list[Path]
 
     def by_feature(self) -> dict[str, dict[str, TrackFile]]:
-        """Read strand and track of each feature."""
+        """Return the tracks of each feature by read strand."""
         found: dict[str, dict[str, TrackFile]] = {}
         for track in self.tracks:
             found.setdefault(track.feature, {})[track.strand or "+"] = track
@@ -64,16 +57,16 @@ class TrackSet:
 
 
 def open_tracks(folder: Path, genome: Path, annotations: Sequence[Path] = ()) -> TrackSet:
-    """The bigWigs and annotations of a folder, and annotations that lie elsewhere.
+    """Open the bigWigs and annotations of a folder, and annotations that lie elsewhere.
 
-    A link that leads out of the folder is left out: what is served is what was named.
+    A link that leads out of the folder is left out, so that only files of the named folder are served.
 
     Parameters
     ----------
     folder : Path
-        Of `export-bigwig`; the BED, GTF, GFF3, bigBed and peak files in it are annotations.
+        From `export-bigwig`. The BED, GTF, GFF3, bigBed and peak files in it are annotations.
     genome : Path
-        FASTA, plain or bgzip; it is indexed where it is not.
+        FASTA, plain or bgzip; an index is made if there is none.
     annotations : sequence of Path
 
     Raises
@@ -107,9 +100,8 @@ def _lies_in(path: Path, folder: Path) -> bool:
 
 
 def _format(path: Path) -> str:
-    """igv.js's name of an annotation's format; empty where it is none."""
-    name = path.name.lower().removesuffix(".gz")
-    return FORMATS.get(Path(name).suffix, "")
+    """Return igv.js's name of an annotation's format; "" if it has none."""
+    return FORMATS.get(Path(path.name.lower().removesuffix(".gz")).suffix, "")
 
 
 def _check_lengths(path: Path, names: dict[str, int], genome: Path) -> None:
@@ -122,9 +114,8 @@ def _check_lengths(path: Path, names: dict[str, int], genome: Path) -> None:
 
 
 def track_files(chosen: TrackSet) -> dict[str, Content]:
-    """Addresses of the browser's library, the FASTA, the tracks, the annotations, and the facts of each track."""
-    vendor = files("sae_tracks.report") / "assets" / "vendor"
-    site: dict[str, Content] = {name: (vendor / name).read_bytes() for name in (LIBRARY, LICENSE)}
+    """Return library, FASTA, tracks, annotations and the facts of each track, by their addresses on the page."""
+    site: dict[str, Content] = {name: asset(f"vendor/{name}") for name in (LIBRARY, LICENSE)}
     for ending in ("", ".fai", ".gzi"):
         if Path(f"{chosen.genome}{ending}").is_file():
             site[f"genome/{chosen.genome.name}{ending}"] = Path(f"{chosen.genome}{ending}").resolve()
@@ -137,19 +128,24 @@ def track_files(chosen: TrackSet) -> dict[str, Content]:
     return site
 
 
+def asset(name: str) -> bytes:
+    """Return a file of ``assets/``."""
+    return (files("sae_tracks.report") / "assets" / name).read_bytes()
+
+
 def _index_of(path: Path) -> Path | None:
-    """A tabix index beside an annotation, where there is one that is no link out of the folder."""
+    """Return the tabix index beside an annotation; None without one, or if it is a link out of the folder."""
     indexes = (path.with_name(path.name + ending) for ending in (".tbi", ".csi"))
     return next((index for index in indexes if index.is_file() and _lies_in(index, path.parent)), None)
 
 
 def browser_settings(chosen: TrackSet) -> dict[str, Any]:
-    """What the page gives to igv.js; addresses are relative to the page and percent-encoded."""
+    """Return the settings of igv.js. Addresses are relative to the page and percent-encoded."""
     name = chosen.genome.name
-    reference = {"id": name, "name": name, "fastaURL": _address("genome", name)}
-    reference["indexURL"] = _address("genome", f"{name}.fai")
+    fasta = _address("genome", name)
+    reference = {"id": name, "name": name, "fastaURL": fasta, "indexURL": f"{fasta}.fai"}
     if Path(f"{chosen.genome}.gzi").is_file():
-        reference["compressedIndexURL"] = _address("genome", f"{name}.gzi")
+        reference["compressedIndexURL"] = f"{fasta}.gzi"
     features = {
         feature: [_track(strand, track, max(t.maximum for t in strands.values())) for strand, track in strands.items()]
         for feature, strands in chosen.by_feature().items()
@@ -159,7 +155,7 @@ def browser_settings(chosen: TrackSet) -> dict[str, Any]:
 
 
 def _track(strand: str, track: TrackFile, maximum: float) -> dict[str, Any]:
-    """Both read strands of a feature share colour and scale."""
+    """Return the settings of a track; both read strands of a feature share colour and scale."""
     return {
         "strand": strand,
         "name": track.label,
@@ -181,7 +177,7 @@ def _address(folder: str, name: str) -> str:
 
 
 def track_facts(track: Path, genome: Path) -> bytes:
-    """What the page shows of a track: its top loci, its histogram and the letters around its highest places.
+    """Return what the page shows of a track: its top loci, its histogram and the letters around its highest places.
 
     Returns
     -------
@@ -213,7 +209,7 @@ def _shown(locus: Locus, genome: Genome) -> dict[str, Any]:
 
 
 def _window(genome: Genome, locus: Locus) -> bytes | None:
-    """The letters around a locus; None where the contig ends, or where one is not A, C, G or T."""
+    """Return the letters around a locus; None if the contig ends there or one is not A, C, G or T."""
     start, end = locus.position - FLANK, locus.position + FLANK + 1
     if start < 0 or end > genome.lengths[locus.contig]:
         return None
