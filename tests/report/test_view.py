@@ -214,7 +214,7 @@ def test_mistakes_are_said_in_one_line(scores, tracks, tmp_path):
     assert "no folder of tracks" in error(scores, tmp_path / "none")
     assert "is no file that the browser shows" in error(tracks, None, None, [tmp_path / "a.txt"])
     (tmp_path / "other.fa").write_text(">chr1\n" + "A" * 2999 + "\n")
-    assert "chr1 with 3,000 bases, the FASTA 2,999 bases" in error(tracks, None, tmp_path / "other.fa")
+    assert "chr1 has 3,000 bases, but 2,999 in other.fa" in error(tracks, None, tmp_path / "other.fa")
     (tracks.parent / "toy.fa").unlink()
     assert "is not there: give it with --genome" in error(tracks)
     (tracks / "provenance.json").unlink()

@@ -149,13 +149,14 @@ def test_it_is_all_within_reach_of_the_keyboard(opened):
     assert complaints == []
 
 
-def test_the_toolbar_fits_into_its_half_of_the_page(opened):
+@pytest.mark.parametrize("width", [1280, 1440])  # below the table, and in half of the page
+def test_the_toolbar_fits_into_its_place(opened, width):
     page, _, _, _ = opened
-    page.set_viewport_size({"width": 1280, "height": 800})
+    page.set_viewport_size({"width": width, "height": 800})
     wait_for_locus(page, "chr1:1121-1280")
     right = "(selector) => { const root = document.querySelector('#genome > div').shadowRoot;"
     right += " return root.querySelector(selector).getBoundingClientRect().right; }"
-    zoom, pane = (page.evaluate(right, selector) for selector in (".igv-zoom-widget-900", ".igv-navbar"))
+    zoom, pane = (page.evaluate(right, selector) for selector in ("[class^='igv-zoom-widget']", ".igv-navbar"))
     assert zoom <= pane
 
 
@@ -203,3 +204,16 @@ def test_the_static_copy_is_the_same_page_and_says_so_where_there_is_no_server(c
         page.get_by_text("it needs a web server").wait_for()
         assert page.locator("#detail h2").inner_text().startswith("MA0.1")
         page.close()
+
+
+@pytest.mark.parametrize("width", [1100, 1300, 1440, 1700])
+def test_the_last_column_of_the_table_is_seen_at_every_width(opened, width):
+    page, *_ = opened
+    page.set_viewport_size({"width": width, "height": 900})
+    until(page, "document.querySelector('#table tbody tr').cells[11].textContent !== ''")
+    edges = """(() => {
+      const [head] = [...document.querySelectorAll('#table thead th')].slice(-1);
+      return [head.getBoundingClientRect().right, document.querySelector('.scroll').getBoundingClientRect().right];
+    })()"""
+    column, table = page.evaluate(edges)
+    assert column <= table + 0.5

@@ -31,11 +31,12 @@ STROKES = {"+": "-", "-": "--"}
 TICKS = (0, *(4**i for i in range(12)))  # contexts, in bases
 FORMATS = (".png", ".pdf", ".svg")
 MOST_BASES = 20_000  # more do not show on a page
+BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1), "frameon": False}  # a legend beside the axes
 ANCHORS = {"start": "bases from the first base of the site", "end": "bases from the last base of the site"}
 
 
 def feature_values(blocks: Sequence["FeatureBlock"], region: GenomicRegion, feature: int) -> NDArray[np.float32]:
-    """(n,) float32: one feature at every base of a region, 0 where it is silent, NaN where nothing was read."""
+    """Return one feature at every base of a region: 0 if it is silent there, NaN if the base was not read."""
     values = np.full(len(region), np.nan, np.float32)
     for block in blocks:
         row = np.repeat(np.arange(len(block.region)), np.diff(block.indptr))
@@ -49,14 +50,9 @@ def feature_values(blocks: Sequence["FeatureBlock"], region: GenomicRegion, feat
 def plot_activation(
     blocks: Sequence["FeatureBlock"], genome: Genome, region: GenomicRegion, feature: int, base: str | None = None
 ) -> Figure:
-    """The paper's Fig. 2: a feature's activation along a region, with the places of one base marked below.
+    """Draw the paper's Fig. 2: a feature along a region in one read strand, with the places of one base marked below.
 
-    Parameters
-    ----------
-    blocks : sequence of FeatureBlock
-        One read strand, covering the region.
-    base : "A", "C", "G" or "T", optional
-        The base to mark; by default the one on which the feature is strongest.
+    `base` is A, C, G or T; by default the one on which the feature is strongest.
     """
     if len(region) > MOST_BASES:
         raise SaeTracksError(f"{region} has {len(region):,} bases; a figure shows at most {MOST_BASES:,}")
@@ -82,20 +78,15 @@ def plot_activation(
     axes.set(xlabel=f"{region.contig} position (read strand {strand})", ylabel="activation")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     axes.axhline(0, color="black", linewidth=0.5)
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    axes.legend(**BESIDE)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def plot_scores(table: pd.DataFrame, most: int = 12) -> Figure:
-    """The paper's Fig. 3: precision, recall and F1 of the best feature of each nucleotide (A) and annotation (B).
+    """Draw the paper's Fig. 3: precision, recall and F1 of the best feature of each nucleotide (A) and annotation (B).
 
-    Parameters
-    ----------
-    table : DataFrame
-        ``metrics.tsv``: one row a (concept, site strand), the columns of `docs/formats.md`.
-    most : int
-        Bars in B, the highest F1 first.
+    `table` is ``metrics.tsv``. B shows the `most` annotations with the highest F1.
     """
     missing = {"concept", "site_strand", "feature", *SCORES} - set(table.columns)
     if missing:
@@ -107,21 +98,16 @@ def plot_scores(table: pd.DataFrame, most: int = 12) -> Figure:
     if not panels:
         raise SaeTracksError("the table has no row to draw")
     widths = [max(len(rows), 3) for _, rows in panels]
-    size = (2.5 + 0.75 * sum(widths), 4.2)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=(2.5 + 0.75 * sum(widths), 4.2), layout="constrained")
     axes = figure.subplots(1, len(panels), width_ratios=widths, squeeze=False)
     for letter, ax, (name, rows) in zip("AB", axes[0], panels):
-        labels = rows["concept"] if name == "nucleotides" else [_label(row) for row in rows.itertuples()]
+        sides = [f" ({strand})" if strand in "+-" and name != "nucleotides" else "" for strand in rows["site_strand"]]
+        labels = [f"{concept}{side}" for concept, side in zip(rows["concept"], sides)]
         _bars(ax, [f"{label}\n{feature}" for label, feature in zip(labels, rows["feature"])], rows)
-        ax.set_title(f"{letter}  {name}", loc="left", fontweight="bold")
+        _finish(ax, f"{letter}  {name}")
     axes[0][0].set_ylabel("score")
-    axes[0][-1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    axes[0][-1].legend(**BESIDE)
     return figure
-
-
-def _label(row) -> str:
-    strand = f" ({row.site_strand})" if row.site_strand in "+-" else ""
-    return f"{row.concept}{strand}"
 
 
 def _bars(axes: Axes, labels: Sequence[str], rows: pd.DataFrame) -> None:
@@ -131,6 +117,10 @@ def _bars(axes: Axes, labels: Sequence[str], rows: pd.DataFrame) -> None:
         axes.bar(at + (i - 1) * width, rows[score], width, color=COLORS[score], label=name)
     axes.set_xticks(at, labels, rotation=45 if len(rows) > 4 else 0, ha="right" if len(rows) > 4 else "center")
     axes.set_ylim(0, 1.02)
+
+
+def _finish(axes: Axes, title: str) -> None:
+    axes.set_title(title, loc="left", fontweight="bold")
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -140,7 +130,7 @@ def read_offsets(path: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a (pair, anchor, offset): ``concept``, ``site_strand``, ``feature`` (``f357``), ``read_strand``,
+        One row per pair, anchor and offset: ``concept``, ``site_strand``, ``feature`` (``f357``), ``read_strand``,
         ``anchor`` (start, end), ``offset`` (bases, in the orientation of the site), ``active_share``, ``sites``,
         ``background`` (NaN: not known), ``reading`` (along, against, or "").
     """
@@ -162,23 +152,16 @@ def read_offsets(path: Path) -> pd.DataFrame:
 
 
 def plot_offsets(offsets: pd.DataFrame, concept: str, strand: str) -> Figure:
-    """How often a concept's feature is active at each distance from the start (A) and from the end (B) of its sites.
+    """Draw how often a concept's feature is active at each distance from the start (A) and the end (B) of its sites.
 
-    Parameters
-    ----------
-    offsets : DataFrame
-        From `read_offsets`.
-    concept, strand : str
-        Name of the annotation; site strand: +, - or ``.``.
+    `offsets` is of `read_offsets`; `strand` is the site strand: +, - or ``.``.
     """
     rows = offsets[(offsets["concept"] == concept) & (offsets["site_strand"] == strand)]
     if rows.empty:
         known = sorted(offsets.loc[offsets["concept"] == concept, "site_strand"].unique())
-        there = (
-            f"it is there on strand {', '.join(known)}"
-            if known
-            else f"such as {', '.join(offsets['concept'].unique()[:3])}"
-        )
+        there = f"such as {', '.join(offsets['concept'].unique()[:3])}"
+        if known:
+            there = f"it is there on strand {', '.join(known)}"
         raise SaeTracksError(f"no profile of {concept} on strand {strand}: {there}")
     figure = Figure(figsize=(9, 2.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
@@ -193,22 +176,18 @@ def plot_offsets(offsets: pd.DataFrame, concept: str, strand: str) -> Figure:
                 axes.axhline(of["background"].iloc[0], color="black", linewidth=0.8, linestyle=":", label="all bases")
         axes.axvline(0, color=UNREADABLE, zorder=0)
         axes.set_xlabel(label)
-        axes.set_title(letter, loc="left", fontweight="bold")
-        axes.spines[["top", "right"]].set_visible(False)
+        _finish(axes, letter)
     panels[0].set_ylabel("P(active)")
     panels[0].set_ylim(bottom=0)
-    panels[1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    panels[1].legend(**BESIDE)
     return figure
 
 
 def plot_seams(table: pd.DataFrame) -> Figure:
-    """Difference (A) and disagreement (B) of readings with little context and with much, against that context.
+    """Draw the difference (A) and disagreement (B) between readings with little and with much context.
 
-    Parameters
-    ----------
-    table : DataFrame
-        ``seams.tsv``: one row a (read strand, bin of context). Bins in which nothing differs have no place on the
-        logarithmic axes and are left out.
+    `table` is ``seams.tsv``: one row per read strand and bin of context. Bins in which nothing differs have no place on
+    the logarithmic axes and are left out.
     """
     from sae_tracks.evaluate.seams import AGREEMENT  # loads torch, which only check-seams needs
 
@@ -227,20 +206,19 @@ def plot_seams(table: pd.DataFrame) -> Figure:
     right.set_ylabel("1 - Jaccard index")
     right.axhline(1 - AGREEMENT, color="black", linewidth=0.8, linestyle=":", label=f"Jaccard {AGREEMENT}")
     for letter, axes in zip("AB", (left, right)):
-        axes.set_title(letter, loc="left", fontweight="bold")
+        _finish(axes, letter)
         axes.set(xscale="log", yscale="log", xlabel="context (bases)")
         ticks = [start for start in table["context_from"].unique().tolist() if start in TICKS]
         axes.set_xticks([start or 0.5 for start in ticks], [f"{start:,}" for start in ticks])
         axes.xaxis.minorticks_off()
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=len(strands), frameon=False)
-        axes.spines[["top", "right"]].set_visible(False)
     right.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     right.yaxis.set_major_formatter("{x:g}")
     return figure
 
 
 def _steps(axes: Axes, rows: pd.DataFrame, values: pd.Series, **style: Any) -> None:
-    """A level for each bin of context, on a logarithmic axis on which 0 lies at a half; no level where it is 0."""
+    """Draw a level per bin of context, on a logarithmic axis with 0 at a half; a level of 0 is left out."""
     edges = np.append(rows["context_from"].replace(0, 0.5), rows["context_to"].iloc[-1])
     levels = values.where(values > 0).to_numpy()
     axes.plot(edges, np.append(levels, levels[-1]), drawstyle="steps-post", **style)

@@ -15,7 +15,7 @@ MOST_BITS = 2.0
 
 
 def letter_heights(motif: Motif) -> NDArray[np.float64]:
-    """How high each letter of a logo stands (Schneider and Stephens 1990), against a uniform background.
+    """Return the height of each letter of a logo (Schneider and Stephens 1990), against a uniform background.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def letter_heights(motif: Motif) -> NDArray[np.float64]:
 
 
 def plot_logo(motif: Motif) -> Figure:
-    """The logo of a motif as a figure, drawn by logomaker; 0 to 2 bits."""
+    """Draw the logo of a motif with logomaker, on a scale of 0 to 2 bits."""
     from logomaker import Logo
 
     figure = Figure(figsize=(1 + 0.32 * motif.width, 1.8), layout="constrained")
@@ -46,10 +46,7 @@ def plot_logo(motif: Motif) -> Figure:
 
 
 def glyphs() -> dict[str, str]:
-    """Outlines of A, C, G and T as SVG path data that fills the unit square, y downwards.
-
-    Every program draws the same letters from them, whatever fonts it has.
-    """
+    """Return outlines of A, C, G and T as SVG path data in the unit square, y downwards, so that no font is needed."""
     return {letter: _outline(letter) for letter in LETTERS}
 
 
@@ -57,16 +54,11 @@ def _outline(letter: str) -> str:
     path = TextPath((0, 0), letter, prop=FontProperties(family="DejaVu Sans", weight="bold"))
     box = path.get_extents()
     scaled = (np.asarray(path.vertices) - box.p0) / box.size
-    points = [f"{x:.3g} {1 - y:.3g}" for x, y in scaled]
-    commands = {path.MOVETO: "M", path.LINETO: "L", path.CURVE3: "Q", path.CURVE4: "C"}
+    commands = {path.MOVETO: "M", path.LINETO: "L", path.CURVE3: "Q", path.CURVE4: "C", path.CLOSEPOLY: "Z"}
     parts, previous = [], None
-    for code, point in zip(path.codes, points):
-        if code == path.CLOSEPOLY:
-            parts.append("Z")
-            previous = None
-        elif code == previous and code in (path.CURVE3, path.CURVE4):
-            parts.append(point)  # the points of a curve share one command
-        else:
-            parts.append(commands[code] + point)
-            previous = code
+    for code, (x, y) in zip(path.codes, scaled):
+        same = code == previous and code in (path.CURVE3, path.CURVE4)  # the points of a curve share one command
+        point = "" if code == path.CLOSEPOLY else f"{x:.3g} {1 - y:.3g}"
+        parts.append(point if same else commands[code] + point)
+        previous = code
     return " ".join(parts)

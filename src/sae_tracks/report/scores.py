@@ -1,4 +1,4 @@
-"""The folder that `metrics` wrote, as the page wants it: every column there, empty where a control was not run."""
+"""Reads the folder of `metrics` for the page: every column exists, and is empty if a control was not run."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -37,24 +37,16 @@ SHARES = 1000  # P(active) is written as whole thousandths
 
 
 def load_scores(folder: Path) -> pd.DataFrame:
-    """``metrics.tsv`` with all the columns of `TEXTS` and `NUMBERS`, and four of the page's own.
+    """Read ``metrics.tsv`` with all the columns of `TEXTS` and `NUMBERS`, and four columns of the page.
 
-    Parameters
-    ----------
-    folder : Path
-        Written by `metrics`.
-
-    Returns
-    -------
-    DataFrame
-        In the order of the file. A missing text is "", a missing number NaN; ``memorised`` is 1 or 0. Added are
-        ``nucleotide`` (bool), ``other_f1`` (the best F1 of the controls that decide a verdict, NaN without one),
-        ``lead`` (F1 minus that) and ``meaning`` (a few sentences).
+    Rows keep the order of the file. A missing text is "", a missing number NaN; ``memorised`` is 1 or 0. The added
+    columns are ``nucleotide`` (bool), ``other_f1`` (the best F1 of the controls that decide a verdict, NaN without
+    one), ``lead`` (F1 minus that) and ``meaning`` (a few sentences).
 
     Raises
     ------
     SaeTracksError
-        There is no such table, it has not the columns that every table has, no row, or a verdict that is none.
+        There is no such table, it lacks a column that every table has, it has no row, or a verdict is unknown.
     """
     table = read_table(folder / BEST_SCORES, verdict.TEXTS)
     missing = [name for name in NEEDED if name not in table]
@@ -75,25 +67,18 @@ def load_scores(folder: Path) -> pd.DataFrame:
 
 
 def with_unscored(table: pd.DataFrame | None, features: Mapping[str, Iterable[str]]) -> pd.DataFrame:
-    """The table and, below it, a row for each track that no row is about.
+    """Return the table of `load_scores` and, below it, a row for each track that has no row in it.
 
-    Parameters
-    ----------
-    table : DataFrame, optional
-        Of `load_scores`.
-    features : mapping
-        Read strands of each feature that has a track.
-
-    Returns
-    -------
-    DataFrame
-        The added rows have no concept, no verdict and no number.
+    `features` has the read strands of each feature with a track. The added rows have no concept, verdict or number.
     """
     scored = set() if table is None else set(zip(table["feature"], table["read_strand"].replace("", "+")))
     pairs = [(f, strand) for f, strands in features.items() for strand in strands if (f, strand) not in scored]
-    blank = pd.DataFrame({**dict.fromkeys(TEXTS, ""), **dict.fromkeys(OWN, np.nan)}, index=range(len(pairs)))
-    blank = blank.assign(feature=[f for f, _ in pairs], read_strand=[s for _, s in pairs], nucleotide=False)
-    blank = blank.assign(meaning=[UNSCORED.format(f.removeprefix("f")) for f, _ in pairs])
+    blank = pd.DataFrame({**dict.fromkeys(TEXTS, ""), **dict.fromkeys(OWN, np.nan)}, index=range(len(pairs))).assign(
+        feature=[feature for feature, _ in pairs],
+        read_strand=[strand for _, strand in pairs],
+        nucleotide=False,
+        meaning=[UNSCORED.format(feature.removeprefix("f")) for feature, _ in pairs],
+    )
     return blank if table is None else pd.concat([table, blank], ignore_index=True) if pairs else table
 
 
@@ -109,31 +94,26 @@ def _number(table: pd.DataFrame, name: str) -> pd.Series:
 
 
 def columns_of(table: pd.DataFrame) -> dict[str, list]:
-    """A list a column, ready for JSON: four digits of a number, None where there is none, no column without a value."""
+    """Return a list per column for JSON: numbers have four digits or are None; columns without a value are left out."""
     found = {}
     for name in table:
         values = table[name].tolist()
         if table[name].dtype == float:
-            values = [None if np.isnan(value) else _short(value) for value in values]
+            values = [None if np.isnan(v) else int(v) if v == int(v) else float(f"{v:.{DIGITS}g}") for v in values]
         if any(value not in (None, "") for value in values):
             found[str(name)] = values
     return found
 
 
-def _short(value: float) -> float:
-    """Four digits; whole numbers as they are."""
-    return int(value) if value == int(value) else float(f"{value:.{DIGITS}g}")
-
-
 def profiles_of(folder: Path | None, table: pd.DataFrame) -> list[dict[str, Any] | None]:
-    """The lag profile of every row of a table, None where there is none.
+    """Return the lag profile per row of a table; None if a row has none.
 
     Returns
     -------
     list of dict or None
         ``start`` and ``end``: P(active) in thousandths at each offset from the site's first and last base, None
-        without a site there; ``first``: the first offset; ``sites``: the most counted; ``background``: P(active) on
-        all bases, in thousandths, or None; ``reading``: ``along``, ``against`` or "".
+        without a site there; ``first``: the first offset; ``sites``: the largest number counted at an offset;
+        ``background``: P(active) on all bases, in thousandths, or None; ``reading``: ``along``, ``against`` or "".
     """
     if folder is None or not (folder / OFFSETS).exists():
         return [None] * len(table)
@@ -149,13 +129,13 @@ def profiles_of(folder: Path | None, table: pd.DataFrame) -> list[dict[str, Any]
         shares = np.full((2, last - first + 1), np.nan)
         shares.flat[at.to_numpy()[rows]] = columns["active_share"][rows]
         start, end = ([_thousandths(share) for share in anchor] for anchor in shares)
-        of = {"sites": int(columns["sites"][rows].max()), "reading": columns["reading"][rows[0]]}
         return {
             "start": start,
             "end": end,
             "first": first,
             "background": _thousandths(cast(float, columns["background"][rows[0]])),
-            **of,
+            "sites": int(columns["sites"][rows].max()),
+            "reading": columns["reading"][rows[0]],
         }
 
     return [profile(groups[pair]) if pair in groups else None for pair in table[key].itertuples(index=False, name=None)]
@@ -166,6 +146,6 @@ def _thousandths(share: float) -> int | None:
 
 
 def embedded(value: Any) -> str:
-    """JSON that may stand inside a script element of HTML: nothing in it can end the element or begin another."""
+    """Return JSON for a script element of HTML; nothing in it can end the element or begin another."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,4 +1,4 @@
-"""The files of a page, and a web server for them: on this machine alone, with byte ranges, and for these files only."""
+"""The files of a page, and a web server for them: with byte ranges, for these files and this machine only."""
 
 import logging
 import os
@@ -8,6 +8,7 @@ import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -45,7 +46,7 @@ HEADERS = {
 
 
 def write_site(site: Site, out: Path) -> None:
-    """Write every file of a page into a folder; tracks and FASTA are copied."""
+    """Write every file of a page to a folder; tracks and FASTA are copied."""
     for address, content in site.items():
         with atomic(out / address) as temporary:
             if isinstance(content, Path):
@@ -55,7 +56,7 @@ def write_site(site: Site, out: Path) -> None:
 
 
 def folder_site(folder: Path) -> dict[str, Content]:
-    """The regular files below a folder that `write_site` filled; nothing that is hidden or a link is among them."""
+    """Return the regular files below a folder that `write_site` filled, without hidden files and links."""
     found: dict[str, Content] = {}
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
@@ -66,14 +67,9 @@ def folder_site(folder: Path) -> dict[str, Content]:
 
 
 class PageServer(ThreadingHTTPServer):
-    """Serves a page at ``http://127.0.0.1:PORT/``; it listens when it is made.
+    """Serves a page at ``http://127.0.0.1:PORT/``; it listens as soon as it is made.
 
-    Parameters
-    ----------
-    site : mapping
-        What is served, by address. Nothing else is: an address is looked up in this mapping and never becomes a path.
-    port : int
-        0 takes a free one.
+    An address is looked up in `site` and never becomes a path, so nothing else is served. Port 0 means a free port.
 
     Raises
     ------
@@ -90,9 +86,9 @@ class PageServer(ThreadingHTTPServer):
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise SaeTracksError(f"cannot listen on port {port}: {reason}; --port 0 takes a free one") from error
-        self.hosts = {f"{name}:{self.server_port}" for name in NAMES} | (
-            set(NAMES) if self.server_port == 80 else set()
-        )
+        self.hosts = {f"{name}:{self.server_port}" for name in NAMES}
+        if self.server_port == 80:
+            self.hosts.update(NAMES)
 
     @property
     def url(self) -> str:
@@ -101,16 +97,9 @@ class PageServer(ThreadingHTTPServer):
 
 
 def serve(site: Site, port: int = 0, *, browser: bool = True, ready: Callable[[str], None] | None = None) -> None:
-    """Serve a page until Ctrl-C.
+    """Serve a page until Ctrl-C, and open it in the user's browser if `browser` is true.
 
-    Parameters
-    ----------
-    site, port
-        See `PageServer`.
-    browser : bool
-        Open the page in the user's browser.
-    ready : callable, optional
-        Is given the address once the server listens.
+    `ready` is called with the address once the server listens.
     """
     with PageServer(site, port) as server:
         if ready:
@@ -124,16 +113,14 @@ def serve(site: Site, port: int = 0, *, browser: bool = True, ready: Callable[[s
 
 
 def _once(content: Content) -> Content:
-    """What is made on request is made once, whoever asks at the same time."""
+    """Make content on the first request only, even if several requests come at the same time."""
     if isinstance(content, Path | bytes):
         return content
-    lock, made = threading.Lock(), []
+    lock, make = threading.Lock(), cache(content)
 
     def get() -> bytes:
         with lock:
-            if not made:
-                made.append(content())
-        return made[0]
+            return make()
 
     return get
 
@@ -168,26 +155,24 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "the file cannot be read")
 
     def _send(self, file: BinaryIO, size: int, body: bool) -> None:
-        text = None if "If-Range" in self.headers else self.headers.get("Range")  # there is no validator to hold it to
+        text = None if "If-Range" in self.headers else self.headers.get("Range")  # there is no validator to compare
         span = byte_range(text, size) if text else None
-        if span == (0, 0):
-            self._begin(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, 0, {"Content-Range": f"bytes */{size}"})
-            return
         start, end = span or (0, size)
-        more = {"Content-Type": TYPES.get(Path(address_of(self.path) or "").suffix, "application/octet-stream")}
-        if span:
-            more["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-        self._begin(HTTPStatus.PARTIAL_CONTENT if span else HTTPStatus.OK, end - start, more)
+        kind = TYPES.get(Path(address_of(self.path) or "").suffix, "application/octet-stream")
+        headers = {**HEADERS, "Content-Length": str(end - start), "Content-Type": kind}
+        status = HTTPStatus.OK
+        if span == (0, 0):
+            status, headers["Content-Range"] = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"bytes */{size}"
+        elif span:
+            status, headers["Content-Range"] = HTTPStatus.PARTIAL_CONTENT, f"bytes {start}-{end - 1}/{size}"
+        if self.close_connection:
+            headers["Connection"] = "close"
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
         if body:
             self._copy(file, start, end - start)
-
-    def _begin(self, status: HTTPStatus, length: int, more: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {**HEADERS, "Content-Length": str(length), **more}.items():
-            self.send_header(name, value)
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
 
     def _copy(self, file: BinaryIO, start: int, length: int) -> None:
         file.seek(start)
@@ -207,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def address_of(target: str) -> str | None:
-    """The address that a request's target names: "index.html" of "/"; None where it is no path or no UTF-8."""
+    """Return the address that a request's target names ("index.html" for "/"); None if it is no path or not UTF-8."""
     if not target.startswith("/"):
         return None
     try:
@@ -218,23 +203,13 @@ def address_of(target: str) -> str | None:
 
 
 def byte_range(text: str, size: int) -> tuple[int, int] | None:
-    """The bytes that a Range header asks for (RFC 9110, 14.1).
+    """Return start and end (half-open) of the bytes that a Range header asks for (RFC 9110, 14.1).
 
-    Parameters
-    ----------
-    text : str
-        ``bytes=0-99``, ``bytes=100-`` or, the last ones, ``bytes=-100``.
-    size : int
-        Bytes of the whole.
-
-    Returns
-    -------
-    (int, int) or None
-        Start and end, half-open; (0, 0) where no byte of it is there (416); None where the header is malformed or asks
-        for several ranges, which may be answered with the whole.
+    The forms are ``bytes=0-99``, ``bytes=100-`` and, for the last bytes, ``bytes=-100``. (0, 0) means that none of the
+    bytes exists (416). None means that the header is malformed or asks for several ranges, which the whole may answer.
     """
-    match = re.fullmatch(r"bytes=\s*(\d*)-(\d*)\s*", text, re.ASCII | re.IGNORECASE)
-    if not match or not (match[1] or match[2]) or max(len(match[1]), len(match[2])) > 18:
+    match = re.fullmatch(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", text, re.ASCII | re.IGNORECASE)
+    if not match or not (match[1] or match[2]):
         return None
     if not match[1]:
         start, end = max(size - int(match[2]), 0), size
@@ -247,7 +222,7 @@ def byte_range(text: str, size: int) -> tuple[int, int] | None:
 
 @contextmanager
 def _opened(content: Content | None) -> Iterator[tuple[BinaryIO, int]]:
-    """An open file and its size in bytes. A file that has become a link since the start is not there."""
+    """Open a file and yield it with its size in bytes. A file that has become a link since the start is not found."""
     if content is None:
         raise FileNotFoundError
     if isinstance(content, Path):

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from sae_tracks.browsers.sites import Contigs
 from sae_tracks.dna import readable_bases
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
@@ -80,8 +81,9 @@ def open_tracks(folder: Path, genome: Path, annotations: Sequence[Path] = ()) ->
     tracks = [track for track in list_tracks(folder) if _lies_in(track.path, folder)]
     if not tracks:
         raise SaeTracksError(f"every bigWig of {folder} is a link out of it: name the folder in which they lie")
+    contigs = Contigs(genome.name, names)
     for track in tracks:
-        _check_lengths(track.path, names, genome)
+        contigs.check(contig_lengths(track.path), track.path.name)
     own = [path for path in sorted(folder.iterdir()) if _format(path) and _lies_in(path, folder)]
     for path in annotations:
         if not path.is_file() or not _format(path):
@@ -102,15 +104,6 @@ def _lies_in(path: Path, folder: Path) -> bool:
 def _format(path: Path) -> str:
     """Return igv.js's name of an annotation's format; "" if it has none."""
     return FORMATS.get(Path(path.name.lower().removesuffix(".gz")).suffix, "")
-
-
-def _check_lengths(path: Path, names: dict[str, int], genome: Path) -> None:
-    for contig, length in contig_lengths(path).items():
-        if names.get(contig) != length:
-            has = f"{names[contig]:,} bases" if contig in names else "no such contig"
-            raise SaeTracksError(
-                f"{path.name} is not a track of {genome.name}: it has {contig} with {length:,} bases, the FASTA {has}"
-            )
 
 
 def track_files(chosen: TrackSet) -> dict[str, Content]:
@@ -179,12 +172,9 @@ def _address(folder: str, name: str) -> str:
 def track_facts(track: Path, genome: Path) -> bytes:
     """Return what the page shows of a track: its top loci, its histogram and the letters around its highest places.
 
-    Returns
-    -------
-    bytes
-        JSON: ``loci`` (``at`` 1-based text, ``view`` the region to show, ``value``), ``bases``, ``active``, ``max``,
-        ``counts`` (bases above 0 in equal bins from 0 to ``max``), ``windows``, ``flank`` and ``logo`` (bits of A, C,
-        G, T at each of the 2 x flank + 1 positions, forward strand; null without a window).
+    The JSON has ``loci`` (``at`` 1-based text, ``view`` the region to show, ``value``), ``bases``, ``active``, ``max``,
+    ``counts`` (bases above 0 in equal bins from 0 to ``max``), ``windows``, ``flank`` and ``logo`` (bits of A, C, G, T
+    at each of the 2 x flank + 1 positions, forward strand; null without a window).
     """
     found, fasta = top_loci(track, WINDOWS), Genome(genome)
     letters = [window for window in (_window(fasta, locus) for locus in found.loci) if window is not None]
