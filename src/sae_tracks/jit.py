@@ -15,4 +15,6 @@ def _can_cache() -> bool:
 
 
 EXACT: dict[str, Any] = {"nogil": True, "cache": _can_cache(), "error_model": "numpy"}  # keeps the order of operations
-FAST = EXACT | {"fastmath": {"reassoc", "contract", "arcp", "nsz"}}  # may reorder sums; NaN and infinity are kept
+FAST: dict[str, Any] = EXACT | {
+    "fastmath": {"reassoc", "contract", "arcp", "nsz"}
+}  # may reorder sums; NaN and infinity are kept
