@@ -1,7 +1,6 @@
 """The page: scores, controls, tracks and what they mean, in files that any browser opens without a network."""
 
-from sae_tracks.report.discover import choose_tracks, view_site
-from sae_tracks.report.page import TITLE, Page, make_page, write_report
+from sae_tracks.report.page import TITLE, Page, choose_tracks, make_page, view_site, write_report
 from sae_tracks.report.serve import serve
 from sae_tracks.report.tracks import open_tracks
 

@@ -65,17 +65,13 @@ def _row(number: int, row: Row, more: str) -> str:
         f"<td>{_strip(row)}</td>",
         f"<td>{_number(row['precision'])}</td>",
         f"<td>{_number(row['recall'])}</td>",
-        f"<td>{_count(row['instances'])}</td>",
+        f"<td>{_number(row['instances'], ',.0f')}</td>",
     )
     return f'<tr data-row="{number}">{"".join(cells)}{more}</tr>'
 
 
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.3f}"
-
-
-def _count(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:,.0f}"
+def _number(value: float, form: str = ".3f") -> str:
+    return "" if math.isnan(value) else f"{value:{form}}"
 
 
 def _strip(row: Row) -> str:

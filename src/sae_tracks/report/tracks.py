@@ -26,16 +26,8 @@ from sae_tracks.tracks.loci import Locus, top_loci
 
 log = logging.getLogger(__name__)
 LIBRARY, LICENSE = "igv.min.js", "igv.LICENSE.txt"
-FORMATS = {
-    ".bed": "bed",
-    ".narrowpeak": "narrowPeak",
-    ".broadpeak": "broadPeak",
-    ".gtf": "gtf",
-    ".gff3": "gff3",
-    ".gff": "gff3",
-    ".bb": "bigbed",
-    ".bigbed": "bigbed",
-}
+NAMES = ("bed", "narrowPeak", "broadPeak", "gtf", "gff3", "bigbed")  # igv.js's, of annotations
+FORMATS = {f".{name.lower()}": name for name in NAMES} | {".gff": "gff3", ".bb": "bigbed"}  # by ending
 LISTED = 10  # loci listed per track
 WINDOWS, FLANK = 100, 15  # the logo counts the 31 bases around each of the 100 highest places
 VIEW = 160  # bases shown around a locus: letters can still be told apart
