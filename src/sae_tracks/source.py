@@ -5,16 +5,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.features import FeatureBlock, stream_features
+from sae_tracks.features import FeatureBlock, encode_reading
 from sae_tracks.files import digest
 from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, describe, load_lm
 from sae_tracks.progress import track
 from sae_tracks.reading.reader import Reading, read_windows
-from sae_tracks.reading.windows import Window, WindowLayout, check_min_context, plan_windows, window_layout
+from sae_tracks.reading.windows import Window, WindowLayout, plan_windows, window_layout
 from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard, StreamPosition
 from sae_tracks.sae import SAE
 from sae_tracks.sae.directory import check_match
+from sae_tracks.sae.encoder import SparseEncoder
 
 
 @dataclass(repr=False)
@@ -30,13 +31,13 @@ class Source:
     genome : Genome
         The FASTA.
     regions : list of GenomicRegion, optional
-        Default: the whole genome. They are merged and put in FASTA order.
+        Merged and put in FASTA order. Default: the whole genome.
     read_strands : sequence of "+" and "-"
         Directions in which the model reads, one after the other.
     window, context : int, optional
-        Bases read at once, and how many of them are only context; see `window_layout`.
+        Bases read at once, and how many of them are only context; see `read`.
     black_list : list of GenomicRegion
-        Bases that are never readable. They are merged.
+        Bases that are never readable, merged.
     min_context : int
         Bases with less context are not readable.
     allow_mismatch : bool
@@ -71,8 +72,7 @@ class Source:
 
     def __post_init__(self) -> None:
         check_match(self.sae, self.lm, allow_mismatch=self.allow_mismatch)
-        self.layout = window_layout(self.lm, self.window, self.context)
-        check_min_context(self.layout, self.min_context)
+        self.layout = window_layout(self.lm, self.window, self.context, self.min_context)
         self.regions = self.genome.merged(self.regions)
         self.black_list = self.genome.merged(self.black_list)
 
@@ -97,18 +97,18 @@ class Source:
         features : iterable of int, optional
             Feature ids; default all.
         shard : Shard
-            The part of the windows of each read strand to read, contiguous.
+            Contiguous subset of the windows of each read strand.
         after : StreamPosition, optional
-            Leave out what lies before this position. The stream can go on at any base.
+            Leave out all bases before this position.
         on_reading : function, optional
-            Called with every reading, before its blocks are yielded.
+            Called with every reading before its blocks are yielded.
 
         Yields
         ------
         FeatureBlock
             Ascending per read strand. Shards and positions only select bases; they change no value.
         """
-        ids = None if features is None else list(features)
+        encoder = SparseEncoder.of(self.sae, None if features is None else list(features))
         strands = list(self.read_strands)
         for strand in strands[strands.index(after.read_strand) if after else 0 :]:
             windows = self.windows(strand, shard)
@@ -116,9 +116,10 @@ class Source:
                 windows = list(self._from(after, windows))
             if windows:
                 readings = read_windows(self.lm, self.genome, windows, self.black_list, self.min_context)
-                if on_reading is not None:
-                    readings = _shown(readings, on_reading)
-                yield from stream_features(track(readings, f"reading {strand}", len(windows)), self.sae, features=ids)
+                for reading in track(readings, f"reading {strand}", len(windows)):
+                    if on_reading is not None:
+                        on_reading(reading)
+                    yield from encode_reading(encoder, reading)
 
     def windows(self, read_strand: ReadStrand, shard: Shard = WHOLE) -> list[Window]:
         """List the windows of one read strand, or of a shard of them, ascending."""
@@ -143,8 +144,7 @@ class Source:
     def identity(self) -> dict[str, Any]:
         """Everything that the values of the stream depend on, as a record for JSON.
 
-        Two sources give the same values if `sae_tracks.files.values_differ` finds no difference between their records;
-        it ignores the names and paths in them. Sinks add what their own values depend on, such as thresholds and bins.
+        Two sources give the same values if `sae_tracks.files.values_differ` finds no difference between their records.
         """
         return {
             "lm": describe(self.lm),
@@ -173,30 +173,10 @@ def device_type(lm: GeneLM) -> str:
     return getattr(device, "type", "cpu")
 
 
-def _shown(readings: Iterable[Reading], on_reading: Callable[[Reading], None]) -> Iterator[Reading]:
-    for reading in readings:
-        on_reading(reading)
-        yield reading
-
-
 def sae_language_model(
     sae: SAE, model: str | None = None, device: str = "auto", trust_remote_code: bool = False
 ) -> GeneLM:
-    """Load the language model of an SAE, to be read at the layer or module of the SAE.
-
-    Parameters
-    ----------
-    sae : SAE
-    model : str, optional
-        Load this model instead of the one that the SAE was trained on; see `load_lm`.
-    device, trust_remote_code
-        See `load_lm`.
-
-    Raises
-    ------
-    SaeTracksError
-        The SAE's metadata name no model, or neither a layer nor a module; or the model cannot be loaded.
-    """
+    """Load the language model that an SAE was trained on, or `model`, to be read at the layer or module of the SAE."""
     trained = sae.metadata.get("lm", {})
     layer = trained.get("layer")
     hook = trained.get("hook_name") if layer is None else None
@@ -204,12 +184,5 @@ def sae_language_model(
         raise SaeTracksError("this SAE does not say which language model it was trained on: name it with --model")
     if layer is None and not hook:
         raise SaeTracksError("this SAE does not say which layer it reads: sae-tracks import-sae ... --layer or --hook")
-    revision = None if model else trained.get("revision")
-    return load_lm(
-        model or trained["model"],
-        layer,
-        hook=hook,
-        revision=revision,
-        device=device,
-        trust_remote_code=trust_remote_code,
-    )
+    name, revision = (model, None) if model else (trained["model"], trained.get("revision"))
+    return load_lm(name, layer, hook=hook, revision=revision, device=device, trust_remote_code=trust_remote_code)

@@ -1,9 +1,9 @@
 """From a genome to activation shards: a sample of the windows, read through a language model and stored as float16."""
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -25,49 +25,31 @@ from sae_tracks.activations.shards import (
     write_shard,
 )
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic, make_folder, read_json, values_differ, write_json, write_provenance
+from sae_tracks.files import atomic, digest, make_folder, read_json, values_differ, write_json, write_provenance
 from sae_tracks.genome import Genome
 from sae_tracks.lm.protocol import GeneLM, describe
 from sae_tracks.progress import counter
 from sae_tracks.reading.reader import read_windows
-from sae_tracks.reading.windows import Window, check_min_context, plan_windows, window_layout
+from sae_tracks.reading.windows import Window, plan_windows, window_layout
 from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard
 from sae_tracks.source import device_type
 from sae_tracks.threads import peak_memory
 
-Advance = Callable[[str], None]
 PLAN = "plan.json"
 NOTHING_READABLE = "no readable base in the windows: all are N, IUPAC, black-listed or below --min-context"
 
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """The windows that an extraction reads, and how their rows are split into files.
-
-    Attributes
-    ----------
-    lm, genome
-        Language model and genome.
-    windows : list of Window
-        All windows: those of the forward read ascending, then those of the reverse read ascending. A window's id is
-        its index.
-    black_list : list of GenomicRegion
-        Bases that give no row.
-    min_context : int
-        Bases with less context give no row.
-    windows_per_shard : int
-        Windows per shard file.
-    settings : dict
-        All settings that the rows depend on. The manifest begins with them.
-    """
+    """The windows that an extraction reads, and how their rows are split into files."""
 
     lm: GeneLM
     genome: Genome
-    windows: list[Window]
-    black_list: list[GenomicRegion]
-    min_context: int
+    windows: list[Window]  # ascending per read strand; the index of a window is its id
+    black_list: list[GenomicRegion]  # bases that give no row
+    min_context: int  # bases with less context give no row
     windows_per_shard: int
-    settings: dict[str, Any]
+    settings: dict[str, Any]  # all that the rows depend on; the manifest begins with them
 
     @property
     def shard_count(self) -> int:
@@ -76,6 +58,10 @@ class Extraction:
     def windows_of(self, index: int) -> list[Window]:
         """The windows of one shard file."""
         return self.windows[index * self.windows_per_shard : (index + 1) * self.windows_per_shard]
+
+    def shards_of(self, shard: Shard) -> range:
+        """The indices of the shard files that one of several writers makes."""
+        return range(self.shard_count)[shard.slice(self.shard_count)]
 
 
 def plan_extraction(
@@ -92,7 +78,7 @@ def plan_extraction(
     black_list: Iterable[GenomicRegion] = (),
     rows_per_shard: int = ROWS_PER_SHARD,
 ) -> Extraction:
-    """Choose which windows are read and which shard files get their rows.
+    """Choose the windows to read and the shard file of each.
 
     Parameters
     ----------
@@ -105,65 +91,59 @@ def plan_extraction(
     seed : int
         Seed of that draw.
     rows_per_shard : int
-        Rows per shard file, approximately: a shard file holds whole windows.
+        Approximate number of rows per shard file, which holds whole windows.
 
     Returns
     -------
     Extraction
         For `extract`.
     """
-    laid = window_layout(lm, window, context)
-    check_min_context(laid, min_context)
+    layout = window_layout(lm, window, context, min_context)
     regions, black_list = genome.merged(regions), genome.merged(black_list)
     windows = []
     for strand in read_strands:
-        windows += plan_windows(genome, regions, layout=laid, read_strand=strand, sample=sample, seed=seed)
-    per_shard = max(rows_per_shard // laid.step, 1)
+        windows += plan_windows(genome, regions, layout=layout, read_strand=strand, sample=sample, seed=seed)
+    per_shard = max(rows_per_shard // layout.step, 1)
     settings = {
         "format_version": FORMAT_VERSION,
         "shuffled": False,
         "lm": describe(lm),
         "device": device_type(lm),
-        "window": laid.window,
-        "context": laid.context,
+        "window": layout.window,
+        "context": layout.context,
         "min_context": min_context,
         "read_strands": list(read_strands),
         "windows": len(windows),
-        "windows_sha256": _digest(_bed_lines(windows)),
+        "windows_sha256": hashlib.sha256(_bed(windows).encode()).hexdigest(),
         "windows_per_shard": per_shard,
         "bases": sum(len(w.kept) for w in windows),
-        "low_context": laid.low_context(windows),
-        "black_list_sha256": _digest(map(str, black_list)) if black_list else None,
+        "low_context": layout.low_context(windows),
+        "black_list_sha256": digest(map(str, black_list)) if black_list else None,
         "seed": seed if sample is not None else None,
         "genome": genome.identity(dict.fromkeys(w.kept.contig for w in windows)),
     }
     return Extraction(lm, genome, windows, black_list, min_context, per_shard, settings)
 
 
-def _bed_lines(windows: Sequence[Window]) -> Iterable[str]:
-    for i, window in enumerate(windows):
-        kept = window.kept
-        yield f"{kept.contig}\t{kept.start}\t{kept.end}\t{i}\t0\t{window.read_strand}\n"
-
-
-def _digest(lines: Iterable[str]) -> str:
-    return sha256("".join(lines).encode()).hexdigest()
+def _bed(windows: Sequence[Window]) -> str:
+    places = ((window.kept, window.read_strand) for window in windows)
+    return "".join(f"{at.contig}\t{at.start}\t{at.end}\t{i}\t0\t{strand}\n" for i, (at, strand) in enumerate(places))
 
 
 def extract(plan: Extraction, out: Path, shard: Shard = WHOLE) -> int:
-    """Write some of the shard files; the writer that completes the set writes the manifest.
+    """Write some of the shard files. The writer that completes the set writes the manifest.
 
-    A shard file is a function of the plan alone. So files of an interrupted run or of another machine are kept, and
-    two writers of one shard write the same bytes.
+    A shard file depends only on the plan. So files of an interrupted run or of another machine are kept, and two
+    writers of one shard write the same bytes.
 
     Parameters
     ----------
     plan : Extraction
         From `plan_extraction`.
     out : path
-        Folder; see `sae_tracks.activations.shards`.
+        Output folder.
     shard : Shard
-        Which contiguous part of the shard files to write.
+        Contiguous subset of the shard files to write.
 
     Returns
     -------
@@ -178,7 +158,7 @@ def extract(plan: Extraction, out: Path, shard: Shard = WHOLE) -> int:
     """
     make_folder(out)
     _check_same(plan, out)
-    todo = [i for i in range(plan.shard_count)[shard.slice(plan.shard_count)] if _written(plan, out, i) is None]
+    todo = [i for i in plan.shards_of(shard) if _written(plan, out, i) is None]
     with counter("extracting", sum(len(plan.windows_of(i)) for i in todo)) as advance:
         for index in todo:
             first = index * plan.windows_per_shard
@@ -194,29 +174,18 @@ def extract(plan: Extraction, out: Path, shard: Shard = WHOLE) -> int:
 
 
 def read_rows(
-    plan: Extraction, windows: Sequence[int], advance: Advance = lambda words: None
+    plan: Extraction, windows: Sequence[int], advance: Callable[[str], None] = lambda words: None
 ) -> tuple[NDArray[np.float16], NDArray[np.int32]]:
-    """Read some windows of a plan and keep one row per readable base at which a token starts.
+    """Read the windows with some ids and keep one row per readable base at which a token starts.
 
-    Parameters
-    ----------
-    plan : Extraction
-        From `plan_extraction`.
-    windows : sequence of int
-        Ids of windows. Neighbouring ids that feed the same bases share one pass of the model.
-    advance : function
-        Called after each window.
+    Neighbouring ids with the same fed bases share one pass of the model. `advance` is called after each window.
 
     Returns
     -------
     rows : (n, d_model) float16
+        An activation that does not fit is an error.
     loci : (n, 2) int32
-        Window id; offset in bases from the forward start of the kept part of the window.
-
-    Raises
-    ------
-    SaeTracksError
-        An activation does not fit float16.
+        Window id, and offset in bases from the forward start of the kept part of the window.
     """
     chosen = [plan.windows[i] for i in windows]
     capacity = sum(len(window.kept) for window in chosen)
@@ -226,19 +195,15 @@ def read_rows(
     for window_id, reading in zip(windows, readings, strict=True):
         offsets = np.flatnonzero(reading.readable & reading.token_starts)
         kept = reading.activations[torch.from_numpy(offsets)]
-        _check_range(kept, reading.region)
+        if not (kept.abs() <= LARGEST).all():
+            worst = f"an activation at {reading.region} is {kept.abs().max().item():.6g}"
+            raise SaeTracksError(f"{worst}, past {LARGEST:.0f} where float16 ends")
         end = done + len(offsets)
         rows[done:end] = kept.numpy()
         loci[done:end, 0], loci[done:end, 1] = window_id, offsets
         done = end
         advance("")
     return rows[:done], loci[:done]
-
-
-def _check_range(activations: torch.Tensor, region: GenomicRegion) -> None:
-    if not (activations.abs() <= LARGEST).all():
-        largest = activations.abs().max().item()
-        raise SaeTracksError(f"an activation at {region} is {largest:.6g}, past {LARGEST:.0f} where float16 ends")
 
 
 def _sidecar(out: Path, index: int) -> Path:
@@ -270,7 +235,7 @@ def _claim(plan: Extraction, out: Path) -> None:
     _check_same(plan, out)
     if not (out / PLAN).exists():
         with atomic(out / WINDOWS) as temporary:
-            temporary.write_text("".join(_bed_lines(plan.windows)))
+            temporary.write_text(_bed(plan.windows))
         write_json(out / PLAN, plan.settings)
 
 
@@ -287,29 +252,19 @@ def _finish(plan: Extraction, out: Path, shards: list[ShardFile]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Size, memory and time of an extraction.
-
-    Attributes
-    ----------
-    windows, bases, shards : int
-        There are at most as many rows as bases: unreadable bases give none.
-    disk, memory : int
-        Bytes written; bytes of main memory.
-    seconds : float
-        Time of reading, from that of one window.
-    """
+    """Size, memory and time of an extraction."""
 
     windows: int
-    bases: int
+    bases: int  # an upper limit of the rows, because unreadable bases give none
     shards: int
-    disk: int
-    memory: int
-    seconds: float
+    disk: int  # bytes
+    memory: int  # bytes
+    seconds: float  # to read the windows
 
 
 def estimate(plan: Extraction, shard: Shard = WHOLE) -> Estimate:
-    """Estimate an extraction from the time of its longest window, the second time that it is read."""
-    mine = range(plan.shard_count)[shard.slice(plan.shard_count)]
+    """Estimate an extraction from the time of its longest window when it is read a second time."""
+    mine = plan.shards_of(shard)
     windows = [window for i in mine for window in plan.windows_of(i)]
     sequence = plan.genome.sequence(max((w.fed for w in plan.windows), key=len))
     plan.lm.activations(sequence)

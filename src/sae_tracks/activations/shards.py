@@ -6,9 +6,8 @@ int32: a line of ``windows.bed``, counted from 0, and the offset of the base fro
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -29,20 +28,10 @@ _REDO = "delete it and make it again"
 
 @dataclass(frozen=True, slots=True)
 class ShardFile:
-    """The manifest's record of one shard.
+    """The manifest's record of one shard."""
 
-    Attributes
-    ----------
-    name : str
-        ``shard-00000``; its files are ``name.npy`` and ``name.loci.npy``.
-    rows : int
-        0 if no base of the shard is readable.
-    sha256, loci_sha256 : str
-        Checksums of the two files.
-    """
-
-    name: str
-    rows: int
+    name: str  # ``shard-00000``; its files are ``name.npy`` and ``name.loci.npy``
+    rows: int  # 0 if no base of the shard is readable
     sha256: str
     loci_sha256: str
 
@@ -57,14 +46,7 @@ def shard_name(index: int) -> str:
 
 
 def write_shard(folder: Path, name: str, rows: NDArray[np.float16], loci: NDArray[np.int32]) -> ShardFile:
-    """Write the two files of a shard, each whole or not at all.
-
-    Parameters
-    ----------
-    rows : (n, d_model) float16
-    loci : (n, 2) int32
-        Window id; offset in bases from the forward start of the kept part of the window.
-    """
+    """Write (n, d_model) rows and the (n, 2) loci of `read_rows` as the two files of a shard, each whole or absent."""
     shard = ShardFile(name, len(rows), "", "")
     checksums = [_save(path, array) for path, array in zip(shard.paths(folder), (rows, loci), strict=True)]
     return ShardFile(name, len(rows), *checksums)
@@ -84,41 +66,58 @@ def write_manifest(folder: Path, facts: Mapping[str, Any], shards: list[ShardFil
 
 
 class TrainingRows(Protocol):
-    """Rows of activations in random order: what a training reads. Stored shards and a mixing buffer are such rows."""
+    """The rows of activations that a training reads: stored shards or a mixing buffer."""
 
     @property
-    def name(self) -> str:
-        """Where the rows come from, for messages and provenance."""
-        ...
+    def name(self) -> str: ...  # source of the rows, for messages and provenance
 
     @property
-    def rows(self) -> int:
-        """Number of rows in one pass."""
-        ...
+    def rows(self) -> int: ...  # in one pass
 
     @property
-    def rows_at_hand(self) -> int:
-        """Number of rows at the beginning that can be read again without cost."""
-        ...
+    def rows_at_hand(self) -> int: ...  # at the beginning: rows that can be read again without cost
 
     @property
-    def d_model(self) -> int:
-        """Width of a row."""
-        ...
+    def d_model(self) -> int: ...
 
     @property
-    def manifest(self) -> dict[str, Any]:
-        """Facts on the rows; see ``docs/formats.md``."""
-        ...
+    def manifest(self) -> dict[str, Any]: ...  # see docs/formats.md
 
     @property
-    def checksum(self) -> str:
-        """Identity of the rows and their order."""
-        ...
+    def checksum(self) -> str: ...  # identity of the rows and their order
 
     def read_rows(self, start: int, stop: int) -> NDArray[np.float16]:
         """Rows ``start:stop``, beginning again after the last; (stop - start, d_model)."""
         ...
+
+
+def fill(
+    out: NDArray[np.float16], start: int, ends: NDArray[np.int64], chunk: Callable[[int], NDArray[np.float16]]
+) -> NDArray[np.float16]:
+    """Fill `out` with the rows from `start` on, beginning again after the last, and return it.
+
+    `chunk` returns the rows of the chunk with an index, and ``ends[index]`` is the number of rows up to its end.
+    """
+    done = 0
+    while done < len(out):
+        at = (start + done) % ends[-1]
+        index = int(np.searchsorted(ends, at, side="right"))
+        rows = chunk(index)[at - ends[index] :][: len(out) - done]  # the first index counts from the chunk's end
+        out[done : done + len(rows)] = rows
+        done += len(rows)
+    return out
+
+
+def check_no_shards(folder: Path) -> None:
+    """Refuse an output folder that holds shards."""
+    if (folder / MANIFEST).exists() or any(folder.glob("shard-*")):
+        raise SaeTracksError(f"{folder} holds activation shards already: name another folder or delete it")
+
+
+def move_shards(shards: Iterable[ShardFile], hidden: Path, folder: Path) -> None:
+    """Move the files of shards from a temporary folder to the folder above it."""
+    for path in (path for shard in shards for path in shard.paths(hidden)):
+        path.rename(folder / path.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +127,9 @@ class ActivationShards:
     Attributes
     ----------
     folder : path
+        Folder with the shard files.
     manifest : dict
-        As written; see ``docs/formats.md``.
+        See ``docs/formats.md``.
     shards : list of ShardFile
         In the order of their rows.
     """
@@ -185,17 +185,8 @@ class ActivationShards:
 
     def read_rows(self, start: int, stop: int) -> NDArray[np.float16]:
         """Rows ``start:stop`` of all shards in order, beginning again after the last; (stop - start, d_model)."""
-        out = np.empty((stop - start, self.d_model), np.float16)
-        ends = list(accumulate(shard.rows for shard in self.shards))
-        done = 0
-        while done < len(out):
-            at = (start + done) % self.rows
-            index = int(np.searchsorted(ends, at, side="right"))
-            offset = at - (ends[index] - self.shards[index].rows)
-            part = self[index][0][offset : offset + len(out) - done]
-            out[done : done + len(part)] = part
-            done += len(part)
-        return out
+        ends = np.cumsum([shard.rows for shard in self.shards])
+        return fill(np.empty((stop - start, self.d_model), np.float16), start, ends, lambda index: self[index][0])
 
 
 def write_shards(
@@ -214,8 +205,7 @@ def write_shards(
     folder : path
         Folder to write, without shards.
     rows : (n, d_model) array, or an iterable of (n_i, d_model) arrays
-        Activations, one row per token. Values are stored as float16. An iterable is read piece by piece, so that it
-        may be larger than memory.
+        Activations, one row per token, stored as float16. An iterable may be larger than memory.
     lm : GeneLM or mapping, optional
         The language model that the rows come from, or what is known of it: ``model``, ``revision``,
         ``weights_sha256``, ``architecture``, ``layer``, ``hook_name``. An SAE trained on the rows keeps these facts,
@@ -223,14 +213,14 @@ def write_shards(
     read_strands : sequence of "+" and "-"
         Directions in which the model read.
     shuffled : bool
-        True if the rows are in random order already, which `plan_training` requires.
+        Whether the rows are in random order already, which `plan_training` requires.
     rows_per_shard : int
         Rows per shard file.
 
     Returns
     -------
     ActivationShards
-        The folder, opened. Loci are (0, row number), and ``windows.bed`` is empty: no base of a genome is known.
+        Loci are (0, row number), and ``windows.bed`` is empty, because the rows belong to no base of a genome.
 
     Raises
     ------
@@ -239,8 +229,7 @@ def write_shards(
         fit float16.
     """
     folder = make_folder(Path(folder))
-    if (folder / MANIFEST).exists() or any(folder.glob("shard-*")):
-        raise SaeTracksError(f"{folder} holds activation shards already: name another folder or delete it")
+    check_no_shards(folder)
     shards: list[ShardFile] = []
     d_model = done = 0
     with tempfile.TemporaryDirectory(prefix=".shards-", dir=folder) as hidden:
@@ -251,9 +240,7 @@ def write_shards(
             done += len(block)
         if not done:
             raise SaeTracksError("there are no rows to write")
-        for shard in shards:
-            for path in shard.paths(Path(hidden)):
-                path.rename(folder / path.name)
+        move_shards(shards, Path(hidden), folder)
     known = {} if lm is None else dict(lm) if isinstance(lm, Mapping) else describe(lm)
     facts = dict.fromkeys(("model", "revision", "weights_sha256", "architecture", "layer", "hook_name")) | known
     (folder / WINDOWS).write_text("")
@@ -265,12 +252,12 @@ def write_shards(
 
 def _blocks(rows: ArrayLike | Iterable[ArrayLike], size: int) -> Iterator[NDArray[np.float16]]:
     """The rows as float16 in arrays of `size` rows; the last may be shorter."""
-    pieces = cast(Iterable[ArrayLike], [rows] if getattr(rows, "ndim", None) == 2 else rows)
+    arrays = cast(Iterable[ArrayLike], [rows] if getattr(rows, "ndim", None) == 2 else rows)
     waiting: list[NDArray[np.float16]] = []
-    for piece in map(_as_rows, pieces):
-        if waiting and waiting[0].shape[1] != piece.shape[1]:
-            raise SaeTracksError(f"rows of {piece.shape[1]} channels follow rows of {waiting[0].shape[1]}")
-        waiting.append(piece)
+    for array in map(_as_rows, arrays):
+        if waiting and waiting[0].shape[1] != array.shape[1]:
+            raise SaeTracksError(f"rows of {array.shape[1]} channels follow rows of {waiting[0].shape[1]}")
+        waiting.append(array)
         while sum(map(len, waiting)) >= size:
             joined = np.concatenate(waiting)
             yield joined[:size]
@@ -279,8 +266,8 @@ def _blocks(rows: ArrayLike | Iterable[ArrayLike], size: int) -> Iterator[NDArra
         yield np.concatenate(waiting)
 
 
-def _as_rows(piece: ArrayLike) -> NDArray[np.float16]:
-    array = np.asarray(piece)
+def _as_rows(rows: ArrayLike) -> NDArray[np.float16]:
+    array = np.asarray(rows)
     if array.ndim != 2 or not array.shape[1] or array.dtype.kind not in "fiu":
         raise SaeTracksError(f"rows of shape {array.shape} and type {array.dtype}; (n, d_model) numbers are needed")
     if not (np.abs(array) <= LARGEST).all():

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sae_tracks.activations.shards import (
-    MANIFEST,
     WINDOWS,
     ActivationShards,
     ShardFile,
+    check_no_shards,
+    move_shards,
     shard_name,
     write_manifest,
     write_shard,
@@ -32,22 +32,12 @@ ROWS_SHARE = 0.5  # of the memory; the rest is for sorting, file buffers and Pyt
 
 @dataclass(frozen=True, slots=True)
 class ShufflePlan:
-    """How a shuffle is laid out.
-
-    Attributes
-    ----------
-    rows, buckets : int
-        Rows in all; buckets, each of which becomes a shard.
-    chunk : int
-        Rows of pass 1 in memory at once.
-    disk : int
-        Bytes written that are there at once, the temporary ones included.
-    """
+    """Sizes of a shuffle."""
 
     rows: int
-    buckets: int
-    chunk: int
-    disk: int
+    buckets: int  # each becomes a shard
+    chunk: int  # rows of pass 1 in memory at once
+    disk: int  # bytes on disk at once, including temporary files
 
 
 def parse_size(text: str) -> int:
@@ -59,9 +49,9 @@ def parse_size(text: str) -> int:
 
 
 def plan_shuffle(source: ActivationShards, memory: int) -> ShufflePlan:
-    """Choose the number of buckets of a shuffle: the fewest whose largest fits the memory.
+    """Choose the smallest number of buckets for which the largest bucket fits into memory.
 
-    The largest bucket is larger than planned with a chance below one in a billion.
+    The probability that a bucket is larger than planned is below one in a billion.
 
     Parameters
     ----------
@@ -78,7 +68,7 @@ def plan_shuffle(source: ActivationShards, memory: int) -> ShufflePlan:
     Raises
     ------
     SaeTracksError
-        The memory holds no row.
+        The memory is too small for one row.
     """
     row_bytes = _record(source.d_model).itemsize
     budget = int(memory * ROWS_SHARE) // row_bytes
@@ -100,17 +90,16 @@ def shuffle(source: ActivationShards, out: Path, plan: ShufflePlan, *, seed: int
     plan : ShufflePlan
         From `plan_shuffle`.
     seed : int
-        The order of the rows is a function of the source, the plan and the seed.
+        Seed of the order, which depends only on the source, the plan and the seed.
 
     Raises
     ------
     SaeTracksError
-        The output is the input or holds shards already, or cannot be written; nothing is left behind then.
+        The output is the input, holds shards already, or cannot be written. Then nothing is left behind.
     """
     if out.resolve() == source.folder.resolve():
         raise SaeTracksError(f"{out} is the input: name another folder for the output")
-    if (out / MANIFEST).exists() or any(out.glob("shard-*")):
-        raise SaeTracksError(f"{out} holds activation shards already: name another folder or delete it")
+    check_no_shards(out)
     windows = (source.folder / WINDOWS).read_bytes()
     make_folder(out)
     with (
@@ -122,9 +111,7 @@ def shuffle(source: ActivationShards, out: Path, plan: ShufflePlan, *, seed: int
         distribute(source, hidden, plan, np.random.default_rng([seed, 0]), advance)
         shards = [permute_bucket(hidden, i, source.d_model, seed, advance) for i in range(plan.buckets)]
         (out / WINDOWS).write_bytes(windows)
-        for shard in shards:
-            for path in shard.paths(hidden):
-                path.rename(out / path.name)
+        move_shards(shards, hidden, out)
     facts = {**source.manifest, "shuffled": True, "shuffle_seed": seed, "source_sha256": source.checksum}
     write_provenance(out, source=str(source.folder), seed=seed)
     write_manifest(out, facts, shards)
@@ -145,26 +132,22 @@ def distribute(
     """Pass 1: append every row to the file of a bucket drawn uniformly, in chunks."""
     for rows, loci in source:
         for start in range(0, len(rows), plan.chunk):
-            part = slice(start, start + plan.chunk)
-            records = np.empty(len(rows[part]), _record(source.d_model))
-            records["row"], records["locus"] = rows[part], loci[part]
+            chunk = slice(start, start + plan.chunk)
+            records = np.empty(len(rows[chunk]), _record(source.d_model))
+            records["row"], records["locus"] = rows[chunk], loci[chunk]
             bucket = rng.integers(plan.buckets, size=len(records))
             order = np.argsort(bucket, kind="stable")
             ends = np.cumsum(np.bincount(bucket, minlength=plan.buckets))
             for i, mine in enumerate(np.split(order, ends[:-1])):
-                _append(folder / f"bucket-{i}", records[mine])
+                with (folder / f"bucket-{i}").open("ab") as file:
+                    records[mine].tofile(file)
         advance("pass 1 of 2")
-
-
-def _append(path: Path, records: NDArray) -> None:
-    with path.open("ab") as file:
-        records.tofile(file)
 
 
 def permute_bucket(
     folder: Path, index: int, d_model: int, seed: int, advance: Callable[[str], None] = lambda state: None
 ) -> ShardFile:
-    """Pass 2: the rows of one bucket in uniformly random order as a shard; its file is deleted."""
+    """Pass 2: write the rows of one bucket as a shard in uniformly random order, and delete the bucket."""
     path = folder / f"bucket-{index}"
     records = np.fromfile(path, _record(d_model))
     path.unlink()

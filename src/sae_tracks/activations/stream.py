@@ -10,14 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from sae_tracks.activations.extract import NOTHING_READABLE, Extraction, read_rows
+from sae_tracks.activations.shards import fill
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.lm.protocol import GeneLM
 from sae_tracks.reading.reader import read_windows
 
 BUFFER = 2 << 30  # bytes
-COPIES = (
-    4  # of a group of windows at once: the first chunk, the current one, what is kept for the next, and a new group
-)
+COPIES = 4  # of a group of windows in memory: the first chunk, the current one, the kept half, and a new group
 
 
 class StreamedActivations:
@@ -49,14 +48,12 @@ class StreamedActivations:
 
     Attributes
     ----------
-    rows, d_model : int
-        Rows per pass, and their width.
+    rows, d_model, group_windows : int
+        Rows per pass; channels of a row; G.
     rows_at_hand : int
-        Rows at the beginning that stay in memory: statistics and features are measured on them.
-    group_windows : int
-        G.
+        Rows at the beginning that stay in memory. Statistics and features are measured on them.
     manifest : dict
-        As that of stored shards.
+        Same facts as in the manifest of stored shards.
 
     Raises
     ------
@@ -97,16 +94,8 @@ class StreamedActivations:
 
     def read_rows(self, start: int, stop: int) -> NDArray[np.float16]:
         """Rows ``start:stop`` of the mixed order, which repeats after `rows`; (stop - start, d_model)."""
-        out = np.empty((stop - start, self.d_model), np.float16)
-        done = 0
         with self._lock:
-            while done < len(out):
-                at = (start + done) % self.rows
-                index = int(np.searchsorted(self._ends, at, side="right"))
-                part = self._chunk(index)[at - self._ends[index] :][: len(out) - done]  # counted from the chunk's end
-                out[done : done + len(part)] = part
-                done += len(part)
-        return out
+            return fill(np.empty((stop - start, self.d_model), np.float16), start, self._ends, self._chunk)
 
     def _chunk(self, index: int) -> NDArray[np.float16]:
         """The rows of a chunk, in order. The first chunk and the newest stay in memory."""

@@ -16,28 +16,28 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.intervals import NO_SPANS, cover
 from sae_tracks.lm.protocol import GeneLM
-from sae_tracks.reading.windows import Window, check_min_context, plan_windows, window_layout
+from sae_tracks.reading.windows import Window, plan_windows, window_layout
 from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard, spans_by_contig
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Reading:
-    """The kept part of one window.
+    """Activations of the kept bases of one window, in forward order on both read strands.
 
     Attributes
     ----------
     region : GenomicRegion
-        n bases, forward coordinates.
+        The n bases.
     read_strand : "+" or "-"
-        The direction in which the model read.
+        Direction in which the model read.
     readable : (n,) bool
-        False on N, other IUPAC letters and black-listed bases.
+        False on N, other IUPAC letters, black-listed bases, and bases with less than the minimum of context.
     context : (n,) int32
-        Bases that the model had read before each base: its place in the window.
+        Number of bases that the model read before each base, which is its place in the window.
     token_starts : (n,) bool
-        True on the base at which the model read the first letter of a token; all True if every token is one base.
+        True on the base at which the model read the first letter of a token.
     activations : (n, d_model) float32
-        Forward order on both read strands; bases of one token have the same row.
+        Bases of one token have the same row.
     """
 
     region: GenomicRegion
@@ -113,20 +113,20 @@ def read(
     read_strand : "+" or "-"
         Direction in which the model reads.
     window, context : int, optional
-        Bases read at once, and how many of them only serve as context; see `window_layout`.
+        Bases read at once, and how many of them are only context. By default the longest window of the model, half of
+        it context but at most 8,192 bases.
     min_context : int
-        Bases with less context than this are read, but the readings say that they are not readable.
+        Bases with less context are read but marked as not readable.
     black_list : iterable of GenomicRegion
-        Bases that are read, but the readings say that they are not readable.
+        Bases that are read but marked as not readable.
     shard : Shard
-        The part of the windows to read.
+        Contiguous subset of the windows to read.
 
     Yields
     ------
     Reading
         Disjoint, ascending in forward start, covering the regions outside N runs of >= 100 bases.
     """
-    layout = window_layout(lm, window, context)
-    check_min_context(layout, min_context)
+    layout = window_layout(lm, window, context, min_context)
     windows = plan_windows(genome, regions, layout=layout, read_strand=read_strand, shard=shard)
     yield from read_windows(lm, genome, windows, black_list, min_context)

@@ -25,11 +25,11 @@ class Window:
     Attributes
     ----------
     fed : GenomicRegion
-        The bases that the model reads.
+        Bases that the model reads.
     kept : GenomicRegion
-        The part that was asked for, without the context on its left (of a ``-`` read: on its right).
+        Requested bases, without those that are only context.
     read_strand : "+" or "-"
-        ``-`` reads the reverse complement.
+        On ``-`` the model reads the reverse complement.
     """
 
     fed: GenomicRegion
@@ -39,26 +39,16 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class WindowLayout:
-    """Size, context and offset of the windows along a stretch, in the direction of reading.
+    """Size, context and offset of the windows along a stretch in bases, in the direction of reading.
 
-    Attributes
-    ----------
-    window : int
-        Bases read at once.
-    before, after : int
-        Bases at either end of a window that are only context; at the ends of a stretch they are kept. For a causal
-        model `after` is 0.
-    shift : int
-        Shorten the first window of a stretch by this many bases, which moves all other windows.
-    causal : bool
-        The model does not see the bases after a base, so they are no context.
+    The first `before` and the last `after` bases of a window are only context, except at the ends of a stretch.
     """
 
     window: int
     before: int
-    after: int = 0
-    shift: int = 0
-    causal: bool = True
+    after: int = 0  # 0 for a causal model
+    shift: int = 0  # shorten the first window of a stretch by this, which moves all other windows
+    causal: bool = True  # the model does not see the bases after a base, so they are no context
 
     @property
     def context(self) -> int:
@@ -92,21 +82,14 @@ class WindowLayout:
         return total
 
 
-def window_layout(lm: GeneLM, window: int | None = None, context: int | None = None) -> WindowLayout:
+def window_layout(
+    lm: GeneLM, window: int | None = None, context: int | None = None, min_context: int = 0
+) -> WindowLayout:
     """The window layout of a model: by default its longest window, half of it context but at most `MOST_CONTEXT`.
 
-    If the model is not causal, the context is split between the two ends of a window.
-
-    Parameters
-    ----------
-    lm : GeneLM
-    window, context : int, optional
-        Bases.
-
-    Raises
-    ------
-    SaeTracksError
-        The model cannot read such a window, or the context leaves nothing of it.
+    If the model is not causal, the context is split between the two ends of a window. A window that the model cannot
+    read, a context that fills the window, and a `min_context` above the layout's context are refused: such a
+    `min_context` would mask bases of every window, not only at the ends of stretches.
     """
     window = lm.max_length if window is None else window
     if not 1 <= window <= lm.max_length:
@@ -115,14 +98,10 @@ def window_layout(lm: GeneLM, window: int | None = None, context: int | None = N
     if not 0 <= context < window:
         raise SaeTracksError(f"--context {context}: it must be smaller than the window, {window:,} bases")
     after = 0 if lm.causal else context // 2
-    return WindowLayout(window, context - after, after, causal=lm.causal)
-
-
-def check_min_context(layout: WindowLayout, min_context: int) -> None:
-    """Refuse a `min_context` above the layout's context: it would mask bases of every window, not only of stretches."""
-    least = layout.before if layout.causal else min(layout.before, layout.after)
+    least = context if lm.causal else after  # after <= context - after
     if min_context > least:
         raise SaeTracksError(f"--min-context {min_context}: windows give {least:,} bases of context; raise --context")
+    return WindowLayout(window, context - after, after, causal=lm.causal)
 
 
 def plan_windows(
@@ -135,27 +114,11 @@ def plan_windows(
     seed: int = 0,
     shard: Shard = WHOLE,
 ) -> list[Window]:
-    """List the windows that cover regions, ascending in forward start.
+    """List the windows that cover regions (default: the whole genome), ascending in forward start.
 
-    Their kept parts are disjoint and cover every base of the regions outside N runs of >= 100 bases.
-
-    Parameters
-    ----------
-    regions : iterable of GenomicRegion, optional
-        Default: the whole genome. Overlaps are merged.
-    layout : WindowLayout
-        From `window_layout`.
-    read_strand : "+" or "-"
-        Direction in which the model reads.
-    sample : int, optional
-        Keep this many windows, drawn without replacement with `seed`.
-    shard : Shard
-        Keep this contiguous part of the windows.
-
-    Raises
-    ------
-    SaeTracksError
-        The read strand is no strand, the regions hold nothing to read, or fewer windows than the sample.
+    Their kept parts are disjoint and cover every base of the regions outside N runs of >= 100 bases. A `sample` is
+    drawn from them without replacement, and `shard` is a contiguous subset of that. It is an error if the regions hold
+    nothing to read or fewer windows than the sample.
     """
     if read_strand not in get_args(ReadStrand):
         raise SaeTracksError(f"read strand {read_strand!r} is neither + nor -")
@@ -178,19 +141,15 @@ def plan_windows(
 
 def _windows_of(stretch: GenomicRegion, layout: WindowLayout, read_strand: ReadStrand) -> list[Window]:
     """All windows of one stretch, ascending."""
-    spans = layout.spans(len(stretch))
-    windows = [
-        Window(_place(stretch, fed, read_strand), _place(stretch, kept, read_strand), read_strand)
-        for fed, kept in spans
-    ]
+
+    def place(start: int, end: int) -> GenomicRegion:
+        """Convert offsets in the direction of reading to forward coordinates."""
+        if read_strand == "+":
+            return GenomicRegion(stretch.contig, stretch.start + start, stretch.start + end)
+        return GenomicRegion(stretch.contig, stretch.end - end, stretch.end - start)
+
+    windows = [Window(place(*fed), place(*kept), read_strand) for fed, kept in layout.spans(len(stretch))]
     return windows if read_strand == "+" else windows[::-1]
-
-
-def _place(stretch: GenomicRegion, span: tuple[int, int], read_strand: ReadStrand) -> GenomicRegion:
-    """Convert offsets in the direction of reading to forward coordinates."""
-    if read_strand == "+":
-        return GenomicRegion(stretch.contig, stretch.start + span[0], stretch.start + span[1])
-    return GenomicRegion(stretch.contig, stretch.end - span[1], stretch.end - span[0])
 
 
 def _clip(windows: Sequence[Window], regions: Sequence[GenomicRegion]) -> Iterator[Window]:
