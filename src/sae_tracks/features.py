@@ -26,11 +26,11 @@ class FeatureBlock:
     Attributes
     ----------
     region : GenomicRegion
-        n bases, forward coordinates.
+        The n bases.
     read_strand : "+" or "-"
-        The direction in which the model read.
+        Direction in which the model read.
     readable : (n,) bool
-        False on N, other IUPAC letters and black-listed bases; such a base has no non-zeros.
+        As in `Reading`. A base that is not readable has no non-zeros.
     indptr : (n + 1,) int64
         Base i owns the non-zeros ``indptr[i]:indptr[i + 1]``.
     feature : (nnz,) int32
@@ -38,7 +38,7 @@ class FeatureBlock:
     value : (nnz,) float32
         Activations, > 0.
     d_sae : int
-        Features of the SAE: columns of the matrix.
+        Number of features of the SAE, which are the columns of the matrix.
     """
 
     region: GenomicRegion
@@ -67,11 +67,9 @@ class FeatureBlock:
 
 
 class Sink(Protocol):
-    """What stores or counts feature blocks; they come ascending per read strand."""
+    """Stores or counts the feature blocks of a stream, which come ascending per read strand."""
 
-    def add(self, block: FeatureBlock) -> None:
-        """Take the next block of the stream."""
-        ...
+    def add(self, block: FeatureBlock) -> None: ...
 
 
 def stream_features(

@@ -28,15 +28,10 @@ FAILED_WRITES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; the file takes its name when the block ends without an error.
+    """Yield a temporary path beside `path`, which is renamed if the block ends without an error and else removed.
 
-    After an error, the temporary file is removed. Several writers of one file are safe: each has its own temporary
-    file, and the last rename wins. The file has the mode that the umask gives any new file.
-
-    Raises
-    ------
-    SaeTracksError
-        The output cannot be written. Other errors of the block, such as a missing input, pass unchanged.
+    Several writers of one file are safe: each has its own temporary file, and the last rename wins. The file has the
+    mode that the umask gives any new file. Errors are those of `writing`.
     """
     path = Path(path)
     if path.is_dir():
@@ -57,38 +52,27 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(output: Path, *places: Path) -> Iterator[None]:
-    """Turn errors of writing in the block into one that names the output; other errors pass unchanged.
+    """Turn errors of writing in the block into one that names the output. Other errors pass unchanged.
 
-    Parameters
-    ----------
-    output : path
-        The file or folder that the message names.
-    *places : path
-        What the block writes: these files, and all that lies below these folders. An error that names another file
-        is of an input.
+    The block writes `places`: these files, and all below these folders. An error that names another file is about an
+    input.
     """
     try:
         yield
     except OSError as error:
-        if _is_of_writing(error, places):
+        named = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+        # `write` names no file. numpy and pysam give no number either when they cannot write
+        unnamed = error.errno in FAILED_WRITES or (error.errno is None and type(error) is OSError)
+        if any(name.is_relative_to(place) for name in named for place in places) if named else unnamed:
             raise unwritable(output, error) from error
         raise
 
 
-def _is_of_writing(error: OSError, places: Iterable[Path]) -> bool:
-    named = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
-    if named:
-        return any(name.is_relative_to(place) for name in named for place in places)
-    # `write` names no file. numpy and pysam give no number either when they cannot write
-    return error.errno in FAILED_WRITES or (error.errno is None and type(error) is OSError)
-
-
 def remove_parts(path: Path) -> None:
-    """Remove the temporary files that killed writers of a file left; no writer of it may be running."""
-    mine = re.compile(rf"\.{re.escape(path.name)}\.[^.]+\.part")
-    for part in path.parent.iterdir():
-        if mine.fullmatch(part.name):
-            part.unlink(missing_ok=True)
+    """Remove the temporary files that killed writers of a file left. No writer of it may be running."""
+    for temporary in path.parent.iterdir():
+        if re.fullmatch(rf"\.{re.escape(path.name)}\.[^.]+\.part", temporary.name):
+            temporary.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> Path:
@@ -107,11 +91,8 @@ def unwritable(path: Path, error: OSError) -> SaeTracksError:
 
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes, read in chunks."""
-    digest = hashlib.sha256()
     with Path(path).open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_end(path: Path) -> None:
@@ -201,14 +182,10 @@ def _command_without_folders(command: Any) -> str:
 
 @contextmanager
 def opened(out: str | Path, longest: int) -> Iterator[Write]:
-    """Open an output for BED-like text and yield the function that writes it; file and index are whole or absent.
+    """Open an output for BED-like text and yield the function that writes it. File and index are whole or absent.
 
-    Parameters
-    ----------
-    out : path
-        A name that ends in ``.gz`` gives bgzip with a ``.tbi`` index beside it; ``-`` is stdout.
-    longest : int
-        Length of the longest contig in bases; from 2^29 on, the index is a ``.csi``.
+    ``-`` is stdout. A name that ends in ``.gz`` gives bgzip with an index beside it: a ``.tbi``, or a ``.csi`` if the
+    longest contig has 2^29 bases or more.
     """
     if str(out) == STDOUT:
         yield sys.stdout.write

@@ -29,26 +29,16 @@ _LOWER = np.isin(np.arange(256), np.arange(ord("a"), ord("z") + 1))
 
 
 class ContigLengths:
-    """Contigs by name and length, without their letters.
-
-    Parameters
-    ----------
-    path : path
-        The file that names them.
-    lengths : mapping of str to int
-        Length of each contig in bases, in the order of the file.
-    """
+    """Contigs without their letters: the file that names them, and the length of each in bases, in file order."""
 
     def __init__(self, path: Path, lengths: Mapping[str, int]) -> None:
-        self.path = path
-        self.lengths = dict(lengths)
+        self.path, self.lengths = path, dict(lengths)
 
     def check(self, region: GenomicRegion) -> None:
         """Raise unless a region lies inside a contig of this genome."""
         if region.contig not in self.lengths:
             raise unknown_contig(region.contig, self.lengths, self.path.name)
-        if region.end > self.lengths[region.contig]:
-            length = self.lengths[region.contig]
+        if region.end > (length := self.lengths[region.contig]):
             raise SaeTracksError(f"region {region} ends past {region.contig} of {self.path.name}, {length:,} bases")
 
     def region(self, text: str) -> GenomicRegion:
@@ -61,7 +51,7 @@ class ContigLengths:
         return [GenomicRegion(name, 0, length) for name, length in self.lengths.items() if length]
 
     def merged(self, regions: Iterable[GenomicRegion] | None) -> list[GenomicRegion]:
-        """The regions merged and in FASTA order, once checked; None stands for the whole genome."""
+        """Check regions, merge them and put them in FASTA order. None stands for the whole genome."""
         if regions is None:
             return self.whole
         regions = list(regions)
@@ -71,12 +61,12 @@ class ContigLengths:
 
 
 class Genome(ContigLengths):
-    """Random access to a FASTA, plain or bgzip; a missing index is made.
+    """Random access to a FASTA, plain or bgzip. A missing index is made.
 
     Parameters
     ----------
     path : path
-        FASTA file. Soft-masked (lower-case) sequence reads the same as upper-case.
+        FASTA file. Soft-masked (lower-case) sequence is read as upper-case.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -90,10 +80,7 @@ class Genome(ContigLengths):
 
     def sequence(self, region: GenomicRegion) -> bytes:
         """The bases of a region, upper case, forward strand; RNA's U is read as T."""
-        return self._letters(region).replace(b"U", b"T")
-
-    def _letters(self, region: GenomicRegion) -> bytes:
-        return self._as_written(region).upper()
+        return self._as_written(region).upper().replace(b"U", b"T")
 
     def _as_written(self, region: GenomicRegion) -> bytes:
         self.check(region)
@@ -117,7 +104,7 @@ class Genome(ContigLengths):
 
     def soft_masked(self, contig: str) -> Spans:
         """(k, 2) int64: starts and ends of the maximal runs of lower-case letters, 0-based half-open, ascending."""
-        return runs_of_chunks(_LOWER[np.frombuffer(self._as_written(part), np.uint8)] for part in self._parts(contig))
+        return runs_of_chunks(_LOWER[np.frombuffer(chunk, np.uint8)] for chunk in self._chunks_as_written(contig))
 
     def m5(self, contig: str) -> str:
         """MD5 of the upper-case sequence, SAM's ``M5`` tag. It identifies a contig under any name."""
@@ -133,32 +120,28 @@ class Genome(ContigLengths):
         return {name: {"length": self.lengths[name], "M5": self.m5(name)} for name in contigs}
 
     def _chunks(self, contig: str) -> Iterator[bytes]:
-        return map(self._letters, self._parts(contig))
+        return (letters.upper() for letters in self._chunks_as_written(contig))
 
-    def _parts(self, contig: str) -> Iterator[GenomicRegion]:
+    def _chunks_as_written(self, contig: str) -> Iterator[bytes]:
         for start in range(0, self.lengths[contig], CHUNK):
-            yield GenomicRegion(contig, start, min(start + CHUNK, self.lengths[contig]))
+            yield self._as_written(GenomicRegion(contig, start, min(start + CHUNK, self.lengths[contig])))
 
 
 def _open(path: Path) -> pysam.FastaFile:
     """Open a FASTA by an index that fits it; a missing index is written aside and renamed."""
     if not path.is_file():
         raise SaeTracksError(f"no FASTA file {path}")
-    with path.open("rb") as file:
-        head = file.read(18)
-    if not head:
-        raise SaeTracksError(f"{path} is empty")
-    zipped = head[:2] == b"\x1f\x8b"
-    if zipped and head[12:14] != b"BC":
-        raise SaeTracksError(f"{path} is gzip, not bgzip, and cannot be read at random: gunzip -c it into bgzip")
-    if not zipped and head[:1] not in b">;":
-        raise SaeTracksError(f"{path} is not FASTA: its first character is not '>'")
+    zipped = _is_bgzip(path)
     fai, gzi = Path(f"{path}.fai"), Path(f"{path}.gzi") if zipped else None
     if fai.exists() and (gzi is None or gzi.exists()):
         _check_index(path, fai, gzi, OUTDATED.format(path.name))
         return _by_index(path, fai, gzi)
     with tempfile.TemporaryDirectory(prefix="sae-tracks-") as folder:
-        new_fai, new_gzi = _index(path, Path(folder), zipped)
+        new_fai, new_gzi = Path(folder, "new.fai"), Path(folder, "new.gzi") if zipped else None
+        try:
+            pysam.faidx(str(path), "--fai-idx", str(new_fai), "--gzi-idx", str(Path(folder, "new.gzi")))
+        except (OSError, ValueError, pysam.SamtoolsError) as error:
+            raise SaeTracksError(f"cannot read {path} as FASTA; `samtools faidx {path.name}` says why") from error
         _check_index(path, new_fai, new_gzi, "text between its records keeps it from being indexed")
         try:
             if gzi and new_gzi:  # first, because the .fai says that both are there
@@ -174,14 +157,18 @@ def _by_index(path: Path, fai: Path, gzi: Path | None) -> pysam.FastaFile:
     return pysam.FastaFile(str(path), filepath_index=str(fai), **compressed)
 
 
-def _index(path: Path, folder: Path, zipped: bool) -> tuple[Path, Path | None]:
-    """Write a new .fai and, for a bgzip file, .gzi into a folder; returns their paths."""
-    fai, gzi = folder / "new.fai", folder / "new.gzi"
-    try:
-        pysam.faidx(str(path), "--fai-idx", str(fai), "--gzi-idx", str(gzi))
-    except (OSError, ValueError, pysam.SamtoolsError) as error:
-        raise SaeTracksError(f"cannot read {path} as FASTA; `samtools faidx {path.name}` says why") from error
-    return fai, gzi if zipped else None
+def _is_bgzip(path: Path) -> bool:
+    """Whether a FASTA is compressed. A file that is neither plain FASTA nor bgzip is refused."""
+    with path.open("rb") as file:
+        head = file.read(18)
+    if not head:
+        raise SaeTracksError(f"{path} is empty")
+    zipped = head[:2] == b"\x1f\x8b"
+    if zipped and head[12:14] != b"BC":
+        raise SaeTracksError(f"{path} is gzip, not bgzip, and cannot be read at random: gunzip -c it into bgzip")
+    if not zipped and head[:1] not in b">;":
+        raise SaeTracksError(f"{path} is not FASTA: its first character is not '>'")
+    return zipped
 
 
 def _copy(made: Path, final: Path) -> None:

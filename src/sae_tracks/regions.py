@@ -20,7 +20,7 @@ class GenomicRegion:
     contig : str
         Name as in the FASTA.
     start, end : int
-        0-based half-open, in bases; ``0 <= start < end``.
+        Bases, 0-based half-open, ``0 <= start < end``.
     """
 
     contig: str
@@ -47,17 +47,7 @@ class GenomicRegion:
 def parse_region(text: str, lengths: Mapping[str, int]) -> GenomicRegion:
     """Read ``chr14``, ``chr14:1,000-2,000`` or ``chr14:1000-`` (1-based inclusive, commas ignored).
 
-    Parameters
-    ----------
-    text : str
-        A contig name, or a contig name, a colon and a range. A name that itself holds a colon is matched whole first.
-    lengths : mapping of str to int
-        Contig lengths of the genome, in bases.
-
-    Raises
-    ------
-    SaeTracksError
-        The contig is not in the genome (the nearest name is suggested), or the range is malformed or past its end.
+    A contig name that itself holds a colon is matched first. `lengths` has the contigs of the genome in bases.
     """
     text = text.strip()
     if text in lengths:
@@ -111,20 +101,10 @@ def regions_of(contig: str, spans: Spans) -> list[GenomicRegion]:
 
 
 def merge_regions(regions: Iterable[GenomicRegion], order: Iterable[str]) -> list[GenomicRegion]:
-    """Disjoint regions that cover the same bases; touching ones are joined.
-
-    Parameters
-    ----------
-    regions : iterable of GenomicRegion
-        In any order, possibly overlapping.
-    order : iterable of str
-        Contig names in the order of the result, usually that of the FASTA; every region's contig is among them.
-    """
+    """Disjoint regions that cover the same bases, with contigs in `order`. Regions that touch are joined."""
     rank = {name: i for i, name in enumerate(order)}
     spans = spans_by_contig(regions)
-    return [
-        region for contig in sorted(spans, key=rank.__getitem__) for region in regions_of(contig, merge(spans[contig]))
-    ]
+    return [region for c in sorted(spans, key=rank.__getitem__) for region in regions_of(c, merge(spans[c]))]
 
 
 def intersect_regions(regions: Iterable[GenomicRegion], others: Iterable[GenomicRegion]) -> list[GenomicRegion]:
@@ -155,19 +135,11 @@ WHOLE = Shard(1, 1)
 
 
 class StreamPosition(NamedTuple):
-    """How far a stream was read: all earlier read strands, and this one up to a base.
-
-    Attributes
-    ----------
-    read_strand : "+" or "-"
-    contig : str
-    base : int
-        0-based; the first base that was not read.
-    """
+    """How far a stream was read: all earlier read strands, and this one up to a base."""
 
     read_strand: ReadStrand
     contig: str
-    base: int
+    base: int  # 0-based; the first base that was not read
 
 
 def parse_shard(text: str | None) -> Shard:
