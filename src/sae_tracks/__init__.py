@@ -30,9 +30,9 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from sae_tracks.lm import load_lm as load_lm
     from sae_tracks.metrics.evaluation import Evaluation as Evaluation
     from sae_tracks.metrics.evaluation import evaluate_on as evaluate_on
-    from sae_tracks.reading.reader import Reading as Reading
-    from sae_tracks.reading.reader import read as read
-    from sae_tracks.reading.windows import Window as Window
+    from sae_tracks.reading import Reading as Reading
+    from sae_tracks.reading import Window as Window
+    from sae_tracks.reading import read as read
     from sae_tracks.regions import GenomicRegion as GenomicRegion
     from sae_tracks.sae import SAE as SAE
     from sae_tracks.sae import load_sae as load_sae
@@ -57,9 +57,9 @@ _HOME = {  # public name: the module that defines it, in the order of docs/api.m
     "import_sae": "sae.interop.convert",
     "SAE": "sae",
     "Source": "source",
-    "read": "reading.reader",
-    "Reading": "reading.reader",
-    "Window": "reading.windows",
+    "read": "reading",
+    "Reading": "reading",
+    "Window": "reading",
     "stream_features": "features",
     "FeatureBlock": "features",
     "write_bigwigs": "tracks.bigwig",

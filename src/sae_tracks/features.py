@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sae_tracks.reading.reader import Reading
+from sae_tracks.reading import Reading
 from sae_tracks.regions import GenomicRegion, ReadStrand
 from sae_tracks.sae.encoder import ROWS, Sparse, SparseEncoder
 from sae_tracks.sae.model import SAE
@@ -50,12 +50,9 @@ class FeatureBlock:
     d_sae: int
 
     def to_scipy(self) -> "csr_array":
-        """The activations as a sparse matrix that shares this block's memory.
+        """The activations as an (n, d_sae) sparse matrix of float32 that shares this block's memory.
 
-        Returns
-        -------
-        (n, d_sae) scipy.sparse.csr_array of float32
-            Row i is base ``region.start + i``. Rows of bases that are not readable are empty.
+        Row i is base ``region.start + i``. Rows of bases that are not readable are empty.
         """
         from scipy.sparse import csr_array
 

@@ -144,17 +144,17 @@ def _open(path: Path) -> pysam.FastaFile:
             raise SaeTracksError(f"cannot read {path} as FASTA; `samtools faidx {path.name}` says why") from error
         _check_index(path, new_fai, new_gzi, "text between its records keeps it from being indexed")
         try:
-            if gzi and new_gzi:  # first, because the .fai says that both are there
-                _copy(new_gzi, gzi)
-            _copy(new_fai, fai)
+            for made, final in ((new_gzi, gzi), (new_fai, fai)):  # the .fai last, because it says that both are there
+                if made and final:
+                    with atomic(final) as temporary:
+                        shutil.copyfile(made, temporary)
         except (OSError, SaeTracksError) as error:
             log.info("the index of %s is not kept: %s", path.name, error)
         return _by_index(path, new_fai, new_gzi)
 
 
 def _by_index(path: Path, fai: Path, gzi: Path | None) -> pysam.FastaFile:
-    compressed = {"filepath_index_compressed": str(gzi)} if gzi else {}
-    return pysam.FastaFile(str(path), filepath_index=str(fai), **compressed)
+    return pysam.FastaFile(str(path), filepath_index=str(fai), filepath_index_compressed=str(gzi) if gzi else None)
 
 
 def _is_bgzip(path: Path) -> bool:
@@ -169,11 +169,6 @@ def _is_bgzip(path: Path) -> bool:
     if not zipped and head[:1] not in b">;":
         raise SaeTracksError(f"{path} is not FASTA: its first character is not '>'")
     return zipped
-
-
-def _copy(made: Path, final: Path) -> None:
-    with atomic(final) as temporary:
-        shutil.copyfile(made, temporary)
 
 
 def _check_index(path: Path, fai: Path, gzi: Path | None, reason: str) -> None:

@@ -10,8 +10,7 @@ from sae_tracks.files import digest
 from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, describe, load_lm
 from sae_tracks.progress import track
-from sae_tracks.reading.reader import Reading, read_windows
-from sae_tracks.reading.windows import Window, WindowLayout, plan_windows, window_layout
+from sae_tracks.reading import Reading, Window, WindowLayout, plan_windows, read_windows, window_layout
 from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard, StreamPosition
 from sae_tracks.sae import SAE
 from sae_tracks.sae.directory import check_match

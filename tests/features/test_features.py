@@ -13,7 +13,7 @@ from sae_tracks import features as module
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import stream_features
 from sae_tracks.genome import Genome
-from sae_tracks.reading.reader import Reading, read
+from sae_tracks.reading import Reading, read
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import SAE
 

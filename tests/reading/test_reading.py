@@ -13,8 +13,7 @@ from sae_tracks.dna import reverse_complement
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNAReader
-from sae_tracks.reading.reader import read, read_windows
-from sae_tracks.reading.windows import Window, WindowLayout, plan_windows, window_layout
+from sae_tracks.reading import Window, WindowLayout, plan_windows, read, read_windows, window_layout
 from sae_tracks.regions import GenomicRegion, Shard
 
 

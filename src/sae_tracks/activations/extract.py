@@ -29,8 +29,7 @@ from sae_tracks.files import atomic, digest, make_folder, read_json, values_diff
 from sae_tracks.genome import Genome
 from sae_tracks.lm.protocol import GeneLM, describe
 from sae_tracks.progress import counter
-from sae_tracks.reading.reader import read_windows
-from sae_tracks.reading.windows import Window, plan_windows, window_layout
+from sae_tracks.reading import Window, plan_windows, read_windows, window_layout
 from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard
 from sae_tracks.source import device_type
 from sae_tracks.threads import peak_memory
@@ -83,7 +82,7 @@ def plan_extraction(
     Parameters
     ----------
     lm, genome, regions, window, context, min_context, black_list
-        As in `sae_tracks.reading.reader.read`.
+        See `read`.
     read_strands : sequence of "+" and "-"
         Directions to read in.
     sample : int, optional
@@ -126,8 +125,8 @@ def plan_extraction(
 
 
 def _bed(windows: Sequence[Window]) -> str:
-    places = ((window.kept, window.read_strand) for window in windows)
-    return "".join(f"{at.contig}\t{at.start}\t{at.end}\t{i}\t0\t{strand}\n" for i, (at, strand) in enumerate(places))
+    rows = [(w.kept.contig, w.kept.start, w.kept.end, i, 0, w.read_strand) for i, w in enumerate(windows)]
+    return "".join("{}\t{}\t{}\t{}\t{}\t{}\n".format(*row) for row in rows)
 
 
 def extract(plan: Extraction, out: Path, shard: Shard = WHOLE) -> int:

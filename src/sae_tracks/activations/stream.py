@@ -3,7 +3,8 @@
 import json
 import threading
 from hashlib import sha256
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from sae_tracks.activations.extract import NOTHING_READABLE, Extraction, read_rows
 from sae_tracks.activations.shards import fill
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.lm.protocol import GeneLM
-from sae_tracks.reading.reader import read_windows
+from sae_tracks.lm.protocol import MEMBERS, GeneLM
+from sae_tracks.reading import read_windows
 
 BUFFER = 2 << 30  # bytes
 COPIES = 4  # of a group of windows in memory: the first chunk, the current one, the kept half, and a new group
@@ -125,18 +126,7 @@ class StreamedActivations:
     def _count(self, group: NDArray[np.int64]) -> int:
         """Number of rows of a group of windows, without running the model."""
         plan, windows = self._plan, [self._plan.windows[i] for i in group]
-        readings = read_windows(_Unread(plan.lm), plan.genome, windows, plan.black_list, plan.min_context)
+        zeros = SimpleNamespace(**{name: getattr(plan.lm, name) for name in MEMBERS})
+        zeros.activations = lambda sequence: torch.zeros(len(sequence), 1)
+        readings = read_windows(cast(GeneLM, zeros), plan.genome, windows, plan.black_list, plan.min_context)
         return sum(int((reading.readable & reading.token_starts).sum()) for reading in readings)
-
-
-class _Unread:
-    """A language model that only tokenizes: its activations are zeros of one channel."""
-
-    def __init__(self, lm: GeneLM) -> None:
-        self.model_id, self.revision, self.checksum, self.architecture = "", None, "", lm.architecture
-        self.layer, self.hook_name, self.d_model = lm.layer, lm.hook_name, 1
-        self.max_length, self.causal = lm.max_length, lm.causal
-        self.token_starts = lm.token_starts
-
-    def activations(self, sequence: bytes) -> torch.Tensor:
-        return torch.zeros(len(sequence), 1)

@@ -18,7 +18,7 @@ from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.features import FeatureBlock
 from sae_tracks.genome import Genome
 from sae_tracks.metrics import Evaluation, Halves
-from sae_tracks.reading.reader import Reading
+from sae_tracks.reading import Reading
 from sae_tracks.regions import GenomicRegion, ReadStrand
 from sae_tracks.sae import SAE
 from sae_tracks.sae.encoder import SparseEncoder

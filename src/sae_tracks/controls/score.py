@@ -40,7 +40,7 @@ from sae_tracks.metrics import (
     write_tables,
 )
 from sae_tracks.motifs import named_motifs
-from sae_tracks.reading.reader import Reading
+from sae_tracks.reading import Reading
 from sae_tracks.regions import GenomicRegion, parse_shard
 from sae_tracks.sae import SAE, load_sae
 from sae_tracks.sae.directory import check_match

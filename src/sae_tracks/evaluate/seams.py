@@ -29,8 +29,7 @@ from sae_tracks.features import encode_reading
 from sae_tracks.files import atomic
 from sae_tracks.names import feature_name
 from sae_tracks.progress import track
-from sae_tracks.reading.reader import read_windows
-from sae_tracks.reading.windows import WindowLayout, plan_windows
+from sae_tracks.reading import WindowLayout, plan_windows, read_windows
 from sae_tracks.regions import GenomicRegion, ReadStrand
 from sae_tracks.sae.encoder import SparseEncoder
 from sae_tracks.source import Source
