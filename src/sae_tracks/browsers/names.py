@@ -74,12 +74,8 @@ def read_matches(path: Path) -> dict[tuple[str, str], Match]:
     """Read the match that names each feature (``f357``) and read strand (+ or -), the best first.
 
     A supported match comes before one that a repeat explains, then the higher F1 counts. Features that have only
-    matches with other verdicts are left out.
-
-    Parameters
-    ----------
-    path : Path
-        ``metrics.tsv`` of `metrics`, or ``metrics.parquet``, which lacks the class of the repeats.
+    matches with other verdicts are left out. The table is ``metrics.tsv`` of `metrics`, or ``metrics.parquet``, which
+    lacks the class of the repeats.
 
     Raises
     ------

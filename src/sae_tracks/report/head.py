@@ -19,12 +19,8 @@ HALVES: dict[bool | None, str] = {
 def sentences(facts: Mapping[str, Any], concepts: int, pairs: int) -> list[str]:
     """Return the sentences at the head of the page, as far as the provenance has the facts.
 
-    Parameters
-    ----------
-    facts : mapping
-        ``provenance.json`` of `metrics`, or of tracks that were not scored.
-    concepts, pairs : int
-        Names of annotations, and scored rows of the table.
+    `facts` is ``provenance.json`` of `metrics`, or of tracks that were not scored. `concepts` and `pairs` are the
+    numbers of names of annotations and of scored rows.
     """
     said = [_what(facts), _where(facts, "They were scored on" if pairs else "Their tracks lie on")]
     if pairs:

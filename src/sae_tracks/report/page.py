@@ -215,16 +215,8 @@ def view_site(
 ) -> Site:
     """Return the site that `view` serves: a page in the folder, or one of its scores and tracks.
 
-    Scores are looked for in the folder or its ``metrics/``, tracks in the folder or its ``tracks/``.
-
-    Parameters
-    ----------
-    tracks : Path, optional
-        Folder of the tracks, if they lie elsewhere.
-    genome, annotations
-        See `choose_tracks`.
-    motifs : str, optional
-        See `make_page`.
+    Scores are looked for in the folder or its ``metrics/``, tracks in the folder or its ``tracks/`` unless `tracks` is
+    given. For the other arguments, see `choose_tracks` and `make_page`.
 
     Raises
     ------

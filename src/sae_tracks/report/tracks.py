@@ -52,15 +52,8 @@ class TrackSet:
 def open_tracks(folder: Path, genome: Path, annotations: Sequence[Path] = ()) -> TrackSet:
     """Open the bigWigs and annotations of a folder, and annotations that lie elsewhere.
 
-    A link that leads out of the folder is left out, so that only files of the named folder are served.
-
-    Parameters
-    ----------
-    folder : Path
-        From `export-bigwig`. The BED, GTF, GFF3, bigBed and peak files in it are annotations.
-    genome : Path
-        FASTA, plain or bgzip; an index is made if there is none.
-    annotations : sequence of Path
+    The BED, GTF, GFF3, bigBed and peak files of the folder are annotations. A link that leads out of the folder is left
+    out, so that only files of the named folder are served. An index of the FASTA is made if there is none.
 
     Raises
     ------
