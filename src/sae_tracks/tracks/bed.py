@@ -248,11 +248,10 @@ def _rows(
     streams = []
     for feature, strand in tracks:
         stored = runs.stored_runs(feature, strand, chunk)
-        joined = (
-            map(as_intervals, stored)
-            if style.form == "bedgraph"
-            else active_intervals(stored, style.merge_gap, runs.line.offsets)
-        )
+        if style.form == "bedgraph":
+            joined = map(as_intervals, stored)
+        else:
+            joined = active_intervals(stored, style.merge_gap, runs.line.offsets)
         streams.append(_rows_of_track(joined, feature, strand, maxima.get(feature), style.min_length))
     spans = zip(runs.line.names, runs.line.offsets.tolist(), runs.line.offsets[1:].tolist())
     contig, offset, until = next(spans)
@@ -289,21 +288,10 @@ def as_intervals(runs: NDArray) -> NDArray:
 
 
 def active_intervals(chunks: Iterable[NDArray], gap: int, offsets: NDArray[np.int64]) -> Iterator[NDArray]:
-    """Join runs of one contig that touch or lie close together into intervals.
+    """Join runs of one contig that touch, or have fewer than `gap` bases between them, into intervals.
 
-    Parameters
-    ----------
-    chunks : iterable of (k,) RUN
-        Ascending and disjoint, on the genome line. How they are cut into arrays changes nothing.
-    gap : int
-        Runs with fewer bases than this between them are joined; those that touch always are.
-    offsets : (contigs + 1,) int64
-        Where contigs begin on the line.
-
-    Yields
-    ------
-    (k,) `INTERVAL`
-        Each with its largest value, and the first position on the line that has it.
+    The runs are ascending and disjoint on the genome line, on which contigs begin at `offsets`. How they are cut into
+    arrays changes nothing. Each (k,) `INTERVAL` has the largest value, and the first position on the line that has it.
     """
     carried = NO_INTERVALS
     for runs in chunks:

@@ -30,21 +30,11 @@ MOST_WRITERS = 64  # each opens up to 12 of the usual 1,024 files; pyBigWig cras
 
 @dataclass(frozen=True, slots=True)
 class BigWigValues:
-    """How the values of a bigWig follow from activations.
+    """How the values of a bigWig follow from activations."""
 
-    Attributes
-    ----------
-    bin_size : int
-        Bases per bin; 1 is the activation of every base.
-    bin_stat : "max" or "mean"
-        The value of a bin, taken over its readable bases.
-    scale : "raw" or "max"
-        ``max``: fractions of the feature's maximum.
-    """
-
-    bin_size: int = 1
-    bin_stat: str = "max"
-    scale: str = "raw"
+    bin_size: int = 1  # bases per bin; 1 is the activation of every base
+    bin_stat: str = "max"  # or "mean": the value of a bin, over its readable bases
+    scale: str = "raw"  # or "max": fractions of the feature's maximum
 
     def __post_init__(self) -> None:
         if self.bin_size < 1:
@@ -113,14 +103,8 @@ def write_bigwig_shard(
 ) -> None:
     """Read the windows of a shard and store the values of features, for `merge_bigwigs`.
 
-    Parameters
-    ----------
-    source, features, values
-        As for `write_bigwigs`.
-    folder : path
-        Gets ``spool.json``, ``runs.bin``, ``index.bin`` and ``provenance.json``. An interrupted shard is continued.
-    shard : Shard
-        Contiguous part of the windows of each read strand.
+    The folder gets ``spool.json``, ``runs.bin``, ``index.bin`` and ``provenance.json``. An interrupted shard is
+    continued. See `write_bigwigs` for the other arguments.
     """
     ids = source.sae.check_features(features).tolist()
     facts = _facts(source, ids, values) | {"shard": f"{shard.index}/{shard.count}"}
@@ -132,12 +116,7 @@ def write_bigwig_shard(
 def merge_bigwigs(shards: Iterable[str | Path], folder: str | Path, *, threads: int = 1) -> list[Path]:
     """Write the bigWigs of a run from all its shards; they have the bytes that `write_bigwigs` would write.
 
-    Parameters
-    ----------
-    shards : iterable of path
-        The folders that `write_bigwig_shard` wrote, each once, in any order.
-    folder, threads
-        As for `write_bigwigs`.
+    `shards` are the folders that `write_bigwig_shard` wrote, each once, in any order.
 
     Raises
     ------

@@ -40,16 +40,13 @@ def spooled(
 
     Parameters
     ----------
-    source : Source
-    ids : list of int
-        Feature ids, ascending.
+    ids, cutoffs
+        See `TrackSpool`.
     folder : Path, optional
         Where the hidden folder of the spool lies; default: a temporary one. If an interrupted run with the same facts
         left a spool there, it is continued.
     facts : dict
         All that values depend on.
-    cutoffs : (d_sae,) float32, optional
-        Values at or below are dropped; default 0.
     results : iterable of Path
         Files that the block writes. If an interrupted run had read everything, it was killed while it wrote these: what
         it left of them is removed.
@@ -58,8 +55,9 @@ def spooled(
     known_by = digest([json.dumps(without_names({**facts, "lengths": lengths}))])[:12]
     place = None if folder is None else make_folder(folder) / f"{SPOOL_PREFIX}{known_by}"
     with TrackSpool(lengths, ids, place, cutoffs, facts) as spool:
-        if folder is not None:
-            _mention_others(folder, spool.folder)
+        for other in sorted(folder.glob(f"{SPOOL_PREFIX}*")) if folder else ():
+            if other != place:
+                log.warning("%s belongs to an export with other settings, running or stopped; you may delete it", other)
         if spool.sealed:
             for path in results:
                 remove_parts(path)
@@ -85,38 +83,17 @@ def nonempty(lengths: Mapping[str, int]) -> dict[str, int]:
     return {name: length for name, length in lengths.items() if length}
 
 
-def _mention_others(folder: Path, mine: Path) -> None:
-    for other in sorted(folder.glob(f"{SPOOL_PREFIX}*")):
-        if other != mine:
-            log.warning("%s belongs to an export with other settings, running or interrupted; you may delete it", other)
-
-
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The size and cost of an export.
+    """The size and cost of an export."""
 
-    Attributes
-    ----------
-    bases : int
-        Bases outside long N runs, counted once per read strand.
-    windows : int
-    tracks : int
-        Features times read strands.
-    disk, most_disk : int
-        Bytes, temporary files included: expected if the genome is like the window that was timed, and at most.
-    memory : int
-        Bytes: the peak so far, which includes the model at work, plus what the spool holds.
-    seconds : float
-        Time of reading alone, at the speed of the window that was timed.
-    """
-
-    bases: int
+    bases: int  # outside long N runs, counted once per read strand
     windows: int
-    tracks: int
-    disk: int
-    most_disk: int
-    memory: int
-    seconds: float
+    tracks: int  # features times read strands
+    disk: int  # bytes with the temporary files, if the genome is like the window that was timed
+    most_disk: int  # bytes with the temporary files, at most
+    memory: int  # bytes: the peak so far, which includes the model at work, plus what the spool holds
+    seconds: float  # of reading alone, at the speed of the window that was timed
 
     def __str__(self) -> str:
         minutes, seconds = divmod(round(self.seconds), 60)

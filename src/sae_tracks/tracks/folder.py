@@ -23,49 +23,28 @@ def track_name(feature: int, read_strand: str, read_strands: Sequence[str]) -> s
 
 @dataclass(frozen=True, slots=True)
 class TrackFile:
-    """A bigWig of a folder.
-
-    Attributes
-    ----------
-    path : Path
-    name : str
-        File name without ``.bw``.
-    feature : str
-        ``f357``.
-    strand : str
-        Read strand; empty where there is one track a feature.
-    group : int
-        Tracks of one feature share a number, from 0 in the order listed, and with it colour and scale.
-    maximum : float
-        Largest value.
-    """
+    """A bigWig of a folder."""
 
     path: Path
-    name: str
-    feature: str
-    strand: str
-    group: int
-    maximum: float
+    name: str  # of the file, without .bw
+    feature: str  # f357
+    strand: str  # read strand; empty if there is one track per feature
+    group: int  # tracks of one feature share it, and with it colour and scale; from 0 in the order listed
+    maximum: float  # largest value
 
     @property
     def label(self) -> str:
-        """For people: ``f357``, or ``f357 read +`` where there is one track a read strand."""
+        """``f357`` for people, or ``f357 read +`` if there is one track per read strand."""
         return f"{self.feature} read {self.strand}" if self.strand else self.feature
 
     @property
     def colour(self) -> str:
-        """``R,G,B``: told apart by colour-blind people too."""
+        """``R,G,B``, from a palette for colour-blind people too."""
         return ",".join(str(part) for part in COLOURS[self.group % len(COLOURS)])
 
 
 def list_tracks(folder: Path) -> list[TrackFile]:
-    """The bigWigs of a folder, by feature, ``.plus`` before ``.minus``.
-
-    Raises
-    ------
-    SaeTracksError
-        There is none, or one is damaged.
-    """
+    """List the bigWigs of a folder by feature, ``.plus`` before ``.minus``; none, or a damaged one, is an error."""
     paths = sorted(folder.glob("*.bw"), key=_natural)
     if not paths:
         raise SaeTracksError(f"no bigWig (*.bw) in {folder}: make them with sae-tracks export-bigwig")
@@ -97,7 +76,7 @@ def _has_row(bed: Path) -> bool:
 
 
 def _split_name(stem: str) -> tuple[str, str]:
-    """Feature and read strand of a file name; the strand is empty where the name has none."""
+    """Feature and read strand of a file name; the strand is empty if the name has none."""
     for strand, suffix in STRAND_SUFFIX.items():
         if stem.endswith(suffix):
             return stem.removesuffix(suffix), strand

@@ -13,17 +13,11 @@ from numpy.typing import NDArray
 from sae_tracks.intervals import overlapping
 from sae_tracks.jit import EXACT
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.tracks.bbi.runs import make_runs
+from sae_tracks.tracks.bbi.runs import columns_of, make_runs
 
 
 class GenomeLine:
-    """Where each contig lies on the line.
-
-    Parameters
-    ----------
-    lengths : mapping of str to int
-        Contig lengths in bases, in the order of the FASTA.
-    """
+    """Where each contig lies on the line, from the contig lengths in the order of the FASTA."""
 
     def __init__(self, lengths: Mapping[str, int]) -> None:
         self.names = list(lengths)
@@ -60,21 +54,16 @@ def clip(runs: NDArray, start: int, end: int) -> NDArray:
 
 
 def fill_with_zeros(runs: NDArray, stretches: NDArray) -> NDArray:
-    """Tile stretches: the runs that lie in them, and runs of value 0 between; both ascend."""
+    """Tile stretches: the runs, and runs of value 0 between; both ascend, and each run lies in one stretch."""
     most = 2 * len(runs) + len(stretches)
     start, end, value = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.float32)
-    run_start, run_end, run_value = (np.ascontiguousarray(runs[name]) for name in ("start", "end", "value"))
-    fill_start, fill_end = (np.ascontiguousarray(stretches[name]) for name in ("start", "end"))
-    n = _tile(run_start, run_end, run_value, fill_start, fill_end, start, end, value)
+    n = _tile(*columns_of(runs), *columns_of(stretches)[:2], start, end, value)
     return make_runs(start[:n], end[:n], value[:n])
 
 
 @njit(**EXACT)
 def _tile(start, end, value, fill_start, fill_end, out_start, out_end, out_value):
-    """Tile stretches: the runs that lie in them, and runs of value 0 between; returns the number of tiles.
-
-    Both ascend, and every run lies in one stretch; there is room for twice the runs and the stretches.
-    """
+    """Write the tiles of `fill_with_zeros`, for which there is room, and return their number."""
     i = n = 0
     for k in range(len(fill_start)):
         at, stop = fill_start[k], fill_end[k]
@@ -146,18 +135,10 @@ def _extend(k, at, v, last, key, start, end, height, used):
 
 @njit(**EXACT)
 def group(key, start, end, height, edges, order, bases, sums):
-    """Put runs in the order of their keys, otherwise kept: a counting sort.
+    """Find the stable order of n runs by their keys: a counting sort.
 
-    Parameters
-    ----------
-    key, start, end, height : (n,)
-        The runs.
-    edges : (keys + 1,) int64
-        Set to where the runs of each key begin in the new order.
-    order : (n,) int64
-        Set to the new order.
-    bases, sums : (keys,) int64, float64
-        Set to the bases of each key and the sum of their values.
+    Set are `order` (n,), where the runs of each key begin in it (`edges`, keys + 1), and the bases of each key with the
+    sum of their values.
     """
     edges[:], bases[:], sums[:] = 0, 0, 0
     for i in range(len(key)):

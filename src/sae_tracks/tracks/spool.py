@@ -250,16 +250,8 @@ class StoredRuns:
     """The runs of each feature and read strand of one spool, or of the spools of all shards of a run.
 
     Runs are joined as they are read, so they do not depend on how the stream was cut. Safe to use from several threads.
-
-    Parameters
-    ----------
-    folders : sequence of Path
-        Sealed spools of the same features, in the order of the genome.
-
-    Raises
-    ------
-    SaeTracksError
-        A folder holds no complete spool, or there are more spools than the process may open files.
+    The folders are sealed spools of the same features, in the order of the genome. A spool that is not complete is an
+    error, and so are more spools than the process may open files.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
@@ -268,13 +260,15 @@ class StoredRuns:
         self.features: list[int] = record["features"]
         self._rows, self._files = [], []
         for folder in folders:
-            rows = _mapped(folder / INDEX, index_row(len(self.features)))
+            with _reading(folder / INDEX):
+                rows = _mapped(folder / INDEX, index_row(len(self.features)))
             if not len(rows) or rows["strand"][-1] != SEALED:
                 raise SaeTracksError(f"{folder} is not complete: run that shard again, it continues where it stopped")
             if (folder / RUNS).stat().st_size < int(rows["offset"][-1, -1]) * RUN.itemsize:
                 raise SaeTracksError(f"{folder / RUNS} is cut short: copy it again, or run that shard again")
             self._rows.append(rows)
-            self._files.append(_open(folder / RUNS))
+            with _reading(folder / RUNS):
+                self._files.append(os.open(folder / RUNS, os.O_RDONLY))
 
     def __enter__(self) -> Self:
         return self
@@ -285,29 +279,22 @@ class StoredRuns:
 
     def stretches(self, read_strand: str) -> NDArray:
         """The maximal readable stretches, as (k,) `RUN` of value 0."""
-        chunks = join_chunks(self._chunks(len(self.features), read_strand, CHUNK), same_value=True)
+        chunks = join_chunks(self._chunks(len(self.features), read_strand, CHUNK))
         return np.concatenate((NO_RUNS, *chunks))
 
     def value_runs(
         self, feature: int, read_strand: str, chunk: int = CHUNK, divisor: np.float32 | None = None
     ) -> Iterator[NDArray]:
-        """Yield the maximal runs of readable bases with the same value, zeros included.
+        """Yield the maximal runs of readable bases with the same value, zeros included, divided by `divisor`.
 
-        Parameters
-        ----------
-        divisor : float32, optional
-            Values are divided by it.
-
-        Yields
-        ------
-        (k,) `RUN`
-            On the genome line, ascending, tiling the readable stretches; about `chunk` stored runs per array.
+        They come as (k,) `RUN` on the genome line, ascending, and tile the readable stretches. An array holds about
+        `chunk` stored runs.
         """
         stretches, done = self.stretches(read_strand), 0
         stored = self._chunks(self._slot(feature), read_strand, chunk)
         if divisor is not None:
             stored = (_divided(runs, divisor) for runs in stored)
-        for runs in join_chunks(stored, same_value=True):
+        for runs in join_chunks(stored):
             end = int(runs["end"][-1])
             yield fill_with_zeros(runs, clip(stretches, done, end))
             done = end
@@ -317,7 +304,7 @@ class StoredRuns:
 
     def stored_runs(self, feature: int, read_strand: str, chunk: int = CHUNK) -> Iterator[NDArray]:
         """Yield the maximal runs of bases with the same value above the cutoff, in arrays as `value_runs` does."""
-        return join_chunks(self._chunks(self._slot(feature), read_strand, chunk), same_value=True)
+        return join_chunks(self._chunks(self._slot(feature), read_strand, chunk))
 
     def bases(self, feature: int, read_strand: str) -> tuple[int, int, float]:
         """Count readable bases and bases above the cutoff, and sum the values of the latter."""
@@ -356,22 +343,16 @@ class StoredRuns:
 def _mapped(path: Path, row: np.dtype) -> NDArray:
     """The whole rows of an index, mapped: it takes gigabytes if all features of a genome were spooled."""
     count = path.stat().st_size // row.itemsize
+    return np.memmap(path, row, "r", shape=(count,)) if count else np.empty(0, row)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        return np.memmap(path, row, "r", shape=(count,)) if count else np.empty(0, row)
+        yield
     except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _open(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDONLY)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> SaeTracksError:
-    hint = "; a shard takes two file handles: raise ulimit -n" if error.errno == errno.EMFILE else ""
-    return SaeTracksError(f"cannot read {path}: {error.strerror}{hint}")
+        hint = "; a shard takes two file handles: raise ulimit -n" if error.errno == errno.EMFILE else ""
+        raise SaeTracksError(f"cannot read {path}: {error.strerror}{hint}") from error
 
 
 def _divided(runs: NDArray, divisor: np.float32) -> NDArray:

@@ -27,11 +27,10 @@ Item = tuple[str, int, int, str]
 
 
 def write_bigbed(path: Path, lengths: Mapping[str, int], items: Iterable[Item], sql: str, finest: int) -> int:
-    """Write a bigBed. It takes its name only after it was read back and found right.
+    """Write a bigBed and count its intervals. It takes its name only after it was read back and found right.
 
     Parameters
     ----------
-    path : Path
     lengths : mapping of str to int
         Contig lengths, > 0, in the order wanted.
     items : iterable of (str, int, int, str)
@@ -41,11 +40,6 @@ def write_bigbed(path: Path, lengths: Mapping[str, int], items: Iterable[Item], 
         autoSql that describes the columns; the first six are BED's.
     finest : int
         Bases per record of the first zoom level. Zoom levels hold the number of intervals on each base.
-
-    Returns
-    -------
-    int
-        The number of intervals.
 
     Raises
     ------

@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import copyfileobj
-from types import TracebackType
 from typing import IO, Self
 
 import numpy as np
@@ -70,14 +69,8 @@ class Blocks:
 class Zooms:
     """The zoom levels of a file: summaries of ever larger bins, in temporary files until all data are written.
 
-    Parameters
-    ----------
-    finest : int
-        Bases per bin of the first level. Each further level has bins four times as large, up to `longest`.
-    longest : int
-        Bases of the longest contig.
-    folder : Path
-        Folder of the temporary files, on the disk that has room for the output.
+    The first level has `finest` bases per bin, and each further one four times as many, up to the `longest` contig.
+    The folder of the temporary files is on the disk that has room for the output.
     """
 
     def __init__(self, finest: int, longest: int, folder: Path) -> None:
@@ -131,27 +124,16 @@ def _records(contig: int, bins: NDArray[np.float64]) -> NDArray:
 class BigFile:
     """A bigWig or bigBed that is being written; a context manager that closes it.
 
-    Parameters
-    ----------
-    path : Path
-    magic : int
-        `BIGWIG` or `BIGBED`.
-    lengths : mapping of str to int
-        Lengths of all contigs, in the order in which their data come.
-    finest_zoom : int
-        Bases per record of the finest zoom level.
-    sql : str
-        autoSql of a bigBed.
+    `magic` is `BIGWIG` or `BIGBED`. Data come in the order of the contigs in `lengths`. The finest zoom level has
+    `finest_zoom` bases per record. `sql` is the autoSql of a bigBed.
     """
 
     def __init__(self, path: Path, magic: int, lengths: Mapping[str, int], finest_zoom: int, sql: str = "") -> None:
         self._magic, self._sql = magic, sql.encode("ascii") + b"\0" if sql else b""
         self._file = path.open("wb")
         self._summary_at = HEADER.size + MOST_ZOOMS * ZOOM_HEADER.size + len(self._sql)
-        contigs_at = self._summary_at + SUMMARY.size
-        self._contigs_at = contigs_at
-        self._file.write(bytes(contigs_at))
-        self._file.write(_contig_tree(lengths, contigs_at))
+        self._contigs_at = self._summary_at + SUMMARY.size
+        self._file.write(bytes(self._contigs_at) + _contig_tree(lengths, self._contigs_at))
         self._data_at = self._file.tell()
         self._file.write(bytes(8))
         self.ids = {name: i for i, name in enumerate(lengths)}
@@ -161,22 +143,15 @@ class BigFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.zooms.close()
         self._file.close()
 
     def finish(self, summary: Summary, count: int, items_per_block: int, fields: tuple[int, int] = (0, 0)) -> None:
         """Write the indices, the zoom levels and the header.
 
-        Parameters
-        ----------
-        count : int
-            The number in front of the data: blocks of a bigWig, items of a bigBed.
-        items_per_block : int
-        fields : (int, int)
-            Of a bigBed: the number of columns, and how many of them are BED's.
+        `count` is the number in front of the data: blocks of a bigWig, items of a bigBed. `fields` of a bigBed are the
+        number of columns, and how many of them are BED's.
         """
         self.zooms.end_contig()
         index_at = self._file.tell()

@@ -16,7 +16,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic
 from sae_tracks.tracks.bbi.bigfile import FINEST_ZOOM, MOST_ZOOMS, ZOOM_STEP, BigFile
 from sae_tracks.tracks.bbi.read import BIGWIG, Summary
-from sae_tracks.tracks.bbi.runs import batches, sums
+from sae_tracks.tracks.bbi.runs import batches, columns_of, sums
 
 MOST_BASES = 2**31 - 1  # coordinates have 32 bits; pyBigWig and pybigtools use the first as a sign
 ITEMS = 1024  # runs per block
@@ -41,9 +41,7 @@ class Tally:
     def watch(self, pieces: Iterable[tuple[str, NDArray]]) -> Iterator[tuple[str, NDArray]]:
         """Yield the pieces unchanged and count them."""
         for contig, runs in pieces:
-            bases, low, high, total, squares = sums(
-                *(np.ascontiguousarray(runs[name]) for name in runs.dtype.names or ())
-            )
+            bases, low, high, total, squares = sums(*columns_of(runs))
             self.bases, self.total, self.squares = self.bases + bases, self.total + total, self.squares + squares
             self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
             self.maxima[contig] = max(self.maxima.get(contig, -math.inf), high)
@@ -65,12 +63,7 @@ class Tally:
 def finest_zoom(density: float, bin_size: int = 1) -> int:
     """Bases per record of the first zoom level, chosen so that about ten runs go into one record.
 
-    Parameters
-    ----------
-    density : float
-        Share of the bases with a value of their own; the number of runs follows from it.
-    bin_size : int
-        Bases per bin of the values.
+    `density` is the share of the bases with a value of their own, and values are those of bins of `bin_size` bases.
     """
     size = FINEST_ZOOM * -(-bin_size // 8)
     for _ in range(MOST_ZOOMS - 1):
@@ -98,7 +91,6 @@ def write_bigwig(
 
     Parameters
     ----------
-    path : Path
     lengths : mapping of str to int
         Contig lengths, > 0, in the order wanted.
     pieces : iterable of (str, (k,) RUN)
@@ -149,19 +141,7 @@ def _add(file: BigFile, contig: int, runs: NDArray) -> None:
 def check_bigwig(path: Path, lengths: Mapping[str, int], tally: Tally, name: str) -> None:
     """Read a bigWig back with pyBigWig and compare contigs, sums, sampled runs and the largest values of zoom levels.
 
-    Parameters
-    ----------
-    path : Path
-    lengths : mapping of str to int
-    tally : Tally
-        What went into the file.
-    name : str
-        What errors call the file.
-
-    Raises
-    ------
-    SaeTracksError
-        The file is not what was written.
+    A file that differs from the tally of what went into it is an error, which calls it `name`.
     """
     import pyBigWig
 

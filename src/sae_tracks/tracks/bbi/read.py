@@ -35,17 +35,9 @@ class Header(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a bigWig's header says of its values.
+    """The summary in a bigWig's header: `total` and `squares` are the sums of the values and of their squares."""
 
-    Attributes
-    ----------
-    bases : int
-        Number of bases that have a value.
-    minimum, maximum, total, squares : float
-        Over these bases: the smallest and the largest value, the sum of the values and the sum of their squares.
-    """
-
-    bases: int
+    bases: int  # that have a value
     minimum: float
     maximum: float
     total: float
@@ -53,19 +45,7 @@ class Summary:
 
 
 def read_header(path: Path, kind: int) -> Header:
-    """Read the header of a whole file.
-
-    Parameters
-    ----------
-    path : Path
-    kind : int
-        `BIGWIG` or `BIGBED`.
-
-    Raises
-    ------
-    SaeTracksError
-        The file is missing, of another kind, big-endian, or cut short.
-    """
+    """Read the header of a whole file; one that is of another kind, big-endian or cut short is an error."""
     try:
         with path.open("rb") as file:
             head = file.read(HEADER.size)

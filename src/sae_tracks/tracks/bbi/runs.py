@@ -4,7 +4,7 @@ Sums are taken in the order of the bases, so they do not depend on how a stream 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 
 import numpy as np
@@ -26,29 +26,19 @@ def make_runs(start: NDArray, end: NDArray, value: NDArray | float = 0) -> NDArr
     return runs
 
 
-def join(runs: NDArray, *, same_value: bool) -> NDArray:
-    """Join ascending runs that touch; the value of a joined run is its largest.
-
-    Parameters
-    ----------
-    same_value : bool
-        Join only runs of equal value.
-    """
-    if not len(runs):
-        return runs
-    new = runs["start"][1:] != runs["end"][:-1]
-    if same_value:
-        new |= runs["value"][1:] != runs["value"][:-1]
-    first = np.concatenate(([0], np.flatnonzero(new) + 1))
-    last = np.append(first[1:], len(runs)) - 1
-    return make_runs(runs["start"][first], runs["end"][last], np.maximum.reduceat(runs["value"], first))
+def columns_of(runs: NDArray) -> tuple[NDArray, ...]:
+    """Starts, ends and values of runs, each contiguous in memory."""
+    return tuple(np.ascontiguousarray(runs[name]) for name in ("start", "end", "value"))
 
 
-def join_chunks(chunks: Iterable[NDArray], *, same_value: bool) -> Iterator[NDArray]:
-    """`join` over a stream of non-empty chunks; what is joined does not depend on how the stream is cut."""
+def join_chunks(chunks: Iterable[NDArray]) -> Iterator[NDArray]:
+    """Join ascending runs of equal value that touch, whatever the cuts of the stream; no chunk is empty."""
     carried = NO_RUNS
     for chunk in chunks:
-        runs = join(np.concatenate((carried, chunk)), same_value=same_value)
+        runs = np.concatenate((carried, chunk))
+        new = (runs["start"][1:] != runs["end"][:-1]) | (runs["value"][1:] != runs["value"][:-1])
+        first = np.concatenate(([0], np.flatnonzero(new) + 1))
+        runs = make_runs(runs["start"][first], runs["end"][np.append(first[1:], len(runs)) - 1], runs["value"][first])
         carried = runs[-1:]  # the next chunk may go on with it
         if len(runs) > 1:
             yield runs[:-1]
@@ -73,12 +63,9 @@ def batches(pieces: Iterable[tuple[str, NDArray]], size: int) -> Iterator[tuple[
 
 
 class Bins:
-    """Sums up the runs of one contig after the other.
+    """Sums up the runs of one contig after the other in bins of several sizes.
 
-    Parameters
-    ----------
-    sizes : sequence of int
-        Bases a bin, ascending, each a multiple of the one before; bins lie at multiples of their size.
+    Sizes are bases per bin, ascending, each a multiple of the one before. Bins lie at multiples of their size.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
@@ -86,7 +73,7 @@ class Bins:
         self._opened = np.zeros((len(sizes), 7))
 
     def add(self, runs: NDArray) -> list[NDArray[np.float64]]:
-        """Take in ascending runs (positions on the contig); the bins of each size that are over.
+        """Add ascending runs (positions on the contig) and return the bins of each size that are over.
 
         Returns
         -------
@@ -95,11 +82,10 @@ class Bins:
             squares.
         """
         span = int(runs["end"][-1] - runs["start"][0])
-        columns = (np.ascontiguousarray(runs[name]) for name in ("start", "end", "value"))
-        return self._collected(span, lambda *out: _summarize(*columns, *out))
+        return self._collected(span, lambda *out: _summarize(*columns_of(runs), *out))
 
     def close(self) -> list[NDArray[np.float64]]:
-        """The end of a contig: the rest."""
+        """Return the bins that are open at the end of a contig."""
         return self._collected(0, _close)
 
     def _collected(self, span: int, kernel: Callable[..., None]) -> list[NDArray[np.float64]]:
@@ -113,38 +99,24 @@ class Bins:
 def binned(
     pieces: Iterable[tuple[str, NDArray]], size: int, stat: str, lengths: Mapping[str, int]
 ) -> Iterator[tuple[str, NDArray]]:
-    """Runs of whole bins in place of those given.
+    """Replace runs, contig after contig, by runs of whole bins of `size` bases.
 
     A bin has the largest value or the mean of its readable bases, those on which a run lies, and reaches to its end or
     that of the contig; a bin without a readable base is left out. Bins that touch and have the same value are joined.
-
-    Parameters
-    ----------
-    pieces : iterable of (str, (k,) RUN)
-        Contig and ascending runs on it, contig after contig.
-    size : int
-        Bases a bin; bins lie at multiples of it.
-    stat : "max" or "mean"
-    lengths : mapping of str to int
     """
     for contig, group in groupby(pieces, key=itemgetter(0)):
         bins = _each_bin(map(itemgetter(1), group), size, stat, lengths[contig])
-        yield from ((contig, runs) for runs in join_chunks(bins, same_value=True))
+        yield from ((contig, runs) for runs in join_chunks(bins))
 
 
 def _each_bin(chunks: Iterable[NDArray], size: int, stat: str, length: int) -> Iterator[NDArray]:
     bins = Bins([size])
-    for (found,) in _over(bins, chunks):
+    for runs in chain(chunks, [None]):
+        (found,) = bins.close() if runs is None else bins.add(runs)
         if len(found):
             start = found[:, START].astype(np.int64) // size * size
             value = found[:, HIGH] if stat == "max" else found[:, TOTAL] / found[:, VALID]
             yield make_runs(start, np.minimum(start + size, length), value.astype(np.float32))
-
-
-def _over(bins: Bins, chunks: Iterable[NDArray]) -> Iterator[list[NDArray[np.float64]]]:
-    for runs in chunks:
-        yield bins.add(runs)
-    yield bins.close()
 
 
 @njit(**EXACT)
@@ -156,7 +128,7 @@ def _summarize(start, end, value, sizes, opened, out, base, used):
     start, end, value : (n,) int64, int64, float32
         Ascending runs of one contig.
     sizes : (levels,) int64
-        Bases a bin; bins lie at multiples of it.
+        Bases per bin; bins lie at multiples of it.
     opened : (levels, 7) float64
         The latest bin of each level, which may go on; 0 valid bases where there is none. Updated.
     out : (most, 7) float64

@@ -25,11 +25,9 @@ class Sequences(Protocol):
     @property
     def lengths(self) -> Mapping[str, int]:
         """Length of each contig, in bases."""
-        ...
 
     def sequence(self, region: GenomicRegion) -> bytes:
         """The bases of a region in upper case."""
-        ...
 
 
 def write_two_bit(path: Path, sequences: Sequences) -> None:
@@ -83,13 +81,7 @@ def _chunks(sequences: Sequences, region: GenomicRegion) -> Iterator[bytes]:
 
 
 def two_bit_lengths(path: Path) -> dict[str, int]:
-    """Contigs of a .2bit and their lengths in bases.
-
-    Raises
-    ------
-    SaeTracksError
-        The file cannot be read, is no little-endian .2bit, or is cut short.
-    """
+    """Contigs of a little-endian .2bit and their lengths in bases."""
     try:
         with path.open("rb") as file:
             signature, version, count, _ = struct.unpack("<4I", file.read(16))
