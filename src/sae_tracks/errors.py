@@ -1,4 +1,4 @@
-"""The exceptions that users see; the message is one line that says what is wrong and what to do."""
+"""The exceptions that users see; the message is one line that names the mistake and the remedy."""
 
 
 class SaeTracksError(ValueError):

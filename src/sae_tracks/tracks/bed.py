@@ -209,13 +209,8 @@ def _tracks(source: "Source", ids: Iterable[int]) -> list[Track]:
 
 def _facts(source: "Source", ids: list[int], threshold: float, scale: str, cutoffs: NDArray[np.float32]) -> dict:
     """All that the stored runs depend on, for JSON."""
-    facts = {
-        "features": ids,
-        "threshold": threshold,
-        "scale": str(scale),
-        "cutoffs_sha256": digest(map(str, cutoffs[ids])),
-    }
-    return source.provenance() | facts
+    settings = {"features": ids, "threshold": threshold, "scale": str(scale)}
+    return source.provenance() | settings | {"cutoffs_sha256": digest(map(str, cutoffs[ids]))}
 
 
 def _recorded(style: _Style) -> dict:

@@ -93,7 +93,7 @@ def collect(indptr, feature, value, readable, first, place, slot, cutoff, last, 
     place : int
         Position of base 0 on the genome line.
     slot : (m,) int32
-        Place of each feature id among the k features wanted; -1 where it is not.
+        Place of each feature id among the k features wanted; -1 if it is not wanted.
     cutoff : (k,) float32
         Values at or below are left out.
     last : (k + 1,) int64
@@ -137,8 +137,8 @@ def _extend(k, at, v, last, key, start, end, height, used):
 def group(key, start, end, height, edges, order, bases, sums):
     """Find the stable order of n runs by their keys: a counting sort.
 
-    Set are `order` (n,), where the runs of each key begin in it (`edges`, keys + 1), and the bases of each key with the
-    sum of their values.
+    Sets `order` (n,), the place in it at which each key begins (`edges`, keys + 1), the bases of each key, and the sum
+    of their values.
     """
     edges[:], bases[:], sums[:] = 0, 0, 0
     for i in range(len(key)):

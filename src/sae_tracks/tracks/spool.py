@@ -293,7 +293,7 @@ class StoredRuns:
         stretches, done = self.stretches(read_strand), 0
         stored = self._chunks(self._slot(feature), read_strand, chunk)
         if divisor is not None:
-            stored = (_divided(runs, divisor) for runs in stored)
+            stored = (make_runs(runs["start"], runs["end"], runs["value"] / divisor) for runs in stored)
         for runs in join_chunks(stored):
             end = int(runs["end"][-1])
             yield fill_with_zeros(runs, clip(stretches, done, end))
@@ -353,9 +353,3 @@ def _reading(path: Path) -> Iterator[None]:
     except OSError as error:
         hint = "; a shard takes two file handles: raise ulimit -n" if error.errno == errno.EMFILE else ""
         raise SaeTracksError(f"cannot read {path}: {error.strerror}{hint}") from error
-
-
-def _divided(runs: NDArray, divisor: np.float32) -> NDArray:
-    runs = runs.copy()
-    runs["value"] /= divisor
-    return runs

@@ -41,10 +41,7 @@ def write_bigbed(path: Path, lengths: Mapping[str, int], items: Iterable[Item], 
     finest : int
         Bases per record of the first zoom level. Zoom levels hold the number of intervals on each base.
 
-    Raises
-    ------
-    SaeTracksError
-        There is no interval, or the file differs from what was to be written.
+    No interval, or a file that reads back otherwise, is an error.
     """
     tally, kept = Tally(), []
     with atomic(path) as temporary:

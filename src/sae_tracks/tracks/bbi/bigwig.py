@@ -38,9 +38,9 @@ class Tally:
         self.maxima: dict[str, float] = {}
         self.samples: list[tuple[str, int, int, float]] = []
 
-    def watch(self, pieces: Iterable[tuple[str, NDArray]]) -> Iterator[tuple[str, NDArray]]:
-        """Yield the pieces unchanged and count them."""
-        for contig, runs in pieces:
+    def watch(self, by_contig: Iterable[tuple[str, NDArray]]) -> Iterator[tuple[str, NDArray]]:
+        """Yield the runs of each contig unchanged and count them."""
+        for contig, runs in by_contig:
             bases, low, high, total, squares = sums(*columns_of(runs))
             self.bases, self.total, self.squares = self.bases + bases, self.total + total, self.squares + squares
             self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
@@ -83,7 +83,7 @@ def check_lengths(lengths: Mapping[str, int]) -> None:
 def write_bigwig(
     path: Path,
     lengths: Mapping[str, int],
-    pieces: Iterable[tuple[str, NDArray]],
+    by_contig: Iterable[tuple[str, NDArray]],
     finest: int = FINEST_ZOOM,
     expected: tuple[int, float] | None = None,
 ) -> None:
@@ -93,7 +93,7 @@ def write_bigwig(
     ----------
     lengths : mapping of str to int
         Contig lengths, > 0, in the order wanted.
-    pieces : iterable of (str, (k,) RUN)
+    by_contig : iterable of (str, (k,) RUN)
         Contig and ascending runs on it, contigs in order; values finite. How the runs are cut into arrays changes no
         byte of the file.
     finest : int
@@ -110,7 +110,7 @@ def write_bigwig(
     tally = Tally()
     with atomic(path) as temporary:
         with BigFile(temporary, BIGWIG, lengths, finest) as file:
-            for contig, runs in tally.watch(batches(pieces, BATCH)):
+            for contig, runs in tally.watch(batches(by_contig, BATCH)):
                 _add(file, file.ids[contig], runs)
             if not tally.bases:  # readers refuse a bigWig without values
                 raise SaeTracksError(f"nothing to write into {path.name}: no base has a value")

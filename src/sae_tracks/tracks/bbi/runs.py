@@ -46,9 +46,9 @@ def join_chunks(chunks: Iterable[NDArray]) -> Iterator[NDArray]:
         yield carried
 
 
-def batches(pieces: Iterable[tuple[str, NDArray]], size: int) -> Iterator[tuple[str, NDArray]]:
+def batches(by_contig: Iterable[tuple[str, NDArray]], size: int) -> Iterator[tuple[str, NDArray]]:
     """The same runs, `size` at a time but for the last of a contig, however they came."""
-    for contig, group in groupby(pieces, key=itemgetter(0)):
+    for contig, group in groupby(by_contig, key=itemgetter(0)):
         held, count = [], 0
         for _, runs in group:
             held.append(runs)
@@ -97,14 +97,14 @@ class Bins:
 
 
 def binned(
-    pieces: Iterable[tuple[str, NDArray]], size: int, stat: str, lengths: Mapping[str, int]
+    by_contig: Iterable[tuple[str, NDArray]], size: int, stat: str, lengths: Mapping[str, int]
 ) -> Iterator[tuple[str, NDArray]]:
     """Replace runs, contig after contig, by runs of whole bins of `size` bases.
 
     A bin has the largest value or the mean of its readable bases, those on which a run lies, and reaches to its end or
     that of the contig; a bin without a readable base is left out. Bins that touch and have the same value are joined.
     """
-    for contig, group in groupby(pieces, key=itemgetter(0)):
+    for contig, group in groupby(by_contig, key=itemgetter(0)):
         bins = _each_bin(map(itemgetter(1), group), size, stat, lengths[contig])
         yield from ((contig, runs) for runs in join_chunks(bins))
 
@@ -130,14 +130,14 @@ def _summarize(start, end, value, sizes, opened, out, base, used):
     sizes : (levels,) int64
         Bases per bin; bins lie at multiples of it.
     opened : (levels, 7) float64
-        The latest bin of each level, which may go on; 0 valid bases where there is none. Updated.
+        The latest bin of each level, which may go on; without one, 0 valid bases. Updated.
     out : (most, 7) float64
         Bins that are over: start and end of their valid bases, number, smallest and largest value, sum and sum of
         squares. Those of level l begin at ``base[l]``.
     base, used : (levels,) int64
         Where the bins of a level begin in `out`, and how many there are. The latter updated.
     """
-    item, size = opened[0].copy(), sizes[0]  # what is open on the first level
+    item, size = opened[0].copy(), sizes[0]  # the open bin of the first level
     edge = (np.int64(item[START]) // size + 1) * size if item[VALID] > 0 else 0
     n, low, high, total, squares = np.int64(item[VALID]), item[LOW], item[HIGH], item[TOTAL], item[SQUARES]
     for i in range(len(start)):
@@ -164,7 +164,7 @@ def _summarize(start, end, value, sizes, opened, out, base, used):
 
 @njit(**EXACT)
 def _close(sizes, opened, out, base, used):
-    """What is open at the end of a contig is over."""
+    """End the bins that are open at the end of a contig."""
     for level in range(len(sizes)):
         if opened[level, VALID] > 0:
             item = opened[level].copy()
@@ -177,7 +177,7 @@ def _close(sizes, opened, out, base, used):
 
 @njit(**EXACT)
 def _take(level, item, sizes, opened, out, base, used):
-    """Put a bin or a part of one into the open bin of a level; where that is another, it is over, and goes one up."""
+    """Add a bin or a part of one to the open bin of a level. Another one there is over, and goes one up."""
     while level < len(sizes):
         row = opened[level]
         if row[VALID] > 0 and row[START] // sizes[level] == item[START] // sizes[level]:

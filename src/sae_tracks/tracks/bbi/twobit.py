@@ -34,12 +34,8 @@ def write_two_bit(path: Path, sequences: Sequences) -> None:
     """Write a genome as .2bit, version 0.
 
     The format knows the letters A, C, G, T and N alone, so other IUPAC letters become N. Lower case (soft masking) is
-    lost. Contigs without bases are left out.
-
-    Raises
-    ------
-    SaeTracksError
-        The file would exceed 4 GB, or a name is longer than 255 bytes.
+    lost. Contigs without bases are left out. A file of more than 4 GB is an error, and so is a name of more than 255
+    bytes.
     """
     contigs = [GenomicRegion(name, 0, length) for name, length in sequences.lengths.items() if length]
     long = [region.contig for region in contigs if len(region.contig.encode()) > 255]
