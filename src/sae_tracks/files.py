@@ -191,21 +191,15 @@ def opened(out: str | Path, longest: int) -> Iterator[Write]:
         yield sys.stdout.write
         sys.stdout.flush()
     elif Path(out).suffix == ".gz":
-        with _indexed(Path(out), csi=longest >= LONGEST_TBI) as write:
-            yield write
+        import pysam
+
+        csi = longest >= LONGEST_TBI
+        with atomic(Path(f"{out}.{'csi' if csi else 'tbi'}")) as index, atomic(Path(out)) as temporary:
+            with pysam.BGZFile(str(temporary), "wb", None) as file:
+                yield lambda text: file.write(text.encode())
+            pysam.tabix_index(str(temporary), preset="bed", index=str(index), force=True, csi=csi)
+            for ending in ("tbi", "csi"):  # an old index would not fit the new file
+                Path(f"{out}.{ending}").unlink(missing_ok=True)
     else:
         with atomic(Path(out)) as temporary, temporary.open("w") as file:
             yield file.write
-
-
-@contextmanager
-def _indexed(out: Path, *, csi: bool) -> Iterator[Write]:
-    import pysam
-
-    index, other = (Path(f"{out}.{ending}") for ending in (("csi", "tbi") if csi else ("tbi", "csi")))
-    with atomic(index) as temporary_index, atomic(out) as temporary:
-        with pysam.BGZFile(str(temporary), "wb", None) as file:
-            yield lambda text: file.write(text.encode())
-        pysam.tabix_index(str(temporary), preset="bed", index=str(temporary_index), force=True, csi=csi)
-        for old in (index, other):  # an old index would not fit the new file
-            old.unlink(missing_ok=True)

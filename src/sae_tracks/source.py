@@ -113,12 +113,11 @@ class Source:
             windows = self.windows(strand, shard)
             if after and strand == after.read_strand:
                 windows = list(self._from(after, windows))
-            if windows:
-                readings = read_windows(self.lm, self.genome, windows, self.black_list, self.min_context)
-                for reading in track(readings, f"reading {strand}", len(windows)):
-                    if on_reading is not None:
-                        on_reading(reading)
-                    yield from encode_reading(encoder, reading)
+            readings = read_windows(self.lm, self.genome, windows, self.black_list, self.min_context)
+            for reading in track(readings, f"reading {strand}", len(windows)):
+                if on_reading is not None:
+                    on_reading(reading)
+                yield from encode_reading(encoder, reading)
 
     def windows(self, read_strand: ReadStrand, shard: Shard = WHOLE) -> list[Window]:
         """List the windows of one read strand, or of a shard of them, ascending."""

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -65,32 +65,6 @@ def write_manifest(folder: Path, facts: Mapping[str, Any], shards: list[ShardFil
     write_json(folder / MANIFEST, record)
 
 
-class TrainingRows(Protocol):
-    """The rows of activations that a training reads: stored shards or a mixing buffer."""
-
-    @property
-    def name(self) -> str: ...  # source of the rows, for messages and provenance
-
-    @property
-    def rows(self) -> int: ...  # in one pass
-
-    @property
-    def rows_at_hand(self) -> int: ...  # at the beginning: rows that can be read again without cost
-
-    @property
-    def d_model(self) -> int: ...
-
-    @property
-    def manifest(self) -> dict[str, Any]: ...  # see docs/formats.md
-
-    @property
-    def checksum(self) -> str: ...  # identity of the rows and their order
-
-    def read_rows(self, start: int, stop: int) -> NDArray[np.float16]:
-        """Rows ``start:stop``, beginning again after the last; (stop - start, d_model)."""
-        ...
-
-
 def fill(
     out: NDArray[np.float16], start: int, ends: NDArray[np.int64], chunk: Callable[[int], NDArray[np.float16]]
 ) -> NDArray[np.float16]:
@@ -141,7 +115,7 @@ class ActivationShards:
 
     @property
     def name(self) -> str:
-        """The folder, for messages and provenance."""
+        """The folder, as the source of the rows in messages and provenance."""
         return str(self.folder)
 
     @property
@@ -151,7 +125,7 @@ class ActivationShards:
 
     @property
     def rows_at_hand(self) -> int:
-        """All rows: stored rows can be read again."""
+        """Number of rows at the beginning that can be read again without cost: all."""
         return self.rows
 
     @property
@@ -242,11 +216,10 @@ def write_shards(
             raise SaeTracksError("there are no rows to write")
         move_shards(shards, Path(hidden), folder)
     known = {} if lm is None else dict(lm) if isinstance(lm, Mapping) else describe(lm)
-    facts = dict.fromkeys(("model", "revision", "weights_sha256", "architecture", "layer", "hook_name")) | known
+    unknown = dict.fromkeys(("model", "revision", "weights_sha256", "architecture", "layer", "hook_name"))
+    settings = {"format_version": FORMAT_VERSION, "shuffled": shuffled, "lm": {**unknown, **known, "d_model": d_model}}
     (folder / WINDOWS).write_text("")
-    strands = {"read_strands": list(read_strands), "genome": {}}
-    settings = {"format_version": FORMAT_VERSION, "shuffled": shuffled, "lm": facts | {"d_model": d_model}, **strands}
-    write_manifest(folder, settings, shards)
+    write_manifest(folder, {**settings, "read_strands": list(read_strands), "genome": {}}, shards)
     return open_shards(folder)
 
 
@@ -282,18 +255,17 @@ def open_shards(folder: str | Path) -> ActivationShards:
     Parameters
     ----------
     folder : path
-        Written by `extract` or `shuffle`.
+        Written by `extract`, `write_shards` or `shuffle`.
 
     Returns
     -------
     ActivationShards
-        Its arrays are memory-mapped when they are read.
+        Arrays are memory-mapped and checksums compared when a shard is first read.
 
     Raises
     ------
     SaeTracksError
-        There is no manifest, or a file is missing, truncated, of another width or row count than the manifest says.
-        Checksums are compared when a shard is first read.
+        There is no manifest, or a file is missing, truncated or of another shape than the manifest says.
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from sae_tracks.activations.extract import NOTHING_READABLE, Extraction, read_rows
-from sae_tracks.activations.shards import fill
+from sae_tracks.activations.shards import ActivationShards, fill
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.lm.protocol import MEMBERS, GeneLM
 from sae_tracks.reading import read_windows
@@ -130,3 +130,6 @@ class StreamedActivations:
         zeros.activations = lambda sequence: torch.zeros(len(sequence), 1)
         readings = read_windows(cast(GeneLM, zeros), plan.genome, windows, plan.black_list, plan.min_context)
         return sum(int((reading.readable & reading.token_starts).sum()) for reading in readings)
+
+
+TrainingRows = ActivationShards | StreamedActivations  # in random order: what a training reads

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from sae_tracks.activations.shards import TrainingRows
+from sae_tracks.activations.stream import TrainingRows
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.progress import track
 from sae_tracks.sae import SAE

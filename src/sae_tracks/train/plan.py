@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from sae_tracks.activations.shards import TrainingRows
+from sae_tracks.activations.stream import TrainingRows
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.lm.load import resolve_device
 from sae_tracks.train.settings import ARCHS, TrainSettings
