@@ -164,7 +164,7 @@ def extract(plan: Extraction, out: Path, shard: Shard = WHOLE) -> int:
             rows, loci = read_rows(plan, range(first, first + len(plan.windows_of(index))), advance)
             _claim(plan, out)
             written = write_shard(out, shard_name(index), rows, loci)
-            write_json(_sidecar(out, index), asdict(written))
+            write_json(out / f"{written.name}.json", asdict(written))
     shards = [_written(plan, out, i) for i in range(plan.shard_count)]
     missing = shards.count(None)
     if not missing:
@@ -205,14 +205,10 @@ def read_rows(
     return rows[:done], loci[:done]
 
 
-def _sidecar(out: Path, index: int) -> Path:
-    return out / f"{shard_name(index)}.json"
-
-
 def _written(plan: Extraction, out: Path, index: int) -> ShardFile | None:
     """The record of a shard whose files are complete, or None."""
     try:
-        shard = ShardFile(**read_json(_sidecar(out, index)))
+        shard = ShardFile(**read_json(out / f"{shard_name(index)}.json"))
         open_shard(out, shard, plan.lm.d_model)
     except (SaeTracksError, TypeError):
         return None
@@ -241,7 +237,7 @@ def _claim(plan: Extraction, out: Path) -> None:
 def _finish(plan: Extraction, out: Path, shards: list[ShardFile]) -> None:
     rows = sum(shard.rows for shard in shards)
     if not rows:
-        files = [path for i, shard in enumerate(shards) for path in (*shard.paths(out), _sidecar(out, i))]
+        files = [path for shard in shards for path in (*shard.paths(out), out / f"{shard.name}.json")]
         for path in (*files, out / WINDOWS, out / PLAN):  # the plan, which claims the folder, last
             path.unlink(missing_ok=True)
         raise SaeTracksError(NOTHING_READABLE)

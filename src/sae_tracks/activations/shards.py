@@ -47,16 +47,13 @@ def shard_name(index: int) -> str:
 
 def write_shard(folder: Path, name: str, rows: NDArray[np.float16], loci: NDArray[np.int32]) -> ShardFile:
     """Write (n, d_model) rows and the (n, 2) loci of `read_rows` as the two files of a shard, each whole or absent."""
-    shard = ShardFile(name, len(rows), "", "")
-    checksums = [_save(path, array) for path, array in zip(shard.paths(folder), (rows, loci), strict=True)]
+    checksums = []
+    for path, array in zip(ShardFile(name, len(rows), "", "").paths(folder), (rows, loci), strict=True):
+        with atomic(path) as temporary:
+            with temporary.open("wb") as file:
+                np.save(file, array, allow_pickle=False)
+            checksums.append(sha256(temporary))
     return ShardFile(name, len(rows), *checksums)
-
-
-def _save(path: Path, array: NDArray) -> str:
-    with atomic(path) as temporary:
-        with temporary.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-        return sha256(temporary)
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any], shards: list[ShardFile]) -> None:
