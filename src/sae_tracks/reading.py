@@ -63,7 +63,7 @@ class WindowLayout:
 
     @property
     def step(self) -> int:
-        """Bases from one window to the next."""
+        """Number of bases from the start of one window to the next."""
         return self.window - self.context
 
     def spans(self, length: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:

@@ -151,7 +151,7 @@ def parse_shard(text: str | None) -> Shard:
 
 
 def check_complete(shards: Iterable[Shard], verb: str) -> None:
-    """Raise unless each shard of one division is there once; the error says how `verb` makes a missing one."""
+    """Raise unless each shard of one division is there once. The error says how `verb` makes a missing one."""
     shards = list(shards)
     if not shards:
         raise SaeTracksError(f"there is no shard to merge: name the folders of {verb} --shard i/n")

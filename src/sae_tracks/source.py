@@ -108,8 +108,8 @@ class Source:
             Ascending per read strand. Shards and positions only select bases; they change no value.
         """
         encoder = SparseEncoder.of(self.sae, None if features is None else list(features))
-        strands = list(self.read_strands)
-        for strand in strands[strands.index(after.read_strand) if after else 0 :]:
+        first = self.read_strands.index(after.read_strand) if after else 0
+        for strand in self.read_strands[first:]:
             windows = self.windows(strand, shard)
             if after and strand == after.read_strand:
                 windows = list(self._from(after, windows))

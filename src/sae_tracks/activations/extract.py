@@ -125,8 +125,8 @@ def plan_extraction(
 
 
 def _bed(windows: Sequence[Window]) -> str:
-    rows = [(w.kept.contig, w.kept.start, w.kept.end, i, 0, w.read_strand) for i, w in enumerate(windows)]
-    return "".join("{}\t{}\t{}\t{}\t{}\t{}\n".format(*row) for row in rows)
+    rows = ((w.kept.contig, w.kept.start, w.kept.end, i, 0, w.read_strand) for i, w in enumerate(windows))
+    return "".join("\t".join(map(str, row)) + "\n" for row in rows)
 
 
 def extract(plan: Extraction, out: Path, shard: Shard = WHOLE) -> int:
@@ -217,12 +217,11 @@ def _written(plan: Extraction, out: Path, index: int) -> ShardFile | None:
 
 def _check_same(plan: Extraction, out: Path) -> None:
     """Refuse a folder with another plan."""
-    if not (out / PLAN).exists():
-        if (out / MANIFEST).exists():
-            raise SaeTracksError(f"{out} holds shards that extract did not write; name another folder")
-        return
-    if key := values_differ(plan.settings, read_json(out / PLAN)):
-        raise SaeTracksError(f"{out} holds an extraction with another {key}; name another folder or delete it")
+    if (out / PLAN).exists():
+        if key := values_differ(plan.settings, read_json(out / PLAN)):
+            raise SaeTracksError(f"{out} holds an extraction with another {key}; name another folder or delete it")
+    elif (out / MANIFEST).exists():
+        raise SaeTracksError(f"{out} holds shards that extract did not write; name another folder")
 
 
 def _claim(plan: Extraction, out: Path) -> None:

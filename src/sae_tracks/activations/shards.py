@@ -294,6 +294,6 @@ def _open(path: Path, shape: tuple[int, int], dtype: type) -> NDArray:
     except (OSError, ValueError, EOFError) as error:
         raise SaeTracksError(f"{path} is truncated or not a .npy file; {_REDO}") from error
     if array.shape != shape or array.dtype != dtype:
-        is_, expected = f"{array.shape} {array.dtype}", f"{shape} {np.dtype(dtype)}"
-        raise SaeTracksError(f"{path} is {is_}; {MANIFEST} says {expected}; {_REDO}")
+        expected = f"{MANIFEST} says {shape} {np.dtype(dtype)}"
+        raise SaeTracksError(f"{path} is {array.shape} {array.dtype}; {expected}; {_REDO}")
     return array

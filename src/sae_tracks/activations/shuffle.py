@@ -90,7 +90,7 @@ def shuffle(source: ActivationShards, out: Path, plan: ShufflePlan, *, seed: int
     plan : ShufflePlan
         From `plan_shuffle`.
     seed : int
-        Seed of the order, which depends only on the source, the plan and the seed.
+        The order of the rows depends only on the source, the plan and the seed.
 
     Raises
     ------
