@@ -232,7 +232,7 @@ def _blocks(rows: ArrayLike | Iterable[ArrayLike], size: int) -> Iterator[NDArra
             joined = np.concatenate(waiting)
             yield joined[:size]
             waiting = [joined[size:]]
-    if waiting and sum(map(len, waiting)):
+    if any(map(len, waiting)):
         yield np.concatenate(waiting)
 
 
@@ -268,8 +268,7 @@ def open_shards(folder: str | Path) -> ActivationShards:
     if not (folder / MANIFEST).is_file():
         raise SaeTracksError(f"{folder} has no {MANIFEST}: it is not a folder of activations, or not complete yet")
     manifest = read_json(folder / MANIFEST)
-    version = manifest.get("format_version")
-    if version != FORMAT_VERSION:
+    if (version := manifest.get("format_version")) != FORMAT_VERSION:
         raise SaeTracksError(f"{folder / MANIFEST}: format_version {version!r}; this sae-tracks reads {FORMAT_VERSION}")
     try:
         opened = ActivationShards(folder, manifest, [ShardFile(**shard) for shard in manifest["shards"]])

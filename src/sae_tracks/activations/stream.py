@@ -66,17 +66,16 @@ class StreamedActivations:
         self._plan, self._seed, self.d_model = plan, seed, plan.lm.d_model
         self.name = f"{plan.lm.model_id} on {plan.genome.path}"
         order = np.random.default_rng([seed, 0]).permutation(len(plan.windows))
-        row_bytes, longest = 2 * self.d_model, max(len(window.kept) for window in plan.windows)
-        self.group_windows = min(memory // (COPIES * row_bytes * longest), len(order))
+        least = COPIES * 2 * self.d_model * max(len(window.kept) for window in plan.windows)  # bytes for one window
+        self.group_windows = min(memory // least, len(order))
         if self.group_windows < 1:
-            least = COPIES * row_bytes * longest / 2**20
-            raise SaeTracksError(f"--memory: {memory / 2**20:,.0f} MiB hold no window; allow {least:,.2f} MiB or more")
+            sizes = f"{memory / 2**20:,.0f} MiB hold no window; allow {least / 2**20:,.2f} MiB or more"
+            raise SaeTracksError(f"--memory: {sizes}")
         groups = -(-len(order) // self.group_windows)
         self._groups = [np.sort(group) for group in np.array_split(order, groups)]
         sizes = np.array([self._count(group) for group in self._groups])
         self._first_halves = sizes // 2
-        chunks = self._first_halves + np.roll(sizes - self._first_halves, 1)
-        self._ends = np.cumsum(chunks)
+        self._ends = np.cumsum(self._first_halves + np.roll(sizes - self._first_halves, 1))  # of the chunks, in rows
         self.rows = int(self._ends[-1])
         self.rows_at_hand = int(self._ends[0]) or self.rows
         if not self.rows:
