@@ -95,27 +95,40 @@ def load_lm(
     is_path = name != DEMO and is_on_disk(name)
     if ":" in name and not is_path:
         return _load_plugin(name, layer, hook=hook, revision=revision, device=device)
-    on = resolve_device(device)
     if "@" in name and not is_path:
-        name, _, named = name.partition("@")
-        if revision not in (None, named):
-            raise UsageError(f"{model} names the revision {named!r}, and the revision {revision!r} is given: give one")
-        revision = named
-    model_id = str(Path(name).absolute()) if is_path else name
+        name, revision = _split_revision(name, revision)
+    on = resolve_device(device)
     source = str(bundled("demo-lm")) if name == DEMO else name
     found = None if _is_lightning(source) else find_pretrained(source, revision, trust_remote_code)
+    model_id = str(Path(name).absolute()) if is_path else name
+    return _reader_of(found, source, layer, hook, model_id, on)
+
+
+def _reader_of(
+    found: Pretrained | None, source: str, layer: int | None, hook: str | None, model_id: str, device: torch.device
+) -> GeneLM:
+    """Open the weights that were found, or the Lightning checkpoint `source`, as a reader on a device."""
     commit = found.commit if found else None
     if found and not found.is_hyenadna:
         body = open_any_model(found)
-        torch.nn.Module.to(body, on)  # the `to` of transformers' models has no type
+        torch.nn.Module.to(body, device)  # the `to` of transformers' models has no type
         return AutoReader(body, open_tokenizer(found), layer, hook, model_id, commit)
     hyenadna = _open_hyenadna(found) if found else load_lightning(source, need_head=False)
-    torch.nn.Module.to(hyenadna, on)
-    if layer is not None:
-        return HyenaDNAReader(hyenadna, layer, model_id, commit)
-    bases_and_sep = hyenadna.config.max_seq_len - SPECIAL_TOKENS + 1
-    tokenizer = HyenaDNATokenizer(model_max_length=bases_and_sep)  # the window is then that of a layer
-    return AutoReader(hyenadna, tokenizer, None, hook, model_id, commit)
+    torch.nn.Module.to(hyenadna, device)
+    if layer is None:
+        tokenizer = HyenaDNATokenizer(
+            model_max_length=hyenadna.config.max_seq_len - SPECIAL_TOKENS + 1
+        )  # bases and [SEP]
+        return AutoReader(hyenadna, tokenizer, None, hook, model_id, commit)  # its window is that of a layer
+    return HyenaDNAReader(hyenadna, layer, model_id, commit)
+
+
+def _split_revision(name: str, revision: str | None) -> tuple[str, str]:
+    """Split ``id@revision``; another revision beside it is an error."""
+    model, _, named = name.partition("@")
+    if revision not in (None, named):
+        raise UsageError(f"{name} names the revision {named!r}, and the revision {revision!r} is given: give one")
+    return model, named
 
 
 def load_causal_lm(source: str, revision: str | None = None) -> tuple[HyenaDNAForCausalLM, str | None]:
