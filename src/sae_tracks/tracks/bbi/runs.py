@@ -26,9 +26,10 @@ def make_runs(start: NDArray, end: NDArray, value: NDArray | float = 0) -> NDArr
     return runs
 
 
-def columns_of(runs: NDArray) -> tuple[NDArray, ...]:
+def columns_of(runs: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """Starts, ends and values of runs, each contiguous in memory."""
-    return tuple(np.ascontiguousarray(runs[name]) for name in ("start", "end", "value"))
+    start, end, value = (np.ascontiguousarray(runs[name]) for name in ("start", "end", "value"))
+    return start, end, value
 
 
 def join_chunks(chunks: Iterable[NDArray]) -> Iterator[NDArray]:

@@ -25,9 +25,11 @@ class Sequences(Protocol):
     @property
     def lengths(self) -> Mapping[str, int]:
         """Length of each contig, in bases."""
+        ...
 
     def sequence(self, region: GenomicRegion) -> bytes:
         """The bases of a region in upper case."""
+        ...
 
 
 def write_two_bit(path: Path, sequences: Sequences) -> None:
