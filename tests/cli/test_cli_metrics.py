@@ -133,7 +133,7 @@ def test_shards_add_up_to_the_bytes_of_the_single_run(work, metrics, merge, capl
     parts = [load_counts(work / "counts" / str(i) / "counts.npz") for i in (1, 2, 3, 4)]
     assert all(part.open for part in parts)  # else nothing crossed a border
     whole, merged = (json.loads((work / name / "provenance.json").read_text()) for name in ("whole", "merged"))
-    assert merged.pop("parts") == 4
+    assert merged.pop("shards") == 4
     assert merged.pop("controls") == {"not_run": COUNTS_ALONE}
     assert whole.pop("controls") == {"not_run": "--controls none"}
     assert set(read_table(work / "merged" / "metrics.parquet")["verdict"]) == {"not-tested"}

@@ -178,7 +178,7 @@ def write_shards(
     rows : (n, d_model) array, or an iterable of (n_i, d_model) arrays
         Activations, one row per token, stored as float16. An iterable may be larger than memory.
     lm : GeneLM or mapping, optional
-        The language model that the rows come from, or what is known of it: ``model``, ``revision``,
+        The language model that the rows come from, or what you know about it: ``model``, ``revision``,
         ``weights_sha256``, ``architecture``, ``layer``, ``hook_name``. An SAE trained on the rows keeps these facts,
         and tracks and scores need them to load the model.
     read_strands : sequence of "+" and "-"

@@ -1,1 +1,1 @@
-"""Is a match real? What the reported pairs of features and concepts are held against."""
+"""Control tests: whether another explanation accounts for the match of a feature and a concept."""

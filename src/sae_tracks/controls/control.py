@@ -95,7 +95,7 @@ def run_controls(
     evaluation : Evaluation
         Split into halves.
     samples : sequence of Sample
-        One for each read strand in the table.
+        One per read strand in the table.
     thresholds : (T,) float64
         Ascending, those of the table among them.
     cutoffs : (T, d_sae) float32

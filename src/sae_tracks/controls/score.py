@@ -210,7 +210,7 @@ def merge_scores(shards: Iterable[str | Path], out: str | Path, *, all_pairs: bo
     """
     folders = [Path(shard) for shard in shards]
     counts, facts = merge_shards(folders)
-    return _write(counts, Path(out), facts | {"parts": len(folders)}, all_pairs, COUNTS_ALONE)
+    return _write(counts, Path(out), facts | {"shards": len(folders)}, all_pairs, COUNTS_ALONE)
 
 
 def why_untested(*, shard: str | None, split: bool, controls: bool) -> str:

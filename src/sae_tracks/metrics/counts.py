@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class OpenInstance:
-    """An instance of which not all bases were seen yet."""
+    """An instance whose last base has not been read yet."""
 
     half: int  # of its first base
     copies: int  # how many instances lie exactly there
