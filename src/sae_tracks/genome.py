@@ -187,8 +187,12 @@ def _check_index(path: Path, fai: Path, gzi: Path | None, reason: str) -> None:
     empty = {name for _, name, length, *_ in records if not length}  # their place in an index means nothing
     records = [record for record in records if record[2]]
     text = _Text(path, zipped=gzi is not None)
-    if records != sorted(records) or (gzi and not text.fits(gzi)):
+    if gzi and not text.fits(gzi):
         raise wrong
+    if records != sorted(records):
+        raise SaeTracksError(
+            f"{fai.name}: its rows are not in the order of {path.name}: run samtools faidx {path.name}"
+        )
     at = before = 0
     for offset, name, length, bases, width in records:
         if not at < offset <= text.size or not 0 < bases < width:

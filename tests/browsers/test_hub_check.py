@@ -110,6 +110,10 @@ def test_a_byte_order_mark_is_an_error(files):
     assert [(line, error) for line, error, _ in found(files, "\ufeff" + GOOD)] == [(1, True)]
 
 
+def test_a_child_may_name_its_super_track_by_that_setting(files):
+    assert found(files, GOOD.replace("parent super\n", "superTrack super\n")) == found(files, GOOD)
+
+
 def test_a_circle_of_parents_is_found(files):
     text = GOOD.replace("superTrack on show", "compositeTrack on\nparent comp")
     texts = [text for _, error, text in found(files, text) if error]

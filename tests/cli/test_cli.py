@@ -101,12 +101,12 @@ def test_a_wrong_option_is_a_usage_error():
 @pytest.mark.parametrize(
     "words, flags",
     [
-        ("extract demo g.fa -o act --seed 0", "--seed"),
+        ("extract demo g.fa -o act --seed 1", "--seed"),
         ("export-bigwig sae g.fa -f 1 -o tracks --bin-stat mean", "--bin-stat"),
-        ("pretrain g.fa -o lm --steps 0 --lr 1e-3 --batch-size 4", "--batch-size, --lr"),
+        ("pretrain g.fa -o lm --steps 0 --lr 1e-4 --batch-size 5", "--batch-size, --lr"),
         ("train shards -o sae --layer 3", "--layer"),
         ("train shards -o sae -bl b.bed -r chr1 --read-strand both", "--region, --black-list, --read-strand"),
-        ("train shards -o sae --window-size 9 --context 0 --min-context 0", "--window-size, --context, --min-context"),
+        ("train shards -o sae --window-size 9 --context 0 --min-context 1", "--window-size, --context, --min-context"),
         ("train shards -o sae -n 2 --memory 1G --trust-remote-code", "--n-windows, --trust-remote-code, --memory"),
     ],
 )
@@ -115,6 +115,11 @@ def test_options_that_would_do_nothing_are_refused_before_anything_is_read(tmp_p
     assert out.returncode == 2
     assert out.stderr.startswith("error: ") and out.stderr.endswith(f": leave out {flags}\n")
     assert out.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_an_option_that_states_the_default_is_no_error_of_usage(tmp_path):
+    for words in ("extract demo g.fa -o act --seed 0", "export-bigwig sae g.fa -f 1 -o t -bs 1 --bin-stat mean"):
+        assert run(*words.split(), cwd=tmp_path).returncode == 1  # there is no g.fa and no SAE
 
 
 @pytest.mark.parametrize(

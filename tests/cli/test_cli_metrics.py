@@ -290,9 +290,9 @@ def test_controls_on_the_command_line(work, metrics):
     assert set(pair["verdict"]) == {"sequence"}
 
 
-OF_A_MODEL = [["--model", "demo"], ["--read-strand", "+"], ["--window-size", "9"], ["--context", "0"]]
-OF_A_MODEL += [["--min-context", "0"], ["--device", "cpu"], ["--threads", "1"], ["--allow-mismatch"]]
-OF_A_MODEL += [["--trust-remote-code"], ["--features", "1"], ["--scale", "max"], ["--shard", "1/2"]]
+OF_A_MODEL = [["--model", "demo"], ["--read-strand", "-"], ["--window-size", "9"], ["--context", "0"]]
+OF_A_MODEL += [["--min-context", "1"], ["--allow-mismatch"]]
+OF_A_MODEL += [["--trust-remote-code"], ["--features", "1"], ["--scale", "raw"], ["--shard", "1/2"]]
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,8 @@ def test_an_index_with_moved_or_altered_rows_is_refused(tmp_path, index):
     """It would give contigs in another order, or a letter that is not there."""
     (tmp_path / "g.fa").write_text(WRAPPED)
     (tmp_path / "g.fa.fai").write_text(index)
-    with pytest.raises(SaeTracksError, match="changed since it was indexed"):
+    said = "its rows are not in the order of g.fa: run" if index[0] == "b" else "changed since it was indexed"
+    with pytest.raises(SaeTracksError, match=said):
         Genome(tmp_path / "g.fa")
 
 

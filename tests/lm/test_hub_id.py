@@ -162,6 +162,14 @@ def test_an_sae_that_was_downloaded_is_read_without_a_network(hub, tmp_path):
     assert "no cfg.json" in load(hub, tmp_path, "me/lm", script=OF_AN_SAE).stdout
 
 
+def test_an_sae_whose_weights_are_not_in_the_cache_is_an_error_that_names_the_hub(hub, tmp_path):
+    assert load(hub, tmp_path, "me/sae", script=OF_AN_SAE).stdout.split()[0] == "6"
+    for weights in tmp_path.rglob("sae_weights.safetensors"):
+        weights.unlink()
+    message, _ = load("http://127.0.0.1:9", tmp_path, "me/sae", script=OF_AN_SAE).stdout.splitlines()
+    assert message.startswith("me/sae: the hub does not answer, and the cache has no sae_weights.safetensors of it")
+
+
 def test_a_hub_that_never_answers_is_not_waited_for(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"

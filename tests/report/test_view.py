@@ -237,7 +237,12 @@ def test_the_page_is_opened_in_the_browser_of_the_user(monkeypatch):
 
 def test_ctrl_c_ends_it_cleanly(tracks):
     words = [sys.executable, "-m", "sae_tracks", "view", str(tracks), "--no-browser"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+
+    def heed_ctrl_c():  # a shell starts what it runs in the background without
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, preexec_fn=heed_ctrl_c, **pipes) as process:  # noqa: PLW1509
         try:
             url = process.stdout.readline().strip()
             assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)

@@ -98,9 +98,9 @@ def test_features_are_named_by_number_by_list_by_score_or_all(project, verb, cap
     assert verb(*BIGWIG, "--all", "-bs", "20", "--scale", "max", "-o", "all") == ""
     assert len(tracks(project, "all")) == 32
     for words in ([], ["-f", "3", "--all"], ["--top", "2"], ["--from", "scores.tsv", "-f", "3"]):
-        assert verb(*BIGWIG, *words, "-o", "failed") == "2"
+        assert verb(*BIGWIG, *words, "-o", "unnamed") == "2"
         assert "name features with one of -f" in capsys.readouterr().err
-    assert not (project / "failed").exists()
+    assert not (project / "unnamed").exists()
 
 
 def test_shards_merge_to_the_bytes_of_one_run(project, verb):

@@ -185,11 +185,13 @@ def test_a_disk_that_is_full_when_a_shard_is_closed_is_one_error_and_frees_the_l
             raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
     with (
-        pytest.raises(SaeTracksError, match=f"^cannot write {tmp_path / 's'}: Disk quota exceeded$"),
-        TrackSpool({"c": 9}, [1], tmp_path / "s", keep=True) as spool,
+        pytest.raises(SaeTracksError, match=f"^cannot write {tmp_path}: Disk quota exceeded$"),
+        TrackSpool({"c": 9}, [1], tmp_path / "s") as spool,
     ):
         spool._index.close()
-        spool._index = Full()
+        spool._index = Full(b"row")
+        spool._index.seek(3)
+    assert (tmp_path / "s" / "runs.bin").exists()  # what was read can be continued
     TrackSpool({"c": 9}, [1], tmp_path / "s").__exit__(None, None, None)
 
 

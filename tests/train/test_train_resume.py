@@ -15,9 +15,10 @@ from command_line import run
 from safetensors.numpy import load_file
 from test_train_sae import SETTINGS, data, sparse_rows, store_rows  # noqa: F401
 
+from sae_tracks.activations.shards import open_shards
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.train import train as training
-from sae_tracks.train.checkpoint import checkpoints, step_of
+from sae_tracks.train.checkpoint import checkpoints, newest, refuse_another_run, step_of
 from sae_tracks.train.plan import plan_training
 from sae_tracks.train.train import train_sae
 
@@ -113,6 +114,31 @@ def test_a_checkpoint_of_another_run_is_refused(data, tmp_path, save_often):  # 
     ]:
         with pytest.raises(SaeTracksError, match=message):
             train_sae(changed, tmp_path / "sae")
+
+
+def test_a_checkpoint_is_of_the_data_with_which_the_run_began(data, tmp_path, save_often):  # noqa: F811
+    folder = store_rows(tmp_path / "act", sparse_rows(3000, seed=8)).folder
+
+    def change(words, number):
+        if number == 3:
+            (folder / "manifest.json").write_text(json.dumps(json.loads((folder / "manifest.json").read_text())))
+        if number == 5:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train_sae(plan(open_shards(folder)), tmp_path / "sae", change)
+    with pytest.raises(SaeTracksError, match="other activations"):
+        train_sae(plan(open_shards(folder)), tmp_path / "sae")
+
+
+def test_a_checkpoint_with_a_setting_that_is_not_known_is_refused(data, tmp_path, save_often):  # noqa: F811
+    train_until(plan(data), tmp_path / "sae", 3)
+    run = plan(data).identity()
+    run["settings"]["ghost_grads"] = 3.0
+    with pytest.raises(SaeTracksError, match=r"other settings \(ghost_grads None, now 3.0\)"):
+        newest(tmp_path / "sae", run)
+    with pytest.raises(SaeTracksError, match=r"other settings \(ghost_grads 3.0, now None\)"):
+        refuse_another_run(tmp_path, run, plan(data).identity())
 
 
 def test_a_complete_run_is_left_as_it_is_and_another_is_refused(data, tmp_path, caplog):  # noqa: F811

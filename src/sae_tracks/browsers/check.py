@@ -176,7 +176,13 @@ def _by_name(stanzas: list[Stanza]) -> dict[str, Stanza]:
 
 
 def _parent_of(track: Stanza) -> str:
-    return track.get("parent").partition(" ")[0]
+    """The name of a track's parent; a child may also name its superTrack by that setting."""
+    above = track.get("parent") or ("" if _is_super(track) else track.get("superTrack"))
+    return above.partition(" ")[0]
+
+
+def _is_super(track: Stanza) -> bool:
+    return track.get("superTrack").split()[:1] == ["on"]
 
 
 def _ancestors(track: Stanza, tracks: Mapping[str, Stanza]) -> Iterator[Stanza]:
@@ -222,7 +228,7 @@ def _check_parents(tracks: Mapping[str, Stanza]) -> set[str]:
 
 
 def _is_container(track: Stanza) -> bool:
-    is_super = track.get("superTrack").split()[:1] == ["on"]
+    is_super = _is_super(track)
     return is_super or any(track.get(name) for name in ("compositeTrack", "container", "view"))
 
 

@@ -140,8 +140,9 @@ class ReadingOptions(RegionOptions):
         return read_regions(self.black_list, genome, skip_unknown=True) if self.black_list else []
 
 
-# the options that would do nothing if no language model is read
-READING = tuple(field.name for field in fields(ReadingOptions) if field.name not in ("region", "regions", "black_list"))
+# the options that would do nothing if no language model is read; how the machine is used is no statement
+_USED_ANYWAY = ("region", "regions", "black_list", "device", "threads")
+READING = tuple(field.name for field in fields(ReadingOptions) if field.name not in _USED_ANYWAY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,7 +63,7 @@ def export_bigwig(
     from sae_tracks.tracks import BigWigValues, write_bigwig_shard
     from sae_tracks.tracks.export import estimate
 
-    given.refuse_if(bin_size == 1, "a bin of one base has one value", "bin_stat")
+    given.refuse_if("bin_size" not in given, "a bin of one base has one value", "bin_stat")
     chosen = choose_features(features, top, scores, everything)
     part, values = parse_shard(shard), BigWigValues(bin_size, bin_stat, scale)
     source = open_source(sae, genome, reading)

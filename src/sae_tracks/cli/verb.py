@@ -36,9 +36,12 @@ def sae_tracks(
 class Given(dict[str, str]):
     """The options that the user gave on the command line: parameter name to flag."""
 
+    stating_defaults: frozenset[str] = frozenset()  # those given with the value that they have anyway
+
     def refuse_if(self, mode: object, because: str, *names: str) -> None:
         """Raise a usage error if, in this mode, an option was given that would do nothing."""
-        if mode and (flags := [flag for name, flag in self.items() if name in names]):
+        said = set(names) - self.stating_defaults
+        if mode and (flags := [flag for name, flag in self.items() if name in said]):
             raise UsageError(f"{because}: leave out {', '.join(flags)}")
 
 
@@ -98,6 +101,9 @@ def _offered(group: Any, left_out: set[str]) -> list[Parameter]:
 
 def _given(context: typer.Context) -> Given:
     """The options on the command line, with the first flag of each."""
-    sources = {p.name: context.get_parameter_source(p.name) for p in context.command.params if p.name}
-    written = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
-    return Given({p.name: p.opts[0] for p in context.command.params if p.name in written})
+    options = {p.name: p for p in context.command.params if p.name}
+    sources = {name: context.get_parameter_source(name) for name in options}
+    written = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    given = Given({name: options[name].opts[0] for name in written})
+    given.stating_defaults = frozenset(name for name in written if context.params[name] == options[name].default)
+    return given

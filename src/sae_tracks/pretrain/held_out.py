@@ -59,9 +59,12 @@ def overlap(genome: Genome, held_out: Iterable[GenomicRegion], training: Iterabl
     kmers = shared = longest = 0
     where = None
     for stretch in stretches:
-        chunks = [(whole, _find(known, codes)[1] & whole) for codes, whole in _codes(genome, [stretch])]
-        whole, common = (np.concatenate(flags) for flags in zip(*chunks))
-        kmers, shared = kmers + int(whole.sum()), shared + int(common.sum())
+        chunks = []
+        for codes, whole in _codes(genome, [stretch]):
+            kmers += int(whole.sum())
+            chunks.append(_find(known, codes)[1] & whole)
+        common = np.concatenate(chunks)
+        shared += int(common.sum())
         runs = runs_of(common)
         lengths = runs[:, 1] - runs[:, 0] + K - 1
         if len(runs) and lengths.max() > longest:

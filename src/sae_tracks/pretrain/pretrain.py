@@ -106,8 +106,11 @@ def pretrain(
         no held-out base can be scored, processes outnumber windows or see different checkpoints, or the loss diverged.
     """
     held_out, folder = genome.merged(list(held_out)), Path(folder)
-    changing = {name: value for name, value in asdict(settings).items() if name != "save_every"}
-    run = {"settings": changing, "genome": genome.identity(genome.lengths), "held_out": [*map(str, held_out)]}
+    run = {
+        "settings": _of_the_weights(asdict(settings)),
+        "genome": genome.identity(genome.lengths),
+        "held_out": [*map(str, held_out)],
+    }
     run["contig_order"] = list(genome.lengths)  # windows are drawn over the contigs in this order
     if record := _finished(folder, run):
         remove_checkpoints(folder)
@@ -128,7 +131,8 @@ def pretrain(
     facts = {"seconds": round(state.seconds, 1), "processes": group.count, "device": group.device.type}
     facts["bases_read"] = settings.steps * settings.batch_size * sampler.length
     source = {"path": str(genome.path), "contigs": run["genome"]}
-    write_provenance(folder, **{**run, "genome": source}, **facts, held_out_scores=scores and asdict(scores))
+    facts["held_out_scores"] = scores and asdict(scores)
+    write_provenance(folder, **{**run, "settings": asdict(settings), "genome": source}, **facts)
     remove_checkpoints(folder)
     return scores
 
@@ -141,11 +145,17 @@ def _finished(folder: Path, run: Run) -> dict[str, Any] | None:
         genome = record.get("genome") if isinstance(record, dict) else None
         if not isinstance(genome, dict):
             raise SaeTracksError(f"{provenance} is not of a pretraining run of this version: name another folder")
-        refuse_another_run(provenance, {**record, "genome": genome.get("contigs")}, run)
+        found = {**record, "genome": genome.get("contigs"), "settings": _of_the_weights(record.get("settings") or {})}
+        refuse_another_run(provenance, found, run)
         return record if weights.is_file() else None
     if weights.is_file() and not checkpoints(folder):
         raise SaeTracksError(f"{weights} was not made by this run: name another folder or delete this one")
     return None
+
+
+def _of_the_weights(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings on which the weights depend: all but the interval of checkpoints."""
+    return {name: value for name, value in settings.items() if name != "save_every"}
 
 
 class LMState:

@@ -168,7 +168,11 @@ def _from_hub(repository: str) -> Path:
         raise SaeTracksError(f"cannot load an SAE from {repository}: no {CONFIG} is there")
     if not offline:
         for name in (WEIGHTS, STATS):
-            find_file(repository, name, None, "an SAE")
+            find_file(repository, name, None, f"{name} of an SAE")
+    elif not (config.parent / WEIGHTS).is_file():
+        raise SaeTracksError(
+            f"{repository}: the hub does not answer, and the cache has no {WEIGHTS} of it: try again later"
+        )
     return config.parent
 
 

@@ -159,12 +159,14 @@ class TrackSpool:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         empty = not self._index.tell()
         refused = isinstance(error, SaeTracksError) and not isinstance(error.__cause__, OSError)
+        done = False
         try:
             with self._writing():  # some network disks say only here that they are full
                 self._runs.close()
                 self._index.close()
+            done = error is None or refused
         finally:
-            if self._temporary or (not self._keep and (error is None or refused or empty)):
+            if self._temporary or (not self._keep and (done or empty)):
                 shutil.rmtree(self.folder, ignore_errors=True)
             self._lock.close()
 

@@ -120,16 +120,12 @@ def remove_checkpoints(out: Path, after: int = -1) -> None:
 
 
 def refuse_another_run(path: Path, found: Any, run: Run) -> None:
-    """Raise an error that names the difference if a file is of another run, `found`, than `run`.
-
-    Settings that `found` has besides those of `run` do not count.
-    """
+    """Raise an error that names the difference if a file is of another run, `found`, than `run`."""
     found = found if isinstance(found, dict) else {}
     for key, wanted in run.items():
         theirs, difference = found.get(key), f"other {RUN_NAMES[key]}"
         if key == "settings" and isinstance(theirs, dict):
-            changed = [name for name, value in wanted.items() if theirs.get(name) != value]
-            difference += f" ({', '.join(f'{name} {theirs.get(name)}, now {wanted[name]}' for name in changed)})"
-            theirs = theirs if changed else wanted
+            changed = [name for name in {**wanted, **theirs} if theirs.get(name) != wanted.get(name)]
+            difference += f" ({', '.join(f'{name} {theirs.get(name)}, now {wanted.get(name)}' for name in changed)})"
         if theirs != wanted:
             raise SaeTracksError(f"{path} is of a run with {difference}: name another folder or delete this one")

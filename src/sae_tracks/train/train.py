@@ -89,7 +89,9 @@ def is_complete(plan: TrainPlan, out: Path) -> bool:
     if not (out / CONFIG).is_file():
         return False
     training = read_json(out / CONFIG).get("metadata", {}).get("training", {})
-    refuse_another_run(out / CONFIG, {"settings": training, "data": training.get("data_sha256")}, plan.identity())
+    run = plan.identity()
+    settings = {name: training.get(name) for name in run["settings"]}  # the other facts are no settings
+    refuse_another_run(out / CONFIG, {"settings": settings, "data": training.get("data_sha256")}, run)
     return True
 
 
@@ -106,6 +108,7 @@ class TrainingState:
 
     def __init__(self, plan: TrainPlan, device: torch.device) -> None:
         self.plan, self.step = plan, 0  # steps done
+        self.run = plan.identity()  # once: a checkpoint is of the data with which the run began
         self.statistics = Statistics(torch.zeros(plan.data.d_model), 1.0)  # until they are measured or loaded
         self.weights = initial_weights(plan, device)
         self.first, self.second = Weights.like(self.weights), Weights.like(self.weights)  # Adam's moments
@@ -119,7 +122,7 @@ class TrainingState:
         """Write a checkpoint into an SAE directory."""
         variance = torch.tensor(self.statistics.variance, dtype=torch.float64)
         facts = {"mean": self.statistics.mean, "variance": variance}
-        save_checkpoint(out, self.step, self._tensors() | facts, self.plan.identity())
+        save_checkpoint(out, self.step, self._tensors() | facts, self.run)
 
     def load(self, saved: dict[str, torch.Tensor]) -> None:
         """Take over the tensors of a checkpoint."""
@@ -283,16 +286,16 @@ def _finish(state: TrainingState, out: Path) -> SAE:
     elif arch == "batchtopk":
         trained.threshold = batch_threshold(trained, plan.data, plan.rows, plan.settings.k)
     trained.stats, measured = measure_features(trained, plan.data, plan.rows, facts.mean.cpu())
-    trained.metadata = _metadata(plan, facts, measured)
+    trained.metadata = _metadata(state, measured)
     write_provenance(out, data=plan.data.name, **trained.metadata["training"])
     save_sae(trained, out)
     remove_checkpoints(out)
     return trained
 
 
-def _metadata(plan: TrainPlan, facts: Statistics, measured: dict[str, float | int]) -> dict[str, Any]:
+def _metadata(state: TrainingState, measured: dict[str, float | int]) -> dict[str, Any]:
     """The metadata of the SAE; SAELens reads ``model_name`` and ``hook_name``."""
-    manifest, run = plan.data.manifest, plan.identity()
+    plan, run, manifest = state.plan, state.run, state.plan.data.manifest
     return {
         "model_name": manifest["lm"]["model"],
         "hook_name": manifest["lm"]["hook_name"],
@@ -303,7 +306,7 @@ def _metadata(plan: TrainPlan, facts: Statistics, measured: dict[str, float | in
             "rows": plan.rows,
             "data_rows": plan.data.rows,
             "data_sha256": run["data"],
-            "gamma": facts.gamma,
+            "gamma": state.statistics.gamma,
         },
         "maxima": {"measured_on": "training rows", "most_rows": MEASURED_ROWS, **measured},
     }
