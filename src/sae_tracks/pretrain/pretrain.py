@@ -106,12 +106,7 @@ def pretrain(
         no held-out base can be scored, processes outnumber windows or see different checkpoints, or the loss diverged.
     """
     held_out, folder = genome.merged(list(held_out)), Path(folder)
-    run = {
-        "settings": _of_the_weights(asdict(settings)),
-        "genome": genome.identity(genome.lengths),
-        "held_out": [*map(str, held_out)],
-    }
-    run["contig_order"] = list(genome.lengths)  # windows are drawn over the contigs in this order
+    run = _identity(genome, settings, held_out)
     if record := _finished(folder, run):
         remove_checkpoints(folder)
         log.info("%s is complete: this run has been made before", folder)
@@ -135,6 +130,16 @@ def pretrain(
     write_provenance(folder, **{**run, "settings": asdict(settings), "genome": source}, **facts)
     remove_checkpoints(folder)
     return scores
+
+
+def _identity(genome: Genome, settings: PretrainSettings, held_out: Iterable[GenomicRegion]) -> dict[str, Any]:
+    """What the weights depend on; windows are drawn over the contigs in their order."""
+    return {
+        "settings": _of_the_weights(asdict(settings)),
+        "genome": genome.identity(genome.lengths),
+        "held_out": [*map(str, held_out)],
+        "contig_order": list(genome.lengths),
+    }
 
 
 def _finished(folder: Path, run: Run) -> dict[str, Any] | None:
