@@ -115,6 +115,15 @@ class Genome(ContigLengths):
             self._m5[contig] = digest.hexdigest()
         return self._m5[contig]
 
+    def index(self) -> Path:
+        """The .fai beside the FASTA, which other programs need; an error if its folder could not be written."""
+        index = Path(f"{self.path}.fai")
+        if not index.is_file():
+            raise SaeTracksError(
+                f"{self.path} has no index, and its folder cannot be written: `samtools faidx` a copy of it"
+            )
+        return index
+
     def identity(self, contigs: Iterable[str]) -> dict[str, dict[str, int | str]]:
         """Length and M5 of each of the named contigs, for provenance."""
         return {name: {"length": self.lengths[name], "M5": self.m5(name)} for name in contigs}

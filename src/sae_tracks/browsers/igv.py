@@ -6,7 +6,6 @@ from urllib.parse import quote
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from sae_tracks.browsers.names import NamedTrack, best_track, named_tracks
-from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, write_json
 from sae_tracks.genome import Genome
 from sae_tracks.tracks.folder import list_intervals, relative
@@ -75,10 +74,7 @@ def _reference(genome: str, base: Path) -> tuple[str, str]:
     path = Path(genome)
     if not path.is_file() and "/" not in genome and not genome.endswith(FASTA_ENDINGS):
         return genome, ""
-    Genome(path)  # makes the index if there is none
-    index = Path(f"{path}.fai")
-    if not index.is_file():
-        raise SaeTracksError(f"{path} has no index, and its folder cannot be written: `samtools faidx` a copy of it")
+    index = Genome(path).index()
     return relative(path, base), relative(index, base)
 
 

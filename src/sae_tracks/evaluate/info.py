@@ -49,7 +49,8 @@ def sae_record(path: str | Path) -> Record:
         record |= {"complete": False, **_checkpoint(folder)}
     else:
         sae = load_sae(path)
-        record |= _of_sae(sae) | _measured(sae, _evaluation(folder, sae))
+        record |= _of_sae(sae)
+        record |= _measured(sae, _evaluation(folder, record["checksum"]))
     reasons = reasons_against(record)
     return record | {"ready": not reasons, "reasons": reasons}
 
@@ -100,10 +101,10 @@ def _measured(sae: SAE, evaluation: Record | None) -> Record:
     }
 
 
-def _evaluation(folder: Path, sae: SAE) -> Record | None:
+def _evaluation(folder: Path, checksum: str) -> Record | None:
     """Return what ``evaluate`` wrote into the directory, unless it is of other weights."""
     found = _read_if_present(folder / EVALUATION)
-    if found is None or found.get("sae_sha256") != sae.checksum:
+    if found is None or found.get("sae_sha256") != checksum:
         return None
     if found.get("format_version") != EVALUATION_VERSION:
         version = f"format_version {found.get('format_version')!r}; this sae-tracks reads {EVALUATION_VERSION}"

@@ -25,7 +25,7 @@ from sae_tracks.lm.pretrained import (
     open_model,
     open_tokenizer,
 )
-from sae_tracks.lm.protocol import MEMBERS, GeneLM
+from sae_tracks.lm.protocol import MEMBERS, GeneLM, check_one_place
 from sae_tracks.lm.tokens import SPECIAL_TOKENS, HyenaDNATokenizer
 
 DEMO = "demo"
@@ -88,8 +88,7 @@ def load_lm(
     SaeTracksError
         The model is not there, has no such layer, does not read DNA, needs code of its own, or its weights do not fit.
     """
-    if layer is not None and hook is not None:
-        raise UsageError("--layer and --hook both say where to read: give one of them")
+    check_one_place(layer, hook)
     layer = DEFAULT_LAYER if layer is None and hook is None else layer
     name = str(model)
     is_path = name != DEMO and is_on_disk(name)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sae_tracks.errors import SaeTracksError
+from sae_tracks.errors import SaeTracksError, UsageError
 
 
 @runtime_checkable
@@ -113,6 +113,12 @@ def describe(lm: GeneLM) -> dict[str, str | int | None]:
         "hook_name": lm.hook_name,
         "d_model": lm.d_model,
     }
+
+
+def check_one_place(layer: int | None, hook: str | None) -> None:
+    """Refuse a layer and a hook together."""
+    if layer is not None and hook is not None:
+        raise UsageError("--layer and --hook both say where to read: give one of them")
 
 
 def place(layer: int | None, hook_name: str | None) -> str:

@@ -60,9 +60,9 @@ def open_tracks(folder: Path, genome: Path, annotations: Sequence[Path] = ()) ->
     SaeTracksError
         There is no bigWig, a file cannot be read, or tracks and FASTA are of different genomes.
     """
-    names = Genome(genome).lengths
-    if not Path(f"{genome}.fai").is_file():
-        raise SaeTracksError(f"{genome} has no index, and its folder cannot be written: `samtools faidx` a copy of it")
+    fasta = Genome(genome)
+    fasta.index()  # igv.js reads it
+    names = fasta.lengths
     tracks = [track for track in list_tracks(folder) if _lies_in(track.path, folder)]
     if not tracks:
         raise SaeTracksError(f"every bigWig of {folder} is a link out of it: name the folder in which they lie")

@@ -76,7 +76,7 @@ def train_sae(
         state = _begin(plan, out, group)
         if group.rank == 0:
             remove_checkpoints(out, after=state.step)
-            write_provenance(make_folder(out), data=plan.data.name, **plan.identity()["settings"])
+            write_provenance(make_folder(out), data=plan.data.name, **state.run["settings"])
             with TrainingLog(out, state.step, tensorboard=tensorboard) as lines, interrupts(group) as stopped:
                 _train(state, group, Recorder(state, out, lines, on_step, stopped))
         else:
@@ -163,7 +163,7 @@ def _begin(plan: TrainPlan, out: Path, group: Processes) -> TrainingState:
     """The state at the start, or that of the newest checkpoint, the same in all processes."""
     torch.backends.cuda.matmul.allow_tf32 = plan.dtype == "tf32"
     state = TrainingState(plan, group.device)
-    state.step = resume(state.load, out, plan.identity(), group, plan.steps)
+    state.step = resume(state.load, out, state.run, group, plan.steps)
     if not state.step:
         state.statistics = statistics(plan.data, group.device)
     log.info("|mean| / |std| of the activations (gamma) %.3g; they are centred", state.statistics.gamma)

@@ -14,8 +14,9 @@ from typing import Literal
 
 import torch
 
-from sae_tracks.errors import SaeTracksError, UsageError
+from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import make_folder, read_json, sha256, write_provenance
+from sae_tracks.lm.protocol import check_one_place
 from sae_tracks.lm.torchfile import read_tensors
 from sae_tracks.sae.directory import CONFIG, STATS, WEIGHTS, save_sae, whole_k
 from sae_tracks.sae.interop import dictionary_learning
@@ -214,8 +215,7 @@ def _place_facts(model: str | None, layer: int | None, hook: str | None) -> dict
 
     There is no ``model`` if none is named, and nothing at all if no parameter is given.
     """
-    if layer is not None and hook is not None:
-        raise UsageError("--layer and --hook both say where to read: give one of them")
+    check_one_place(layer, hook)
     if model is None and layer is None and hook is None:
         return {}
     if layer is None and hook is None:
