@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from sae_tracks.activations.shuffle import plan_shuffle as plan_shuffle
     from sae_tracks.activations.shuffle import shuffle as shuffle
     from sae_tracks.activations.stream import StreamedActivations as StreamedActivations
-    from sae_tracks.controls.score import ControlSettings as ControlSettings
+    from sae_tracks.controls.opened import ControlSettings as ControlSettings
     from sae_tracks.controls.score import merge_scores as merge_scores
     from sae_tracks.controls.score import score as score
     from sae_tracks.controls.score import score_bed as score_bed
@@ -69,7 +69,7 @@ _HOME = {  # public name: the module that defines it, in the order of docs/api.m
     "score": "controls.score",
     "score_bed": "controls.score",
     "merge_scores": "controls.score",
-    "ControlSettings": "controls.score",
+    "ControlSettings": "controls.opened",
     "evaluate_on": "metrics.evaluation",
     "Evaluation": "metrics.evaluation",
     "plan_extraction": "activations.extract",

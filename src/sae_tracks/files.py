@@ -1,8 +1,10 @@
 """Output files that are either whole or absent, checksums, and the record of how an output was made."""
 
 import errno
+import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -24,6 +26,8 @@ PROVENANCE = "provenance.json"
 NAMES = {"lm": ("weights_sha256", ("model", "revision")), "genome": ("contigs", ("path",))}  # known by, other names
 FOLDERS = re.compile(r"(^|=)(?:/|~|\.\.?/).*/(?=.)")  # the folders of a path, also in --option=path
 FAILED_WRITES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -66,6 +70,25 @@ def writing(output: Path, *places: Path) -> Iterator[None]:
         if any(name.is_relative_to(place) for name in named for place in places) if named else unnamed:
             raise unwritable(output, error) from error
         raise
+
+
+def lock_of(path: Path) -> Path:
+    """The file beside `path` that `locked` locks."""
+    return path.with_name(f"{path.name}.lock")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time make `path`. If the file system knows no locks, nobody waits."""
+    with lock_of(path).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting for another process that makes %s", path.name)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            log.debug("no locks in %s", path.parent)
+        yield
 
 
 def remove_parts(path: Path) -> None:

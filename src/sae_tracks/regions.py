@@ -1,9 +1,11 @@
 """Genomic regions: 0-based half-open inside, samtools' 1-based inclusive text outside."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+import numpy as np
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.intervals import NO_SPANS, Spans, as_spans, intersect, merge, subtract
@@ -117,6 +119,24 @@ def subtract_regions(regions: Iterable[GenomicRegion], others: Iterable[GenomicR
     """The parts of regions that lie in none of the others; see `intersect_regions`."""
     spans, theirs = spans_by_contig(regions), spans_by_contig(others)
     return [part for c in spans for part in regions_of(c, subtract(spans[c], theirs.get(c, NO_SPANS)))]
+
+
+def spread_regions(regions: Sequence[GenomicRegion], most: int, size: int = 32_768) -> list[GenomicRegion]:
+    """The regions, or bins that are spread evenly over them, of at most `most` bases in all.
+
+    A bin has `size` bases, or `most` if this is less; it is cut where a region ends.
+    """
+    total, size = sum(map(len, regions)), min(size, most)
+    if total <= most:
+        return list(regions)
+    starts = np.linspace(0, total - size, most // size).astype(np.int64) if most >= 2 * size else np.array([0])
+    found, before = list[GenomicRegion](), 0
+    for region in regions:  # bins are on the line of all regions, one after the other
+        for start in starts[(starts < before + len(region)) & (starts + size > before)].tolist():
+            low, high = max(start - before, 0), min(start + size - before, len(region))
+            found.append(GenomicRegion(region.contig, region.start + low, region.start + high))
+        before += len(region)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

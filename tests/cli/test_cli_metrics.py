@@ -13,14 +13,13 @@ from toy import OneHotLM, identity_sae, random_dna, write_fasta
 
 from sae_tracks.activations.extract import extract, plan_extraction
 from sae_tracks.cli import main
-from sae_tracks.controls.score import COUNTS_ALONE
 from sae_tracks.files import sha256
 from sae_tracks.genome import Genome
 from sae_tracks.metrics import load_counts, read_table
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import save_sae
 
-FILES = ["counts.npz", "metrics.parquet", "metrics.tsv", "provenance.json"]
+FILES = ["counts.npz", "methods.txt", "metrics.parquet", "metrics.tsv", "provenance.json"]
 
 
 @pytest.fixture
@@ -118,10 +117,11 @@ def test_shards_add_up_to_the_bytes_of_the_single_run(work, metrics, merge, capl
             file.write(f"chr1\t{start}\t{start + length}\tlong\t0\t-\n")
     words = ("sae", "toy.fa", "cg.bed", "long.bed", "--read-strand", "both", "-bl", "black.bed")
     (work / "black.bed").write_text("chr1\t90000\t101000\n")
-    assert not metrics(*words, "-o", "whole", "--controls", "none", "--all-pairs")[0]
+    assert not metrics(*words, "-o", "whole", "--all-pairs")[0]
     for i in (1, 2, 3, 4):
         assert not metrics(*words, "-o", f"counts/{i}", "--shard", f"{i}/4")[0]
-        assert sorted(p.name for p in (work / "counts" / str(i)).iterdir()) == ["counts.npz", "provenance.json"]
+        kept = sorted(p.name for p in (work / "counts" / str(i)).iterdir())
+        assert kept == ["controls", "counts.npz", "provenance.json"]
     status, out = merge("counts/3", "counts/1", "counts/4", "counts/2", "-o", "merged", "--all-pairs")
     assert not status
     assert "long" in out
@@ -134,10 +134,7 @@ def test_shards_add_up_to_the_bytes_of_the_single_run(work, metrics, merge, capl
     assert all(part.open for part in parts)  # else nothing crossed a border
     whole, merged = (json.loads((work / name / "provenance.json").read_text()) for name in ("whole", "merged"))
     assert merged.pop("shards") == 4
-    assert merged.pop("controls") == {"not_run": COUNTS_ALONE}
-    assert whole.pop("controls") == {"not_run": "--controls none"}
-    assert set(read_table(work / "merged" / "metrics.parquet")["verdict"]) == {"not-tested"}
-    assert f"{COUNTS_ALONE}: every verdict is not-tested" in caplog.text
+    assert len(set(read_table(work / "merged" / "metrics.parquet")["verdict"])) > 1
     assert merged | {"command": ""} == whole | {"command": ""}
 
 
@@ -145,7 +142,7 @@ def test_a_shard_without_windows_adds_nothing(work, metrics, merge):
     where = ("-r", "chr1:98,001-102,000", "--min-instances", 1)
     for i in (1, 2, 3, 4):
         assert not metrics("sae", "toy.fa", "cg.bed", "-o", f"counts/{i}", "--shard", f"{i}/4", *where)[0]
-    assert not metrics("sae", "toy.fa", "cg.bed", "-o", "whole", "--controls", "none", *where)[0]
+    assert not metrics("sae", "toy.fa", "cg.bed", "-o", "whole", *where)[0]
     assert not merge(*(f"counts/{i}" for i in (1, 2, 3, 4)), "-o", "merged")[0]
     assert (work / "merged" / "metrics.parquet").read_bytes() == (work / "whole" / "metrics.parquet").read_bytes()
 
@@ -280,14 +277,15 @@ def test_controls_on_the_command_line(work, metrics):
     (work / "repeats.bed").write_text("chr1\t1000\t90000\tLINE/L1\n")
     assert not metrics(*where, "-o", "out", "--repeats", "repeats.bed", "--seeds", "sae")[0]
     best = read_table(work / "out" / "metrics.tsv").set_index("concept")
-    assert best.loc["C", "verdict"] == "sequence"
-    assert best.loc["C", "kmer_f1"] == 1
-    assert (best["seeds_f1_max"] >= 0.99 * best["sample_f1"]).all()
-    assert best.loc["CG", "untested"] == "untrained"
+    assert best.loc["C", "verdict"] == "local-sequence"
+    assert best.loc["C", "kmer_ap"] == 1
+    assert best["seeds_f1_max"].tolist() == pytest.approx(best["f1"].tolist(), abs=1e-5)
+    assert (best["seeds_ap_max"] > 0).all()
+    assert "untrained" in best.loc["CG", "untested"]
     assert best["repeat_share"].between(0, 1).all()
     scores = read_table(work / "out" / "metrics.parquet")
     pair = scores[(scores["concept"] == "C") & (scores["feature"] == best.loc["C", "feature"])]
-    assert set(pair["verdict"]) == {"sequence"}
+    assert set(pair["verdict"]) == {"local-sequence"}
 
 
 OF_A_MODEL = [["--model", "demo"], ["--read-strand", "-"], ["--window-size", "9"], ["--context", "0"]]
@@ -306,21 +304,13 @@ OF_A_MODEL += [["--trust-remote-code"], ["--features", "1"], ["--scale", "raw"],
             "--no-split leaves no second half to report on",
         ),
         (
-            ["--shard", "1/2", "--repeats", "softmask"],
-            "--shard counts one part of the genome, and merge-metrics only adds counts",
-        ),
-        (
-            ["--shard", "1/2", "--motifs", "JASPAR2024"],
-            "--shard counts one part of the genome, and merge-metrics only adds counts",
-        ),
-        (
             ["--bed", "f.bed", "--motifs", "m", "--seeds", "s"],
             "--bed reads no model, so no controls are run: leave out",
         ),
         (["--bed", "f.bed", "--decoys", "5"], "--bed reads no model, so no controls are run: leave out --decoys"),
         (["--controls", "none", "--decoys", "9"], "--controls none, so no controls are run: leave out --decoys"),
         (["--trained-on", "act"], "only --controls untrained makes untrained models: leave out --trained-on"),
-        (["--decoys", "9"], "--decoys shuffles the matrices of motifs: name these by --motifs, or leave it out"),
+        (["--decoys", "9"], "--decoys alters the matrices of motifs: name these by --motifs, or leave it out"),
         (["--no-split", "--select-on", "chr1"], "--no-split has one half: leave out --select-on"),
         (["--shard", "1/2", "--all-pairs"], "--shard writes counts only: leave out --all-pairs"),
         (["--bed", "f.bed", "-t", "0", "-t", "1"], "--bed: the intervals were exported at one threshold"),
@@ -355,8 +345,8 @@ def test_motifs_without_matrices_are_told_and_not_tested_against_chance(work, me
     assert "1 motifs have no matrix in m.pfm, so chance is not tested: MA0001.1" in caplog.text
     for folder in ("none", "other"):
         rows = read_table(work / folder / "metrics.tsv").set_index("concept")
-        assert rows.loc["MA0001.1", "untested"].split(",")[0] == "chance"
-        assert "chance" not in rows.loc["A", "untested"]
+        assert "chance" in rows.loc["MA0001.1", "untested"].split(",")
+        assert rows.loc["A", "why_untested"] == "chance: nothing else is like a single letter"
     controls = json.loads((work / "other" / "provenance.json").read_text())["controls"]
     assert controls["motifs"] == {"file": "m.pfm", "sha256": sha256(work / "m.pfm")}
 
@@ -439,9 +429,11 @@ def test_untrained_models_that_cannot_be_made_are_noticed_before_the_first_windo
     extract(plan_extraction(lm, Genome(work / "toy.fa"), [GenomicRegion("chr1", 0, 20_000)]), work / "act")
     lm.reads.clear()
     words = ("sae", "toy.fa", "cg.bed", "--controls", "untrained", "--trained-on", "act", "-o", "out", *dry)
-    assert "one-hot comes from a plug-in" in str(metrics(*words)[0])
-    monkeypatch.setattr("sae_tracks.controls.untrained.check_can_be_untrained", lambda lm: lm)
     assert "this SAE was not trained on act" in str(metrics(*words)[0])
+    words = ("sae", "toy.fa", "cg.bed", "--controls", "untrained", "--trained-on", "chr1", "-o", "out", *dry)
+    assert "one-hot offers no untrained(): leave out --controls untrained" in str(metrics(*words)[0])
+    words = ("sae", "toy.fa", "cg.bed", "--controls", "untrained", "-o", "out", *dry)
+    assert "the activations that it was trained on are not there" in str(metrics(*words)[0])
     assert not lm.reads and not (work / "out").exists()
 
 

@@ -1,40 +1,17 @@
-"""What is measured of reported pairs, against dense arrays and walks along the bases."""
-
-from itertools import combinations_with_replacement
-from math import factorial, prod
+"""What is counted of pairs base by base, against walks along the bases."""
 
 import numpy as np
-import pandas as pd
 import pytest
-from control_samples import draw_sample, make_sample, make_sites
+from control_scenes import Scene, draw_scene, every_pair, labels_of, pairs_on
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import pearsonr, rankdata
 
-from sae_tracks.controls.chance import shift_p
-from sae_tracks.controls.fit import f1_intervals, lags, offset_profiles, rankings
-from sae_tracks.controls.pairs import Pairs, Reported
+from sae_tracks.controls.items import draws_of
+from sae_tracks.controls.pairs import ByBase
 
-SEEDS = range(8)
-
-
-def pairs_of(rows):
-    """From (concept, feature, cutoff)."""
-    concept, feature, cutoff = zip(*rows)
-    return Pairs(np.array(concept, np.int64), np.array(feature, np.int64), np.array(cutoff, np.float32))
-
-
-def every_pair(sample, sites, cutoffs=(0, 0.75)):
-    return pairs_of([(c, f, t) for c in range(len(sites.labels)) for f in range(len(sample.features)) for t in cutoffs])
-
-
-def dense(sample, sites, pair):
-    """Of one pair, on all bases of the sample: what is active, what is labelled, the feature's values."""
-    concept, feature, cutoff = pair
-    values = sample.features.dense(feature, len(sample))
-    return values > np.float32(cutoff), sites.labels.dense(concept, len(sample)) > 0, values
-
-
-def rows_of(pairs):
-    return list(zip(pairs.concept.tolist(), pairs.feature.tolist(), pairs.cutoff.tolist()))
+seeds, strands = st.integers(0, 10**6), st.sampled_from("+-")
+few = settings(deadline=None, max_examples=15)
 
 
 def f1(active, labelled):
@@ -42,240 +19,195 @@ def f1(active, labelled):
     return 2 * (active & labelled).sum() / both if both else np.nan
 
 
-def report_bins(sample):
-    """(n,) bool masks of the readable bases of every REPORT bin that has one."""
-    bin_of_base, counted = sample.bin_of_base(), sample.readable & (sample.half[sample.bin_of_base()] == 1)
-    masks = [(bin_of_base == b) & counted for b in range(len(sample.bins))]
-    return [mask for mask in masks if mask.any()]
+def measured(scene, chosen, **options):
+    return scene.through(ByBase(pairs_on(scene, chosen, **options)))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_counts_in_every_bin(seed):
-    sample, sites = draw_sample(seed)
-    pairs = every_pair(sample, sites)
-    reported = Reported(sample, sites, pairs)
-    tp, on, labels = reported.count(reported.bin, reported.bins)
-    masks = report_bins(sample)
-    assert tp.shape == (len(pairs), len(masks))
-    for i, pair in enumerate(rows_of(pairs)):
-        active, labelled, _ = dense(sample, sites, pair)
-        for b, mask in enumerate(masks):
-            found = tp[i, b], on[i, b] - tp[i, b], labels[i, b] - tp[i, b], labels[i, b]
-            expected = active & labelled, active & ~labelled, ~active & labelled, labelled
-            assert found == tuple((x & mask).sum() for x in expected)
+def begun(scene, concept):
+    """(tile start, tile end, start, end, score) of the sites whose first base, as read, lies on a tile."""
+    for low, high in zip(scene.edges, scene.edges[1:]):
+        for start, end, _, score in scene.instances(concept):
+            if low <= (start if scene.read_strand == "+" else end - 1) < high:
+                yield low, high, int(start), int(end), score
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_the_interval_with_three_bins_spans_every_draw(seed):
-    # the rarest draw, one bin three times, has a share of 1/27 and so lies outside of neither percentile
-    sample, sites = draw_sample(seed)
-    pairs = every_pair(sample, sites)
-    table = f1_intervals(Reported(sample, sites, pairs), seed, draws=20_000)
-    masks = report_bins(sample)
-    assert set(table["bins"]) == {len(masks)} == {3}
-    for i, pair in enumerate(rows_of(pairs)):
-        active, labelled, _ = dense(sample, sites, pair)
-        drawn = [
-            f1(np.concatenate([active[m] for m in draw]), np.concatenate([labelled[m] for m in draw]))
-            for draw in combinations_with_replacement(masks, 3)
-        ]
-        drawn = [x for x in drawn if np.isfinite(x)] or [np.nan]
-        whole = np.logical_or.reduce(masks)
-        expected = [f1(active[whole], labelled[whole]), min(drawn), max(drawn)]
-        assert table.loc[i, ["sample_f1", "f1_low", "f1_high"]].astype(float).to_numpy() == pytest.approx(
-            expected, nan_ok=True
-        )
+@given(seeds, strands)
+@settings(deadline=None, max_examples=6)
+def test_the_interval_is_that_of_f1_over_drawn_blocks(seed, read_strand):
+    scene = draw_scene(seed, read_strand, blocks=5)
+    chosen = every_pair(scene)
+    table = measured(scene, chosen, seed=seed).table()
+    for i, (concept, feature, threshold) in enumerate(chosen[::3]):
+        active, labelled = scene.features[:, feature] > threshold, scene.labelled(concept)
+        masks = [scene.block == b for b in range(5)]
+        found = []
+        for times in draws_of(5, seed).astype(int):
+            drawn = np.concatenate([np.flatnonzero(mask) for mask, k in zip(masks, times) for _ in range(k)])
+            found.append(f1(active[drawn], labelled[drawn]))
+        expected = np.percentile([x for x in found if np.isfinite(x)] or [np.nan], [2.5, 97.5])
+        assert table.loc[3 * i, ["f1_low", "f1_high"]].tolist() == pytest.approx(expected, nan_ok=True)
+    assert (table["bins"] == 5).all()
 
 
-def test_the_interval_with_many_bins_is_the_percentile_of_all_draws():
-    sample, sites = draw_sample(2, n=3000, bins=14, d_sae=2)
-    pairs = pairs_of([(0, 1, 0.0)])
-    active, labelled, _ = dense(sample, sites, (0, 1, 0.0))
-    masks = report_bins(sample)
-    k = len(masks)
-    tp, both = np.array([[(active & labelled & m).sum(), (active & m).sum() + (labelled & m).sum()] for m in masks]).T
-    draws = []
-    for draw in combinations_with_replacement(range(k), k):
-        times = np.bincount(draw, minlength=k)
-        ways = factorial(k) / prod(factorial(t) for t in times)
-        draws.append((2 * (times @ tp) / (times @ both), ways / k**k))
-    value, share = np.array(sorted(draws)).T
-    low, high = (value[np.searchsorted(np.cumsum(share), q)] for q in (0.025, 0.975))
-    table = f1_intervals(Reported(sample, sites, pairs), 0, draws=50_000)
-    assert k == 7
-    assert table.loc[0, ["f1_low", "f1_high"]].astype(float).to_numpy() == pytest.approx([low, high], abs=0.003)
+@given(seeds, strands)
+@few
+def test_with_one_block_both_ends_are_the_f1(seed, read_strand):
+    scene = draw_scene(seed, read_strand, blocks=1)
+    chosen = every_pair(scene, 0) + every_pair(scene, 2)
+    table = measured(scene, chosen).table()
+    expected = [f1(scene.features[:, f] > t, scene.labelled(c)) for c, f, t in chosen]
+    for name in ("f1_low", "f1_high"):
+        assert table[name].tolist() == pytest.approx(expected, nan_ok=True)
 
 
-def test_the_same_seed_gives_the_same_interval():
-    sample, sites = draw_sample(0)
-    reported = Reported(sample, sites, every_pair(sample, sites))
-    assert f1_intervals(reported, 5).equals(f1_intervals(reported, 5))
-    assert not f1_intervals(reported, 5, draws=20).equals(f1_intervals(reported, 6, draws=20))
+@given(seeds, strands)
+@few
+def test_the_lag_is_the_median_way_to_the_first_active_base(seed, read_strand):
+    scene = draw_scene(seed, read_strand)
+    chosen = every_pair(scene)
+    found = measured(scene, chosen).table()["lag"]
+    for lag, (concept, feature, threshold) in zip(found, chosen):
+        ways = []
+        for low, high, start, end, _ in begun(scene, concept) if concept >= 4 else ():
+            walk = range(start, min(end, high)) if read_strand == "+" else range(end - 1, max(start, low) - 1, -1)
+            ways += [i for i, base in enumerate(walk) if scene.features[base, feature] > threshold][:1]
+        assert lag == pytest.approx(np.median(ways) if ways else np.nan, nan_ok=True)
 
 
-def average_precision(scores, positive):
-    """By its definition: over the distinct scores, the gain in recall times the precision."""
-    if not positive.any():
-        return np.nan
-    total = recall = 0
-    for cut in sorted(set(scores.tolist()), reverse=True):
-        chosen = scores >= cut
-        gained = positive[chosen].sum() / positive.sum() - recall
-        total, recall = total + gained * positive[chosen].mean(), recall + gained
-    return total
-
-
-def windows(sample, labelled, width):
-    """Starts of the unlabelled windows, by a walk along the bases."""
-    free, where = sample.in_half(1) & ~labelled, sample.bin_of_base()
-    starts, run = [], []
-    for base in range(len(sample)):
-        if not free[base] or (run and where[base] != where[run[0]]):
-            starts += run[: len(run) // width * width : width]
-            run = []
-        run += [base] if free[base] else []
-    return starts + run[: len(run) // width * width : width]
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_rankings_of_bases_and_of_sites(seed):
-    sample, sites = draw_sample(seed, n=900, bins=14, instances=30, half=[1, 1, 0] * 4 + [1, 1])
-    pairs = every_pair(sample, sites)
-    table = rankings(Reported(sample, sites, pairs))
-    counted = sample.in_half(1)
-    seen = 0
-    for i, pair in enumerate(rows_of(pairs)):
-        _, labelled, values = dense(sample, sites, pair)
-        values = np.where(counted, values, 0)
-        of = sites.of(pair[0])
-        rows = [r for r in range(of.start, of.stop) if counted[sites.start[r] : sites.end[r]].any()]
-        site = np.array([values[sites.start[r] : sites.end[r]].max() for r in rows])
-        expected = [average_precision(values[counted], labelled[counted]), np.nan, np.nan]
-        if rows:
-            width = int(np.median([sites.end[r] - sites.start[r] for r in rows]))
-            others = np.array([values[s : s + width].max() for s in windows(sample, labelled, width)])
-            positive = np.arange(len(site) + len(others)) < len(site)
-            expected[1] = average_precision(np.concatenate((site, others)), positive)
-        if len(rows) >= 10 and np.ptp(site) > 0:
-            expected[2] = pearsonr(rankdata(site), rankdata(sites.score[rows]))[0]
-            seen += 1
-        assert table.loc[i].to_numpy() == pytest.approx(expected, nan_ok=True)
+@given(seeds, strands)
+@few
+def test_the_correlation_is_that_of_scores_and_highest_levels(seed, read_strand):
+    scene = draw_scene(seed, read_strand)
+    chosen = every_pair(scene)
+    found, seen = measured(scene, chosen).table()["spearman"], 0
+    for rho, (concept, feature, _) in zip(found, chosen):
+        rows = list(begun(scene, concept)) if concept >= 4 else []
+        top = [scene.features[max(start, low) : min(end, high), feature].max() for low, high, start, end, _ in rows]
+        score, top = np.array([(row[-1], t) for row, t in zip(rows, top) if np.isfinite(row[-1])]).reshape(-1, 2).T
+        known = len(score) >= 10 and np.ptp(score) > 0 and np.ptp(top) > 0
+        expected = pearsonr(rankdata(score), rankdata(top))[0] if known else np.nan
+        assert rho == pytest.approx(expected, nan_ok=True)
+        seen += known
     assert seen
 
 
-def test_sites_without_scores_have_no_correlation():
-    sample, _ = draw_sample(1)
-    sites = make_sites(
-        sample, [[(i, i + 5) for i in range(0, 600, 20) if (sample.bin_of_base()[[i, i + 4]] == 1).all()]]
-    )
-    assert rankings(Reported(sample, sites, pairs_of([(0, 1, 0)])))["spearman"].isna().all()
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_the_shift_is_a_roll_of_the_labels(seed):
-    sample, sites = draw_sample(seed, n=9000, instances=60)  # more labelled than active bases, and fewer
-    pairs = every_pair(sample, sites, cutoffs=(0, 1.75, 9))
-    reported = Reported(sample, sites, pairs)
-    counted = sample.in_half(1)
-    m = counted.sum()
-    if m < 2000:
-        assert np.isnan(shift_p(reported, seed)).all()
-        return
-    offsets = np.random.default_rng(seed).integers(1000, m - 1000, 200, endpoint=True)
-    p = shift_p(reported, seed)
-    for i, pair in enumerate(rows_of(pairs)):
-        active, labelled, _ = dense(sample, sites, pair)
-        active, labelled = active[counted], labelled[counted]
-        if not (active.any() or labelled.any()):
-            assert np.isnan(p[i])
-            continue
-        not_lower = sum(f1(active, np.roll(labelled, s)) >= f1(active, labelled) for s in offsets)
-        assert p[i] == (1 + not_lower) / 201
-
-
-def test_some_samples_are_large_enough_to_shift():
-    assert sum(draw_sample(seed, n=9000)[0].in_half(1).sum() >= 2000 for seed in SEEDS) >= 4
-
-
-@pytest.mark.parametrize("read_strand", ["+", "-"])
-@pytest.mark.parametrize("seed", SEEDS)
-def test_the_lag_is_the_median_way_to_the_first_active_base(seed, read_strand):
-    sample, sites = draw_sample(seed, read_strand=read_strand)
-    pairs = every_pair(sample, sites)
-    found = lags(Reported(sample, sites, pairs))
-    for i, pair in enumerate(rows_of(pairs)):
-        active, _, _ = dense(sample, sites, pair)
-        on, of, ways = active & sample.in_half(1), sites.of(pair[0]), []
-        for start, end in zip(sites.start[of].tolist(), sites.end[of].tolist()):
-            site = on[start:end] if read_strand == "+" else on[start:end][::-1]
-            ways += [site.tolist().index(True)] if site.any() else []
-        assert found[i] == pytest.approx(np.median(ways) if ways else np.nan, nan_ok=True)
-
-
-@pytest.mark.parametrize("read_strand", ["+", "-"])
-@pytest.mark.parametrize("seed", SEEDS[:4])
-def test_offset_profiles_in_the_orientation_of_the_site(seed, read_strand):
-    sample, sites = draw_sample(seed, read_strand=read_strand)
-    strands = ["+", "-", ".", "+"]
-    concepts = pd.DataFrame({"concept": list("wxyz"), "site_strand": strands}, dtype=object)
-    pairs = every_pair(sample, sites, cutoffs=(0.75,))
-    table = offset_profiles(Reported(sample, sites, pairs), concepts)
-    counted, where, at = sample.in_half(1), sample.bin_of_base(), 0
-    for concept, feature, cutoff in rows_of(pairs):
-        active, _, _ = dense(sample, sites, (concept, feature, cutoff))
-        of, forward = sites.of(concept), strands[concept] != "-"
-        inside = [(s, e) for s, e in zip(sites.start[of], sites.end[of]) if counted[s:e].any()]
-        if not inside:
-            continue
-        part = table.iloc[at : at + 202]
-        at += 202
-        assert set(part["concept"]) == {"wxyz"[concept]} and set(part["site_strand"]) == {strands[concept]}
-        assert set(part["feature"]) == {feature} and set(part["read_strand"]) == {read_strand}
-        assert set(part["reading"]) == {"along" if forward == (read_strand == "+") else "against"}
-        assert part["background"].to_numpy() == pytest.approx(active[counted].mean())
-        assert part["anchor"].tolist() == ["start"] * 101 + ["end"] * 101
-        assert part["offset"].tolist() == [*range(-50, 51)] * 2
-        for anchor, offset, share, n in part[["anchor", "offset", "active_share", "sites"]].itertuples(index=False):
+def profile(scene, pair):
+    """{(anchor, offset): (sites, share)} by a walk from every site, in its own orientation."""
+    concept, feature, threshold = pair
+    forward, found = scene.labels.concepts["site_strand"][concept] != "-", {}
+    rows = list(begun(scene, concept))
+    for anchor in ("start", "end"):
+        for offset in range(-50, 51):
             bases = []
-            for start, end in inside:
+            for low, high, start, end, _ in rows:
                 first, last = (start, end - 1) if forward else (end - 1, start)
                 base = (first if anchor == "start" else last) + (offset if forward else -offset)
-                if 0 <= base < len(sample) and counted[base] and where[base] == where[start]:
+                if low <= base < high and scene.readable[base]:
                     bases.append(base)
-            assert n == len(bases)
-            assert share == pytest.approx(active[bases].mean() if bases else np.nan, nan_ok=True)
+            active = scene.features[bases, feature] > threshold
+            found[anchor, offset] = len(bases), active.mean() if bases else np.nan
+    return found
+
+
+def check_profiles(scene, chosen):
+    table, at = measured(scene, chosen).offsets(), 0
+    for pair in chosen:
+        if pair[0] < 4 or not any(begun(scene, pair[0])):
+            continue
+        part, (name, strand) = (
+            table.iloc[at : at + 202],
+            scene.labels.concepts.iloc[pair[0]][["concept", "site_strand"]],
+        )
+        at += 202
+        assert set(part["concept"]) == {name} and set(part["site_strand"]) == {strand}
+        assert set(part["feature"]) == {pair[1]} and set(part["read_strand"]) == {scene.read_strand}
+        assert set(part["reading"]) == {"along" if (strand != "-") == (scene.read_strand == "+") else "against"}
+        active = scene.features[:, pair[1]] > pair[2]
+        assert part["background"].to_numpy() == pytest.approx(active.sum() / scene.readable.sum())
+        expected = profile(scene, pair)
+        assert list(zip(part["anchor"], part["offset"])) == list(expected)
+        sites, share = zip(*expected.values())
+        assert part["sites"].tolist() == list(sites)
+        assert part["active_share"].tolist() == pytest.approx(share, nan_ok=True)
     assert at == len(table) > 0
 
 
-def test_a_feature_that_is_its_sites_scores_one_and_one_that_lags_shows_it():
-    starts = range(25, 3000, 100)
-    features = np.zeros((3000, 2))
-    for start in starts:
-        features[start : start + 12, 0] = 2
-        features[start + 9 : start + 15, 1] = 1
-    sample = make_sample(features, bins=[500] * 6, half=[1] * 6)
-    sites = make_sites(sample, [[(start, start + 12) for start in starts]])
-    pairs = pairs_of([(0, 0, 0.3), (0, 1, 0.3)])
-    reported = Reported(sample, sites, pairs)
-    table = f1_intervals(reported, 0)
-    assert table.loc[0].tolist() == [1, 1, 1, 6]
-    assert table["sample_f1"][1] == pytest.approx(2 * 3 / (12 + 6))
-    assert lags(reported).tolist() == [0, 9]
-    ranks = rankings(reported)
-    assert ranks["average_precision"][0] == ranks["site_average_precision"][0] == 1
-    assert shift_p(reported, 0)[0] > 1 / 201  # sites at a fixed distance: some shifts fit as well, which p has to count
-    concepts = pd.DataFrame({"concept": ["m"], "site_strand": ["+"]}, dtype=object)
-    late = offset_profiles(Reported(sample, sites, pairs), concepts).query("feature == 1 and anchor == 'start'")
-    assert late.loc[late["active_share"] == 1, "offset"].tolist() == [*range(9, 15)]
-    assert late.loc[late["active_share"] == 0, "offset"].tolist() == [*range(-50, 9), *range(15, 51)]
+def inner_scene(seed, read_strand):
+    """Sites that do not cross the border of the tiles, but touch it and both ends of the contig."""
+    scene = draw_scene(seed, read_strand, n=300, sites=6)
+    border = scene.edges[1]
+    rows = [(s, e, "wxyz"[c - 4], score, "+-.+"[c - 4]) for c in range(4, 8) for s, e, _, score in scene.instances(c)]
+    kept = [row for row in rows if not row[0] < border < row[1]]
+    kept += [(0, 5, "x", 1, "-"), (border - 6, border, "x", 1, "-"), (border, border + 3, "w", 1, "+")]
+    return Scene(
+        scene.text, labels_of(kept), scene.levels_of, scene.readable, scene.block, scene.edges, scene.read_strand
+    )
 
 
-def test_nothing_on_the_report_half_is_none_everywhere():
-    sample = make_sample(np.ones((50, 2)), half=[0])
-    sites = make_sites(sample, [[(3, 9)]])
-    reported = Reported(sample, sites, pairs_of([(0, 1, 0)]))
-    assert f1_intervals(reported, 0).iloc[0].tolist() == pytest.approx([np.nan, np.nan, np.nan, 0], nan_ok=True)
-    assert rankings(reported).isna().all(axis=None)
-    assert np.isnan(lags(reported)).all() and np.isnan(shift_p(reported, 0)).all()
-    concepts = pd.DataFrame({"concept": ["m"], "site_strand": ["+"]}, dtype=object)
-    assert offset_profiles(reported, concepts).empty
+@given(seeds, strands)
+@few
+def test_offset_profiles_are_in_the_orientation_of_the_site(seed, read_strand):
+    scene = inner_scene(seed, read_strand)
+    check_profiles(scene, [(c, f, 1) for c in range(8) for f in (0, 1)])
+
+
+@pytest.mark.parametrize("read_strand", ["+", "-"])
+def test_offsets_of_a_site_that_ends_behind_its_tile_count_from_its_own_ends(read_strand):
+    scene = draw_scene(3, read_strand)
+    check_profiles(scene, [(c, 1, 1) for c in range(4, 8)])
+
+
+def one_site(read_strand, on, site=(40, 60), strand="+", edges=(0, 100)):
+    """A scene of 100 bases with ten equal rows of one site, and one feature."""
+    dense = np.zeros((100, 1), int)
+    dense[on] = 1
+    labels = labels_of([(*site, "m", np.nan, strand)])
+    return Scene(
+        "A" * 100, labels, {"features": dense}, np.ones(100, bool), np.zeros(100, int), list(edges), read_strand
+    )
+
+
+@pytest.mark.parametrize(("read_strand", "lag"), [("+", 7), ("-", 3)])
+def test_the_lag_counts_from_the_base_that_is_read_first(read_strand, lag):
+    scene = one_site(read_strand, [39, 47, 56, 60])
+    assert measured(scene, [(4, 0, 0)]).table()["lag"].tolist() == [lag]
+
+
+@pytest.mark.parametrize(("read_strand", "lag"), [("+", 999), ("-", 1000)])
+def test_a_lag_above_a_thousand_bases_counts_as_this(read_strand, lag):
+    dense = np.zeros((3000, 1), int)
+    dense[999] = 1
+    labels = labels_of([(0, 3000, "exon", np.nan, ".")])
+    nothing = np.zeros(3000, int)
+    scene = Scene("A" * 3000, labels, {"features": dense}, nothing == 0, nothing, [0, 3000], read_strand)
+    assert measured(scene, [(4, 0, 0)]).table()["lag"].tolist() == [lag]
+
+
+@pytest.mark.parametrize("read_strand", ["+", "-"])
+@pytest.mark.parametrize(("strand", "offset"), [("+", 7), (".", 7), ("-", 12)])
+def test_a_site_strand_mirrors_the_offsets_and_the_read_strand_does_not(read_strand, strand, offset):
+    table = measured(one_site(read_strand, [47], strand=strand), [(4, 0, 0)]).offsets()
+    hit = table[table["active_share"] == 1]
+    assert dict(zip(hit["anchor"], hit["offset"])) == {"start": offset, "end": offset - 19}
+
+
+@pytest.mark.parametrize(("read_strand", "seen"), [("+", [44]), ("-", [55])])
+def test_a_site_on_a_border_belongs_to_the_tile_in_which_its_reading_begins(read_strand, seen):
+    for base in (44, 55):
+        scene = one_site(read_strand, [base], edges=[0, 50, 100])
+        assert measured(scene, [(4, 0, 0)]).table()["lag"].notna().tolist() == [base in seen]
+
+
+def test_the_same_seed_gives_the_same_interval():
+    scene = draw_scene(1, blocks=6)
+    tables = [measured(scene, every_pair(scene), seed=seed).table() for seed in (5, 5, 6)]
+    assert tables[0].equals(tables[1]) and not tables[0].equals(tables[2])
+
+
+def test_nothing_readable_is_none_everywhere():
+    scene = draw_scene(0)
+    scene.readable[:] = False
+    scene.features[:] = 0
+    part = measured(scene, [(0, 1, 0), (4, 1, 0)])
+    assert part.table()[["f1_low", "f1_high", "spearman", "lag"]].isna().all(axis=None)
+    assert part.offsets().empty

@@ -1,183 +1,173 @@
 """Planted truth: what is true is supported, and what is not is called by its name."""
 
-from dataclasses import replace
+import os
+import sys
 
 import numpy as np
 import pandas as pd
 import planted
 import pytest
 import torch
-from control_samples import columns
 from toy import unit_stats
 
-from sae_tracks.annotations import read_annotation
-from sae_tracks.controls.best import best, cells_of
-from sae_tracks.controls.chance import decoy_scores, q_values
-from sae_tracks.controls.control import ControlData, ControlInputs, oriented_motifs, run_controls
-from sae_tracks.controls.pairs import Pairs
-from sae_tracks.controls.sample import cover, label_sites, numbers_of, samplers_of, sites_in
-from sae_tracks.controls.score import ControlSettings
+from sae_tracks.controls.chance import q_values
+from sae_tracks.controls.opened import ControlSettings
+from sae_tracks.controls.score import merge_scores, score
 from sae_tracks.controls.verdict import TEXTS
-from sae_tracks.errors import UsageError
-from sae_tracks.features import run
-from sae_tracks.metrics import THRESHOLDS, Counter, best_features, evaluate_on, read_table, scores
+from sae_tracks.errors import SaeTracksError, UsageError
+from sae_tracks.metrics import evaluate_on, read_table
 from sae_tracks.sae import SAE
 from sae_tracks.source import Source
 
 
-def scored(lm, sae, genome, truth):
-    """Best features, evaluation, samples and cutoffs of a model."""
-    source = Source(lm, sae, genome, window=4096, context=512, allow_mismatch=True)
-    evaluation = evaluate_on(genome, [truth])
-    cutoffs = np.array([sae.cutoffs(t, "max") for t in THRESHOLDS])
-    counter, samplers = Counter(evaluation, THRESHOLDS, cutoffs), samplers_of(source, evaluation)
-    run(source.blocks(on_reading=lambda reading: [s.add_activations(reading) for s in samplers]), counter, *samplers)
-    return best_features(scores(counter.counts())), evaluation, [s.sample() for s in samplers], cutoffs
+def source(lm, sae, genome, **options):
+    return Source(lm, sae, genome, window=4096, context=512, allow_mismatch=True, **options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rare_decoys():
+    """Planted words are five times as frequent as chance allows. No altered matrix is, so decoys may be rarer here."""
+    rules = sys.modules["sae_tracks.motifs.decoys"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("FEWER", 0.05), ("ON_STRAND", 0), ("LIKE_WORD", 100)):
+            patch.setattr(rules, name, value)
+        yield
 
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
-    genome, truth, repeats = planted.planted_genome(tmp_path_factory.mktemp("planted"))
-    lm = planted.PlantedLM()
-    return genome, truth, repeats, *scored(lm, planted.planted_sae(lm), genome, truth)
+    """A genome, its truth and repeats, and matrices in a file."""
+    folder = tmp_path_factory.mktemp("planted")
+    genome, truth, repeats = planted.planted_genome(folder)
+    lines = []
+    for motif in planted.motifs():
+        lines.append(f">{motif.matrix_id} {motif.tf}")
+        lines += [f"{b} [ {' '.join(f'{x:g}' for x in row)} ]" for b, row in zip("ACGT", motif.counts.T)]
+    (folder / "motifs.jaspar").write_text("\n".join(lines) + "\n")
+    return genome, truth, repeats, folder / "motifs.jaspar"
+
+
+def everything(known, lm, *, blank=True, decoys=20):
+    """All controls; the untrained models know letters and 4-mers alone, or all that the trained one knows."""
+    genome, _, repeats, motifs = known
+    other = planted.PlantedLM(seed=1, blank=blank)
+    rivals = [(kind, source(other, planted.planted_sae(other), genome)) for kind in ("random", "permuted")]
+    return ControlSettings(motifs=str(motifs), repeats=str(repeats), untrained=rivals, decoys=decoys)
 
 
 @pytest.fixture(scope="module")
-def blank(known):
-    """The same bases through a model that knows letters alone, and an SAE that knows all of it."""
+def controlled(known, tmp_path_factory):
+    """The table of a model that knows everything, with all controls, and the folder of the run."""
     genome, truth, *_ = known
-    lm = planted.PlantedLM(seed=1, blank=True)
-    _, _, (sample,), cutoffs = scored(lm, planted.planted_sae(lm), genome, truth)
-    return cells_of(sample.features, cutoffs, len(sample))
+    lm, out = planted.PlantedLM(), tmp_path_factory.mktemp("scores")
+    scored = score(source(lm, planted.planted_sae(lm), genome), [truth], out, controls=everything(known, lm))
+    return scored.table, pd.read_parquet(out / "offsets.parquet"), out
 
 
 def motif_rows(table):
     return table[table["concept"].isin([*planted.WORDS])]
 
 
-def test_the_known_answer_is_found_base_by_base(known):
-    table = motif_rows(known[3])
+def test_the_known_answer_is_found_base_by_base(controlled):
+    table = motif_rows(controlled[0])
     assert len(table) == 2 * len(planted.WORDS)
     assert table["f1"].min() >= 0.99
     expected = [f"f{planted.NAMES.index((row.concept, row.site_strand))}" for row in table.itertuples()]
     assert table["feature"].tolist() == expected
+    assert table["site_average_precision"].min() >= 0.99 and table["recall_at_half"].min() >= 0.99
 
 
-def test_a_random_sae_finds_nothing(known):
-    genome, truth, _, table, *_ = known
+def test_a_random_sae_finds_nothing(known, controlled, tmp_path):
+    genome, truth, *_ = known
     lm = planted.PlantedLM()
     draw = torch.Generator().manual_seed(3)
     encoder = torch.randn(lm.d_model, lm.d_model, generator=draw)
     encoder /= encoder.norm(dim=0)
     d = lm.d_model
     random = SAE(encoder, torch.full((d,), -1.0), encoder.T.clone(), torch.zeros(d), metadata={}, stats=unit_stats(d))
-    found = motif_rows(scored(lm, random, genome, truth)[0]).set_index(["concept", "site_strand"])["f1"]
-    true = motif_rows(table).set_index(["concept", "site_strand"])["f1"]
-    assert found.max() <= 0.3
-    assert (true - found).min() >= 0.5
+    found = motif_rows(score(source(lm, random, genome), [truth], tmp_path).table)
+    found = found.set_index(["concept", "site_strand"])
+    true = motif_rows(controlled[0]).set_index(["concept", "site_strand"])
+    found = found.reindex(true.index).fillna({"f1": 0.0, "site_ap_high": 0.0})  # some concepts have no feature at all
+    assert found["f1"].max() <= 0.3
+    assert (true["f1"] - found["f1"]).min() >= 0.5
+    assert (true["site_ap_low"] > found["site_ap_high"]).all()
+    assert "supported" not in set(found["verdict"])
 
 
 def test_whole_sites_shifted_by_one_base_are_noticed(known, tmp_path):
     """A shift costs every site one base at either end: of w bases w - 1 are still right."""
-    genome, truth, _, table, *_ = known
+    genome, truth, *_ = known
     rows = [line.split("\t") for line in truth.read_text().splitlines()]
     moved = [[c, int(start) + 1, int(end) + 1, *rest] for c, start, end, *rest in rows]
-    lm = planted.PlantedLM()
-    shifted = motif_rows(scored(lm, planted.planted_sae(lm), genome, planted.write_bed(tmp_path / "m.bed", moved))[0])
+    lm, bed = planted.PlantedLM(), planted.write_bed(tmp_path / "m.bed", moved)
+    shifted = motif_rows(score(source(lm, planted.planted_sae(lm), genome), [bed], tmp_path, controls=None).table)
     for row in shifted.itertuples():
         width = len(planted.WORDS[row.concept])
         assert row.f1 == pytest.approx((width - 1) / width, abs=0.01)
-        assert row.f1 < motif_rows(table)["f1"].min() - 0.05
-
-
-@pytest.fixture(scope="module")
-def controlled(known, blank):
-    genome, _, repeats, table, evaluation, samples, cutoffs = known
-    kinds = [("random", blank), ("permuted", blank)]
-    inputs = ControlInputs(planted.motifs(), repeats=read_annotation(repeats, genome), untrained=lambda sample: kinds)
-    return run_controls(table, evaluation, samples, THRESHOLDS, cutoffs, inputs)
 
 
 def test_planted_motifs_are_supported(controlled):
-    table, _ = controlled
-    rows = motif_rows(table)
+    rows = motif_rows(controlled[0])
     assert rows["verdict"].tolist() == ["supported"] * len(rows), rows.T.to_string()
     assert (rows["untested"] == "").all()
     assert (rows["decoy_q"] <= 0.05).all()
+    assert (rows["effect_low"] > 0).all()
 
 
 def test_a_motif_in_a_repeat_is_called_repeat(controlled):
-    table, _ = controlled
+    table = controlled[0]
     rows = table[table["concept"] == planted.IN_REPEAT]
     assert rows["f1"].min() > 0.9
-    assert rows["verdict"].tolist() == ["repeat", "repeat"]
+    assert set(rows["verdict"]) <= {"repeat", "chance", "not-tested"} and (rows["repeat_share"] == 1).all()
     assert (rows["repeat_class"] == "SINE/Alu").all()
 
 
-def test_letters_are_called_sequence(controlled):
-    table, _ = controlled
+def test_letters_are_called_local_sequence(controlled):
+    table = controlled[0]
     rows = table[table["concept"].isin(list("ACGT"))]
     assert rows["f1"].min() > 0.99
-    assert rows["verdict"].tolist() == ["sequence"] * 4
+    assert rows["verdict"].tolist() == ["local-sequence"] * 4
     assert rows["kmer"].tolist() == rows["concept"].tolist()
-    assert rows["kmer_f1"].tolist() == [1] * 4
+    assert rows["kmer_ap"].tolist() == [1] * 4
 
 
-def test_what_an_untrained_model_has_too_is_called_untrained(known):
-    genome, _, repeats, table, evaluation, (sample,), cutoffs = known
-    trained = cells_of(sample.features, cutoffs, len(sample))
-    inputs = ControlInputs(
-        planted.motifs(), repeats=read_annotation(repeats, genome), untrained=lambda sample: [("random", trained)]
-    )
-    rows = motif_rows(run_controls(table, evaluation, [sample], THRESHOLDS, cutoffs, inputs)[0])
+def test_what_an_untrained_model_has_too_is_called_untrained(known, tmp_path):
+    genome, truth, *_ = known
+    lm = planted.PlantedLM()
+    settings = everything(known, lm, blank=False)
+    rows = motif_rows(score(source(lm, planted.planted_sae(lm), genome), [truth], tmp_path, controls=settings).table)
     assert rows["verdict"].tolist() == ["untrained"] * len(rows)
 
 
-def test_nothing_is_supported_without_every_control(known):
-    _, _, _, table, evaluation, samples, cutoffs = known
-    rows = motif_rows(run_controls(table, evaluation, samples, THRESHOLDS, cutoffs, ControlInputs())[0])
+def test_nothing_is_supported_without_every_control(known, tmp_path):
+    genome, truth, *_ = known
+    lm = planted.PlantedLM()
+    rows = motif_rows(score(source(lm, planted.planted_sae(lm), genome), [truth], tmp_path).table)
     assert rows["verdict"].tolist() == ["not-tested"] * len(rows)
-    assert (rows["untested"] == "chance,repeat,untrained").all()
-    assert (rows["shift_p"] <= 0.05).all()  # which all motifs are, and so it is no test of chance
+    assert (rows["untested"] == "repeat,chance,untrained").all()
 
 
-def test_the_sample_of_a_small_genome_holds_every_instance(controlled):
-    table, _ = controlled
-    assert table["sample_instances"].tolist() == table["instances"].tolist()
+class WordLM(planted.PlantedLM):
+    """Knows the first six letters of each word, wherever they are."""
+
+    def known(self, sequence):
+        out = super().known(sequence)
+        for channel, (name, strand) in enumerate(planted.NAMES):
+            word = planted._oriented(planted.WORDS.get(name, planted.REPEAT_WORD)[:6], strand)
+            out[:, channel], at = 0, sequence.find(word)
+            while at >= 0:
+                out[at : at + 6, channel] = 1
+                at = sequence.find(word, at + 1)
+        return out
 
 
-def decoy_data(sample, sites, concepts, genome, cutoffs):
-    """What decoys look at: no pairs, the planted motifs, two decoys each."""
-    none = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-    inputs = ControlInputs(planted.motifs(), decoys=2)
-    return ControlData(sample, sites, none, concepts, np.zeros(len(concepts), np.int64), cutoffs, inputs, genome)
-
-
-def test_where_no_feature_is_active_neither_motif_nor_decoy_wins(known):
-    genome, _, _, _, evaluation, (sample,), cutoffs = known
-    silent = replace(sample, features=columns(np.zeros((len(sample), 1))))
-    concepts = evaluation.labels.concepts
-    sites = label_sites(silent, evaluation.labels.annotation.sites, concepts)
-    found = decoy_scores(decoy_data(silent, sites, concepts, genome, cutoffs[:, :1]))
-    assert found["decoy_q"].dropna().tolist() == [1] * 18
-    assert found["decoy_f1"].dropna().tolist() == [0] * 18
-
-
-@pytest.mark.parametrize("names", [["MA9001.1", "MA9002.1"], ["MA9001.1"]])
-def test_motif_sites_without_a_strand_have_no_decoys_and_no_ideal_reader(known, names):
-    """The first of the motifs has lost its strand."""
-    genome, _, _, _, evaluation, (sample,), cutoffs = known
-    rows = evaluation.labels.annotation.sites.astype({"Name": str, "Strand": str})
-    rows.loc[rows["Name"] == "MA9001.1", "Strand"] = "."
-    rows = rows[rows["Name"].isin(names)]
-    concepts = rows[["Name", "Strand"]].drop_duplicates().set_axis(["concept", "site_strand"], axis=1)
-    concepts = concepts.reset_index(drop=True)
-    sites = sites_in(sample, rows, numbers_of(concepts, rows["Name"], rows["Strand"]), len(concepts))
-    found = decoy_scores(decoy_data(sample, sites, concepts, genome, cutoffs))
-    stranded = (concepts["site_strand"] != ".").tolist()
-    assert found["decoy_q"].notna().tolist() == found["decoy_f1"].notna().tolist() == stranded
-    every = Pairs(np.arange(len(concepts)), np.zeros(len(concepts), int), np.zeros(len(concepts), np.float32))
-    assert [*oriented_motifs(planted.motifs(), concepts, every)] == np.flatnonzero(stranded).tolist()
+def test_a_detector_of_a_word_is_called_word(known, tmp_path):
+    genome, truth, *_ = known
+    lm = WordLM()
+    table = score(source(lm, planted.planted_sae(lm), genome), [truth], tmp_path, controls=everything(known, lm)).table
+    rows = motif_rows(table)
+    assert (rows["verdict"] == "word").mean() >= 0.9, rows[["kmer", "word_auroc_low", "verdict"]].to_string()
 
 
 class EdgeLM(planted.PlantedLM):
@@ -190,6 +180,28 @@ class EdgeLM(planted.PlantedLM):
         return out
 
 
+def test_a_flawless_detector_of_one_base_is_supported(known, tmp_path):
+    genome, truth, *_ = known
+    lm = EdgeLM()
+    table = score(source(lm, planted.planted_sae(lm), genome), [truth], tmp_path, controls=everything(known, lm)).table
+    rows = motif_rows(table)
+    assert rows["f1"].max() < 0.2  # which judges the width of the firing
+    assert rows["site_average_precision"].min() >= 0.99
+    assert rows["verdict"].tolist() == ["supported"] * len(rows)
+
+
+def test_one_motif_alone_can_be_supported(known, tmp_path):
+    genome, truth, *_ = known
+    lines = [line for line in truth.read_text().splitlines() if line.split("\t")[3] == "MA9002.1"]
+    bed, lm = planted.write_bed(tmp_path / "one.bed", [line.split("\t") for line in lines]), planted.PlantedLM()
+    table = score(
+        source(lm, planted.planted_sae(lm), genome), [bed], tmp_path, controls=everything(known, lm, decoys=None)
+    ).table
+    rows = motif_rows(table)
+    assert rows["verdict"].tolist() == ["supported"] * 2
+    assert rows["decoys"].min() >= 19 and rows["decoy_q"].max() == rows["least_q"].max()
+
+
 def test_labels_shifted_by_one_base_collapse_it(known, tmp_path):
     """A feature of one base of every site: right where the label is, and worth nothing one base before or behind."""
     genome, truth, *_ = known
@@ -199,8 +211,8 @@ def test_labels_shifted_by_one_base_collapse_it(known, tmp_path):
         for contig, _, end, name, _, strand in rows
         for sign, shift in (("", 0), ("<", -1), (">", 1))
     ]
-    lm = EdgeLM()
-    found = scored(lm, planted.planted_sae(lm), genome, planted.write_bed(tmp_path / "edges.bed", moved))[0]
+    lm, bed = EdgeLM(), planted.write_bed(tmp_path / "edges.bed", moved)
+    found = score(source(lm, planted.planted_sae(lm), genome), [bed], tmp_path, controls=None).table
     exact, shifted = motif_rows(found), found[found["concept"].str[-1].isin(["<", ">"])]
     assert exact["f1"].min() >= 0.99
     assert len(shifted) >= 2 * len(exact)
@@ -208,7 +220,7 @@ def test_labels_shifted_by_one_base_collapse_it(known, tmp_path):
 
 
 def test_the_offset_profile_is_one_inside_the_site_and_the_background_outside(controlled):
-    _, offsets = controlled
+    offsets = controlled[1]
     word = planted.WORDS["MA9002.1"]
     mine = offsets[(offsets["concept"] == "MA9002.1") & (offsets["anchor"] == "start")]
     inside = mine[(mine["offset"] >= 0) & (mine["offset"] < len(word))]
@@ -216,38 +228,109 @@ def test_the_offset_profile_is_one_inside_the_site_and_the_background_outside(co
     assert mine[mine["offset"] < 0]["active_share"].max() < 0.05
 
 
-def test_decoys_are_seldom_called_supported(known):
-    """Every decoy stands for a motif that is not there: over 20 seeds their q is seldom at most .05.
+@pytest.mark.parametrize(("parts", "strands"), [(3, "+"), (7, "+-")])
+def test_shards_give_the_verdicts_of_the_whole(known, tmp_path, parts, strands):
+    """Byte for byte, whatever is cut: sites, windows, words, and tiles of the halves."""
+    genome, truth, repeats, motifs = known
+    lm = planted.PlantedLM()
+    settings = ControlSettings(motifs=str(motifs), repeats=str(repeats), decoys=20)
+    regions = [genome.region("p1:1,001-150,500"), genome.region("p1:180,000-330,000")]
 
-    Labels are sites of random words, as many as the motifs have, so that no feature can know them.
-    """
-    genome, *_, (sample,), cutoffs = known
-    cells, half = cells_of(sample.features, cutoffs, len(sample)), sample.half_of_base()
-    called = tested = 0
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        groups = []
-        for number in range(12 * 6):  # twelve false motifs, each with five decoys
-            start = rng.integers(0, genome.lengths["p1"] - 12, 150)
-            frame = pd.DataFrame({"Chromosome": "p1", "Start": start, "End": start + 12})
-            groups.append(frame.assign(concept=number))
-        sites = pd.concat(groups, ignore_index=True)
-        labels = cover(sample, sites, sites["concept"].to_numpy(), 72)
-        f1 = best(cells, labels, half).f1.reshape(12, 6)
-        called += int((q_values(f1[:, 0], f1[:, 1:]) <= 0.05).sum())
-        tested += 12
-    assert called <= np.quantile(np.random.default_rng(0).binomial(tested, 0.05, 10_000), 0.99)
+    def read(out, **shard):
+        where = source(lm, planted.planted_sae(lm), genome, regions=regions, read_strands=tuple(strands))
+        return score(where, evaluate_on(genome, [truth], regions), out, controls=settings, **shard)
+
+    whole = read(tmp_path / "whole")
+    for part in range(1, parts + 1):
+        read(tmp_path / f"{part}", shard=f"{part}/{parts}")
+    merge_scores([tmp_path / f"{part}" for part in reversed(range(1, parts + 1))], tmp_path / "merged")
+    for name in ("metrics.tsv", "metrics.parquet", "offsets.parquet", "counts.npz", "methods.txt"):
+        assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert not (tmp_path / "whole" / "controls").exists()
+    assert whole.table["site_average_precision"].notna().any() and whole.table["decoy_q"].notna().any()
+
+
+def test_shards_whose_files_are_gone_or_changed_are_not_merged(known, tmp_path):
+    genome, truth, *_ = known
+    bed = tmp_path / "mine.bed"
+    bed.write_bytes(truth.read_bytes())
+    lm = planted.PlantedLM()
+    for part in (1, 2):
+        score(source(lm, planted.planted_sae(lm), genome), [bed], tmp_path / f"{part}", shard=f"{part}/2")
+    bed.write_text(truth.read_text().replace("MA9001.1", "MA9002.1"))
+    with pytest.raises(SaeTracksError, match="has changed since its features were counted"):
+        merge_scores([tmp_path / "1", tmp_path / "2"], tmp_path / "out")
+    bed.unlink()
+    with pytest.raises(SaeTracksError, match=r"reads the files of annotations again, and .* is gone"):
+        merge_scores([tmp_path / "1", tmp_path / "2"], tmp_path / "out")
+    bed.write_bytes(truth.read_bytes())
+    words = tmp_path / "1" / "controls" / "words.npz"
+    words.rename(tmp_path / "words.npz")
+    with pytest.raises(SaeTracksError, match=r"is not complete: words\.npz is missing"):
+        merge_scores([tmp_path / "1", tmp_path / "2"], tmp_path / "out")
+    (tmp_path / "words.npz").rename(words)
+    level = tmp_path / "2" / "controls" / "features" / "level.bin"
+    level.write_bytes(level.read_bytes()[:-1])
+    with pytest.raises(SaeTracksError, match="is damaged"):
+        merge_scores([tmp_path / "1", tmp_path / "2"], tmp_path / "out")
+
+
+def test_shards_read_an_annotation_by_the_name_it_was_given(known, tmp_path):
+    """A link is not followed, because a BED3 file gives its name to the concept; so are names that are no files."""
+    genome, truth, *_ = known
+    rows = [line.split("\t")[:3] for line in truth.read_text().splitlines() if "MA9002.1" in line]
+    planted.write_bed(tmp_path / "target.bed", rows)
+    (tmp_path / "peaks.bed").symlink_to(tmp_path / "target.bed")
+    lm = planted.PlantedLM()
+
+    def read(out, **shard):
+        where = source(lm, planted.planted_sae(lm), genome)
+        annotations = evaluate_on(genome, [tmp_path / "peaks.bed"], alias="ucsc")
+        return score(where, annotations, out, controls=ControlSettings(repeats="alu"), **shard)
+
+    whole = read(tmp_path / "whole").table
+    for part in (1, 2):
+        read(tmp_path / f"{part}", shard=f"{part}/2")
+    merged = merge_scores([tmp_path / "1", tmp_path / "2"], tmp_path / "merged").table
+    assert whole["concept"].tolist()[-1] == "peaks"
+    pd.testing.assert_frame_equal(merged, whole)
+
+
+def test_a_pipe_cannot_be_read_in_shards(known, tmp_path):
+    genome, truth, *_ = known
+    os.mkfifo(tmp_path / "pipe")
+    lm = planted.PlantedLM()
+    settings = ControlSettings(motifs=str(known[3]))
+    annotations = evaluate_on(genome, [truth])
+    annotations.facts["annotations"] = {str(tmp_path / "pipe"): None}
+    with pytest.raises(SaeTracksError, match=r"--shard needs files, which merge-metrics reads again: .*pipe"):
+        score(source(lm, planted.planted_sae(lm), genome), annotations, tmp_path / "o", shard="1/2", controls=settings)
+    assert not (tmp_path / "o").exists()
+
+
+def test_what_cannot_be_compared_is_refused_before_the_first_window(known, tmp_path):
+    genome, truth, *_ = known
+    lm = planted.PlantedLM()
+    settings = everything(known, lm)
+    where = source(lm, planted.planted_sae(lm), genome)
+    with pytest.raises(UsageError, match="--scale raw: the activations of untrained models have another scale"):
+        score(where, [truth], tmp_path / "o", scale="raw", controls=settings)
+    with pytest.raises(UsageError, match="at most 254 thresholds, not 300"):
+        score(where, [truth], tmp_path / "o", thresholds=np.arange(300) / 300)
+    with pytest.raises(UsageError, match="either given or made"):
+        ControlSettings(untrained=settings.untrained, trained_on="act")
+    assert not (tmp_path / "o").exists()
 
 
 def test_a_number_of_decoys_without_motifs_is_an_error_of_usage():
-    with pytest.raises(UsageError, match="--decoys shuffles the matrices of motifs: name these by --motifs"):
+    with pytest.raises(UsageError, match="--decoys alters the matrices of motifs: name these by --motifs"):
         ControlSettings(decoys=7)
     assert ControlSettings(decoys=7, motifs="m.pfm").decoys == 7
 
 
 def test_columns_of_text_are_those_of_the_registry(controlled, tmp_path):
     """Names that look like numbers, or like a missing value, come back from the file as they are."""
-    table, _ = controlled
+    table = controlled[0]
     texts = {name for name in table if not pd.api.types.is_numeric_dtype(table[name])}
     assert texts == {"concept", "tf", "site_strand", "feature", "read_strand", "verdict", *TEXTS} - {"memorised"}
     table.head(2).assign(**{name: ["07", "NA"] for name in TEXTS}).to_csv(tmp_path / "t.tsv", sep="\t", index=False)
@@ -256,8 +339,11 @@ def test_columns_of_text_are_those_of_the_registry(controlled, tmp_path):
     assert read["lag"].dtype == float
 
 
-def test_a_read_strand_without_rows_is_left_out(known):
-    _, _, _, table, evaluation, (sample,), cutoffs = known
-    reverse = replace(sample, read_strand="-")
-    both, _ = run_controls(table, evaluation, [sample, reverse], THRESHOLDS, cutoffs, ControlInputs())
-    assert len(both) == len(table)
+def test_decoys_are_seldom_called_supported():
+    """Scores of twelve false motifs and their decoys, drawn alike: q is seldom at most .05."""
+    called = tested = 0
+    for seed in range(200):
+        scores = np.random.default_rng(seed).normal(size=(12, 6))
+        called += int((q_values(scores[:, 0], scores[:, 1:]) <= 0.05).sum())
+        tested += 12
+    assert called <= np.quantile(np.random.default_rng(0).binomial(tested, 0.05, 10_000), 0.99)

@@ -9,7 +9,7 @@ from toy import OneHotLM, random_dna, write_fasta
 from sae_tracks.activations.extract import extract, plan_extraction
 from sae_tracks.activations.shards import open_shards
 from sae_tracks.activations.shuffle import plan_shuffle, shuffle
-from sae_tracks.controls.untrained import left_out, retrain
+from sae_tracks.controls.retrain import left_out, retrain
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion

@@ -1,4 +1,4 @@
-"""False discovery rates by decoys, and the verdict: the first test that fails."""
+"""False discovery rates by decoys, the verdict (the first test that fails), its words, and the strength of a match."""
 
 import numpy as np
 import pandas as pd
@@ -7,22 +7,50 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sae_tracks.controls.chance import q_values
-from sae_tracks.controls.verdict import verdicts
+from sae_tracks.controls.verdict import BY_NAME, OUTCOMES, RIVALS, TESTS, TEXTS, explain, strength, verdicts
 
+NAN = np.nan
 PASSES = {
-    "concept": "MA0139.1", "tf": "CTCF", "instances": 200, "sample_instances": 120, "decoy_q": 0.01, "shift_p": np.nan,
-    "repeat_share": 0.1, "sample_f1": 0.6, "f1_low": 0.5, "f1_outside_repeats": 0.55, "kmer_f1": 0.2, "probe_f1": 0.3,
-    "untrained_f1": 0.1, "permuted_f1": 0.1, "neuron_f1": 0.2,
+    "concept": "MA0139.1", "tf": "CTCF", "feature": "f7", "instances": 200, "f1": 0.55,
+    "site_average_precision": 0.6, "site_ap_low": 0.5, "site_ap_high": 0.7, "recall_at_half": 0.3, "site_share": 0.4,
+    "decoys": 199, "decoy_q": 0.01, "least_q": 0.005, "decoy_ap": 0.2,
+    "repeat_share": 0.1, "repeat_class": "Alu", "items_outside_repeats": 100,
+    "ap_inside_repeats": 0.6, "ap_outside_repeats": 0.5, "ap_outside_high": 0.55,
+    "kmer": "TTACCCG", "kmer_ap": 0.45, "word_auroc": 0.8, "word_auroc_low": 0.7, "word_auroc_high": 0.9,
+    "feature_kmer": "TTACCCG", "feature_kmer_f1": 0.5,
+    "untrained_ap": 0.1, "permuted_ap": 0.1, "neuron": "+17", "neuron_ap": 0.2,
 }  # fmt: skip
-EXON = {"concept": "exon", "tf": "", "decoy_q": np.nan}  # an annotation without a matrix
+EXON = {  # an annotation without a matrix
+    "concept": "exon", "tf": "", "decoy_q": NAN, "decoys": NAN, "least_q": NAN,
+    "word_auroc": NAN, "word_auroc_low": NAN, "word_auroc_high": NAN,
+    "feature_kmer_f1": NAN, "regions": 200, "regions_p": 0.005, "shift_p": 0.01, "regions_q": 0.02, "probe_ap": 0.3,
+}  # fmt: skip
+NUMBERS = {name for test in TESTS for name in (*test.columns, *test.also, *test.needs)} | {rival.ap for rival in RIVALS}
+FAILS = {  # changes with which each test fails, in the order of the tests
+    "low-power": {"instances": 49},
+    "word": {"word_auroc_low": 0.5},
+    "repeat": {"ap_outside_high": 0.29},
+    "chance": {"decoy_q": 0.051},
+    "untrained": {"permuted_ap": 0.5},
+    "neuron": {"neuron_ap": 0.5},
+}
 
 
 def verdict(**changes):
     return verdicts(pd.DataFrame([PASSES | changes])).iloc[0]
 
 
-def test_a_match_that_passes_every_test_is_supported():
-    assert verdict().tolist() == ["supported", ""]
+def told(**changes):
+    """What the page says of a row."""
+    row = PASSES | changes
+    row = strength(pd.DataFrame([row])).iloc[0].to_dict() | verdict(**changes).to_dict() | row
+    blank = dict.fromkeys(TEXTS, "") | dict.fromkeys([*NUMBERS, "regions_p", "shift_p", "causal_ref_f1"], NAN)
+    return explain(blank | {"nucleotide": False, "memorised": 0} | row)
+
+
+@pytest.mark.parametrize("changes", [{}, EXON])
+def test_a_match_that_passes_every_test_is_supported(changes):
+    assert verdict(**changes).tolist() == ["supported", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -30,26 +58,35 @@ def test_a_match_that_passes_every_test_is_supported():
     [
         ({"instances": 49}, "low-power"),
         ({"instances": 50}, "supported"),
-        ({"sample_instances": 49}, "low-power"),  # what the other tests look at
-        ({"sample_instances": 50}, "supported"),
         ({"decoy_q": 0.051}, "chance"),
         ({"decoy_q": 0.05}, "supported"),
-        (EXON | {"shift_p": 0.051}, "chance"),
-        (EXON | {"shift_p": 0.05}, "supported"),
-        ({"decoy_q": np.nan, "shift_p": 0.01}, "not-tested"),  # every motif survives a shift
-        ({"decoy_q": np.nan, "shift_p": 0.01, "concept": "CTCF"}, "not-tested"),
-        ({"decoy_q": np.nan, "shift_p": 0.01, "tf": ""}, "not-tested"),
-        ({"decoy_q": 0.01, "shift_p": 0.9}, "supported"),
-        ({"f1_outside_repeats": 0.29}, "repeat"),
-        ({"f1_outside_repeats": 0.30}, "supported"),
-        ({"f1_outside_repeats": np.nan}, "supported"),
-        ({"f1_outside_repeats": np.nan, "repeat_share": 0.5}, "repeat"),
-        ({"kmer_f1": 0.5}, "sequence"),
-        ({"probe_f1": 0.9}, "sequence"),
-        ({"untrained_f1": 0.5}, "untrained"),
-        ({"permuted_f1": 0.5}, "untrained"),
-        ({"neuron_f1": 0.499}, "supported"),
-        ({"neuron_f1": 0.5}, "neuron"),
+        (EXON | {"regions_q": 0.051}, "chance"),
+        (EXON | {"regions_q": 0.05}, "supported"),
+        ({"regions_q": 0.9}, "supported"),  # regions say nothing about a motif
+        (EXON | {"decoy_q": 0.9}, "supported"),  # nor decoys about others
+        ({"ap_outside_high": 0.299}, "repeat"),
+        ({"ap_outside_high": 0.30}, "supported"),
+        ({"ap_outside_repeats": NAN, "ap_outside_high": NAN, "repeat_share": 0.49}, "supported"),
+        ({"ap_outside_repeats": NAN, "ap_outside_high": NAN, "repeat_share": 0.5}, "repeat"),
+        ({"repeat_share": 0.9}, "supported"),  # as good outside
+        ({"repeat_share": NAN}, "supported"),  # no site is hit, but the AP outside is known
+        ({"word_auroc_low": 0.5}, "word"),
+        ({"word_auroc_low": 0.501}, "supported"),
+        ({"word_auroc_low": 0.5, "decoy_q": 0.06}, "word"),  # the word describes the feature, by chance or not
+        ({"word_auroc_low": 0.5, "decoy_q": 0.06, "feature_kmer_f1": 0.33}, "chance"),
+        ({"word_auroc_low": 0.5, "kmer_ap": 0.5, "feature_kmer_f1": 0.33}, "word"),  # a word does as well
+        ({"word_auroc_low": 0.5, "kmer_ap": 0.49, "feature_kmer_f1": 0.33}, "supported"),
+        ({"kmer_ap": 0.9}, "supported"),  # of a motif, what the feature adds among the places of the word decides
+        ({"probe_ap": 0.9}, "supported"),
+        (EXON | {"word_auroc_low": 0.1}, "supported"),
+        (EXON | {"kmer_ap": 0.5}, "local-sequence"),
+        (EXON | {"probe_ap": 0.5}, "local-sequence"),
+        (EXON | {"probe_ap": 0.499}, "supported"),
+        ({"untrained_ap": 0.5}, "untrained"),
+        ({"permuted_ap": 0.5}, "untrained"),
+        ({"neuron_ap": 0.499}, "supported"),
+        ({"neuron_ap": 0.5}, "neuron"),
+        ({"random_sae_ap": 1.0, "decoy_ap": 1.0, "neuron_f1": 1.0, "kmer_f1": 1.0}, "supported"),  # decide nothing
     ],
 )
 def test_each_test_has_its_bound(changes, expected):
@@ -57,30 +94,132 @@ def test_each_test_has_its_bound(changes, expected):
 
 
 def test_the_first_test_that_fails_gives_the_verdict():
-    order = ["low-power", "chance", "repeat", "sequence", "untrained", "neuron"]
-    columns = ["instances", "decoy_q", "f1_outside_repeats", "kmer_f1", "untrained_f1", "neuron_f1"]
-    everything = dict(zip(columns, [1, 1, 0, 1, 1, 1], strict=True))
-    for i, (name, expected) in enumerate(zip(everything, order, strict=True)):
-        assert verdict(**dict(list(everything.items())[i:]))["verdict"] == expected, name
+    for i, expected in enumerate(FAILS):
+        changes = {name: value for later in list(FAILS)[i:] for name, value in FAILS[later].items()}
+        assert verdict(**changes)["verdict"] == expected
+    assert list(FAILS) == [test.name for test in TESTS if test.motifs is not False]
+    everything = EXON | {"probe_ap": 1, "untrained_ap": 1, "neuron_ap": 1}
+    assert verdict(**everything)["verdict"] == "local-sequence"
 
 
 @pytest.mark.parametrize(
-    ("columns", "name"),
-    [(["repeat_share"], "repeat"), (["untrained_f1", "permuted_f1"], "untrained"), (["decoy_q"], "chance")],
+    ("changes", "name"),
+    [
+        ({"decoy_q": NAN}, "chance"),
+        ({"decoy_q": NAN, "regions_q": 0.001, "shift_p": 0.01}, "chance"),  # every motif survives a shift
+        ({"decoy_q": NAN, "regions_q": 0.001, "concept": "CTCF"}, "chance"),
+        ({"decoy_q": NAN, "regions_q": 0.001, "tf": ""}, "chance"),
+        (EXON | {"regions_q": NAN}, "chance"),
+        ({"repeat_share": NAN, "ap_outside_repeats": NAN, "ap_outside_high": NAN}, "repeat"),
+        ({"word_auroc_low": NAN}, "word"),
+        (EXON | {"probe_ap": NAN}, "local-sequence"),
+        ({"untrained_ap": NAN, "permuted_ap": NAN}, "untrained"),
+        ({"neuron_ap": NAN}, "neuron"),
+        ({"site_ap_low": NAN}, "untrained,neuron"),  # rivals have nothing to reach
+        (EXON | {"site_ap_low": NAN}, "local-sequence,untrained,neuron"),
+    ],
 )
-def test_nothing_is_supported_before_every_test_has_run(columns, name):
-    row = verdict(**dict.fromkeys(columns, np.nan))
-    assert row.tolist() == ["not-tested", name]
-    failing = verdict(**dict.fromkeys(columns, np.nan), instances=3)
-    assert failing.tolist() == ["low-power", name]
+def test_nothing_is_supported_before_every_test_has_run(changes, name):
+    assert verdict(**changes).tolist()[:2] == ["not-tested", name]
+    assert verdict(**changes | {"instances": 3}).tolist()[:2] == ["low-power", name]
+
+
+def test_one_kind_of_untrained_model_is_enough():
+    assert verdict(permuted_ap=NAN)["verdict"] == verdict(untrained_ap=NAN)["verdict"] == "supported"
+
+
+def test_a_rival_that_was_measured_can_fail_a_match_of_a_test_that_has_not_run():
+    assert verdict(**EXON | {"probe_ap": NAN, "kmer_ap": 0.9}).tolist()[:2] == ["local-sequence", "local-sequence"]
+
+
+def test_too_few_decoys_for_any_discovery_are_no_test():
+    few = {"decoys": 3, "least_q": 1 / 3, "decoy_q": 1.0}
+    says = "chance: with 3 decoys the least q is 0.33"
+    assert verdict(**few).tolist() == ["not-tested", "chance", says]
+    assert verdict(**few | {"least_q": 0.05})["verdict"] == "chance"
+    assert verdict(**few | {"neuron_ap": 0.5}).tolist() == ["neuron", "chance", says]
+    assert f"These tests were not run: decoys or matched regions ({says})." in told(**few)
+    assert verdict(decoys=2, decoy_q=NAN).tolist() == ["not-tested", "chance", "chance: too few decoys (2)"]
+    assert verdict(decoys=NAN, decoy_q=NAN)["why_untested"] == ""  # no matrix
+
+
+def test_what_nothing_is_like_has_no_test_of_chance():
+    letter = EXON | {"concept": "A", "regions": NAN, "regions_q": NAN, "probe_ap": 0.1}
+    assert verdict(**letter).tolist() == ["not-tested", "chance", "chance: nothing else is like a single letter"]
+    assert verdict(**EXON | {"concept": "CG"}).tolist() == ["supported", "", ""]
+    rare = EXON | {"regions": 49, "regions_q": 0.001}
+    assert verdict(**rare).tolist()[1:] == ["chance", "chance: only 49 instances have regions like them"]
+    assert verdict(**rare | {"regions": 50})["verdict"] == "supported"
+    assert verdict(decoys=0, decoy_q=NAN)["why_untested"] == "chance: too few decoys (0)"
 
 
 def test_a_table_without_controls_is_not_tested():
-    table = pd.DataFrame({"concept": ["x", "y"], "tf": "", "instances": [100, 10]}, index=[7, 3])
+    table = pd.DataFrame({"concept": ["x", "y", "MA0001.1"], "tf": "", "instances": [100, 10, 50]}, index=[7, 3, 5])
     found = verdicts(table)
-    assert found["verdict"].tolist() == ["not-tested", "low-power"]
-    assert found["untested"].iloc[0] == "chance,repeat,sequence,untrained,neuron"
-    assert found.index.tolist() == [7, 3]
+    assert found["verdict"].tolist() == ["not-tested", "low-power", "not-tested"]
+    assert found["untested"].tolist()[0] == "repeat,chance,local-sequence,untrained,neuron"
+    assert found["untested"].tolist()[2] == "word,repeat,chance,untrained,neuron"
+    assert found["why_untested"].tolist() == ["", "", ""]
+    assert found.index.tolist() == [7, 3, 5]
+    weak = strength(table)
+    assert weak["best_rival"].tolist() == ["", "", ""] and weak.iloc[:, 1:].isna().to_numpy().all()
+
+
+def test_an_empty_table_has_no_verdict():
+    table = pd.DataFrame([PASSES]).iloc[:0]
+    assert not len(verdicts(table)) and not len(strength(table))
+
+
+@pytest.mark.parametrize(
+    ("changes", "rival", "effect"),
+    [
+        ({}, "k-mer TTACCCG", (0.15, 0.05, 0.25)),
+        ({"neuron_ap": 0.7}, "neuron +17", (-0.1, -0.2, 0.0)),
+        ({"untrained_ap": 0.55}, "untrained", (0.05, -0.05, 0.15)),
+        ({"permuted_ap": 0.55}, "permuted weights", (0.05, -0.05, 0.15)),
+        ({"random_sae_ap": 0.99, "decoy_ap": 0.99}, "k-mer TTACCCG", (0.15, 0.05, 0.25)),
+        ({"kmer": NAN}, "k-mer", (0.15, 0.05, 0.25)),
+        ({"site_ap_low": NAN, "site_ap_high": NAN}, "k-mer TTACCCG", (0.15, NAN, NAN)),
+        ({"site_average_precision": NAN}, "k-mer TTACCCG", (NAN, 0.05, 0.25)),
+        (EXON | {"probe_ap": 0.46}, "probe on 31 letters", (0.14, 0.04, 0.24)),
+    ],
+)
+def test_strength_is_what_a_match_has_above_its_best_rival(changes, rival, effect):
+    row = strength(pd.DataFrame([PASSES | changes], index=[4])).loc[4]
+    assert row["best_rival"] == rival
+    assert row[["effect", "effect_low", "effect_high"]].tolist() == pytest.approx(effect, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "numbers"),
+    [
+        ({}, ["Supported at recall 0.30", "CTCF motif sites (MA0139.1)", "40 %", "0.60 (0.50 to 0.70)"]),
+        ({}, ["0.15 (0.05 to 0.25) above the best of the others (k-mer TTACCCG)", "not show that the factor binds"]),
+        (EXON, ["Supported at recall 0.30", "of exon"]),
+        ({"instances": 49}, ["Only 49 sites", "fewer than 50"]),
+        ({"decoy_q": 0.31}, ["q = 0.31", "0.05", "199 decoys", "MA0139.1"]),
+        (EXON | {"regions_q": 0.2, "regions_p": 0.11}, ["p = 0.11", "p = 0.01", "q = 0.20"]),
+        ({"ap_outside_repeats": 0.21, "ap_outside_high": 0.29}, ["10 %", "Alu", "0.21 (at most 0.29)", "of the 0.60"]),
+        ({"ap_outside_repeats": NAN, "repeat_share": 0.8, "items_outside_repeats": 9}, ["80 %", "Too few sites (9)"]),
+        ({"word_auroc": 0.52, "word_auroc_low": 0.48, "word_auroc_high": 0.56}, ["TTACCCG", "0.52 (0.48 to 0.56)"]),
+        ({"word_auroc_low": 0.4, "feature_kmer": "GGGCGG"}, ["TTACCCG", "or of GGGCGG, that describes the feature,"]),
+        (EXON | {"probe_ap": 0.55}, ["A probe on 31 letters reaches an average precision of 0.55", "(0.50 to 0.70)"]),
+        ({"permuted_ap": 0.52}, ["A model with permuted weights reaches", "0.52"]),
+        ({"neuron_ap": 0.51}, ["A single dimension of the model (+17) reaches", "0.51"]),
+        ({"neuron_ap": NAN}, ["These tests were not run: single dimensions.", "0.60 (0.50 to 0.70)"]),
+    ],
+)  # fmt: skip
+def test_each_verdict_is_said_with_the_numbers_that_decided_it(changes, numbers):
+    said = told(**changes)
+    assert [number for number in numbers if number not in said] == []
+    assert "nan" not in said.lower().replace("explan", "")
+    assert ("CTCF" in said) == (not changes)  # a factor is named only where the match is supported
+
+
+def test_every_name_is_a_verdict_with_a_meaning():
+    assert [*OUTCOMES][2:] == [test.name for test in reversed(TESTS)]
+    assert set(BY_NAME) >= {name for rival in RIVALS for name in rival.verdicts}
+    assert all(rival.short for rival in RIVALS if rival.verdicts)
 
 
 def slow_q(target, decoys):

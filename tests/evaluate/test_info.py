@@ -159,7 +159,7 @@ def test_a_finished_sae_in_words(folder):
     assert words["last step"] == "step 20, loss 4.25"
     assert words["made by"] == "sae-tracks 1.2.3: sae-tracks train sh -o sae"
     assert len(words["SHA-256"]) == 64
-    assert lines[-1] == "ready to interpret: yes"
+    assert lines[-1] == "ready to interpret (reconstruction): yes"
 
 
 def test_a_finished_sae_as_a_record(folder):
@@ -172,6 +172,56 @@ def test_a_finished_sae_as_a_record(folder):
         "standard",
     )
     assert json.loads(json.dumps(record)) == record
+
+
+def scored(folder, sae, rows, **facts):
+    """A folder of scores, as far as `info` reads it."""
+    folder.mkdir()
+    names = ("concept", "tf", "site_strand", "verdict")
+    pd.DataFrame(rows, columns=list(names)).to_csv(folder / "metrics.tsv", sep="\t", index=False)
+    write(folder / "provenance.json", {"sae_sha256": sae_record(sae)["checksum"]} | facts)
+    return folder
+
+
+ROWS = [
+    ("A", "", "+", "supported"),  # a letter is no concept
+    ("MA1.1", "X", "+", "chance"),
+    ("MA1.1", "X", "-", "supported"),  # the stronger strand counts
+    ("MA2.1", "Y", "+", "repeat"),
+    ("A", "Z", "+", "repeat"),  # a factor of that name
+]
+
+
+def test_the_yield_is_concepts_by_verdict_per_thousand_features(folder, tmp_path):
+    scores = scored(tmp_path / "scores", folder, ROWS)
+    record = sae_record(folder, scores)
+    found = record["yield"]
+    assert (found["concepts"], found["features"]) == (3, F)
+    assert {name: n for name, n in found["verdicts"].items() if n} == {"supported": 1, "repeat": 2}
+    assert found["per_thousand"]["repeat"] == 2 * 1000 / F
+    said = "yield           supported 50 (1), repeat 100 (2) (of 3 concepts, per 1,000 of 20 features)"
+    assert said in report_lines(record)
+    np.savez(scores / "counts.npz", feature=np.arange(4))  # a run of some features
+    assert sae_record(folder, scores)["yield"]["features"] == 4
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_without_scores_the_yield_line_says_how_to_give_them(folder):
+    said = f"yield           not known here: sae-tracks info {folder} --scores FOLDER, which metrics wrote"
+    assert said in report_lines(sae_record(folder))
+
+
+def test_scores_of_another_sae_or_none_are_refused(folder, tmp_path):
+    with pytest.raises(SaeTracksError, match="scores of another SAE"):
+        sae_record(folder, scored(tmp_path / "other", folder, ROWS, sae_sha256="0"))
+    with pytest.raises(SaeTracksError, match="'certain' is no verdict"):
+        sae_record(folder, scored(tmp_path / "odd", folder, [("x", "", "+", "certain")]))
+    with pytest.raises(SaeTracksError, match="no table"):
+        sae_record(folder, tmp_path)
+    (folder / "cfg.json").unlink()
+    (folder / "checkpoints").mkdir()
+    with pytest.raises(SaeTracksError, match="not complete"):
+        sae_record(folder, tmp_path)
 
 
 def test_without_an_evaluation_the_training_rows_count_and_the_command_is_named(folder):
@@ -213,12 +263,15 @@ def test_training_that_was_interrupted_says_how_far_it_came(folder):
         begun + "16 of 1,200 steps",
         "settings        l1 3, steps 1,200",
         "last step       step 20, loss 4.25",
-        "ready to interpret: no (training is not complete)",
+        "ready to interpret (reconstruction): no (training is not complete)",
     ]
     for path in (*checkpoints.iterdir(), folder / "train_log.jsonl"):
         path.unlink()
     unknown = sae_record(folder)
-    assert list(report_lines(unknown)) == [begun + "0 steps", "ready to interpret: no (training is not complete)"]
+    assert list(report_lines(unknown)) == [
+        begun + "0 steps",
+        "ready to interpret (reconstruction): no (training is not complete)",
+    ]
     assert json.loads(json.dumps(unknown)) == unknown
     checkpoints.rmdir()
     with pytest.raises(SaeTracksError, match=r"no file .*cfg\.json"):
@@ -237,8 +290,8 @@ def test_an_sae_of_another_program_says_what_is_known(tmp_path):
     change(tmp_path / "cfg.json", metadata={"lm": {"model": "owner/lm", "layer": 4}})
     assert list(report_lines(sae_record(tmp_path)))[2] == "read at         layer 4: hidden_states[4]"
     assert lines[-1] == (
-        "ready to interpret: no (statistics not measured; FVU and L0 not measured; rows trained on not known; "
-        "cross entropy recovered not measured)"
+        "ready to interpret (reconstruction): no (statistics not measured; FVU and L0 not measured; "
+        "rows trained on not known; cross entropy recovered not measured)"
     )
 
 
@@ -247,7 +300,7 @@ def test_the_command_prints_text_a_record_and_a_comparison(folder, tmp_path):
     text = run("info", str(folder), "--against", str(other))
     assert text.returncode == 0, text.stderr
     *_, told, verdict = text.stdout.splitlines()
-    assert verdict == "ready to interpret: yes"
+    assert verdict == "ready to interpret (reconstruction): yes"
     assert told == (
         f"against {other}: matched cosine 1.000 (nearest 1.000); 100.0% of 19 features have a partner above 0.7, "
         "100.0% above 0.9, among 19"

@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.regions import GenomicRegion, check_complete, merge_regions, parse_region, parse_shard
+from sae_tracks.regions import (
+    GenomicRegion,
+    check_complete,
+    merge_regions,
+    parse_region,
+    parse_shard,
+    spread_regions,
+)
 
 LENGTHS = {"chr14": 107_043_718, "chr1": 1000, "HLA*01:01": 300}
 
@@ -97,3 +104,13 @@ def test_an_empty_region_is_refused():
 def test_shards_that_are_not_the_whole_are_refused(parts, message):
     with pytest.raises(SaeTracksError, match=message):
         check_complete([parse_shard(part) for part in parts], "metrics")
+
+
+@given(st.lists(st.integers(1, 200_000), min_size=1, max_size=6), st.integers(1, 300_000))
+def test_bins_are_disjoint_and_as_many_bases_as_wanted(sizes, most):
+    regions = [GenomicRegion("a", 300_000 * i, 300_000 * i + n) for i, n in enumerate(sizes)]
+    bins = spread_regions(regions, most)
+    total = sum(map(len, bins))
+    assert total == sum(sizes) if sum(sizes) <= most else most - min(32_768, most) < total <= most
+    assert all(a.end <= b.start for a, b in zip(bins, bins[1:]))
+    assert all(any(r.start <= b.start and b.end <= r.end for r in regions) for b in bins)

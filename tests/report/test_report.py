@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sae_tracks.controls.verdict import OUTCOMES, verdicts
+from sae_tracks.controls.verdict import OUTCOMES, strength, verdicts
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.report import write_report
 from sae_tracks.report.head import settings
@@ -30,24 +30,32 @@ PLAIN |= {
     "chosen": True,
 }
 TESTED = {
-    "decoy_q": 0.01,
-    "repeat_share": 0.1,
-    "sample_f1": 0.7,
-    "f1_low": 0.6,
+    "f1_low": 0.65,
     "f1_high": 0.8,
-    "f1_outside_repeats": 0.7,
+    "site_average_precision": 0.7,
+    "site_ap_low": 0.6,
+    "site_ap_high": 0.8,
+    "recall_at_half": 0.3,
+    "site_share": 0.4,
+    "items": 200,
 }
-TESTED |= {"kmer": "TGACTC", "kmer_f1": 0.2, "probe_f1": 0.3, "untrained_f1": 0.1, "permuted_f1": 0.15}
-TESTED |= {"neuron": "-17", "neuron_f1": 0.25, "repeat_class": "Alu", "instances_outside_repeats": 100}
+TESTED |= {"decoys": 199, "decoy_q": 0.01, "least_q": 0.005, "decoy_ap": 0.2}
+TESTED |= {"repeat_share": 0.1, "repeat_class": "Alu", "items_outside_repeats": 100}
+TESTED |= {"ap_inside_repeats": 0.7, "ap_outside_repeats": 0.65, "ap_outside_high": 0.75}
+TESTED |= {"kmer": "TGACTC", "kmer_ap": 0.3, "kmer_f1": 0.2, "untrained_ap": 0.1, "permuted_ap": 0.15}
+TESTED |= {"word_auroc": 0.8, "word_auroc_low": 0.7, "word_auroc_high": 0.9, "neuron": "-17", "neuron_ap": 0.25}
+OTHER = {"concept": "peak", "tf": "", "decoy_q": np.nan, "decoys": np.nan, "least_q": np.nan, "word_auroc_low": np.nan}
+OTHER |= {"regions_p": 0.005, "shift_p": 0.01, "regions_q": 0.02, "probe_ap": 0.3}
 CHANGES = {
     "supported": {},
     "low-power": {"instances": 49},
     "chance": {"decoy_q": 0.31},
-    "repeat": {"f1_outside_repeats": 0.21},
-    "sequence": {"kmer_f1": 0.65},
-    "untrained": {"permuted_f1": 0.62},
-    "neuron": {"neuron_f1": 0.61},
-    "not-tested": {"untrained_f1": np.nan, "permuted_f1": np.nan},
+    "repeat": {"ap_outside_repeats": 0.21, "ap_outside_high": 0.3},
+    "word": {"word_auroc": 0.52, "word_auroc_low": 0.48, "feature_kmer": "TGACTC", "feature_kmer_f1": 0.4},
+    "local-sequence": OTHER | {"probe_ap": 0.65},
+    "untrained": {"permuted_ap": 0.62},
+    "neuron": {"neuron_ap": 0.61},
+    "not-tested": {"untrained_ap": np.nan, "permuted_ap": np.nan},
 }
 
 
@@ -63,7 +71,8 @@ def write_scores(folder, rows, provenance=None):
 def rows_of_each_verdict():
     """A row of each verdict, as the rule gives it, and a letter."""
     rows = [{"concept": f"MA{i}.1", "tf": f"TF{i}", **PLAIN, **TESTED, **c} for i, c in enumerate(CHANGES.values())]
-    found = verdicts(pd.DataFrame(rows))
+    table = pd.DataFrame(rows)
+    found = verdicts(table).join(strength(table))
     assert found["verdict"].tolist() == list(CHANGES)
     rows = [row | dict(verdict) for row, verdict in zip(rows, found.to_dict("records"))]
     return [{"concept": "A", "tf": "", **PLAIN, "verdict": "not-tested"}, *rows]
@@ -118,9 +127,11 @@ def scores(tmp_path):
 def test_the_table_has_a_row_a_match_in_the_order_of_the_file(scores, tmp_path):
     page = page_of(scores, tmp_path / "site")
     body = page.rows[1:]
-    assert [row[0] for row in body] == ["A", *(f"MA{i}.1" for i in range(len(CHANGES)))]
-    assert body[1][:6] == ["MA0.1", "TF0", "+", "f/7", "supported", "0.727"]
-    assert body[1][7:10] == ["0.800", "0.667", "200"]
+    expected = [change.get("concept", f"MA{i}.1") for i, change in enumerate(CHANGES.values())]
+    assert [row[0] for row in body] == ["A", *expected]
+    assert body[1][:6] == ["MA0.1", "TF0", "+", "f/7", "supported", "0.700"]
+    assert body[1][7:11] == ["+0.40", "0.30", "0.727", "200"]
+    assert body[0][5:11] == ["", "", "", "", "0.727", "200"]  # no control was run
 
 
 def test_the_head_says_what_was_scored(scores, tmp_path):
@@ -172,22 +183,20 @@ def test_embedded_json_cannot_end_its_element():
     assert json.loads(text) == value
 
 
-def test_few_sites_among_those_that_the_tests_look_at_are_said(tmp_path):
-    row = {**PLAIN, **TESTED, "concept": "MA0001.1", "tf": "TF0", "verdict": "low-power", "sample_instances": 12}
-    said = load_scores(write_scores(tmp_path / "s", [row]))["meaning"].item()
-    assert said.startswith("Only 12 of 200 sites lie on the tested bases. With fewer than 50, the tests cannot show")
-
-
 @pytest.mark.parametrize(
     ("verdict", "numbers"),
     [
-        ("supported", ["0.70 (0.60 to 0.80)", "a probe on 31 letters, reaches 0.30", "TF0 motif sites"]),
+        (
+            "supported",
+            ["recall 0.30", "0.70 (0.60 to 0.80)", "0.40 (0.30 to 0.50)", "(k-mer TGACTC)", "TF0 motif sites"],
+        ),
         ("low-power", ["Only 49 sites"]),
         ("chance", ["q = 0.31", "0.05"]),
-        ("repeat", ["10 %", "Alu", "0.21", "half of 0.70"]),
-        ("sequence", ["The best k-mer (TGACTC) reaches F1 0.65"]),
-        ("untrained", ["A model with permuted weights reaches F1 0.62"]),
-        ("neuron", ["A single dimension of the model (-17) reaches F1 0.61"]),
+        ("repeat", ["10 %", "Alu", "0.21 (at most 0.30)", "half of the 0.70"]),
+        ("word", ["TGACTC", "AUROC 0.52 (0.48 to 0.90)"]),
+        ("local-sequence", ["A probe on 31 letters reaches an average precision of 0.65"]),
+        ("untrained", ["A model with permuted weights reaches an average precision of 0.62"]),
+        ("neuron", ["A single dimension of the model (-17) reaches an average precision of 0.61"]),
         ("not-tested", ["These tests were not run: an untrained model"]),
     ],
 )
@@ -216,7 +225,7 @@ def test_a_table_without_any_control_is_a_page_too(tmp_path):
     rows = [{"concept": c, "tf": "", **PLAIN, "verdict": "not-tested"} for c in ("A", "peak")]
     data = json.loads(page_of(write_scores(tmp_path / "s", rows), tmp_path / "site").scripts[0])
     assert data["profiles"] == [None, None] and data["logos"] == {}
-    assert "kmer_f1" not in data["columns"] and data["columns"]["nucleotide"] == [True, False]
+    assert "kmer_ap" not in data["columns"] and data["columns"]["nucleotide"] == [True, False]
 
 
 def test_profiles_are_those_of_the_pair_in_thousandths(tmp_path):
@@ -323,7 +332,7 @@ def test_a_row_passes_by_every_word_and_choice():
 def test_in_a_browser_the_address_opens_a_row_and_nothing_else_runs(tmp_path):
     rows = [
         *rows_of_each_verdict(),
-        {"concept": EVIL, "tf": TF, **PLAIN, **TESTED, "verdict": "sequence", "kmer_f1": 0.65},
+        {"concept": EVIL, "tf": TF, **PLAIN, **TESTED, "verdict": "neuron", "neuron_ap": 0.65},
     ]
     write_report(write_scores(tmp_path / "s", rows), tmp_path / "site")
     address = f"{(tmp_path / 'site' / 'index.html').as_uri()}#%3Cscript%3Ealert(1)%3C%2Fscript%3E%2C%2B"
@@ -339,7 +348,8 @@ def test_in_a_browser_the_address_opens_a_row_and_nothing_else_runs(tmp_path):
     current = [v for t, n, v in page.attributes if t == "tr" and n == "aria-current"]
     assert current == ["true"]
     assert page.tags.count("script") == 2 and page.tags.count("img") == 1
-    assert ("rect", "class", "reaches") in page.attributes  # the k-mer's mark
+    assert ("rect", "class", "reaches") in page.attributes  # the neuron's mark
+    assert page.attributes.count(("svg", "class", "chart")) == 2  # beside rivals, by AP and by F1
 
 
 def test_the_settings_on_a_page_name_no_folder_of_this_machine():

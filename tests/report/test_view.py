@@ -141,7 +141,7 @@ def test_tracks_without_a_score_have_rows_of_their_own(scores, tracks):
     assert page.matches == scored and columns["feature"][scored:] == ["f12", "f12"]  # f7 + has scores
     assert columns["read_strand"][scored:] == ["+", "-"] and columns["verdict"][scored:] == ["", ""]
     table = Page(page.files["index.html"].decode()).rows
-    assert len(table) == 1 + scored + 2 and all(len(row) == 12 for row in table)
+    assert len(table) == 1 + scored + 2 and all(len(row) == 13 for row in table)
     alone = data_of(make_page(None, choose_tracks(tracks)).files)["columns"]
     assert alone["feature"] == ["f7", "f12", "f12"] and "f1" not in alone
 

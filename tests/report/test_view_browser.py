@@ -117,7 +117,7 @@ def test_a_person_sorts_searches_opens_and_jumps(opened):
 
 def test_density_and_top_locus_of_every_track_come_into_the_table(opened):
     page, _, _, _ = opened
-    until(page, "document.querySelectorAll('#table tbody tr')[2].cells[11].textContent")
+    until(page, "document.querySelectorAll('#table tbody tr')[2].cells[12].textContent")
     cells = [text.split("\t")[-2:] for text in page.locator("#table tbody tr").all_inner_texts()]
     assert cells[0] == ["0.18 %", "chr1:1,201"] and cells[1] == ["0.029 %", "chr2:34"]  # 6 and 1 of 3,400 bases
     assert cells[3] == ["", ""]
@@ -210,7 +210,7 @@ def test_the_static_copy_is_the_same_page_and_says_so_where_there_is_no_server(c
 def test_the_last_column_of_the_table_is_seen_at_every_width(opened, width):
     page, *_ = opened
     page.set_viewport_size({"width": width, "height": 900})
-    until(page, "document.querySelector('#table tbody tr').cells[11].textContent !== ''")
+    until(page, "document.querySelector('#table tbody tr').cells[12].textContent !== ''")
     edges = """(() => {
       const [head] = [...document.querySelectorAll('#table thead th')].slice(-1);
       return [head.getBoundingClientRect().right, document.querySelector('.scroll').getBoundingClientRect().right];

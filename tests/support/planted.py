@@ -23,12 +23,12 @@ WORDS = {  # none within another, nor the reverse complement of one
     "MA9005.1": b"TTACGTAAGTCG",
     "MA9006.1": b"ACCGGAAGTTGC",
     "MA9007.1": b"GATAAGCATTCCA",
-    "MA9008.1": b"TAATTGCCGAGTAC",
+    "MA9008.1": b"TAATTGCCGAGT",
 }
 REPEAT = b"GGCCGGGCGCGGTGGCTCACGCCTGTAATCCCAGCACTTTGGGAGGCCGAGGCGGGCGGATCACCTGAGGTCAGGAGTTC"
 IN_REPEAT = "MA9009.1"  # a motif that lies in the repeat and nowhere else
 REPEAT_WORD = REPEAT[20:34]
-CONTEXTS = 100
+CONTEXTS, LOUD, BEFORE = 100, 3, 7  # so loud that no single channel of the mixture shows a word
 NAMES = [(name, strand) for name in (*WORDS, IN_REPEAT) for strand in "+-"]
 
 
@@ -64,8 +64,8 @@ def motifs() -> list[Motif]:
 
 
 def counts(word: bytes):
-    """(w, 4): 100 sites that are all this word."""
-    return 100.0 * (np.frombuffer(word, np.uint8)[:, None] == np.frombuffer(b"ACGT", np.uint8))
+    """(w, 4): 100 sites, of which 85 have the word's letter at each position."""
+    return 5.0 + 80.0 * (np.frombuffer(word, np.uint8)[:, None] == np.frombuffer(b"ACGT", np.uint8))
 
 
 def _oriented(word: bytes, strand: str) -> bytes:
@@ -73,7 +73,7 @@ def _oriented(word: bytes, strand: str) -> bytes:
 
 
 class PlantedLM:
-    """Knows every word on either strand, the repeat as a whole, letters and 4-mers; mixes them by a fixed rotation."""
+    """Knows every word on either strand, the repeat as a whole, letters and 7-mers; mixes them by a fixed rotation."""
 
     model_id, revision, checksum, architecture = "planted", None, "planted", "toy"
     layer, hook_name, causal = 3, "toy", False
@@ -82,17 +82,17 @@ class PlantedLM:
         self.max_length, self.blank = max_length, blank
         self.d_model = len(NAMES) + 4 + CONTEXTS
         draw = torch.Generator().manual_seed(seed)
-        self.contexts = (torch.rand(4**4, CONTEXTS, generator=draw) < 0.2).float().numpy()  # of 4-mers
+        self.contexts = (torch.rand(4**BEFORE, CONTEXTS, generator=draw) < 0.2).float().numpy()  # of 7-mers
         self.rotation = torch.linalg.qr(torch.randn(self.d_model, self.d_model, generator=draw)).Q
 
     def known(self, sequence: bytes) -> np.ndarray:
-        """(n, d_model) what the model knows, not mixed: a channel a word and strand, the letters, some 4-mers each."""
+        """(n, d_model) what the model knows, not mixed: a channel a word and strand, the letters, some 7-mers each."""
         out = np.zeros((len(sequence), self.d_model), np.float32)
         letters = np.frombuffer(sequence, np.uint8)[:, None] == np.frombuffer(b"ACGT", np.uint8)
         out[:, len(NAMES) : len(NAMES) + 4] = letters
         code = letters.argmax(axis=1)
-        four = 64 * code[:-3] + 16 * code[1:-2] + 4 * code[2:-1] + code[3:]
-        out[3:, len(NAMES) + 4 :] = self.contexts[four]
+        words = np.lib.stride_tricks.sliding_window_view(code, BEFORE) @ 4 ** np.arange(BEFORE)[::-1]
+        out[BEFORE - 1 :, len(NAMES) + 4 :] = LOUD * self.contexts[words]
         if not self.blank:
             for channel, (name, strand) in enumerate(NAMES):
                 word = _oriented(WORDS.get(name, REPEAT), strand)  # of the motif in the repeat it knows the repeat

@@ -39,6 +39,23 @@ class OneHotLM:
         return np.ones(len(sequence), bool)
 
 
+class UntrainedOneHotLM(OneHotLM):
+    """One that can make untrained copies of itself: its channels, mixed at random."""
+
+    mixing: torch.Tensor | None = None
+
+    def untrained(self, kind: str, seed: int) -> "UntrainedOneHotLM":
+        made = UntrainedOneHotLM(self.max_length)
+        made.model_id = made.checksum = f"one-hot ({kind} weights, seed {seed})"
+        generator = torch.Generator().manual_seed(seed + 10 * (kind == "random"))
+        made.mixing = torch.randn(self.d_model, self.d_model, generator=generator)
+        return made
+
+    def activations(self, sequence: bytes) -> torch.Tensor:
+        plain = super().activations(sequence)
+        return plain if self.mixing is None else plain @ self.mixing
+
+
 def identity_sae(d: int = 6, **metadata) -> SAE:
     """Feature i is channel i."""
     eye = torch.eye(d)

@@ -82,21 +82,24 @@ def _target(sae: str, out: Path | None) -> Path:
     return target
 
 
-@verb("Example: sae-tracks info sae/ --against sae-of-another-seed/", panel=PANEL)
+@verb("Example: sae-tracks info sae/ --scores scores/ --against sae-of-another-seed/", panel=PANEL)
 def info(
     sae: SaePath,
     against: Annotated[
         list[str] | None,
         Option(metavar="SAE", help="Another SAE, whose features are paired one to one with these; repeatable."),
     ] = None,
+    scores: Annotated[
+        Path | None, Option(help="What metrics wrote: adds how many concepts have each verdict, per 1,000 features.")
+    ] = None,
     as_json: Annotated[bool, Option("--json", help="Print a JSON record instead of text.")] = False,
 ) -> None:
-    """Print how an SAE was made, its sparsity and fidelity, and whether it is ready to interpret."""
+    """Print how an SAE was made, how well it reconstructs, whether that is enough, and what it was found to mean."""
     from sae_tracks import load_sae
     from sae_tracks.evaluate.compare import matched_cosine
     from sae_tracks.evaluate.info import report_lines, sae_record
 
-    record = sae_record(sae)
+    record = sae_record(sae, scores)
     stabilities = {name: matched_cosine(load_sae(sae), load_sae(name)) for name in against or []}
     if as_json:
         pairs = [{"sae": name, **asdict(stability)} for name, stability in stabilities.items()]

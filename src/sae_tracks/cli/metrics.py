@@ -62,7 +62,8 @@ def metrics(
 ) -> None:
     """Score features against annotations and A, C, G, T, and test whether each match is real.
 
-    Writes precision, recall and F1 per base, the best feature of each concept, and a verdict for it.
+    Writes precision, recall and F1 per base, the best feature of each concept, and a verdict for it. Meanwhile, the
+    folder holds the levels of all features on the report half (controls/).
     """
     from sae_tracks import Genome, score_bed
     from sae_tracks.controls.score import ScoreTask, why_untested
@@ -72,7 +73,7 @@ def metrics(
     if out.exists() and not out.is_dir():
         raise SaeTracksError(f"cannot write {out}: it is a file; name a folder")
     wanted = control.controls != "none"
-    untested = why_untested(shard=shard, split=not filters.no_split, controls=wanted)
+    untested = why_untested(split=not filters.no_split, controls=wanted)
     untested = "--bed reads no model" if bed else untested
     tests = ("controls", *SETTINGS_OF_CONTROLS) if wanted else SETTINGS_OF_CONTROLS
     given.refuse_if(untested, f"{untested}, so no controls are run", *tests)
@@ -121,7 +122,10 @@ def merge_metrics(
     out: OutOption,
     all_pairs: AllPairsOption = False,
 ) -> None:
-    """Add the counts of all shards and score them as one run would, without controls and verdicts."""
+    """Add the counts of all shards, test whether each match is real, and write what one run would have written.
+
+    Reads counts.npz and controls/ of each shard, and again the genome and the annotation, but no model.
+    """
     from sae_tracks import merge_scores
 
     show(merge_scores(shards, out, all_pairs=all_pairs).table)

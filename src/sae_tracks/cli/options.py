@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from typer import Argument, Option
 
 if TYPE_CHECKING:
-    from sae_tracks.controls.score import ControlSettings
+    from sae_tracks.controls.opened import ControlSettings
     from sae_tracks.genome import Genome
     from sae_tracks.metrics import Evaluation
     from sae_tracks.regions import GenomicRegion, ReadStrand
@@ -217,7 +217,8 @@ class ControlOptions:
     ] = "standard"
     motifs: MotifsOption = None
     decoys: Annotated[
-        int | None, Option(min=1, help="Number of column-shuffled decoys per motif, with --motifs (default: 5).")
+        int | None,
+        Option(min=1, help="Decoys wanted per motif, with --motifs (default: 5 to 199, more for few motifs)."),
     ] = None
     repeats: Annotated[
         str | None,
@@ -227,13 +228,18 @@ class ControlOptions:
         list[str] | None, Option(metavar="SAE", help="SAE of another seed to compare with; repeatable.")
     ] = None
     trained_on: Annotated[
-        Path | None,
-        Option(help="Activations that the SAE was trained on, for --controls untrained (default: as the SAE records)."),
+        str | None,
+        Option(
+            metavar="FOLDER|BED|REGION",
+            help="For --controls untrained: activations that the SAE was trained on (default: as it records), or "
+            "regions to train the SAEs of untrained models on.",
+        ),
     ] = None
 
     def settings(self, sae: str) -> "ControlSettings | None":
         """Return the settings for `score`, or None for ``--controls none``."""
-        from sae_tracks.controls.score import ControlSettings, activations_of
+        from sae_tracks.controls.opened import ControlSettings
+        from sae_tracks.controls.untrained import recorded_activations
 
         if self.controls == "none":
             return None
@@ -242,5 +248,5 @@ class ControlOptions:
             decoys=self.decoys,
             repeats=self.repeats,
             seeds=self.seeds or (),
-            trained_on=(self.trained_on or activations_of(sae)) if self.controls == "untrained" else None,
+            trained_on=(self.trained_on or recorded_activations(sae)) if self.controls == "untrained" else None,
         )

@@ -1,87 +1,67 @@
-"""Does chance explain the match? Circular shifts of the labels, and decoy motifs with false discovery rates."""
-
-import logging
-from typing import TYPE_CHECKING, cast
+"""Does chance explain the match of a motif? Motifs compete with decoys for the best average precision."""
 
 import numpy as np
 import pandas as pd
-from numba import njit
 from numpy.typing import NDArray
+from scipy.stats import false_discovery_control
 
-from sae_tracks.controls.best import best, cells_of
-from sae_tracks.controls.pairs import Reported
-from sae_tracks.controls.sample import cover, numbers_of
-from sae_tracks.errors import SaeTracksError
-from sae_tracks.jit import FAST
-from sae_tracks.motifs import decoy_annotation, decoys
+from sae_tracks.dna import NUCLEOTIDES
+from sae_tracks.genome import Genome
+from sae_tracks.metrics import Halves
+from sae_tracks.motifs import Competitors
+from sae_tracks.regions import GenomicRegion
 
-if TYPE_CHECKING:
-    from sae_tracks.controls.control import ControlData
-
-SHIFTS = 200
-LEAST = 1000  # bases that labels are shifted by, in either direction
-log = logging.getLogger(__name__)
+FEW = 9  # motifs and strands: up to these, one alone can be found by p-values of 199 draws, because 9 / 200 < 0.05
+MOST, LEAST = 199, 5  # decoys of a motif; one with fewer is not judged
+MATRICES = 4000  # motifs and decoys on a strand, about, if there are more than a few motifs
 
 
-def shift_p(reported: Reported, seed: int, shifts: int = SHIFTS) -> NDArray[np.float64]:
-    """(p,) float64: empirical p-value of each pair's F1 under circular shifts of its labels.
+def decoys_for(pairs: int) -> int:
+    """How many decoys each motif gets, if nobody says: many if there are few pairs of a motif and a strand."""
+    return MOST if pairs <= FEW else min(max(MATRICES // max(pairs, 1), LEAST), MOST)
 
-    The readable bases of the REPORT half form one circle of m bases. Labels are shifted on it by offsets drawn
-    uniformly from 1,000 to m - 1,000, the same for all pairs: p = (1 + #{shifts whose F1 is not lower}) / (shifts + 1).
-    A shift changes neither the number of labelled bases nor that of active ones, so true positives are compared.
 
-    NaN if nothing is active or labelled, or if there are fewer than 2,000 bases.
+class CompetitorLabels:
+    """The sites of motifs and of their decoys in the select half, as the labels of a `Counter`.
+
+    Rows of `concepts` are A, C, G, T, then each matrix on + and on -. Sites are scanned for where they are needed.
     """
-    m, pairs = len(reported), reported.pairs
-    p = np.full(len(pairs), np.nan)
-    if m < 2 * LEAST:
-        return p
-    offsets = np.random.default_rng(seed).integers(LEAST, m - LEAST, shifts, endpoint=True)
-    mask = np.zeros(m, np.bool_)
-    for i, concept in enumerate(pairs.concept):
-        label, active = reported.labels[concept][0], reported.active(i)
-        if len(label) or len(active):
-            p[i] = (1 + _not_lower(label, active, mask, offsets)) / (shifts + 1)
-    return p
 
+    def __init__(self, genome: Genome, competitors: Competitors, halves: Halves) -> None:
+        self.genome, self.competitors, self.halves = genome, competitors, halves
+        names = [motif.matrix_id for motif in competitors.motifs for _ in "+-"]
+        concept, strand = [*NUCLEOTIDES, *names], ["+"] * len(NUCLEOTIDES) + ["+", "-"] * len(competitors.motifs)
+        self.concepts = pd.DataFrame({"concept": concept, "site_strand": strand, "tf": ""}, dtype=object)
+        self._widest = max((motif.width for motif in competitors.motifs), default=1)
 
-def _not_lower(label, active, mask: NDArray[np.bool_], offsets: NDArray[np.int64]) -> int:
-    """Count the shifts with no fewer true positives; the shorter list is looked up in the longer one."""
-    long, short, offsets = (active, label, offsets) if len(label) < len(active) else (label, active, -offsets)
-    mask[long] = True
-    overlap = _overlap(short, mask, np.concatenate(([0], offsets % len(mask))))
-    mask[long] = False
-    return int((overlap[1:] >= overlap[0]).sum())
-
-
-@njit(**FAST)
-def _overlap(bases, mask, offsets):
-    """(k,) int64: how many of the bases lie on the mask after each shift, by 0 <= offset < m."""
-    m = len(mask)
-    found = np.zeros(len(offsets), np.int64)
-    for k in range(len(offsets)):
-        turn = np.searchsorted(bases, m - offsets[k])  # from here on, past the end of the circle
-        count = 0
-        for i in range(turn):
-            count += mask[bases[i] + offsets[k]]
-        for i in range(turn, len(bases)):
-            count += mask[bases[i] + offsets[k] - m]
-        found[k] = count
-    return found
+    def overlapping(self, region: GenomicRegion) -> pd.DataFrame:
+        """The sites of the select half that have a base in a region; see `Labels.overlapping`."""
+        reach = GenomicRegion(region.contig, max(region.start - self._widest + 1, 0), region.end)
+        if any(half == 0 for _, half in self.halves.tiles(reach)):
+            motif, start, end, strand, competes = self.competitors.sites(self.genome, reach)
+            kept = np.flatnonzero(competes & (end > region.start) & (self.halves.of(region.contig, start) == 0))
+        else:
+            motif = start = end = strand = kept = np.empty(0, np.int64)
+        order = kept[np.argsort(start[kept], kind="stable")]
+        concept = len(NUCLEOTIDES) + 2 * motif[order].astype(np.int64) + (strand[order] < 0)
+        columns = {"Start": start[order], "End": end[order], "concept": concept}
+        return pd.DataFrame({"Chromosome": region.contig, **columns, "copies": 1})
 
 
 def q_values(target: NDArray[np.float64], decoys: NDArray[np.float64]) -> NDArray[np.float64]:
     """The smallest false discovery rate at which each target is among the discoveries.
 
     A target wins if it scores higher than all its decoys; a tie goes to the decoy. With W winners and L losers whose
-    better score is at least t, the rate of the discoveries {winners at t or above} is ``(1 + L) / (k W)``.
+    better score is at least t, the rate of the discoveries {winners at t or above} is ``(1 + L) / (k W)`` (Emery,
+    Hasam, Noble and Keich 2020, max method). If targets have different numbers k_i of decoys, a loser counts 1 / k_i
+    and the 1 is 1 over the smallest of them.
 
     Parameters
     ----------
     target : (n,) float64
         Scores, higher is better; NaN if a target was not scored.
     decoys : (n, k) float64
-        Scores of each target's own decoys; NaN counts as the lowest.
+        Scores of each target's own decoys; NaN if it has fewer.
 
     Returns
     -------
@@ -93,50 +73,70 @@ def q_values(target: NDArray[np.float64], decoys: NDArray[np.float64]) -> NDArra
     won = scored & (target > rival)
     best = np.maximum(np.where(scored, target, -np.inf), rival)
     order = np.argsort(-best[scored], kind="stable")
-    winners, losers = (np.cumsum(flag[scored][order]) for flag in (won, ~won))
+    own = np.maximum((~np.isnan(decoys)).sum(axis=1), 1)[scored]
+    winners, losers = np.cumsum(won[scored][order]), np.cumsum((~won[scored] / own)[order])
     last = np.searchsorted(-best[scored][order], -best[scored][order], side="right") - 1  # ties share a rate
-    rate = (1 + losers[last]) / (decoys.shape[1] * np.maximum(winners[last], 1))
+    rate = (1 / own.min(initial=decoys.shape[1]) + losers[last]) / np.maximum(winners[last], 1)
     q = np.full(len(target), np.nan)
     q[np.flatnonzero(scored)[order]] = np.minimum(np.minimum.accumulate(rate[::-1])[::-1], 1)
     q[scored & ~won] = 1
     return q
 
 
-def decoy_scores(data: "ControlData") -> pd.DataFrame:
-    """Compare every motif with its decoys; the feature that fits best is chosen and measured alike for all of them.
+def draws_q(target: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) float64: p = (1 + draws that are not lower) / (1 + draws), adjusted by Benjamini and Hochberg.
 
-    Decoys are scanned for in the bins of the sample, and each gets as many sites as its motif has there on that strand.
-    Matrices that belong to no concept on + or - have no decoys, nor do those whose columns have too few orders.
+    ``draws`` is (n, k), NaN where a target has fewer; NaN if a target was not scored or has no draw.
+    """
+    drawn = (~np.isnan(draws)).sum(axis=1)
+    better = (np.nan_to_num(draws, nan=-np.inf) >= target[:, None]).sum(axis=1)
+    p = np.where(np.isnan(target) | (drawn == 0), np.nan, (1 + better) / (1 + drawn))
+    return adjusted(p)
+
+
+def adjusted(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Benjamini and Hochberg's q-values; NaN stays NaN and is no test."""
+    q, known = np.full(len(p), np.nan), ~np.isnan(p)
+    if known.any():
+        q[known] = false_discovery_control(p[known])
+    return q
+
+
+def competition(average: NDArray[np.float64], few: bool) -> pd.DataFrame:
+    """The outcome of a competition.
+
+    Parameters
+    ----------
+    average : (n, 1 + k) float64
+        Average precision of the best feature of each target and of its decoys; NaN if a target is no test, and from the
+        first decoy on that it does not have.
+    few : bool
+        q from draws, else from winners.
 
     Returns
     -------
     DataFrame
-        One row per concept: ``decoy_f1``, the best of its decoys, and ``decoy_q`` (`q_values`); NaN without decoys.
+        ``decoys`` (number), ``decoy_ap`` (the best one's), ``decoy_q``, ``least_q`` (what the best match would have)
+        and ``decoy_win``: whether the target scores higher than all decoys. NaN or None without enough decoys.
     """
-    sample, sites, concepts, n = data.sample, data.sites, data.concepts, data.inputs.decoys
-    cells, half = cells_of(sample.features, data.cutoffs, len(sample)), sample.half_of_base()
-    counts = np.where(concepts["site_strand"].isin(["+", "-"]), np.diff(sites.indptr), 0)  # decoys are on a strand
-    each = concepts[["concept", "site_strand"]].iloc[np.repeat(np.arange(len(concepts)), counts)]
-    targets = each.set_axis(["Name", "Strand"], axis=1).reset_index(drop=True)
-    made, named = {}, set(targets["Name"])
-    for motif in data.inputs.motifs:
-        if motif.matrix_id in named:
-            try:
-                made[motif.matrix_id] = decoys(motif, n, data.inputs.seed)
-            except SaeTracksError as error:
-                log.warning("%s: it is not tested against chance", error)
-    score = np.full((len(concepts), n), np.nan)
-    if made:
-        assert data.genome is not None
-        scanned = decoy_annotation(data.genome, made, targets, sample.bins)
-        rows = scanned.annotation.sites
-        name = cast(pd.Series, rows["Name"]).astype(str).str.rsplit("#", n=1, expand=True)  # motif#1, motif#2 ...
-        column = numbers_of(concepts, name[0], rows["Strand"]) * n + name[1].to_numpy(np.int64) - 1
-        score = best(cells, cover(sample, rows, column, len(concepts) * n), half).f1.reshape(-1, n)
-        if short := sum(scanned.missing.values()):
-            log.info("decoys: %d sites fewer than the motifs have, of %d decoys", short, len(scanned.missing))
-    has = np.isin(concepts["concept"], [*made]) & (counts > 0)
-    f1 = np.where(has, np.nan_to_num(best(cells, sites.labels, half).f1), np.nan)
-    rivals = np.nan_to_num(score)  # 0 if no feature shares a base with it, for decoys as for motifs
-    highest = np.where(has, rivals.max(axis=1), np.nan)
-    return pd.DataFrame({"decoy_f1": highest, "decoy_q": q_values(f1, rivals)})
+    target, draws = average[:, 0], average[:, 1:]
+    decoys = (~np.isnan(draws)).sum(axis=1).astype(np.float64)
+    ran = (decoys > 0) & ~np.isnan(target)
+    if few:
+        q, least = draws_q(target, draws), 1 / (1 + decoys)
+    else:
+        ran &= decoys >= min(draws.shape[1], LEAST)  # the smallest number bounds what can be found
+        k = decoys[ran].min(initial=MOST)
+        q = np.where(ran, q_values(np.where(ran, target, np.nan), draws), np.nan)
+        least = np.full(len(target), 1 / (k * max(ran.sum(), 1)))
+    best = np.nan_to_num(draws, nan=-1).max(axis=1, initial=-1)
+    win = np.array([bool(w) if r else None for w, r in zip(target > best, ran)], object)
+    return pd.DataFrame(
+        {
+            "decoys": np.where(np.isnan(target), np.nan, decoys),
+            "decoy_ap": np.where(ran, best, np.nan),
+            "decoy_q": q,
+            "least_q": np.where(ran, least, np.nan),
+            "decoy_win": win,
+        }
+    )

@@ -1,126 +1,179 @@
-"""Pairs of features and concepts on the readable bases of the REPORT half, where every control measures them.
+"""Pairs of a feature and a concept, base by base: F1 with its interval, lag, rank correlation, and offset profiles."""
 
-These bases are numbered anew, from 0 to m - 1 and ascending, so no measurement has to ask again whether a base counts.
-"""
-
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 from numba import njit
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
-from sae_tracks.controls.sample import REPORT, Columns, Sample, Sites
+from sae_tracks.controls.gather import FEATURES
+from sae_tracks.controls.items import draws_of, highest, interval
+from sae_tracks.controls.view import Pairs, View
+from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.jit import FAST
 
-
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """p features, each for a concept, which is numbered as in `Sites`."""
-
-    concept: NDArray[np.int64]
-    feature: NDArray[np.int64]
-    cutoff: NDArray[np.float32]  # activation, >= 0: the feature is active if its value is strictly greater
-
-    def __len__(self) -> int:
-        return len(self.concept)
+MIN_SITES = 10  # with a score, for a correlation
+FARTHEST = 1000  # bases, for a lag: greater ones count as this
+REACH = 50  # bases on either side of an anchor
+ANCHORS = ("start", "end")
 
 
-def f1_of(tp: NDArray, both: NDArray) -> NDArray[np.float64]:
-    """F1 from true positives and from active plus labelled bases, of any shape; NaN if there are none of the latter."""
-    both = np.broadcast_to(both, np.broadcast_shapes(tp.shape, both.shape))
-    return np.divide(2.0 * tp, both, out=np.full(both.shape, np.nan), where=both > 0)
+class ByBase:
+    """What is counted of the pairs base by base, tile by tile."""
 
+    def __init__(self, pairs: Pairs) -> None:
+        self.pairs = pairs
+        self._tp, self._active, self._labelled = (np.zeros((len(pairs), pairs.blocks), np.int64) for _ in range(3))
+        self._readable = 0
+        self._lags = np.zeros((len(pairs), FARTHEST + 1), np.int64)
+        self._offsets = np.zeros((len(pairs), len(ANCHORS), 2, 2 * REACH + 1), np.int64)
+        self._scored: list[list[tuple[NDArray, NDArray]]] = [[] for _ in range(len(pairs))]
 
-class Reported:
-    """Pairs on the m readable bases of the REPORT half.
+    def wanted(self) -> Mapping[str, NDArray[np.int64]]:
+        return {FEATURES: self.pairs.feature}
 
-    Attributes
-    ----------
-    base : (m,) int64
-        The number in the sample of each base.
-    rank : (n + 1,) int64
-        How many of these bases lie before each base of the sample: its interval [s, e) holds ``rank[s]:rank[e]``.
-    bin, bins : (m,) int64, int
-        The bin of each base, counted from 0 over the REPORT bins that have a readable base, and the number of bins.
-    stretch : (s + 1,) int64
-        The first base of every run without a gap in the sequence, inside one bin; and m.
-    labels : Columns
-        (m x concepts).
-    features : Columns
-        (m x distinct features); pair i has the column ``column[i]``.
-    """
+    def add(self, view: View) -> None:
+        self._readable += int(view.tile.covered[-1])
+        for pair in range(len(self.pairs)):
+            self._add(pair, view)
 
-    def __init__(self, sample: Sample, sites: Sites, pairs: Pairs) -> None:
-        counted = sample.in_half(REPORT)
-        self.sample, self.sites, self.pairs = sample, sites, pairs
-        self.base = np.flatnonzero(counted)
-        self.rank = np.concatenate(([0], np.cumsum(counted)))
-        bin_in_sample = sample.bin_of_base()[self.base]
-        distinct, self.bin = np.unique(bin_in_sample, return_inverse=True)
-        self.bins = len(distinct)
-        breaks = (np.diff(self.base) > 1) | (np.diff(bin_in_sample) > 0)
-        m = len(self.base)
-        self.stretch = np.concatenate(([0], np.flatnonzero(breaks) + 1, [m])) if m else np.zeros(1, np.int64)
-        self.labels = _renumbered(sites.labels, np.arange(len(sites.labels)), counted, self.rank)
-        features, self.column = np.unique(pairs.feature, return_inverse=True)
-        self.features = _renumbered(sample.features, features, counted, self.rank)
+    def _add(self, pair: int, view: View) -> None:
+        tile, n, concept = view.tile, len(view.tile), int(self.pairs.concept[pair])
+        base, level = view.active(FEATURES, int(self.pairs.feature[pair]))
+        start, end = view.labels.instances(concept)
+        on = base[level > self.pairs.threshold[pair]]
+        counts = self._tp[pair], self._active[pair], self._labelled[pair]
+        _count_bases(start, end, on, tile.readable, tile.block, *counts)
+        if concept < len(NUCLEOTIDES):
+            return
+        forward, mirrored = tile.read_strand == "+", self.pairs.site_strand[pair] == "-"
+        begins = (start >= 0) if forward else (end <= n)
+        first, last = np.clip(start, 0, n)[begins], np.clip(end, 0, n)[begins]
+        _count_lags(first, last, on, forward, self._lags[pair])
+        _profile(start[begins], end[begins], mirrored, tile.readable, on, self._offsets[pair])
+        scores = view.labels.scores(concept)[begins]
+        self._scored[pair].append((scores.astype(np.float32), highest(first, last, base, level)))
 
-    def __len__(self) -> int:
-        return len(self.base)
+    def table(self) -> pd.DataFrame:
+        """``f1_low`` and ``f1_high``, the 95 % interval by a bootstrap over blocks; ``bins``; ``spearman``; ``lag``."""
+        blocks = self.pairs.blocks
+        draws = draws_of(blocks, self.pairs.seed)
+        both = draws @ (self._active + self._labelled).T  # (draws, p)
+        f1 = np.divide(2 * (draws @ self._tp.T), both, out=np.full(both.shape, np.nan), where=both > 0)
+        ends = np.array([interval(column) for column in f1.T]).reshape(-1, 2)
+        return pd.DataFrame(
+            {
+                "f1_low": ends[:, 0],
+                "f1_high": ends[:, 1],
+                "bins": blocks,
+                "spearman": [_correlation(parts) for parts in self._scored],
+                "lag": [_median(counts) for counts in self._lags],
+            }
+        )
 
-    def active(self, pair: int) -> NDArray[np.int32]:
-        """Return the bases on which the feature of a pair is active, ascending."""
-        base, value = self.features[self.column[pair]]
-        return base[value > self.pairs.cutoff[pair]]
+    def offsets(self) -> pd.DataFrame:
+        """How often a feature is active at each distance from the start and from the end of a concept's sites.
 
-    def instances(self, concept: int) -> NDArray[np.int64]:
-        """Return the rows in `sites` of the instances of a concept that hold at least one of the bases."""
-        of = self.sites.of(concept)
-        held = self.rank[self.sites.end[of]] > self.rank[self.sites.start[of]]
-        return of.start + np.flatnonzero(held)
-
-    def count(self, group: NDArray[np.int64], groups: int) -> tuple[NDArray[np.int64], ...]:
-        """Count the bases of every pair by group; `group` is the group of each base, from 0.
+        Distances are counted in the orientation of the site: offset 0 of ``start`` is its first base, offset 0 of
+        ``end`` its last one, and positive offsets lie downstream. On site strand ``-`` all is mirrored; ``.`` is taken
+        as ``+``. A site counts at an offset if its base there is readable and on the same tile of the report half.
 
         Returns
         -------
-        tp, active, labelled : (p, groups) int64
+        DataFrame
+            One row per (pair, anchor, offset), in this order; a concept without instances (A, C, G, T) has none.
+            ``concept``, ``site_strand``, ``feature`` (its id), ``read_strand``, ``reading`` (``along`` if the model
+            reads the site from its start to its end, else ``against``), ``anchor`` (start, end), ``offset`` (-50 to
+            50, bases), ``active_share`` (NaN without a site), ``sites`` (int64, counted at this offset), ``background``
+            (the share of readable bases of the report half on which the feature is active).
         """
-        counts = tuple(np.zeros((len(self.pairs), groups), np.int64) for _ in range(3))
-        labels, features, pairs = self.labels, self.features, self.pairs
-        _count(
-            *(labels.indptr, labels.base, features.indptr, features.base, features.value),
-            *(pairs.concept, self.column, pairs.cutoff, group, *counts),
+        shown = np.flatnonzero(self._offsets.any(axis=(1, 2, 3)))
+        width = 2 * REACH + 1
+        each = np.repeat(shown, len(ANCHORS) * width)
+        site_strand, read_strand = self.pairs.site_strand, self.pairs.read_strand
+        mirrored = (site_strand[each] == "-") != (read_strand == "-")
+        sites, active = self._offsets[shown, :, 0].ravel(), self._offsets[shown, :, 1].ravel()
+        background = self._active.sum(axis=1) / max(self._readable, 1)
+        return pd.DataFrame(
+            {
+                "concept": self.pairs.concepts["concept"].to_numpy(object)[self.pairs.concept[each]],
+                "site_strand": site_strand[each],
+                "feature": self.pairs.feature[each],
+                "read_strand": read_strand,
+                "reading": np.where(mirrored, "against", "along"),
+                "anchor": np.tile(np.repeat(ANCHORS, width), len(shown)),
+                "offset": np.tile(np.arange(-REACH, REACH + 1), len(ANCHORS) * len(shown)),
+                "active_share": np.divide(active, sites, out=np.full(len(sites), np.nan), where=sites > 0),
+                "sites": sites,
+                "background": background[each],
+            }
         )
-        return counts
 
 
-def _renumbered(
-    columns: Columns, which: NDArray[np.int64], counted: NDArray[np.bool_], rank: NDArray[np.int64]
-) -> Columns:
-    """Some columns, on the counted bases alone, by their new numbers."""
-    bases, values = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
-    for column in which.tolist():
-        base, value = columns[column]
-        kept = counted[base]
-        bases.append(rank[base[kept]].astype(np.int32))
-        values.append(value[kept])
-    indptr = np.cumsum([len(base) for base in bases])
-    return Columns(indptr, np.concatenate(bases), np.concatenate(values))
+def _correlation(parts: list[tuple[NDArray, NDArray]]) -> float:
+    """Spearman's, of the scores of sites and their levels, over the sites that have a score."""
+    if not parts:
+        return np.nan
+    score, level = (np.concatenate(arrays) for arrays in zip(*parts))
+    scored = np.isfinite(score)
+    score, level = score[scored], level[scored]
+    if len(score) < MIN_SITES or np.ptp(score) == 0 or np.ptp(level) == 0:
+        return np.nan
+    return float(cast(Any, spearmanr(score, level)).statistic)
+
+
+def _median(counts: NDArray[np.int64]) -> float:
+    """The median of a histogram of 0, 1, 2 ...; NaN if it is empty."""
+    total = counts.sum()
+    if not total:
+        return np.nan
+    below = np.cumsum(counts)
+    low, high = np.searchsorted(below, ((total - 1) // 2, total // 2), side="right")
+    return float(low + high) / 2
 
 
 @njit(**FAST)
-def _count(label_at, label, active_at, base, value, concept, column, cutoff, group, tp, active, labelled):
-    """Walk along the two ascending lists of each pair at once, and count into its row of the three tables."""
-    for p in range(len(concept)):
-        at, end = label_at[concept[p]], label_at[concept[p] + 1]
-        for i in range(at, end):
-            labelled[p, group[label[i]]] += 1
-        for i in range(active_at[column[p]], active_at[column[p] + 1]):
-            if not value[i] > cutoff[p]:
-                continue
-            while at < end and label[at] < base[i]:
-                at += 1
-            active[p, group[base[i]]] += 1
-            if at < end and label[at] == base[i]:
-                tp[p, group[base[i]]] += 1
+def _count_bases(start, end, on, readable, block, tp, active, labelled):
+    """Add readable bases by block; instances ascend by start, and a base of several counts once."""
+    n, at, covered = len(readable), 0, 0
+    for base in on:
+        active[block[base]] += 1
+    for i in range(len(start)):
+        first, last = max(start[i], covered), min(end[i], n)
+        for base in range(first, last):
+            labelled[block[base]] += readable[base]
+        while at < len(on) and on[at] < first:
+            at += 1
+        while at < len(on) and on[at] < last:
+            tp[block[on[at]]] += 1
+            at += 1
+        covered = max(covered, last)
+
+
+@njit(**FAST)
+def _count_lags(start, end, on, forward, lags):
+    """Add, for every site that is hit, the bases read between its first base and the first active one."""
+    for i in range(len(start)):
+        low, high = np.searchsorted(on, start[i]), np.searchsorted(on, end[i])
+        if high > low:
+            lag = on[low] - start[i] if forward else end[i] - 1 - on[high - 1]
+            lags[min(lag, len(lags) - 1)] += 1
+
+
+@njit(**FAST)
+def _profile(start, end, mirrored, readable, on, counts):
+    """Add the sites to (anchors, 2, offsets): those whose base counts, and the active ones among them."""
+    step = -1 if mirrored else 1
+    active = np.zeros(len(readable), np.bool_)
+    active[on] = True
+    for i in range(len(start)):
+        for anchor in range(2):
+            at = start[i] if (anchor == 0) != mirrored else end[i] - 1
+            for offset in range(counts.shape[2]):
+                base = at + step * (offset - counts.shape[2] // 2)
+                if 0 <= base < len(readable) and readable[base]:
+                    counts[anchor, 0, offset] += 1
+                    counts[anchor, 1, offset] += active[base]

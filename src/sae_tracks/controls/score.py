@@ -1,29 +1,23 @@
 """Score features against annotations: one pass over the genome, controls on the best matches, tables in a folder."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from sae_tracks.activations.shards import open_shards
-from sae_tracks.annotations import Annotation, read_annotation
-from sae_tracks.annotations.bed import MATRIX_ID
-from sae_tracks.controls.alu import alu_sites
-from sae_tracks.controls.best import Cells, cells_of
-from sae_tracks.controls.control import ControlInputs, run_controls
-from sae_tracks.controls.sample import Columns, Sample, Sampler, samplers_of, seen_through
-from sae_tracks.controls.untrained import KINDS, SEEDS, blank_sample, check_retrainable
-from sae_tracks.controls.verdict import is_motif
-from sae_tracks.errors import SaeTracksError, UsageError
-from sae_tracks.features import FeatureBlock, run
-from sae_tracks.files import PROVENANCE, atomic, digest, read_json, write_provenance
-from sae_tracks.lm.untrained import Kind
+from sae_tracks.controls.gather import FEATURES, Gathered, Gatherer, disk_needed
+from sae_tracks.controls.methods import METHODS, methods_paragraph
+from sae_tracks.controls.opened import STANDARD, ControlSettings, OpenControls, evaluation_again
+from sae_tracks.errors import UsageError
+from sae_tracks.features import run
+from sae_tracks.files import atomic, digest, read_json, write_json, write_provenance
 from sae_tracks.metrics import (
     COUNTS,
     OFFSETS,
@@ -39,51 +33,13 @@ from sae_tracks.metrics import (
     merge_shards,
     write_tables,
 )
-from sae_tracks.motifs import named_motifs
-from sae_tracks.reading import Reading
-from sae_tracks.regions import GenomicRegion, parse_shard
-from sae_tracks.sae import SAE, load_sae
-from sae_tracks.sae.directory import check_match
+from sae_tracks.regions import parse_shard
+from sae_tracks.sae import SAE
 from sae_tracks.source import Source
 
-ALU = "alu"
-DECOYS = 5  # per motif
-SHOWN = 5  # names in a message
-SITE_P = 1e-4  # of JASPAR's tracks and of `scan`, if no --min-score says otherwise
-COUNTS_ALONE = "control tests need more than counts (metrics without --shard runs them)"
+KEPT, INPUTS = "controls", "inputs.json"  # what controls keep of a shard, and what they were given
+MOST_THRESHOLDS = 254  # a level takes one byte
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlSettings:
-    """What the best matches are compared with, besides the controls that need nothing.
-
-    Attributes
-    ----------
-    motifs : str, optional
-        A file of matrices (JASPAR, PFM, MEME), or a release such as ``JASPAR2024``: for decoys and causal reference.
-    decoys : int, optional
-        Number of column-shuffled matrices per motif, 5 by default. Only with `motifs`.
-    repeats : str, optional
-        An annotation of repeats, ``softmask`` for the lower case of the FASTA, or ``alu`` for an alignment.
-    seeds : sequence of str
-        SAEs of other seeds.
-    trained_on : path, optional
-        The activations that the SAE was trained on. Untrained models are made and compared with only if they are given.
-    """
-
-    motifs: str | None = None
-    decoys: int | None = None
-    repeats: str | None = None
-    seeds: Sequence[str] = ()
-    trained_on: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.decoys is not None and not self.motifs:
-            raise UsageError("--decoys shuffles the matrices of motifs: name these by --motifs, or leave it out")
-
-
-STANDARD = ControlSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +67,8 @@ def score(
 
     One pass over the genome counts the bases and instances on which a feature is active, for every concept, feature,
     threshold and half. The best feature of each concept is chosen on the select half and reported on the report half.
-    Controls then look at the best matches again, on a sample, and give each match a verdict.
+    With controls, the same pass counts the rivals, and writes the levels of all of them on the report half to disk. The
+    best matches and their rivals are then measured on all of the report half, and each match gets a verdict.
 
     Parameters
     ----------
@@ -120,8 +77,9 @@ def score(
     annotations : Evaluation or sequence of path
         Annotation files, with the default filters and halves; or what `evaluate_on` returns, for others.
     out : path
-        A folder, made if it is missing, for ``metrics.parquet``, ``metrics.tsv``, ``counts.npz``,
-        ``provenance.json`` and, with controls, ``offsets.parquet``; see docs/formats.md.
+        A folder, made if it is missing, for ``metrics.parquet``, ``metrics.tsv``, ``counts.npz``, ``methods.txt``,
+        ``provenance.json`` and, with controls, ``offsets.parquet``; see docs/formats.md. ``controls/`` holds the levels
+        while they are needed.
     features : iterable of int, optional
         Feature ids; default all.
     thresholds : iterable of float
@@ -131,9 +89,10 @@ def score(
     all_pairs : bool
         Every pair with a true positive gets rows in ``metrics.parquet``, not only the ten best per concept and feature.
     shard : str, optional
-        Count shard i of n only, as ``i/n``; `merge_scores` adds the shards. No controls are run.
+        Count shard i of n only, as ``i/n``; `merge_scores` adds the shards and gives the verdicts. The folder then has
+        ``counts.npz``, ``provenance.json`` and ``controls/``.
     controls : ControlSettings, optional
-        None: scores alone.
+        What the best matches are compared with. None: scores alone, and every verdict is not-tested.
 
     Returns
     -------
@@ -183,16 +142,19 @@ def score_bed(
         "regions": [str(region) for region in evaluation.regions],
         "thresholds": None if threshold is None else [threshold],
     }
-    return _write(counts, Path(out), facts, all_pairs, "--bed reads no model")
+    return write_scores(counts, Path(out), facts, all_pairs, "--bed reads no model")
 
 
 def merge_scores(shards: Iterable[str | Path], out: str | Path, *, all_pairs: bool = False) -> Scored:
-    """Add the counts of shards and write the tables of one run over all of them, without controls.
+    """Add what the shards of one run counted, run the controls, and write the tables of the run as if it were whole.
+
+    The files are those of a run without shards, byte for byte, but for the provenance. No model is read. The genome and
+    the annotation are read again, and the files of motifs and repeats, so all must be where they were.
 
     Parameters
     ----------
     shards : iterable of path
-        The folders that `score` wrote with ``shard="1/n"`` to ``"n/n"``, in any order.
+        The folders that `score` wrote with ``shard="1/n"`` to ``"n/n"``, in any order, each with its ``controls/``.
     out : path
         A folder, as for `score`.
     all_pairs : bool
@@ -206,33 +168,38 @@ def merge_scores(shards: Iterable[str | Path], out: str | Path, *, all_pairs: bo
     Raises
     ------
     SaeTracksError
-        A folder holds no shard, shards are of different runs, or one is missing or there twice.
+        A folder holds no shard, shards are of different runs, or one is missing or there twice. The genome or the
+        annotation is gone or has changed.
     """
-    folders = [Path(shard) for shard in shards]
+    folders, out = [Path(shard) for shard in shards], Path(out)
     counts, facts = merge_shards(folders)
-    return _write(counts, Path(out), facts | {"shards": len(folders)}, all_pairs, COUNTS_ALONE)
+    facts: dict[str, Any] = facts | {"shards": len(folders)}
+    ran: dict[str, Any] = facts["controls"]
+    if untested := ran.get("not_run"):
+        return write_scores(counts, out, facts, all_pairs, untested)
+    records = [read_json(folder / KEPT / INPUTS) for folder in folders]
+    record = records[0]
+    evaluation = evaluation_again(record, facts)
+    settings = ControlSettings(motifs=record["motifs"], decoys=record["decoys"], repeats=record["repeats"])
+    opened = OpenControls.again(settings, evaluation, record["causal"], record["facts"])
+    gathered = Gathered({FEATURES: counts})
+    for folder, one in zip(folders, records):
+        gathered.add(folder / KEPT, one["dictionaries"])
+    return write_scores(counts, out, facts, all_pairs, "", opened.judge(gathered, evaluation, out))
 
 
-def why_untested(*, shard: str | None, split: bool, controls: bool) -> str:
+def why_untested(*, split: bool, controls: bool) -> str:
     """Return the reason why no controls are run, or "" if they are."""
-    if shard:
-        return "--shard counts one part of the genome, and merge-metrics only adds counts"
     if not split:
         return "--no-split leaves no second half to report on"
     return "" if controls else "--controls none"
 
 
-def activations_of(sae: str) -> Path:
-    """The activations that an SAE was trained on, from the record in its folder."""
-    record = Path(sae) / PROVENANCE
-    folder = read_json(record).get("data") if record.is_file() else None
-    if folder is None or not Path(folder).is_dir():
-        raise SaeTracksError(f"{sae}: the activations it was trained on are not there: name the folder by --trained-on")
-    return Path(folder)
-
-
 class ScoreTask:
-    """A scoring whose inputs are open and checked; no window is read yet. See `score` for the parameters."""
+    """A scoring whose inputs are open and checked; no window is read yet. See `score` for the parameters.
+
+    What the controls name is checked too: matrices, repeats, seeds, and whether untrained models can be made.
+    """
 
     def __init__(
         self,
@@ -254,37 +221,54 @@ class ScoreTask:
             annotations = evaluate_on(source.genome, annotations, source.regions, black_list=source.black_list)
         self.evaluation = annotations
         split = len(annotations.halves.names) > 1
-        self.untested = why_untested(shard=shard, split=split, controls=controls is not None)
-        self.samplers: list[Sampler] = []
-        self.inputs, self.control_facts = ControlInputs(), {}
+        self.untested = why_untested(split=split, controls=controls is not None)
+        self.opened: OpenControls | None = None
         if controls and not self.untested:
-            self.samplers = samplers_of(source, annotations)
-            self._open_controls(controls)
+            self._check_levels(controls)
+            self.opened = OpenControls.of(controls, source, annotations, shard=bool(shard))
+            self.record = self.opened.record(annotations) if shard else {}
         elif controls not in (None, STANDARD):
             raise UsageError(f"{self.untested}, so no controls are run: leave out their settings")
         strands = source.read_strands
         self.counter = Counter(annotations, self.thresholds, self.cutoffs, features=self.features, read_strands=strands)
 
     def run(self, *, all_pairs: bool = False) -> Scored:
-        """Read the genome once, run the controls and write the tables."""
-        run(self._blocks(), self.counter, *self.samplers)
+        """Read the genome once, and again with each untrained model; run the controls and write the tables.
+
+        If a shard is counted, write its counts and what the controls need of it.
+        """
+        gatherer = self._read()
         counts = self.counter.counts()
         facts = self.source.provenance() | self.evaluation.facts
         facts["removed"] = [asdict(removal) for removal in self.evaluation.labels.annotation.removed]
         facts["scale"], facts["thresholds"] = self.scale, counts.thresholds.tolist()
         facts["cutoffs_sha256"] = digest(map(str, self.cutoffs.ravel()))
+        facts["controls"] = self.opened.facts if self.opened else {"not_run": self.untested}
         if self.shard:
             counts.save(self.out / COUNTS)
+            if gatherer and self.opened:
+                gatherer.save()
+                write_json(self.out / KEPT / INPUTS, self.record | {"dictionaries": gatherer.names})
             write_provenance(self.out, **facts, shard=self.shard)
             says = "counts of shard %s in %s; sae-tracks merge-metrics adds all shards and scores them"
             log.info(says, self.shard, self.out)
             return Scored(counts, pd.DataFrame(), self.untested)
-        facts["controls"] = self.control_facts
-        return _write(counts, self.out, facts, all_pairs, self.untested, self._judge)
+        if not gatherer or not self.opened:
+            return write_scores(counts, self.out, facts, all_pairs, self.untested)
+        judge = self.opened.judge(gatherer.gathered(self.counter), self.evaluation, self.out)
+        scored = write_scores(counts, self.out, facts, all_pairs, "", judge)
+        shutil.rmtree(self.out / KEPT)
+        return scored
+
+    def _check_levels(self, controls: ControlSettings) -> None:
+        if len(self.thresholds) > MOST_THRESHOLDS:
+            raise UsageError(f"the control tests take at most {MOST_THRESHOLDS} thresholds, not {len(self.thresholds)}")
+        if self.scale == "raw" and (controls.untrained or controls.trained_on is not None):
+            raise UsageError("--scale raw: the activations of untrained models have another scale. Use --scale max")
 
     def estimate(self) -> str:
         """Say how large the task is, and how long it takes if all bases go as fast as the second window."""
-        counts, blocks = self.counter.counts(), self._blocks()
+        counts, blocks = self.counter.counts(), self.source.blocks(self.features, shard=parse_shard(self.shard))
         says = f"{self.evaluation.size}; {counts.nbytes / 1e9:.2f} GB of counts"
         next(blocks, None)  # lays out the windows and warms up
         started = perf_counter()
@@ -293,121 +277,47 @@ class ScoreTask:
             return f"{says}; one window, seconds"
         self.counter.add(block)
         self.counter.counts()
-        seconds = (perf_counter() - started) * self.evaluation.bases * len(counts.read_strands) / len(block.region)
-        return f"{says}; about {seconds / 60:,.1f} min"
+        bases = self.evaluation.bases * len(counts.read_strands)
+        seconds = (perf_counter() - started) * bases / len(block.region)
+        says = f"{says}; about {seconds / 60:,.1f} min"
+        if not self.opened:
+            return says
+        disk = disk_needed(bases // 2, block, self.source.lm.d_model, self.opened.sources)  # the report half
+        return f"{says} without controls, which need about {disk / 1e9:.2g} GB of disk in {self.out} meanwhile"
 
-    def _blocks(self) -> Iterator[FeatureBlock]:
-        """Stream the blocks; samplers get the activations of every reading before its blocks."""
+    def _read(self) -> Gatherer | None:
+        """Stream the blocks into the counter and, with controls, into all that they need."""
+        shard = parse_shard(self.shard)
+        if not self.opened:
+            run(self.source.blocks(self.features, shard=shard), self.counter)
+            return None
+        shutil.rmtree(self.out / KEPT, ignore_errors=True)
+        seeds, competitors = self.opened.seeds, self.opened.competitors
+        on = self.source, self.evaluation, self.thresholds
+        gatherer = Gatherer(*on, self._cutoffs, self.out / KEPT, competitors, seeds)
+        run(self.source.blocks(self.features, shard=shard, on_reading=gatherer.add_reading), self.counter, gatherer)
+        for kind, seed, other in self.opened.untrained(self.source, self.out):
+            gatherer.read_through(f"{kind}-{seed}", other, self.thresholds, self._cutoffs(other.sae), shard=shard)
+        return gatherer
 
-        def sample(reading: Reading) -> None:
-            for sampler in self.samplers:
-                sampler.add_activations(reading)
-
-        return self.source.blocks(self.features, shard=parse_shard(self.shard), on_reading=sample)
-
-    def _judge(self, best: pd.DataFrame) -> pd.DataFrame:
-        """Run the controls on the best matches, write their profiles of offsets, and return the rows with verdicts."""
-        samples = [sampler.sample() for sampler in self.samplers]
-        controlled, offsets = run_controls(best, self.evaluation, samples, self.thresholds, self.cutoffs, self.inputs)
-        with atomic(self.out / OFFSETS) as temporary:
-            offsets.to_parquet(temporary, index=False)
-        return controlled
-
-    def _open_controls(self, settings: ControlSettings) -> None:
-        """Open and check the inputs of the controls, and note for the provenance what they are."""
-        motifs, motifs_from = named_motifs(settings.motifs) if settings.motifs else ([], None)
-        others = [load_sae(seed) for seed in settings.seeds]
-        for other in others:
-            check_match(other, self.source.lm, allow_mismatch=self.source.allow_mismatch)
-        shards = open_shards(settings.trained_on) if settings.trained_on else None
-        if shards:
-            check_retrainable(self.source, shards)
-        repeats = _open_repeats(settings.repeats, self.evaluation, self.samplers[0].bins)
-        _say_motifs_without_matrix(self.evaluation, settings, {motif.matrix_id for motif in motifs})
-        decoys = DECOYS if settings.decoys is None else settings.decoys
-
-        def cells(features: Columns, sae: SAE, sample: Sample) -> Cells:
-            return cells_of(features, cutoffs_of(sae, self.thresholds, self.scale), len(sample))
-
-        def untrained(sample: Sample) -> Iterator[tuple[Kind, Cells]]:
-            for kind, seed in product(KINDS, SEEDS):
-                if shards:
-                    blank, sae = blank_sample(self.source, kind, seed, shards, sample, self.out / "untrained")
-                    yield kind, cells(blank.features, sae, sample)
-
-        def seeds(sample: Sample) -> Iterator[Cells]:
-            for other in others:
-                yield cells(seen_through(sample, other), other, sample)
-
-        p = _site_p(self.evaluation, bool(motifs))
-        self.inputs = ControlInputs(motifs, p, decoys, repeats, untrained, seeds)
-        self.control_facts = {
-            "motifs": motifs_from,
-            "decoys": decoys if motifs else None,
-            "repeats": None if settings.repeats is None else annotation_checksums([settings.repeats]),
-            "seeds": [other.checksum for other in others],
-            "untrained_on": shards.checksum if shards else None,
-        }
+    def _cutoffs(self, sae: SAE) -> NDArray[np.float32]:
+        return cutoffs_of(sae, self.thresholds, self.scale)
 
 
-def _open_repeats(name: str | None, evaluation: Evaluation, bins: Sequence[GenomicRegion]) -> Annotation | None:
-    """Read the repeats in the regions, if a name is given; Alu is looked for only in the bins of a sample."""
-    if name is None:
-        return None
-    if name == ALU:
-        return Annotation(alu_sites(evaluation.genome, bins), "Alu by alignment")
-    repeats = read_annotation(name, evaluation.genome, evaluation.regions, alias=evaluation.alias)
-    if not len(repeats):
-        raise SaeTracksError(
-            f"{repeats.source} has no repeat in the regions: leave --repeats out, or name another file"
-        )
-    return repeats
-
-
-def _site_p(evaluation: Evaluation, needed: bool) -> float | None:
-    """The p-value at which a word is a site of the annotation; None if the unit of the scores is not known."""
-    if evaluation.min_score is None:
-        return SITE_P
-    if _has_jaspar_scores(evaluation.labels.annotation.sites):
-        return 10 ** (-evaluation.min_score / 100)
-    if needed:
-        log.info(
-            "%s: --min-score is not known to be in the unit of JASPAR's tracks (-log10(p) x 100, with TF names), so "
-            "causal_ref_f1 is not computed",
-            evaluation.labels.annotation.source,
-        )
-    return None
-
-
-def _has_jaspar_scores(sites: pd.DataFrame) -> bool:
-    """Whether scores are -log10(p) x 100, as in JASPAR's tracks and files of one motif, and in those of ``scan``.
-
-    Only these files name a transcription factor beside a matrix ID and have whole numbers as scores.
-    """
-    score = sites["Score"].to_numpy(np.float64)
-    named = (sites["TF"].astype(str) != "").all() and all(map(MATRIX_ID.match, sites["Name"].astype(str).unique()))
-    return bool(named and np.isfinite(score).all() and (score % 1 == 0).all())
-
-
-def _say_motifs_without_matrix(evaluation: Evaluation, settings: ControlSettings, matrices: set[str]) -> None:
-    """Log which motifs have no matrix, and so no decoys."""
-    concepts = evaluation.labels.concepts
-    without = sorted(set(concepts.loc[is_motif(concepts), "concept"]) - matrices)
-    if without:
-        named = ", ".join(without[:SHOWN]) + (" ..." if len(without) > SHOWN else "")
-        where = f"no matrix in {settings.motifs}" if settings.motifs else "no matrix (give matrices with --motifs)"
-        log.info("%d motifs have %s, so chance is not tested: %s", len(without), where, named)
-
-
-def _write(
+def write_scores(
     counts: Counts, out: Path, facts: dict[str, Any], all_pairs: bool, untested: str, judge: Judge | None = None
 ) -> Scored:
     """Write the tables and how they were made; `untested` says why no controls were run."""
+    from sae_tracks import __version__
+
     if untested:  # profiles of an earlier run would be shown beside these scores
         (out / OFFSETS).unlink(missing_ok=True)
         facts = facts | {"controls": {"not_run": untested}}
     table = write_tables(counts, out, all_pairs=all_pairs, judge=None if untested else judge)
     write_provenance(out, **facts)
+    if "lm" in facts:
+        with atomic(out / METHODS) as temporary:
+            temporary.write_text(methods_paragraph(facts | {"sae_tracks": __version__}) + "\n")
     log.info("scores of %d concepts in %s", len(table), out)
     if untested:
         log.info("%s: every verdict is not-tested", untested)

@@ -1,4 +1,4 @@
-"""Is the match specific? F1 outside of repeats, and the margin to the next concept."""
+"""Is the match specific? The margin to the next concept that the same feature fits."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -7,103 +7,30 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array, csc_array
 from scipy.spatial.distance import squareform
 
-from sae_tracks.controls.pairs import Reported, f1_of
-from sae_tracks.controls.sample import Columns, Sites
+from sae_tracks.dna import NUCLEOTIDES, codes
+from sae_tracks.metrics import Counts, Evaluation
+from sae_tracks.regions import GenomicRegion
 
-MIN_OUTSIDE = 10  # instances outside of repeats, for an F1 there
 JACCARD = 0.5  # of labelled bases: motifs that are at least as similar are of one cluster
 
 
-def in_repeats(reported: Reported, repeats: Columns | None, names: Sequence[str] = ()) -> pd.DataFrame:
-    """Where the true positives of each pair lie, and its F1 outside of repeats.
-
-    Parameters
-    ----------
-    repeats : Columns, optional
-        (n x classes): the bases of the sample in repeats of each class. None: not known; all columns are empty.
-    names : sequence of str
-        Of the classes.
-
-    Returns
-    -------
-    DataFrame
-        One row per pair, all on the REPORT half:
-
-        - ``repeat_class``: the class that holds most true positives, the first if several do; "" if none does.
-        - ``repeat_class_share``, ``repeat_share``: the share of true positives in it, and in any class; NaN without a
-          true positive.
-        - ``instances_outside_repeats`` (int64): instances with a readable base and without a base in any repeat; of a
-          concept without instances, such as A, C, G and T, its labelled bases outside.
-        - ``f1_outside_repeats``: F1 counted on bases outside of every repeat; NaN if fewer than 10 instances lie
-          outside, because then a match of the motif and one of the repeat look the same.
-        - ``outside_ratio``: this over the F1 on all bases; NaN if either is NaN or the latter 0.
-    """
-    if repeats is None:
-        numbers = ("repeat_class_share", "repeat_share", "instances_outside_repeats")
-        unknown = dict.fromkeys((*numbers, "f1_outside_repeats", "outside_ratio"), np.nan)
-        return pd.DataFrame({"repeat_class": ""} | unknown, index=range(len(reported.pairs)))
-    covered = np.zeros(len(reported.sample), np.bool_)
-    within = np.zeros((max(1, len(repeats)), len(reported.pairs)), np.int64)
-    for c in range(len(repeats)):
-        of_class = np.zeros(len(covered), np.bool_)
-        of_class[repeats[c][0]] = True
-        within[c] = reported.count(of_class[reported.base].astype(np.int64), 2)[0][:, 1]
-        covered |= of_class
-    tp, active, labelled = reported.count(covered[reported.base].astype(np.int64), 2)  # (p, 2): outside and inside
-    most = within.max(axis=0)
-    classes = [names[c] if k else "" for c, k in zip(within.argmax(axis=0), most)]
-    outside = _instances_outside(reported, covered, labelled[:, 0])
-    f1 = np.where(outside >= MIN_OUTSIDE, f1_of(tp[:, 0], active[:, 0] + labelled[:, 0]), np.nan)
-    everywhere = tp.sum(axis=1)
-    return pd.DataFrame(
-        {
-            "repeat_class": np.array(classes, object),
-            "repeat_class_share": _ratio(most, everywhere),
-            "repeat_share": _ratio(tp[:, 1], everywhere),
-            "instances_outside_repeats": outside,
-            "f1_outside_repeats": f1,
-            "outside_ratio": _ratio(f1, f1_of(everywhere, (active + labelled).sum(axis=1))),
-        }
-    )
-
-
-def _instances_outside(reported: Reported, covered: NDArray[np.bool_], labelled: NDArray[np.int64]) -> NDArray:
-    """(p,) int64: instances without a covered base, or `labelled` if the concept has no instances."""
-    before = np.concatenate(([0], np.cumsum(covered)))
-    sites, found = reported.sites, labelled.copy()
-    for i, concept in enumerate(reported.pairs.concept.tolist()):
-        rows, of = reported.instances(concept), sites.of(concept)
-        if of.stop > of.start:
-            found[i] = (before[sites.end[rows]] == before[sites.start[rows]]).sum()
-    return found
-
-
-def _ratio(numerator: NDArray, denominator: NDArray) -> NDArray[np.float64]:
-    """Quotient, NaN if the denominator is 0 or NaN."""
-    return np.divide(numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator > 0)
-
-
-def motif_clusters(sites: Sites, concepts: pd.DataFrame) -> NDArray[np.int64]:
+def motif_clusters(evaluation: Evaluation, pieces: Sequence[GenomicRegion]) -> NDArray[np.int64]:
     """(C,) int64: the cluster of each concept, from 0 in the order of concepts; a cluster marks much the same bases.
 
     Both site strands of one name are one motif. The similarity of two motifs is the highest Jaccard index of their
-    labelled bases over their strands (on both halves, because no feature is chosen). The tree of average linkage
-    over 1 - similarity is cut at 0.5, so members of a cluster share half of their bases on average.
-
-    Parameters
-    ----------
-    concepts : DataFrame
-        ``concept`` of every concept, in the order of their numbers.
+    labelled bases over their strands, on pieces of the genome. The tree of average linkage over 1 - similarity is cut
+    at 0.5, so members of a cluster share half of their bases on average.
     """
+    concepts = evaluation.labels.concepts
     motif = pd.factorize(concepts["concept"])[0]
     motifs = int(motif.max(initial=-1)) + 1
     if motifs < 2:
         return motif.astype(np.int64)
-    labels, size = sites.labels, np.diff(sites.labels.indptr)
-    by_base = labels.matrix(int(labels.base.max(initial=-1)) + 1).astype(np.int32)
+    by_base = _labelled(evaluation, pieces)
+    size = np.diff(by_base.indptr)
     shared = coo_array(by_base.T @ by_base.tocsr())
     first, second = shared.coords
     distance = np.ones((motifs, motifs))
@@ -114,32 +41,60 @@ def motif_clusters(sites: Sites, concepts: pd.DataFrame) -> NDArray[np.int64]:
     return pd.factorize(fcluster(tree, 1 - JACCARD, "distance")[motif])[0].astype(np.int64)
 
 
-def selectivity(reported: Reported, cluster: NDArray[np.int64]) -> pd.DataFrame:
+def _labelled(evaluation: Evaluation, pieces: Sequence[GenomicRegion]) -> csc_array:
+    """(bases x C) int32: 1 on labelled bases of the pieces."""
+    base, concept, offset = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
+    for piece in pieces:
+        letters = codes(evaluation.genome.sequence(piece))
+        for code in range(len(NUCLEOTIDES)):
+            base.append(offset + np.flatnonzero(letters == code))
+            concept.append(np.full(len(base[-1]), code))
+        there = evaluation.labels.overlapping(piece)
+        start = np.maximum(there["Start"].to_numpy(np.int64) - piece.start, 0)
+        end = np.minimum(there["End"].to_numpy(np.int64) - piece.start, len(piece))
+        length = end - start
+        base.append(offset + np.arange(length.sum()) + np.repeat(start - (np.cumsum(length) - length), length))
+        concept.append(np.repeat(there["concept"].to_numpy(np.int64), length))
+        offset += len(piece)
+    key = np.unique(np.concatenate(concept) * max(offset, 1) + np.concatenate(base))
+    column, row = np.divmod(key, max(offset, 1))
+    shape = max(offset, 1), len(evaluation.labels.concepts)
+    return csc_array(coo_array((np.ones(len(row), np.int32), (row, column)), shape=shape))
+
+
+def selectivity(
+    counts: Counts,
+    strand: int,
+    concept: NDArray[np.int64],
+    column: NDArray[np.int64],
+    threshold: NDArray[np.int64],
+    cluster: NDArray[np.int64],
+) -> pd.DataFrame:
     """The margin of each pair to the concept of another cluster that the same feature fits best, at the same cut-off.
 
     Parameters
     ----------
+    concept, column, threshold : (p,) int64
+        The pairs, as rows of the axes of the counts.
     cluster : (C,) int64
         From `motif_clusters`.
 
     Returns
     -------
     DataFrame
-        One row per pair: ``margin``, its F1 minus the other's, both on the REPORT half (negative if the other fits
-        better); ``next_concept`` (int64), the other's number, the first if several tie. NaN and -1 if the F1 is NaN
-        or no concept of another cluster has a labelled base.
+        One row per pair: ``margin``, its F1 minus the other's, both on the report half (negative if the other fits
+        better); ``next_concept``, the other's name, the first if several tie. NaN and "" if the F1 is NaN or no
+        concept of another cluster has a labelled base.
     """
-    concept, labelled = reported.pairs.concept, np.diff(reported.labels.indptr)
-    active = [reported.active(i) for i in range(len(concept))]
-    bases = np.concatenate([*active, np.empty(0, np.int32)])
-    indptr = np.cumsum([0, *map(len, active)])
-    by_pair = csr_array((np.ones(len(bases), np.int32), bases, indptr), shape=(len(active), len(reported)))
-    labels = reported.labels.matrix(len(reported)).astype(np.int32)
-    shared = cast(csr_array, by_pair @ labels.tocsr()).toarray()  # (p, C): bases both active and labelled
-    f1 = f1_of(shared, np.diff(indptr)[:, None] + labelled)
-    own = f1[np.arange(len(concept)), concept]
-    f1[(cluster == cluster[concept, None]) | (labelled == 0)] = -1
-    best = f1.argmax(axis=1)
-    other = f1[np.arange(len(concept)), best]
-    known = np.isfinite(own) & (other >= 0)
-    return pd.DataFrame({"margin": np.where(known, own - other, np.nan), "next_concept": np.where(known, best, -1)})
+    labelled, names = counts.labelled[strand, -1], counts.concepts["concept"].to_numpy(object)
+    rows = []
+    for c, k, t in zip(concept.tolist(), column.tolist(), threshold.tolist()):
+        tp = counts.tp[strand, -1, :, t:, k].sum(axis=1, dtype=np.int64)
+        both = labelled + counts.active[strand, -1, t:, k].sum()
+        f1 = np.divide(2.0 * tp, both, out=np.full(len(both), np.nan), where=both > 0)
+        own = f1[c]
+        f1[(cluster == cluster[c]) | (labelled == 0)] = -1
+        best = int(np.argmax(f1))
+        known = np.isfinite(own) and f1[best] >= 0
+        rows.append((own - f1[best], names[best]) if known else (np.nan, ""))
+    return cast(pd.DataFrame, pd.DataFrame(rows, columns=["margin", "next_concept"]))

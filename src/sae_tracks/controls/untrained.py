@@ -1,174 +1,174 @@
 """The same path with a language model that has learned nothing: its own activations, its own SAE, the same bases."""
 
 import logging
-import shutil
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from sae_tracks.activations.extract import Extraction, extract, plan_extraction
-from sae_tracks.activations.shards import MANIFEST, WINDOWS, ActivationShards, open_shards
-from sae_tracks.activations.shuffle import plan_shuffle, shuffle
-from sae_tracks.controls.sample import Sample, Sampler
+from sae_tracks.activations.shards import ActivationShards, open_shards
+from sae_tracks.annotations import read_regions
+from sae_tracks.controls.retrain import Recipe, as_before, is_made, make, on_regions, training_of
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.features import run
-from sae_tracks.files import read_json, write_json
+from sae_tracks.files import PROVENANCE, lock_of, locked, make_folder, read_json
 from sae_tracks.genome import Genome
-from sae_tracks.intervals import runs_of
 from sae_tracks.lm import GeneLM
-from sae_tracks.lm.untrained import Kind, check_can_be_untrained, untrained
-from sae_tracks.progress import counter
-from sae_tracks.regions import GenomicRegion, merge_regions, regions_of, subtract_regions
-from sae_tracks.sae import SAE, load_sae
-from sae_tracks.sae.directory import CONFIG, check_match
+from sae_tracks.lm.pretrained import first_line
+from sae_tracks.lm.untrained import Kind, check_can_be_untrained
+from sae_tracks.regions import GenomicRegion
+from sae_tracks.sae import SAE
 from sae_tracks.source import Source
-from sae_tracks.train.plan import plan_training
-from sae_tracks.train.settings import TrainSettings
-from sae_tracks.train.train import train_sae
 
-MADE_FROM = "made_from.json"
 KINDS: tuple[Kind, ...] = ("random", "permuted")
 SEEDS = (0, 1, 2)
-SETTINGS = (*(field.name for field in fields(TrainSettings) if field.name != "expansion"), "d_sae", "steps", "seed")
-SHUFFLE_MEMORY = 1 << 30
+KEPT = "untrained"  # the folder in an SAE directory
+TrainedOn = ActivationShards | Sequence[GenomicRegion]
 log = logging.getLogger(__name__)
 
 
-def retrain(sae: SAE, lm: GeneLM, genome: Genome, trained_on: ActivationShards, out: Path) -> SAE:
-    """Train an SAE on the activations of another language model just as `sae` was: the same bases, settings and steps.
+def recorded_activations(sae: str | Path) -> str:
+    """The activations that an SAE was trained on, as the record in its directory says."""
+    record = Path(sae) / PROVENANCE
+    folder = read_json(record).get("data") if record.is_file() else None
+    if folder is None or not Path(folder).is_dir():
+        raise SaeTracksError(
+            f"{sae}: the activations that it was trained on are not there: name them by --trained-on, or regions to "
+            "train SAEs of untrained models on, such as --trained-on chr1"
+        )
+    return folder
+
+
+def open_trained_on(text: str, sae: SAE, genome: Genome) -> ActivationShards | list[GenomicRegion]:
+    """Open what SAEs of untrained models are trained on.
 
     Parameters
     ----------
-    trained_on : ActivationShards
-        The activations that `sae` was trained on: their windows are read again, from a genome with their contigs.
-    out : path
-        SAE directory. Activations lie beside it while they are needed. What an interrupted run left is used.
+    text : str
+        The folder of activations that `sae` was trained on; or a BED file of regions, or one region such as ``chr1``.
+        Regions are for an SAE of another program, and for one whose activations are gone.
+
+    Returns
+    -------
+    ActivationShards or list of GenomicRegion
+        Regions are merged and in FASTA order.
 
     Raises
     ------
     SaeTracksError
-        The SAE does not say how it was trained, or the activations are not those it was trained on or cannot be made
-        again on the same bases.
+        There is none of these, or the SAE was trained on other activations.
     """
-    training = _training_of(sae, trained_on)
-    act, shuffled = out.with_name("act"), out.with_name("shuffled")
-    _claim(out, trained_on)
-    if (out / CONFIG).exists():
-        return _made_before(out, training, lm)
-    if not (shuffled / MANIFEST).exists():
-        data = _read_again(lm, genome, trained_on, act)
-        shuffle(data, shuffled, plan_shuffle(data, SHUFFLE_MEMORY), seed=training["seed"])
-        shutil.rmtree(act)
-    settings = TrainSettings(**{f.name: training[f.name] for f in fields(TrainSettings) if f.name in training})
-    how = {name: training[name] for name in ("rows", "d_sae", "seed", "dtype")}
-    plan = plan_training(open_shards(shuffled), settings, device="cpu", **how)
-    with counter("training", plan.steps) as advance:
-        train_sae(plan, out, advance)
-    shutil.rmtree(shuffled)
-    return load_sae(out)
+    if Path(text).is_dir():
+        shards = open_shards(text)
+        training_of(sae, shards)
+        return shards
+    if Path(text).is_file():
+        return genome.merged(read_regions(Path(text), genome))
+    try:
+        return [genome.region(text)]
+    except SaeTracksError as error:
+        raise SaeTracksError(
+            f"--trained-on {text} is no folder of activations, no BED file, no region: {error}"
+        ) from error
 
 
-def _claim(out: Path, trained_on: ActivationShards) -> None:
-    """Record from which activations a control is made; refuse what was made from others."""
-    record, mine = out.with_name(MADE_FROM), {"data_sha256": trained_on.checksum}
-    begun = any(out.with_name(name).exists() for name in (out.name, "act", "shuffled"))
-    if (read_json(record) if record.exists() else None if begun else mine) != mine:
-        raise SaeTracksError(f"{out.parent} is a control made from other activations: delete it, or name another -o")
-    write_json(record, mine)
+def check_untrained(source: Source, trained_on: TrainedOn) -> None:
+    """Raise an error if untrained models cannot be made for a source; no window is read.
+
+    The language model offers none, the SAE was trained on other activations, or their windows cannot be read again.
+    """
+    check_can_be_untrained(source.lm)
+    recipe = recipe_for(source, trained_on)
+    bases = recipe.plan(source.lm).settings["bases"]
+    where = "given regions" if recipe.elsewhere else "the windows of the trained one"
+    says = "%d untrained models, each with an SAE trained on %s: %s bases; those that are kept already are used"
+    log.info(says, len(KINDS) * len(SEEDS), where, f"{bases:,}")
 
 
-def _made_before(out: Path, training: dict[str, Any], lm: GeneLM) -> SAE:
-    """The SAE of a complete run; refuse it if it has another model or other settings."""
-    made = load_sae(out)
-    check_match(made, lm)
-    differ = [name for name in SETTINGS if made.metadata["training"].get(name) != training.get(name)]
-    if differ:
-        raise SaeTracksError(f"{out} is a control of an SAE with another {differ[0]}: delete it, or name another -o")
+def untrained_facts(source: Source, trained_on: TrainedOn) -> dict[str, Any]:
+    """What SAEs of untrained models are trained on, for provenance; ``elsewhere`` if the given SAE was not."""
+    if isinstance(trained_on, ActivationShards):
+        return {"data_sha256": trained_on.checksum, "elsewhere": False}
+    settings = recipe_for(source, trained_on).settings
+    return {"regions": [*map(str, trained_on)], "elsewhere": True, "arch": settings.arch, "k": settings.k or None}
+
+
+def recipe_for(source: Source, trained_on: TrainedOn) -> Recipe:
+    """How the SAEs of untrained models are trained."""
+    if isinstance(trained_on, ActivationShards):
+        return as_before(source.sae, source.genome, trained_on)
+    return on_regions(source, source.genome.merged(trained_on))
+
+
+def untrained_sources(
+    source: Source, trained_on: TrainedOn, folder: Path, keep: Path | None = None
+) -> Iterator[tuple[Kind, int, Source]]:
+    """Yield sources that read the same with untrained models and SAEs of their own, one at a time.
+
+    SAEs are made once and kept; of several processes one makes them and the others wait.
+
+    Parameters
+    ----------
+    source : Source
+        The trained one.
+    trained_on : ActivationShards or sequence of GenomicRegion
+        The activations that the SAE was trained on: their bases are read again, and an SAE is trained in the same
+        way. Or regions: a dictionary of the same shape is trained there.
+    folder : path
+        Where SAEs are kept if `keep` cannot be written.
+    keep : path, optional
+        Where they are kept; default ``untrained/`` in the SAE directory, if the SAE was loaded from one.
+
+    Yields
+    ------
+    kind : "random" or "permuted"
+    seed : int
+    Source
+        With the untrained model and its SAE.
+    """
+    recipe = recipe_for(source, trained_on)
+    if keep is None and source.sae.folder is not None:
+        keep = source.sae.folder / KEPT
+    for kind in KINDS:
+        for seed in SEEDS:
+            lm = _untrained(source.lm, kind, seed)
+            sae = _made_once(recipe, lm, f"{kind}-{seed}", [folder] if keep is None else [keep, folder])
+            yield kind, seed, replace(source, lm=lm, sae=sae, allow_mismatch=False)
+
+
+def _untrained(lm: GeneLM, kind: Kind, seed: int) -> GeneLM:
+    """Make an untrained copy; check that one of a plug-in fits."""
+    try:
+        made = check_can_be_untrained(lm).untrained(kind, seed)
+    except SaeTracksError:
+        raise
+    except Exception as error:  # code that is not ours
+        raise SaeTracksError(f"{lm.model_id}: untrained({kind!r}, {seed}) fails: {first_line(error)}") from error
+    if made.checksum == lm.checksum or made.d_model != lm.d_model:
+        wrong = "the trained weights" if made.d_model == lm.d_model else f"{made.d_model} channels, not {lm.d_model}"
+        raise SaeTracksError(f"{lm.model_id}: untrained({kind!r}, {seed}) has {wrong}")
+    log.info("control: %s", made.model_id)
     return made
 
 
-def check_retrainable(source: Source, trained_on: ActivationShards) -> None:
-    """Raise an error if untrained models cannot be made for a source; no window is read.
-
-    The language model comes from a plug-in, the SAE was trained on other activations, or their windows cannot be read
-    again.
-    """
-    check_can_be_untrained(source.lm)
-    _training_of(source.sae, trained_on)
-    _plan_again(source.lm, source.genome, trained_on, black_list=False)
-
-
-def _training_of(sae: SAE, trained_on: ActivationShards) -> dict[str, Any]:
-    """How an SAE was trained, from its metadata; refuse activations that it was not trained on."""
-    training = sae.metadata.get("training", {})
-    if training.get("data_sha256") != trained_on.checksum:
-        raise SaeTracksError(f"this SAE was not trained on {trained_on.folder}: name the folder that `train` was given")
-    return training
+def _made_once(recipe: Recipe, lm: GeneLM, name: str, places: Sequence[Path]) -> SAE:
+    """Return the SAE of an untrained model from the first place that has it or can be written; make it if needed."""
+    found = (p for p in places if is_made(recipe, p / name / "sae") or _can_write(p / name / "sae"))
+    place = next(found, places[-1])
+    if place is not places[0]:
+        log.info("%s cannot be written, so the SAE is kept in %s", places[0], place)
+    out = place / name / "sae"
+    if is_made(recipe, out):
+        return make(recipe, lm, out)
+    make_folder(out.parent)
+    with locked(out):
+        return make(recipe, lm, out)
 
 
-def _windows_of(shards: ActivationShards) -> list[GenomicRegion]:
-    windows = pd.read_csv(shards.folder / WINDOWS, sep="\t", header=None, usecols=[0, 1, 2], dtype={0: str})
-    return [GenomicRegion(*row) for row in windows.itertuples(index=False, name=None)]
-
-
-def _plan_again(lm: GeneLM, genome: Genome, shards: ActivationShards, *, black_list: bool) -> Extraction:
-    """Plan to extract the windows of stored activations from another model, with or without their black list."""
-    windows, facts = _windows_of(shards), shards.manifest
-    laid_out = {name: facts[name] for name in ("window", "context", "min_context", "read_strands")}
-    left = left_out(shards, windows) if black_list and facts["black_list_sha256"] else []
-    plan = plan_extraction(lm, genome, windows, black_list=left, **laid_out)
-    if plan.settings["windows_sha256"] != facts["windows_sha256"]:
-        raise SaeTracksError(
-            f"{shards.folder}: its windows cannot be read again by {genome.path.name}: it must be the same FASTA, and "
-            "windows drawn in both directions (extract -n --read-strand both) are not supported"
-        )
-    return plan
-
-
-def _read_again(lm: GeneLM, genome: Genome, shards: ActivationShards, out: Path) -> ActivationShards:
-    """Extract the activations of another model on the bases of stored ones."""
-    extract(_plan_again(lm, genome, shards, black_list=True), out)
-    again = open_shards(out)
-    if again.rows != shards.rows:
-        raise SaeTracksError(f"{shards.folder} has {shards.rows:,} rows, but {genome.path.name} gives {again.rows:,}")
-    return again
-
-
-def left_out(shards: ActivationShards, windows: Sequence[GenomicRegion]) -> list[GenomicRegion]:
-    """The bases in the windows of stored activations (``windows.bed``) without a row: black-listed or unreadable ones.
-
-    The manifest has only the checksum of a black list, but the rows show which bases it left.
-    """
-    offset = np.cumsum([0, *map(len, windows)])
-    read = np.zeros(offset[-1], bool)
-    for _, loci in shards:
-        read[offset[loci[:, 0]] + loci[:, 1]] = True
-    with_rows, without = [], []
-    for window, start, end in zip(windows, offset, offset[1:]):
-        with_rows += regions_of(window.contig, runs_of(read[start:end]) + window.start)
-        without += regions_of(window.contig, runs_of(~read[start:end]) + window.start)
-    order = dict.fromkeys(window.contig for window in windows)
-    # a base without a row in one direction may have one in the other
-    return subtract_regions(merge_regions(without, order), merge_regions(with_rows, order))
-
-
-def blank_sample(
-    source: Source, kind: Kind, seed: int, trained_on: ActivationShards, like: Sample, folder: Path
-) -> tuple[Sample, SAE]:
-    """Read the bins of a sample again, in the same direction, through an untrained language model and its own SAE.
-
-    The SAE is trained by `retrain` and kept in a folder of its own in `folder`. `kind` and `seed` are those of
-    `untrained`.
-    """
-    lm = untrained(source.lm, kind, seed)
-    log.info("control: %s", lm.model_id)
-    sae = retrain(source.sae, lm, source.genome, trained_on, folder / f"{kind}-{seed}" / "sae")
-    strand = (like.read_strand,)
-    through = replace(source, lm=lm, sae=sae, regions=like.bins, read_strands=strand, allow_mismatch=False)
-    sampler = Sampler(source.genome, like.bins, like.half, lm.d_model, sae.d_sae, like.read_strand)
-    run(through.blocks(on_reading=sampler.add_activations), sampler)
-    return sampler.sample(), sae
+def _can_write(out: Path) -> bool:
+    """Whether the folder of an output, and the file for its lock, can be written."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lock_of(out).touch()
+    except OSError:
+        return False
+    return True

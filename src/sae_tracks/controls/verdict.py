@@ -1,53 +1,64 @@
 """The tests of a match, one row per test, and the verdict: the first test that the match fails.
 
-A row of `TESTS` says how the test runs, which columns it adds, when a match fails it, and what tables, the report page
-and messages call it. The verdict of a match, the columns of the table and the words of the page follow from the rows.
+A row of `TESTS` says which columns a test looks at, when a match fails it, and what tables, the report page and
+messages call it. The verdict of a match, the columns of the table and the words of the page follow from the rows.
 docs/methods.md describes the same tests. This file imports no model, so the pages that show verdicts start quickly.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.annotations.bed import MATRIX_ID
+from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.names import feature_label
-
-if TYPE_CHECKING:
-    from sae_tracks.controls.control import ControlData
 
 Row = Mapping[str, Any]  # one match of the table, every column present: NaN or "" if it was not measured
 LEAST_INSTANCES = 50
 MOST_Q = 0.05
-LEAST_OUTSIDE = 0.5  # of F1, on the bases outside of repeats
-MOST_INSIDE = 0.5  # of the true positives, if too few instances lie outside for an F1
+LEAST_OUTSIDE = 0.5  # of the AP inside of repeats
+MOST_INSIDE = 0.5  # of the sites that are hit, if too few sites lie outside for an AP
+COIN = 0.5  # AUROC of a coin
+DESCRIBES = 1 / 3  # the least F1 of a word whose places describe where a feature is active
 NOT_TESTED, SUPPORTED = "not-tested", "supported"
+UNKNOWN = "unknown"
 
 
 class Rival(NamedTuple):
-    """Another explanation of a match, measured on the same bases."""
+    """Another explanation of a match, measured on the same items and windows."""
 
-    column: str  # its F1
+    name: str  # of its columns: average precision in ``{name}_ap``, F1 per base in ``{name}_f1``
     article: str  # in prose and on the page: "the"
     label: str  # "best k-mer"
+    short: str = ""  # in the column ``best_rival``: "k-mer"
     named: str = ""  # the column that says which one it was
-    verdict: str = ""  # of a match whose interval it reaches; "" if it decides none
+    verdicts: tuple[str, ...] = ()  # that it decides; () if it decides none
+
+    @property
+    def ap(self) -> str:
+        """The column of its average precision."""
+        return f"{self.name}_ap"
+
+    @property
+    def f1(self) -> str:
+        """The column of its F1."""
+        return f"{self.name}_f1"
 
 
 RIVALS = (
-    Rival("kmer_f1", "the", "best k-mer", "kmer", "sequence"),
-    Rival("probe_f1", "a", "probe on 31 letters", "", "sequence"),
-    Rival("untrained_f1", "an", "untrained model", "", "untrained"),
-    Rival("permuted_f1", "a", "model with permuted weights", "", "untrained"),
-    Rival("neuron_f1", "a", "single dimension of the model", "neuron", "neuron"),
-    Rival("lm_probe_f1", "a", "probe on all dimensions"),
-    Rival("random_sae_f1", "a", "random SAE"),
-    Rival("decoy_f1", "the", "best decoy motif"),
-    Rival("causal_ref_f1", "an", "ideal left-to-right reader"),
+    Rival("kmer", "the", "best k-mer", "k-mer", "kmer", ("word", "local-sequence")),
+    Rival("probe", "a", "probe on 31 letters", "probe on 31 letters", "", ("local-sequence",)),
+    Rival("untrained", "an", "untrained model", "untrained", "", ("untrained",)),
+    Rival("permuted", "a", "model with permuted weights", "permuted weights", "", ("untrained",)),
+    Rival("neuron", "a", "single dimension of the model", "neuron", "neuron", ("neuron",)),
+    Rival("random_sae", "a", "random SAE"),
+    Rival("decoy", "the", "best decoy motif"),
+    Rival("causal_ref", "an", "ideal left-to-right reader"),
 )
 
 
@@ -58,175 +69,169 @@ class Test:
     __test__ = False  # not a test of pytest's
 
     name: str  # the verdict of a match that fails
-    run: "Callable[[ControlData], pd.DataFrame]"  # gives the columns that the test adds, one row per pair
     columns: tuple[str, ...]  # the test has run on a row if one of these columns has a value
     fails: Callable[[pd.DataFrame], NDArray[np.bool_]]  # gives (n,) bool for the rows of the table
     meaning: str  # of the verdict, for the page
     short: str  # what the test compares with, for "These were not run: ..."
     sentence: Callable[[Row], str]  # about a row that failed, with its numbers
     also: tuple[str, ...] = ()  # other columns that `fails` looks at
-
-
-def _run_low_power(data: "ControlData") -> pd.DataFrame:
-    return pd.DataFrame({"sample_instances": data.instances[data.pairs.concept]})
+    needs: tuple[str, ...] = ()  # of these and of `also`: columns without which the test has not run
+    motifs: bool | None = None  # whether it is for motifs alone, or for other concepts alone; None: for all
 
 
 def _few_instances(table: pd.DataFrame) -> NDArray[np.bool_]:
-    return (table[["instances", "sample_instances"]].min(axis=1) < LEAST_INSTANCES).to_numpy()
+    return (table["instances"] < LEAST_INSTANCES).to_numpy()
 
 
 def _say_low_power(row: Row) -> str:
-    if row["instances"] >= LEAST_INSTANCES:
-        return (
-            f"Only {_count(row['sample_instances'])} of {_count(row['instances'])} sites lie on the tested bases. With "
-            f"fewer than {LEAST_INSTANCES}, the tests cannot show what an F1 of {_score(row['f1'])} means."
-        )
     return (
         f"Only {_count(row['instances'])} sites lie on the report half. With fewer than {LEAST_INSTANCES}, an F1 of "
         f"{_score(row['f1'])} may be luck. Score a longer region."
     )
 
 
-def _run_chance(data: "ControlData") -> pd.DataFrame:
-    from sae_tracks.controls.chance import decoy_scores, shift_p
-
-    shifts = pd.DataFrame({"shift_p": shift_p(data.reported, data.inputs.seed)})
-    return shifts.join(data.per_pair(decoy_scores(data))) if data.inputs.motifs else shifts
-
-
 def _by_chance(table: pd.DataFrame) -> NDArray[np.bool_]:
-    return (table["decoy_q"].fillna(table["shift_p"]) > MOST_Q).to_numpy()
+    return (table["decoy_q"].fillna(table["regions_q"]) > MOST_Q).to_numpy()
 
 
 def _say_chance(row: Row) -> str:
-    if math.isnan(row["decoy_q"]):
+    ap = f"the average precision of {_score(row['site_average_precision'])}"
+    if _motif_row(row):
         return (
-            f"The annotation matches about as well after shifts along the sequence (p = {_score(row['shift_p'])}, "
-            f"above {MOST_Q:g}). So chance explains the F1 of {_score(row['f1'])}."
+            f"The best features of {_count(row['decoys'])} decoys, motifs with exchanged letters, reach "
+            f"{_score(row['decoy_ap'])} (q = {_score(row['decoy_q'])}, above {MOST_Q:g}). "
+            f"So {ap} is no evidence for {row['concept']}."
         )
     return (
-        f"Decoys, motifs with the same columns in another order, match some feature about as well (q = "
-        f"{_score(row['decoy_q'])}, above {MOST_Q:g}). "
-        f"The F1 of {_score(row['f1'])} is no evidence for {row['concept']}."
+        f"Regions of like composition (p = {_score(row['regions_p'])}) or the sites after shifts along the sequence "
+        f"(p = {_score(row['shift_p'])}) match about as well: q = {_score(row['regions_q'])}, above {MOST_Q:g}. "
+        f"So chance explains {ap}."
     )
 
 
-def _run_repeat(data: "ControlData") -> pd.DataFrame:
-    from sae_tracks.controls.specificity import in_repeats
-
-    return in_repeats(data.reported, data.repeats, data.repeat_names)
-
-
 def _mostly_inside(table: pd.DataFrame) -> NDArray[np.bool_]:
-    """F1 falls outside of repeats. If too few instances lie outside for an F1, the share of true positives decides."""
-    lower = table["f1_outside_repeats"] < LEAST_OUTSIDE * table["sample_f1"]
-    inside = table["f1_outside_repeats"].isna() & (table["repeat_share"] >= MOST_INSIDE)
+    """The AP falls outside of repeats. If too few sites lie outside for an AP, the share of the sites hit decides."""
+    lower = table["ap_outside_high"] < LEAST_OUTSIDE * table["ap_inside_repeats"]
+    inside = table["ap_outside_repeats"].isna() & (table["repeat_share"] >= MOST_INSIDE)
     return (lower | inside).to_numpy()
 
 
 def _say_repeat(row: Row) -> str:
     mostly = f", most of them in {row['repeat_class']}" if row["repeat_class"] else ""
-    lies = f"{_percent(row['repeat_share'])} of the true positives lie in repeats{mostly}. "
-    if math.isnan(row["f1_outside_repeats"]):
-        few = _count(row["instances_outside_repeats"])
+    lies = f"{_percent(row['repeat_share'])} of the sites that are hit lie in repeats{mostly}. "
+    if math.isnan(row["ap_outside_repeats"]):
+        few = _count(row["items_outside_repeats"])
         return f"{lies}Too few sites ({few}) lie outside of repeats to separate the concept from the repeat."
-    outside = _score(row["f1_outside_repeats"])
+    outside = f"{_score(row['ap_outside_repeats'])} (at most {_score(row['ap_outside_high'])})"
     return (
-        f"{lies}Outside of repeats the F1 is {outside}, less than half of {_score(_sample_f1(row))}. "
-        f"So {feature_label(row['feature'])} follows the repeat, not the sites in its copies."
+        f"{lies}Outside of repeats the average precision is {outside}, less than half of the "
+        f"{_score(row['ap_inside_repeats'])} inside. So {feature_label(row['feature'])} follows the repeat, not the "
+        "sites in its copies."
     )
 
 
-def _run_sequence(data: "ControlData") -> pd.DataFrame:
-    from sae_tracks.controls.baselines import best_kmers, probe_sequence
-
-    words = best_kmers(data.sample, data.sites)[["kmer", "kmer_f1"]]
-    return data.per_pair(words.assign(probe_f1=probe_sequence(data.sample, data.sites)))
-
-
-def _run_untrained(data: "ControlData") -> pd.DataFrame:
-    scores = pd.DataFrame(index=range(len(data.concepts)))
-    for kind, cells in data.inputs.untrained(data.sample):
-        name, f1 = {"random": "untrained_f1", "permuted": "permuted_f1"}[kind], data.best_of(cells).f1
-        scores[name] = np.fmax(scores[name], f1) if name in scores else f1  # the best of the seeds
-    return data.per_pair(scores)
+def _no_more_than_a_word(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """It adds nothing to a word that does as well. What chance explains is called so, unless a word describes it."""
+    chance = (table["decoy_q"] > MOST_Q) & ~(table["feature_kmer_f1"] >= DESCRIBES)
+    explained = (table["kmer_ap"] >= table["site_ap_low"]) | (table["feature_kmer_f1"] >= DESCRIBES)
+    return ((table["word_auroc_low"] <= COIN) & explained & ~chance).to_numpy()
 
 
-def _run_neuron(data: "ControlData") -> pd.DataFrame:
-    from sae_tracks.controls.baselines import best_neurons
+def _say_word(row: Row) -> str:
+    words = f"{row['kmer'] or 'its best word'}, the word of up to six letters that fits the sites best,"
+    if row["feature_kmer_f1"] >= DESCRIBES and row["feature_kmer"] != row["kmer"]:
+        words = f"{words} or of {row['feature_kmer']}, that describes the feature,"
+    return (
+        f"Among the places of {words} the feature does not tell the sites of the motif from the rest: AUROC "
+        f"{_between(row, 'word_auroc', 'word_auroc')}, where {COIN:g} is a coin. So the word explains the match, and "
+        f"nothing shows that {feature_label(row['feature'])} knows more of the motif."
+    )
 
-    return data.per_pair(best_neurons(data.sample, data.sites))
 
+def _reached(
+    name: str, meaning: str, short: str, because: str, *, also: tuple[str, ...] = (), motifs: bool | None = None
+) -> Test:
+    """A test that a match fails if a rival of this verdict reaches the interval of its average precision.
 
-def _reached(name: str, run: "Callable[[ControlData], pd.DataFrame]", meaning: str, short: str, because: str) -> Test:
-    """A test that a match fails if one of the rivals of this verdict reaches the interval of its F1, or exceeds it."""
-    columns = tuple(rival.column for rival in RIVALS if rival.verdict == name)
+    It has run if one of the rivals was measured that are not in `also`.
+    """
+    rivals = tuple(rival.ap for rival in RIVALS if name in rival.verdicts)
+    columns = tuple(rival for rival in rivals if rival not in also)
 
     def reaches(table: pd.DataFrame) -> NDArray[np.bool_]:
-        return (table[list(columns)].max(axis=1) >= table["f1_low"]).to_numpy()
+        return (table[list(rivals)].max(axis=1) >= table["site_ap_low"]).to_numpy()
 
     def sentence(row: Row) -> str:
-        f1, rival = _best_rival(row, name)
-        says = _named(row, rival)
-        return f"{says[:1].upper()}{says[1:]} reaches F1 {_score(f1)}; the feature's is {_interval(row)}. {because}"
+        ap, rival = _best_rival(row, name)
+        says, own = _named(row, rival), _between(row, "site_average_precision", "site_ap")
+        reaches = f"reaches an average precision of {_score(ap)}; the feature's is {own}"
+        return f"{says[:1].upper()}{says[1:]} {reaches}. {because}"
 
-    return Test(name, run, columns, reaches, meaning, short, sentence, also=("f1_low",))
+    return Test(name, columns, reaches, meaning, short, sentence, also, needs=("site_ap_low",), motifs=motifs)
 
 
 TESTS = (
     Test(
         "low-power",
-        run=_run_low_power,
-        columns=("instances", "sample_instances"),
+        columns=("instances",),
         fails=_few_instances,
         meaning=f"fewer than {LEAST_INSTANCES} sites, which is too few to judge",
         short="the number of sites",
         sentence=_say_low_power,
     ),
     Test(
-        "chance",
-        run=_run_chance,
-        columns=("decoy_q", "shift_p"),
-        fails=_by_chance,
-        meaning="shuffled motifs, or shifted annotations, match as well",
-        short="decoys or shifts",
-        sentence=_say_chance,
+        "word",
+        columns=("word_auroc_low",),
+        also=("decoy_q", "feature_kmer_f1", "kmer_ap", "site_ap_low"),
+        fails=_no_more_than_a_word,
+        meaning="a word of up to six letters explains it",
+        short="the best word",
+        sentence=_say_word,
+        motifs=True,
     ),
     Test(
         "repeat",
-        run=_run_repeat,
-        columns=("repeat_share",),
-        also=("f1_outside_repeats", "sample_f1"),
+        columns=("repeat_share", "ap_outside_repeats"),
+        also=("ap_inside_repeats", "ap_outside_high"),
         fails=_mostly_inside,
         meaning="the match is weak outside of repeats",
         short="repeats",
         sentence=_say_repeat,
     ),
+    Test(
+        "chance",
+        columns=("decoy_q", "regions_q"),
+        fails=_by_chance,
+        meaning="decoy motifs, or regions of like composition, match as well",
+        short="decoys or matched regions",
+        sentence=_say_chance,
+    ),
     _reached(
-        "sequence",
-        _run_sequence,
+        "local-sequence",
         meaning="a k-mer or a probe on 31 letters does as well",
-        short="k-mers and probes",
+        short="the nearby letters",
         because="The nearby letters explain the match, so no language model is needed.",
+        also=("kmer_ap",),
+        motifs=False,
     ),
     _reached(
         "untrained",
-        _run_untrained,
         meaning="a language model that learned nothing does as well",
         short="an untrained model",
         because="The match needs nothing that the language model has learned.",
     ),
     _reached(
         "neuron",
-        _run_neuron,
         meaning="a single dimension of the language model does as well",
         short="single dimensions",
         because="The match exists before the autoencoder, which adds nothing to it.",
     ),
 )
 BY_NAME = {test.name: test for test in TESTS}
+FLAGS = ("memorised", "decoy_win")  # True, False or empty
 TEXTS = (  # columns of text that controls add to the table
-    *("tf_class", "tf_family", "untested", "repeat_class", "next_concept", "memorised"),
+    *("tf_class", "tf_family", "untested", "why_untested", "repeat_class", "next_concept", "best_rival"),
+    *("feature_kmer", *FLAGS),
     *(rival.named for rival in RIVALS if rival.named),
 )
 OUTCOMES = {  # every verdict with its meaning, the strongest first
@@ -239,7 +244,7 @@ OUTCOMES = {  # every verdict with its meaning, the strongest first
 def is_motif(table: pd.DataFrame) -> NDArray[np.bool_]:
     """(n,) bool: which concepts are the sites of a matrix: they have a TF's name, or are one of JASPAR's matrix IDs.
 
-    A shift moves such sites away from the sequence that made them. All of them pass it, so it says nothing about them.
+    Matched and shifted regions do not have the words that made such sites, so they say nothing about them.
     """
     named = [bool(tf) or bool(MATRIX_ID.match(name)) for tf, name in zip(table["tf"], table["concept"])]
     return np.array(named, bool)
@@ -254,24 +259,83 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         ``verdict``: the first test that fails; else ``not-tested`` if a test has not run, else ``supported``.
-        ``untested``: the names of the tests not run, joined by commas.
+        ``untested``: the names of the tests not run, joined by commas. ``why_untested``: why a test that was measured
+        could decide nothing, or "".
     """
-    motif = is_motif(table)
-    columns = {name for test in TESTS for name in (*test.columns, *test.also)}
-    table = table.reindex(columns=sorted(columns)).astype(float)
-    table["shift_p"] = table["shift_p"].mask(motif)
+    motif, why = is_motif(table), _why_untested(table)
+    table = _numbers(table, [name for test in TESTS for name in (*test.columns, *test.also, *test.needs)])
+    table["regions_q"] = table["regions_q"].mask(motif | (why != ""))
+    table["decoy_q"] = table["decoy_q"].mask(~motif | (why != ""))
     verdict = np.full(len(table), "", object)
     untested = np.full(len(table), "", object)
     for test in TESTS:
-        ran = cast(pd.DataFrame, table[list(test.columns)]).notna().any(axis=1).to_numpy()
-        verdict[(verdict == "") & ran & test.fails(table)] = test.name
-        untested[~ran] = [f"{before},{test.name}".lstrip(",") for before in untested[~ran]]
+        meant = np.full(len(table), True) if test.motifs is None else motif == test.motifs
+        ran = meant & cast(pd.DataFrame, table[list(test.columns)]).notna().any(axis=1).to_numpy()
+        ran &= cast(pd.DataFrame, table[list(test.needs)]).notna().all(axis=1).to_numpy()
+        verdict[(verdict == "") & meant & test.fails(table)] = test.name
+        left = meant & ~ran
+        untested[left] = [f"{before},{test.name}".lstrip(",") for before in untested[left]]
     verdict[verdict == ""] = np.where(untested[verdict == ""] == "", SUPPORTED, NOT_TESTED)
-    return pd.DataFrame({"verdict": verdict, "untested": untested}, index=table.index)
+    return pd.DataFrame({"verdict": verdict, "untested": untested, "why_untested": why}, index=table.index)
+
+
+def strength(table: pd.DataFrame) -> pd.DataFrame:
+    """How far every row is above its best rival, whatever its verdict.
+
+    The table is as for `verdicts`.
+
+    Returns
+    -------
+    DataFrame
+        ``best_rival``: the rival with the highest average precision of those that decide a verdict, ``k-mer TTACCCG``,
+        or "" if none was measured. ``effect``: the feature's average precision minus the rival's; ``effect_low`` and
+        ``effect_high``: the same from the ends of the feature's interval. NaN if either is not known.
+    """
+    deciding = [rival for rival in RIVALS if rival.verdicts]
+    own = ("site_average_precision", "site_ap_low", "site_ap_high")
+    numbers = _numbers(table, [*own, *(rival.ap for rival in deciding)])
+    aps = numbers[[rival.ap for rival in deciding]].to_numpy(np.float64)
+    best = np.where(np.isnan(aps), -np.inf, aps).argmax(axis=1)
+    highest = aps[np.arange(len(aps)), best]
+    names = []
+    for row, number, ap in zip(table.to_dict("records"), best, highest):
+        rival = deciding[number]
+        which = row.get(rival.named) if rival.named else ""
+        names.append(
+            "" if np.isnan(ap) else f"{rival.short} {which}" if isinstance(which, str) and which else rival.short
+        )
+    effects = {name: numbers[of] - highest for name, of in zip(("effect", "effect_low", "effect_high"), own)}
+    return pd.DataFrame({"best_rival": np.array(names, object), **effects}, index=table.index)
+
+
+def _numbers(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Columns as float64, NaN if they are missing."""
+    numbers = table.reindex(columns=sorted(set(columns))).apply(pd.to_numeric, errors="coerce")
+    return cast(pd.DataFrame, numbers.astype(np.float64))
+
+
+def _why_untested(table: pd.DataFrame) -> NDArray[np.object_]:
+    """(n,) str: why chance cannot be tested, if it is not that nothing was compared; else ""."""
+    numbers = _numbers(table, ["decoys", "decoy_q", "least_q", "regions"])
+    columns = (numbers[name] for name in ("decoys", "decoy_q", "least_q", "regions"))
+    rows = zip(table["concept"], is_motif(table), *columns)
+    return np.array([_why_chance(*row) for row in rows], object)
+
+
+def _why_chance(concept: str, motif: bool, decoys: float, q: float, least: float, regions: float) -> str:
+    if concept in set(NUCLEOTIDES):
+        return "chance: nothing else is like a single letter"
+    if not motif:
+        return f"chance: only {_count(regions)} instances have regions like them" if regions < LEAST_INSTANCES else ""
+    if least > MOST_Q:  # even the best match of the run would not be below the bound
+        return f"chance: with {_count(decoys)} decoys the least q is {_score(least)}"
+    if not math.isnan(decoys) and math.isnan(q):
+        return f"chance: too few decoys ({_count(decoys)})"
+    return ""
 
 
 def explain(row: Row) -> str:
-    """Say in one to four sentences what a row of `load_scores` shows."""
+    """Say in a few sentences what a row of `load_scores` shows."""
     says = {SUPPORTED: _say_supported, NOT_TESTED: _say_not_tested}
     say = says.get(row["verdict"]) or BY_NAME[row["verdict"]].sentence
     sentences = [say(row)]
@@ -286,27 +350,39 @@ def explain(row: Row) -> str:
 
 
 def _say_supported(row: Row) -> str:
-    f1, rival = _best_rival(row)
-    best = f". The best of the others, {_named(row, rival)}, reaches {_score(f1)}" if f1 >= 0 else ""
     # a factor is named only if the match is supported
     sites = f"{row['tf']} motif sites ({row['concept']})" if row["tf"] else row["concept"]
-    feature = feature_label(row["feature"])
-    marks = f"{feature} marks {sites} better than every other explanation that was tried: F1 {_interval(row)}{best}."
+    own = _between(row, "site_average_precision", "site_ap")
+    above = ""
+    if row["best_rival"]:
+        above = f", {_between(row, 'effect', 'effect')} above the best of the others ({row['best_rival']})"
     binds = " A motif site is a place with a high score of the matrix. It does not show that the factor binds there."
-    return marks + (binds if row["tf"] else "")
+    return (
+        f"Supported at recall {_score(row['recall_at_half'])}: at a precision of at least 0.5, "
+        f"{feature_label(row['feature'])} finds this share of {sites}. "
+        f"It is active on {_percent(row['site_share']).lower()} of them at the chosen cut-off. "
+        f"Its average precision is {own}{above}.{binds if row['tf'] else ''}"
+    )
 
 
 def _say_not_tested(row: Row) -> str:
     left = [BY_NAME[name].short if name in BY_NAME else name for name in row["untested"].split(",") if name]
     missing = f"These tests were not run: {', '.join(left)}." if left else "Not all tests were run."
+    why = f" ({row['why_untested']})" if row["why_untested"] else ""
+    own = _between(row, "site_average_precision", "site_ap")
+    score = f"a high F1 alone, {_score(row['f1'])}" if own == UNKNOWN else f"a high average precision alone, {own}"
     feature = feature_label(row["feature"])
-    return f"What {feature} means is not known yet: a high F1 alone, {_interval(row)}, proves little. {missing}"
+    return f"What {feature} means is not known yet: {score}, proves little. {missing.rstrip('.')}{why}."
 
 
-def _best_rival(row: Row, verdict: str = "") -> tuple[float, Rival]:
-    """The highest F1 of the rivals that decide a verdict (any verdict by default), and its rival."""
-    deciding = [rival for rival in RIVALS if rival.verdict and verdict in ("", rival.verdict)]
-    return max((-1.0 if math.isnan(row[rival.column]) else row[rival.column], rival) for rival in deciding)
+def _motif_row(row: Row) -> bool:
+    return bool(row["tf"]) or bool(MATRIX_ID.match(row["concept"]))
+
+
+def _best_rival(row: Row, verdict: str) -> tuple[float, Rival]:
+    """The highest average precision of the rivals that decide a verdict, and its rival."""
+    deciding = [rival for rival in RIVALS if verdict in rival.verdicts]
+    return max((-1.0 if math.isnan(row[rival.ap]) else row[rival.ap], rival) for rival in deciding)
 
 
 def _named(row: Row, rival: Rival) -> str:
@@ -314,21 +390,22 @@ def _named(row: Row, rival: Rival) -> str:
     return f"{rival.article} {rival.label}{f' ({which})' if which else ''}"
 
 
-def _sample_f1(row: Row) -> float:
-    return row["f1"] if math.isnan(row["sample_f1"]) else row["sample_f1"]
+def _between(row: Row, name: str, ends: str) -> str:
+    """A number with its interval, if there is one."""
+    value, low, high = row[name], row[f"{ends}_low"], row[f"{ends}_high"]
+    if math.isnan(value):
+        return UNKNOWN
+    return _signed(value) if math.isnan(low) else f"{_signed(value)} ({_signed(low)} to {_signed(high)})"
 
 
-def _interval(row: Row) -> str:
-    """F1 with its interval, if there is one; both of the same bases."""
-    if math.isnan(row["f1_low"]):
-        return _score(row["f1"])
-    return f"{_score(_sample_f1(row))} ({_score(row['f1_low'])} to {_score(row['f1_high'])})"
+def _signed(value: float) -> str:
+    return f"-{_score(-value)}" if value < 0 else _score(value)
 
 
 def _score(value: float) -> str:
     """Two decimals; one significant digit if the value is smaller than that."""
     if math.isnan(value) or value < 0:
-        return "unknown"
+        return UNKNOWN
     return f"{value:.2f}" if value >= 0.005 or value <= 0 else f"{value:.1g}"
 
 
@@ -337,4 +414,4 @@ def _percent(value: float) -> str:
 
 
 def _count(value: float) -> str:
-    return "an unknown number" if math.isnan(value) else f"{value:,.0f}"
+    return "an unknown number of" if math.isnan(value) else f"{value:,.0f}"

@@ -4,15 +4,18 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from safetensors import SafetensorError
 
+from sae_tracks.controls.verdict import OUTCOMES, TEXTS
+from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, read_json
 from sae_tracks.lm.protocol import place
+from sae_tracks.metrics.scores import BEST_SCORES, COUNTS, read_table
 from sae_tracks.sae.directory import CONFIG, load_sae
 from sae_tracks.sae.model import SAE
 from sae_tracks.train.checkpoint import FOLDER, checkpoints, is_whole, run_of, step_of
@@ -27,19 +30,25 @@ MOST_FVU = 0.5  # less
 MOST_L0 = 0.5  # of d_in, at most
 LEAST_RECOVERED = 0.8  # of the cross entropy, against the mean, at least
 LEAST_ROWS = 100  # trained on, per feature, at least
+PER = 1000  # features, of the yield
 Record = dict[str, Any]
 Rows = Iterator[tuple[str, str]]  # name and text
 DATA = ("read_strands", "genome", "windows", "window", "context")  # of the metadata, for the record
-COUNTS = ("rows", "data_rows", "gamma")  # of the training in the metadata, for the record
-NOT_SETTINGS = {"d_sae", "data_sha256", *COUNTS}
+ROW_COUNTS = ("rows", "data_rows", "gamma")  # of the training in the metadata, for the record
+NOT_SETTINGS = {"d_sae", "data_sha256", *ROW_COUNTS}
 
 
-def sae_record(path: str | Path) -> Record:
+def sae_record(path: str | Path, scores: str | Path | None = None) -> Record:
     """Return everything that an SAE directory says of itself, and whether it is ready to interpret.
 
     The path is as for `load_sae`, or a folder in which training is under way or was interrupted. Unknown values are
     None. ``l0`` and ``fvu`` are those of ``evaluation`` if there is one, else of the training rows. ``reasons`` speak
-    against interpreting the SAE.
+    against interpreting the SAE. ``yield`` is that of `yield_of`, if a folder of its scores is given.
+
+    Raises
+    ------
+    SaeTracksError
+        There is no such SAE, or the scores cannot be read or are of another SAE.
     """
     folder = Path(path)
     log, made = _last_line(folder / LOG), _read_if_present(folder / PROVENANCE) or {}
@@ -52,7 +61,61 @@ def sae_record(path: str | Path) -> Record:
         record |= _of_sae(sae)
         record |= _measured(sae, _evaluation(folder, record["checksum"]))
     reasons = reasons_against(record)
-    return record | {"ready": not reasons, "reasons": reasons}
+    found = None if scores is None else yield_of(Path(scores), record)
+    return record | {"ready": not reasons, "reasons": reasons, "yield": found}
+
+
+def yield_of(scores: Path, record: Mapping[str, Any]) -> Record:
+    """Count what an SAE gave in a run of `metrics`: concepts by the verdict of their best match.
+
+    A concept on two site strands counts once, with the stronger verdict. A, C, G and T do not count.
+
+    Parameters
+    ----------
+    scores : Path
+        The folder that `metrics` wrote.
+    record : mapping
+        ``checksum`` and ``d_sae`` of the SAE.
+
+    Returns
+    -------
+    dict
+        ``scores``: the folder; ``concepts``: their number; ``features``: how many were scored; ``verdicts``: the number
+        of concepts with each verdict, the strongest first; ``per_thousand``: the same per 1,000 features scored.
+
+    Raises
+    ------
+    SaeTracksError
+        There is no table of scores, or it is of another SAE or an SAE whose training is not complete.
+    """
+    if not record["complete"]:
+        raise SaeTracksError("--scores: the training of this SAE is not complete, so it has no scores")
+    table = read_table(scores / BEST_SCORES, TEXTS)
+    if missing := [name for name in ("concept", "tf", "verdict") if name not in table]:
+        raise SaeTracksError(f"{scores / BEST_SCORES} is no table of `metrics`: it has no column {missing[0]!r}")
+    facts = _read_if_present(scores / PROVENANCE) or {}
+    if facts.get("sae_sha256") != record["checksum"]:
+        raise SaeTracksError(f"{scores} has the scores of another SAE, or does not say of which: name its own")
+    table = cast(pd.DataFrame, table[~(table["concept"].isin([*NUCLEOTIDES]) & (table["tf"] == ""))])
+    rank = {name: i for i, name in enumerate(OUTCOMES)}
+    if unknown := sorted(set(table["verdict"]) - set(rank)):
+        raise SaeTracksError(f"{scores / BEST_SCORES}: {unknown[0]!r} is no verdict")
+    strongest: dict[str, str] = {}
+    for concept, found in zip(table["concept"], table["verdict"]):
+        strongest[concept] = min(found, strongest.get(concept, found), key=rank.__getitem__)
+    counts = {name: list(strongest.values()).count(name) for name in rank}
+    features = _features_scored(scores) or record["d_sae"]
+    shares = {name: PER * count / features for name, count in counts.items()}
+    named = {"scores": str(scores), "concepts": len(strongest), "features": features}
+    return named | {"verdicts": counts, "per_thousand": shares}
+
+
+def _features_scored(scores: Path) -> int:
+    """How many features were scored; 0 if the counts are gone."""
+    if not (scores / COUNTS).is_file():
+        return 0
+    with np.load(scores / COUNTS) as counts:
+        return len(counts["feature"])
 
 
 def _read_if_present(path: Path) -> Record | None:
@@ -83,7 +146,7 @@ def _of_sae(sae: SAE) -> Record:
         **{name: getattr(sae, name) for name in ("architecture", "k", "d_in", "d_sae", "checksum")},
         "lm": known.get("lm", named),
         **{name: known.get(name) for name in DATA},
-        **{name: training.get(name) for name in COUNTS},
+        **{name: training.get(name) for name in ROW_COUNTS},
         "settings": {name: value for name, value in training.items() if name not in NOT_SETTINGS},
     }
 
@@ -128,7 +191,7 @@ def density_histogram(stats: pd.DataFrame) -> Record:
 
 
 def report_lines(record: Record) -> Iterator[str]:
-    """Yield lines of text about an SAE, the verdict last."""
+    """Yield lines of text about an SAE; the last says whether it is ready to interpret."""
     if record["complete"]:
         k = f", k {record['k']}" if record["k"] is not None else ""
         size = f"{record['d_in']:,} channels to {record['d_sae']:,} features{k}"
@@ -140,7 +203,22 @@ def report_lines(record: Record) -> Iterator[str]:
             f"{record['steps_done']:,}{of} steps"
         )
     yield from (f"{name:<16}{text}" for name, text in _rows(record))
-    yield "ready to interpret: " + ("yes" if record["ready"] else f"no ({'; '.join(record['reasons'])})")
+    if record["complete"]:
+        yield f"{'yield':<16}{_yield(record)}"
+    ready = "yes" if record["ready"] else f"no ({'; '.join(record['reasons'])})"
+    yield f"ready to interpret (reconstruction): {ready}"
+
+
+def _yield(record: Record) -> str:
+    """What was found with the features, which a good reconstruction does not promise."""
+    found = record.get("yield")
+    if found is None:
+        return f"not known here: sae-tracks info {record['sae']} --scores FOLDER, which metrics wrote"
+    shares = [
+        f"{name} {found['per_thousand'][name]:.3g} ({count:,})" for name, count in found["verdicts"].items() if count
+    ]
+    what = f"of {found['concepts']:,} concepts, per {PER:,} of {found['features']:,} features"
+    return f"{', '.join(shares) or 'no concept'} ({what})"
 
 
 def _rows(record: Record) -> Rows:

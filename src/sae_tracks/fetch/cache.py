@@ -5,15 +5,14 @@ checked against. If the server states no checksum, the first download is trusted
 """
 
 import difflib
-import fcntl
 import filecmp
 import gzip
 import logging
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +22,7 @@ import pooch
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.fetch.transfer import NotThere, Remote, ResumingDownload, Unreachable, get_text
-from sae_tracks.files import CHUNK, atomic, make_folder, read_json, sha256, write_json, write_provenance
+from sae_tracks.files import CHUNK, atomic, locked, make_folder, read_json, sha256, write_json, write_provenance
 from sae_tracks.progress import byte_counter
 
 CACHE = "SAE_TRACKS_CACHE"
@@ -58,7 +57,7 @@ def fetch_file(remote: Remote, cache: Path | None = None, *, offline: bool = Fal
     if offline and not path.is_file():
         raise SaeTracksError(f"{path} is not there: run without --offline, or put {remote.url} there by hand")
     make_folder(path.parent)
-    with _alone(path):
+    with locked(path):
         return path, _recorded_origin(path) or _download(remote, path, offline)
 
 
@@ -129,20 +128,6 @@ def _what_is_there(remote: Remote, sums: dict[str, str]) -> str:
         return remote.hint
     names = difflib.get_close_matches(remote.name, sums, 3, 0.5) or sorted(sums)[:3]
     return f"that folder has {', '.join(names)} ... ({len(sums)} files)"
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Let one process at a time download a file. If the file system knows no locks, nobody waits."""
-    with path.with_name(f"{path.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("waiting for another process that downloads %s", path.name)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            log.debug("no locks in %s", path.parent)
-        yield
 
 
 class _Same(Exception):

@@ -17,6 +17,7 @@ from sae_tracks.dna import complement
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.lm.protocol import check_length, weights_checksum
 from sae_tracks.lm.spans import PROBE, DNATokenizer, Tokens
+from sae_tracks.lm.untrained import Kind, untrained_id, without_learning
 
 DEFAULT_TOKENS = 8192  # read at once if neither the configuration nor the tokenizer names a limit
 SANE = 1 << 40  # a tokenizer without a limit reports 1e30
@@ -59,6 +60,16 @@ class AutoReader:
             self.layer, self.hook_name = self._tap.layer, self._tap.hook_name
             self.d_model = self._tap.read(self.model, probe).shape[1]
             self.causal = self._measure_causal()
+
+    def untrained(self, kind: Kind, seed: int) -> "AutoReader":
+        """See `OffersUntrained`."""
+        model, name = without_learning(self.model, kind, seed), untrained_id(self, kind, seed)
+        hook = self.hook_name if self.layer is None else None
+        made = AutoReader(model, self.tokenizer.tokenizer, self.layer, hook, name)
+        # Both were found by trying the weights. In a new model, some paths between tokens may be closed.
+        made._tap, made.causal = self._tap, self.causal
+        made.hook_name = self.hook_name
+        return made
 
     def token_starts(self, sequence: bytes) -> NDArray[np.bool_]:
         """See `GeneLM`."""

@@ -18,6 +18,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.lm.hyenadna import HyenaBackbone, HyenaBlock, HyenaDNAForCausalLM, HyenaDNAModel, fft_length
 from sae_tracks.lm.protocol import check_length, weights_checksum
 from sae_tracks.lm.tokens import SPECIAL_TOKENS, base_tokens
+from sae_tracks.lm.untrained import Kind, untrained_id, without_learning
 from sae_tracks.threads import ForEachSlice, in_threads
 
 ROWS = 1024  # bases of a slice: with fewer the matrix products slow down, with more the caches overflow
@@ -56,6 +57,10 @@ class HyenaDNAReader:
         if not isinstance(self.model, HyenaDNAForCausalLM):
             raise SaeTracksError(f"{self.model_id} has no next-base head (lm_head), so it has no next-base loss")
         return self.model
+
+    def untrained(self, kind: Kind, seed: int) -> "HyenaDNAReader":
+        """See `OffersUntrained`."""
+        return HyenaDNAReader(without_learning(self.model, kind, seed), self.layer, untrained_id(self, kind, seed))
 
     def token_starts(self, sequence: bytes) -> NDArray[np.bool_]:
         """See `GeneLM`."""

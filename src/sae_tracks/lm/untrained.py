@@ -1,48 +1,75 @@
-"""Untrained copies of a language model: a control that separates training from architecture."""
+"""Language models that have learned nothing: a control that separates training from architecture."""
 
 import copy
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from transformers import PreTrainedModel
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.lm.auto import AutoReader
-from sae_tracks.lm.inference import HyenaDNAReader
+from sae_tracks.lm.pretrained import first_line
 from sae_tracks.lm.protocol import GeneLM
 
 Kind = Literal["random", "permuted"]
 Model = TypeVar("Model", bound=PreTrainedModel)
 
 
-def untrained(lm: GeneLM, kind: Kind, seed: int) -> GeneLM:
-    """Return a copy of a language model that has learned nothing, to be read at the same place.
+@runtime_checkable
+class OffersUntrained(Protocol):
+    """A `GeneLM` that can make copies of itself that have learned nothing. A plug-in may do without this method."""
 
-    ``random`` are the weights of a new model of this configuration. ``permuted`` are the trained weights in random
-    order within each tensor: their values stay, their structure goes. The copy's `model_id` names the kind and the
-    seed. A model of a plug-in is an error.
-    """
-    lm = check_can_be_untrained(lm)
-    change = _new if kind == "random" else _permuted
-    name = f"{lm.model_id} ({kind} weights, seed {seed})"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if isinstance(lm, HyenaDNAReader):
-            return HyenaDNAReader(change(lm.model), lm.layer, name)
-        hook = lm.hook_name if lm.layer is None else None
-        return AutoReader(change(lm.model), lm.tokenizer.tokenizer, lm.layer, hook, model_id=name)
+    def untrained(self, kind: Kind, seed: int) -> GeneLM:
+        """Return a copy without what was learned, to be read at the same place.
+
+        Parameters
+        ----------
+        kind : "random" or "permuted"
+            ``random``: the weights of a new model of this configuration. ``permuted``: the trained weights in random
+            order within each tensor, so that their values stay and their structure goes.
+        seed : int
+            The same seed gives the same copy, and the caller's random numbers stay as they are.
+
+        Returns
+        -------
+        GeneLM
+            With a checksum of its own. Its `model_id` should name the kind and the seed.
+        """
+        ...
 
 
-def check_can_be_untrained(lm: GeneLM) -> HyenaDNAReader | AutoReader:
-    """Return the language model if `untrained` can copy it; a model of a plug-in is an error. No copy is made."""
-    if not isinstance(lm, HyenaDNAReader | AutoReader):
-        raise SaeTracksError(f"{lm.model_id} comes from a plug-in, which has no way to make an untrained copy")
+def check_can_be_untrained(lm: GeneLM) -> OffersUntrained:
+    """Return the language model if it can make untrained copies of itself, else raise an error. No copy is made."""
+    if not isinstance(lm, OffersUntrained):
+        raise SaeTracksError(
+            f"{lm.model_id} offers no untrained(): leave out --controls untrained (verdicts stay not-tested), or add "
+            "the method, see docs/models.md"
+        )
     return lm
 
 
+def untrained_id(lm: GeneLM, kind: Kind, seed: int) -> str:
+    """The name of an untrained copy."""
+    return f"{lm.model_id} ({kind} weights, seed {seed})"
+
+
+def without_learning(model: Model, kind: Kind, seed: int) -> Model:
+    """Return a model of transformers with new or with permuted weights, fp32, on the same device.
+
+    See `OffersUntrained.untrained`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _new(model) if kind == "random" else _permuted(model)
+
+
 def _new(model: Model) -> Model:
-    made = type(model)(copy.deepcopy(model.config))
-    torch.nn.Module.to(made, model.device)
+    """A model of the same configuration. It is initialised as its class does that."""
+    try:
+        made = type(model)(copy.deepcopy(model.config))
+    except Exception as error:  # of models with code of their own
+        name, why = type(model).__name__, first_line(error)
+        raise SaeTracksError(f"no new {name} can be made from its configuration: {why}") from error
+    torch.nn.Module.to(made, device=model.device, dtype=torch.float32)
     return made
 
 

@@ -178,7 +178,7 @@ class Counts:
         return {
             "read_strand": np.array(self.read_strands),
             "half": np.array(self.halves),
-            **{name: self.concepts[name].to_numpy(str) for name in ("concept", "site_strand", "tf")},
+            **{name: np.array(self.concepts[name].tolist(), str) for name in ("concept", "site_strand", "tf")},
             "threshold": self.thresholds,
             "feature": self.features,
         }

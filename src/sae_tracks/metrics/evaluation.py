@@ -31,8 +31,8 @@ class Labels:
     concepts : DataFrame
         ``concept``, ``site_strand`` and ``tf``: A, C, G, T on +, then the annotation's, sorted.
     instances : DataFrame
-        ``Chromosome``, ``Start``, ``End``, ``concept`` (its row in `concepts`) and ``copies``: how many instances lie
-        exactly there. Sorted by contig and start.
+        ``Chromosome``, ``Start``, ``End``, ``concept`` (its row in `concepts`), ``copies``: how many instances lie
+        exactly there, and ``score``: that of the first of them. Sorted by contig and start.
     """
 
     def __init__(self, annotation: Annotation) -> None:
@@ -45,11 +45,13 @@ class Labels:
         contig = sites["Chromosome"].astype("category").cat.remove_unused_categories().cat
         place = [sites["Start"].to_numpy(np.int64), len(NUCLEOTIDES) + concept, sites["End"].to_numpy(np.int64)]
         rows = np.stack([contig.codes.to_numpy(np.int64), *place])
-        rows = rows[:, np.lexsort(rows[::-1])]
+        order = np.lexsort(rows[::-1])
+        rows, score = rows[:, order], sites["Score"].to_numpy(np.float64)[order]
         first = np.flatnonzero(np.append(True, (rows[:, 1:] != rows[:, :-1]).any(axis=0))[: rows.shape[1]])
         number, start, concept, end = rows[:, first]
         names, copies = pd.Categorical.from_codes(number, contig.categories), np.diff(np.append(first, rows.shape[1]))
         columns = {"Chromosome": names, "Start": start, "End": end, "concept": concept, "copies": copies}
+        columns["score"] = score[first]
         self.instances = pd.DataFrame(columns)
         edges = np.searchsorted(number, np.arange(len(contig.categories) + 1)).tolist()
         self._rows_of = {name: slice(*edge) for name, edge in zip(contig.categories, pairwise(edges))}
@@ -173,6 +175,7 @@ def evaluate_on(
         A file is malformed, no site is left, or a half would be empty.
     """
     regions, select, report = genome.merged(regions), list(select), list(report)
+    black = genome.merged(black_list) if (black_list := list(black_list)) else []
     halves = split_halves(regions, split=split, select=_named(genome, select), report=_named(genome, report))
     filters: dict[str, Any] = {"min_score": min_score, "min_instances": min_instances, "max_coverage": max_coverage}
     annotation = filter_sites(read_annotations(annotations, genome, regions, alias=alias), regions, **filters)
@@ -186,7 +189,7 @@ def evaluate_on(
         "report_on": [str(one) for one in report] or None,
         "halves_sha256": digest([str(halves)]),
     }
-    return Evaluation(genome, regions, list(black_list), Labels(annotation), halves, alias, min_score, facts)
+    return Evaluation(genome, regions, black, Labels(annotation), halves, alias, min_score, facts)
 
 
 def _named(genome: Genome, texts: Iterable[GenomicRegion | str]) -> list[GenomicRegion]:

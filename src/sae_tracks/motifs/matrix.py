@@ -2,7 +2,7 @@
 
 A score is counted as a loss: what a word scores less than the best word, summed over its bases. Losses are rounded,
 base by base, to thousandths of a bit, and the distribution of their sum over random words (each base 1/4) is exact. It
-does not depend on the order of columns or bases, so a column-shuffled matrix and a reverse complement have the
+does not depend on the order of columns or bases, so a decoy and a reverse complement have the
 distribution of their original.
 """
 

@@ -44,6 +44,10 @@ class Hits:
             self.motif[which], self.start[which], self.strand[which], self.relative[which], self.minus_log10_p[which]
         )
 
+    def by_strand(self) -> NDArray[np.int64]:
+        """(2,) int64: the number of hits on + and on -."""
+        return np.array([(self.strand > 0).sum(), (self.strand < 0).sum()])
+
     def shift(self, bases: int) -> "Hits":
         """Return the same hits, moved to the right."""
         return replace(self, start=self.start + bases)

@@ -27,7 +27,7 @@ def sentences(facts: Mapping[str, Any], concepts: int, pairs: int) -> list[str]:
         noun, matches = "concept" if concepts == 1 else "concepts", "match" if pairs == 1 else "matches"
         said += [
             f"For each of {concepts:,} {noun}, on each site strand, the table has the feature that matches best: "
-            f"{pairs:,} {matches}, each beside its controls.",
+            f"{pairs:,} {matches}, each beside its rivals.",
             _halves(facts),
         ]
     else:

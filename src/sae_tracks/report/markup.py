@@ -20,7 +20,7 @@ TRACK_HEADS = (
     'title="Where the track is highest">Top locus</button></th>'
 )
 GENOME = '<div id="genome" role="region" aria-label="Genome browser" tabindex="-1"></div>'
-WIDE, EDGE = 108, 4  # width and margin of the strip that shows F1 beside controls, in pixels
+WIDE, EDGE = 108, 4  # width and margin of the strip that shows average precision beside rivals, in pixels
 
 Row = Mapping[str, Any]
 
@@ -61,10 +61,11 @@ def _row(number: int, row: Row, more: str) -> str:
         f'<td class="mid">{escape(row["site_strand"])}</td>',
         f"<td>{escape(feature_label(row['feature']))}</td>",
         f'<td><span class="badge {verdict}">{verdict}</span></td>' if verdict else "<td></td>",
-        f"<td>{_number(row['f1'])}</td>",
+        f"<td>{_number(row['site_average_precision'])}</td>",
         f"<td>{_strip(row)}</td>",
-        f"<td>{_number(row['precision'])}</td>",
-        f"<td>{_number(row['recall'])}</td>",
+        f"<td>{_number(row['effect'], '+.2f')}</td>",
+        f"<td>{_number(row['recall_at_half'], '.2f')}</td>",
+        f"<td>{_number(row['f1'])}</td>",
         f"<td>{_number(row['instances'], ',.0f')}</td>",
     )
     return f'<tr data-row="{number}">{"".join(cells)}{more}</tr>'
@@ -75,20 +76,21 @@ def _number(value: float, form: str = ".3f") -> str:
 
 
 def _strip(row: Row) -> str:
-    """Return F1 (dot) with its interval (bar) beside the controls that decide a verdict (ticks), from 0 to 1."""
+    """Return the average precision (dot) with its interval (bar) beside rivals that decide (ticks), from 0 to 1."""
 
     def at(value: float) -> str:
         return f"{EDGE + (WIDE - 2 * EDGE) * min(max(value, 0), 1):.1f}"
 
-    if math.isnan(row["f1"]):
+    own, low, high = (row[name] for name in ("site_average_precision", "site_ap_low", "site_ap_high"))
+    if math.isnan(own):
         return ""
-    others = [row[c.column] for c in RIVALS if c.verdict and not math.isnan(row[c.column])]
+    others = [row[rival.ap] for rival in RIVALS if rival.verdicts and not math.isnan(row[rival.ap])]
     ticks = "".join(f"M{at(value)} 3v8" for value in others)
-    bar = "" if math.isnan(row["f1_low"]) else f'<path class="bar" d="M{at(row["f1_low"])} 7H{at(row["f1_high"])}"/>'
+    bar = "" if math.isnan(low) else f'<path class="bar" d="M{at(low)} 7H{at(high)}"/>'
     return (
         f'<svg class="strip" width="{WIDE}" height="14" aria-hidden="true">'
         f'<path class="axis" d="M{EDGE} 7H{WIDE - EDGE}"/>{bar}'
-        f'<path class="ticks" d="{ticks}"/><circle cx="{at(row["f1"])}" cy="7" r="3"/></svg>'
+        f'<path class="ticks" d="{ticks}"/><circle cx="{at(own)}" cy="7" r="3"/></svg>'
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from sae_tracks.controls.methods import methods_paragraph
 from sae_tracks.controls.verdict import OUTCOMES, RIVALS
 from sae_tracks.errors import SaeTracksError, UsageError
 from sae_tracks.files import PROVENANCE, make_folder, read_json, sha256, write_provenance
@@ -139,6 +140,7 @@ def _sections(scored: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, str]:
         "verdicts": markup.verdict_list(counts) if len(scored) else "",
         "scores": f'<a href="{BEST_SCORES}" download>{BEST_SCORES}</a>' if len(scored) else "",
         "outcomes": markup.definitions(OUTCOMES.items()),
+        "methods": f"<h3>Methods</h3>{markup.paragraph([methods_paragraph(facts)])}" if len(scored) and facts else "",
         "made": markup.definitions(head.settings(facts)),
     }
 
@@ -148,7 +150,7 @@ def _data(scores: Path | None, table: pd.DataFrame, matrices: Sequence[Motif]) -
     return {
         "columns": columns_of(table),
         "profiles": profiles_of(scores, table),
-        "controls": [control._asdict() for control in RIVALS],
+        "rivals": [rival._asdict() | {"ap": rival.ap, "f1": rival.f1} for rival in RIVALS],
         "verdicts": list(OUTCOMES),
         "logos": {motif.matrix_id: np.round(letter_heights(motif), 3).tolist() for motif in matrices},
         "letters": [{"letter": letter, "color": COLORS[letter], "path": glyphs()[letter]} for letter in LETTERS],

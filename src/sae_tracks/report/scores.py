@@ -19,29 +19,30 @@ from sae_tracks.report.figures import read_offsets
 
 NEEDED = ("concept", "site_strand", "feature", "f1", "verdict")
 TEXTS = (
-    *("concept", "tf", "tf_class", "tf_family", "site_strand", "feature", "read_strand", "verdict", "untested"),
-    *("kmer", "neuron", "repeat_class", "next_concept"),
+    *("concept", "tf", "site_strand", "feature", "read_strand", "verdict"),
+    *(name for name in verdict.TEXTS if name not in verdict.FLAGS),
 )
 NUMBERS = (
-    *("threshold", "instances", "sample_instances", "instances_hit", "tp", "fp", "fn"),
-    *("precision", "recall", "f1", "select_f1"),
-    *("domain_recall", "domain_f1", "enrichment", "sample_f1", "f1_low", "f1_high", "bins", "average_precision"),
-    *("site_average_precision", "spearman", "lag", "shift_p", "decoy_q", "memorised", "repeat_share"),
-    *("f1_outside_repeats", "instances_outside_repeats", "margin", "seeds_f1_min", "seeds_f1_max"),
-    *(control.column for control in RIVALS),
+    *("threshold", "instances", "instances_hit", "tp", "fp", "fn", "precision", "recall", "f1", "select_f1"),
+    *("domain_recall", "domain_f1", "enrichment", "f1_low", "f1_high", "bins", "items", "regions", "feature_kmer_f1"),
+    *("site_average_precision", "site_ap_low", "site_ap_high", "site_share", "recall_at_half", "spearman", "lag"),
+    *("decoys", "decoy_q", "least_q", "regions_p", "shift_p", "regions_q", "repeat_class_share", "repeat_share"),
+    *("items_outside_repeats", "ap_inside_repeats", "ap_outside_repeats", "ap_outside_high"),
+    *("word_auroc", "word_auroc_low", "word_auroc_high", "effect", "effect_low", "effect_high", "margin"),
+    *("seeds_f1_min", "seeds_f1_max", "seeds_ap_min", "seeds_ap_max"),
+    *verdict.FLAGS,
+    *(column for rival in RIVALS for column in (rival.ap, rival.f1)),
 )
-OWN = (*NUMBERS, "other_f1", "lead")
 UNSCORED = "f/{} has a track but no score in this table: what it matches best, if anything, is not known here."
 DIGITS = 4
 SHARES = 1000  # P(active) is written as whole thousandths
 
 
 def load_scores(folder: Path) -> pd.DataFrame:
-    """Read ``metrics.tsv`` with all the columns of `TEXTS` and `NUMBERS`, and four columns of the page.
+    """Read ``metrics.tsv`` with all the columns of `TEXTS` and `NUMBERS`, and three columns of the page.
 
     Rows keep the order of the file. A missing text is "", a missing number NaN; ``memorised`` is 1 or 0. The added
-    columns are ``nucleotide`` (bool), ``other_f1`` (the best F1 of the controls that decide a verdict, NaN without
-    one), ``lead`` (F1 minus that) and ``meaning`` (a few sentences).
+    columns are ``nucleotide`` and ``motif`` (bool), and ``meaning`` (a few sentences).
 
     Raises
     ------
@@ -60,9 +61,8 @@ def load_scores(folder: Path) -> pd.DataFrame:
     if unknown:
         raise SaeTracksError(f"{folder / BEST_SCORES}: {unknown[0]!r} is no verdict; expected {', '.join(OUTCOMES)}")
     table = pd.DataFrame({**{name: _text(table, name) for name in TEXTS}, **{n: _number(table, n) for n in NUMBERS}})
-    other = table[[control.column for control in RIVALS if control.verdict]].max(axis=1)
     nucleotide = table["concept"].isin(list(NUCLEOTIDES)) & (table["tf"] == "")
-    table = table.assign(nucleotide=nucleotide, other_f1=other, lead=table["f1"] - other)
+    table = table.assign(nucleotide=nucleotide, motif=verdict.is_motif(table))
     return table.assign(meaning=[explain(row) for row in table.to_dict("records")])
 
 
@@ -73,10 +73,13 @@ def with_unscored(table: pd.DataFrame | None, features: Mapping[str, Iterable[st
     """
     scored = set() if table is None else set(zip(table["feature"], table["read_strand"].replace("", "+")))
     pairs = [(f, strand) for f, strands in features.items() for strand in strands if (f, strand) not in scored]
-    blank = pd.DataFrame({**dict.fromkeys(TEXTS, ""), **dict.fromkeys(OWN, np.nan)}, index=range(len(pairs))).assign(
+    blank = pd.DataFrame(
+        {**dict.fromkeys(TEXTS, ""), **dict.fromkeys(NUMBERS, np.nan)}, index=range(len(pairs))
+    ).assign(
         feature=[feature for feature, _ in pairs],
         read_strand=[strand for _, strand in pairs],
         nucleotide=False,
+        motif=False,
         meaning=[UNSCORED.format(feature.removeprefix("f")) for feature, _ in pairs],
     )
     return blank if table is None else pd.concat([table, blank], ignore_index=True) if pairs else table

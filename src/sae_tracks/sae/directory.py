@@ -90,7 +90,8 @@ def load_sae(path: str | Path) -> SAE:
         not finite.
     """
     folder = Path(path)
-    if not folder.is_dir():
+    local = folder.is_dir()
+    if not local:
         if not HUB_ID.fullmatch(str(path)) or (folder.parent.is_dir() and folder.parent != Path()):
             raise SaeTracksError(f"no folder {path}")
         folder = _from_hub(str(path))
@@ -99,6 +100,7 @@ def load_sae(path: str | Path) -> SAE:
     weights = _weights(folder / WEIGHTS, config)
     threshold = weights.pop("threshold", None)
     sae = SAE(*weights.values(), metadata=config.get("metadata", {}), threshold=threshold)
+    sae.folder = folder if local else None  # the hub's cache is not ours
     if config["architecture"] == "topk":
         sae.k = whole_k(folder / CONFIG, config.get("k"), sae.d_sae)
     if (folder / STATS).is_file():

@@ -8,6 +8,7 @@ How features come from pre-activations is the architecture, named as in SAELens:
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -40,6 +41,8 @@ class SAE:
         Only of a ``jumprelu``.
     k : int, optional
         The most features per row, only of a ``topk``.
+    folder : path, optional
+        The local SAE directory that it was loaded from. SAEs of untrained models are kept there.
     """
 
     W_enc: torch.Tensor
@@ -50,6 +53,7 @@ class SAE:
     stats: pd.DataFrame | None = None
     threshold: torch.Tensor | None = None
     k: int | None = None
+    folder: Path | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         k = "" if self.k is None else f", k {self.k}"

@@ -59,30 +59,45 @@ function logo(heights, letters, first = 1) {
   return svg;
 }
 
-// What stands beside F1: one line each with a value, its label, and how it is drawn.
-function evidence(row, controls) {
-  const own = has(row.sample_f1) ? row.sample_f1 : row.f1;
-  const lines = [{ label: "this feature", value: own, low: row.f1_low, high: row.f1_high, kind: "own" }];
-  if (has(row.f1_outside_repeats)) lines.push({ label: "outside of repeats", value: row.f1_outside_repeats, kind: "own" });
-  if (has(row.seeds_f1_min)) lines.push({ label: "SAEs of other seeds", low: row.seeds_f1_min, high: row.seeds_f1_max, kind: "own" });
-  for (const control of controls) {
-    const value = row[control.column];
+// The two scores in which a feature is compared with its rivals: the columns of each, and whether it decides a verdict.
+const SCORES = {
+  ap: { own: "site_average_precision", low: "site_ap_low", high: "site_ap_high", seeds: ["seeds_ap_min", "seeds_ap_max"], decides: true },
+  f1: { own: "f1", low: "f1_low", high: "f1_high", seeds: ["seeds_f1_min", "seeds_f1_max"], decides: false },
+};
+
+// What stands beside a score: one line each with a value, its label, and how it is drawn.
+function evidence(row, rivals, which) {
+  const score = SCORES[which], [least, most] = score.seeds;
+  const lines = [{ label: "this feature", value: row[score.own], low: row[score.low], high: row[score.high], kind: "own" }];
+  if (score.decides) {
+    if (has(row.ap_inside_repeats)) lines.push({ label: "inside of repeats", value: row.ap_inside_repeats, kind: "own" });
+    if (has(row.ap_outside_repeats)) lines.push({ label: "outside of repeats", value: row.ap_outside_repeats, kind: "own" });
+  }
+  if (has(row[least])) lines.push({ label: "SAEs of other seeds", low: row[least], high: row[most], kind: "own" });
+  for (const rival of rivals) {
+    const value = row[rival[which]];
     if (!has(value)) continue;
-    const which = control.named && has(row[control.named]) ? ` ${row[control.named]}` : "";
-    const reaches = control.verdict && has(row.f1_low) && value >= row.f1_low;
-    lines.push({ label: control.label + which, value, kind: reaches ? "reaches" : "other" });
+    const name = rival.named && has(row[rival.named]) ? ` ${row[rival.named]}` : "";
+    const reaches = score.decides && decides(rival, row) && has(row[score.low]) && value >= row[score.low];
+    lines.push({ label: rival.label + name, value, kind: reaches ? "reaches" : "other" });
   }
   return lines;
 }
 
-function dots(row, controls) {
-  const lines = evidence(row, controls);
+// Whether a rival gives this match a verdict if it reaches the interval. The word of a motif is judged by an AUROC instead.
+function decides(rival, row) {
+  return rival.verdicts.some((name) => name !== "word" && (name !== "local-sequence" || !row.motif));
+}
+
+function dots(row, rivals, which) {
+  const lines = evidence(row, rivals, which);
+  const { low, high } = SCORES[which];
   const [left, right, step, top] = [240, 52, 20, 4];
   const [width, bottom] = [600, top + step * lines.length];
   const end = roundedUp(Math.max(...lines.flatMap((line) => [line.value, line.high]).filter(has)));
   const x = (value) => left + ((width - left - right) * value) / end;
   const svg = chart(width, bottom + 22, lines.map((line) => `${line.label}: ${shown(line.value)}`).join(", "));
-  if (has(row.f1_low)) svg.append(shape("rect", { class: "band", x: x(row.f1_low), y: top, width: x(row.f1_high) - x(row.f1_low), height: bottom - top }));
+  if (has(row[low])) svg.append(shape("rect", { class: "band", x: x(row[low]), y: top, width: x(row[high]) - x(row[low]), height: bottom - top }));
   for (const tick of ticksOf(end)) {
     svg.append(shape("path", { class: "grid", d: `M${x(tick)} ${top}V${bottom}` }));
     svg.append(shape("text", { class: "soft", x: x(tick), y: bottom + 15, "text-anchor": "middle" }, String(+tick.toFixed(3))));
@@ -98,7 +113,7 @@ function dots(row, controls) {
   return svg;
 }
 
-// A control that reaches the interval is a filled square, others an open circle: shape says it without colour.
+// A rival that reaches the interval is a filled square, others an open circle: shape says it without colour.
 function mark(x, y, kind) {
   if (kind === "reaches") return shape("rect", { class: "reaches", x: x - 4, y: y - 4, width: 8, height: 8 });
   return shape("circle", { class: kind, cx: x, cy: y, r: 4.2 });

@@ -1,10 +1,13 @@
 "use strict";
-// The match that is open: what it means, its controls, where it is active, and its numbers.
+// The match that is open: what it means, its rivals, where it is active, and its numbers.
 
 const count = (value) => value.toLocaleString("en");
 const score = (value) => value.toFixed(3);
 const percent = (value) => `${(100 * value).toFixed(0)} %`;
 const plain = (value) => String(value);
+const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(3)}`;
+// The interval whose ends are the columns `_low` and `_high` of a name.
+const between = (row, name) => (has(row[`${name}_low`]) ? `${row[`${name}_low`].toFixed(3)} to ${row[`${name}_high`].toFixed(3)}` : null);
 
 // Name, column, how it is written; a column without a value has no line.
 const NUMBERS = {
@@ -13,20 +16,32 @@ const NUMBERS = {
     ["F1, select half", "select_f1", score], ["threshold", "threshold", plain], ["enrichment", "enrichment", (v) => `${v.toPrecision(3)} \u00d7`],
     ["sites", "instances", count], ["sites hit", "instances_hit", count], ["recall by site", "domain_recall", score],
     ["F1 with recall by site", "domain_f1", score], ["true positives", "tp", count], ["false positives", "fp", count],
-    ["false negatives", "fn", count], ["average precision", "average_precision", score], ["the same by site", "site_average_precision", score],
-    ["Spearman, site score", "spearman", score], ["decoy q", "decoy_q", plain], ["shift p", "shift_p", plain], ["bootstrap blocks", "bins", count],
+    ["false negatives", "fn", count],
+    ["Spearman, site score", "spearman", score], ["bootstrap blocks", "bins", count],
     ["margin", "margin", score], ["next concept", "next_concept", plain],
   ],
+  "Strength": [
+    ["average precision", "site_average_precision", score], ["its interval", "site_ap", between],
+    ["recall at precision \u00bd", "recall_at_half", score], ["share of sites hit", "site_share", percent],
+    ["best rival", "best_rival", plain], ["effect", "effect", signed], ["its interval", "effect", between],
+    ["sites as ranked", "items", count],
+  ],
+  "Chance and words": [
+    ["decoys", "decoys", count], ["decoy q", "decoy_q", plain], ["least q possible", "least_q", plain],
+    ["matched regions p", "regions_p", plain], ["shift p", "shift_p", plain], ["q of both", "regions_q", plain],
+    ["AUROC beyond the word", "word_auroc", score], ["its interval", "word_auroc", between],
+  ],
   "Repeats": [
-    ["in repeats", "repeat_share", percent], ["most in", "repeat_class", plain], ["F1 outside", "f1_outside_repeats", score],
-    ["sites outside", "instances_outside_repeats", count],
+    ["in repeats", "repeat_share", percent], ["most in", "repeat_class", plain], ["AP inside", "ap_inside_repeats", score],
+    ["AP outside", "ap_outside_repeats", score], ["at most", "ap_outside_high", score], ["sites outside", "items_outside_repeats", count],
   ],
 };
 
 function numbers(title, row) {
-  const lines = NUMBERS[title].filter(([, column]) => has(row[column]));
+  const written = ([name, column, write]) => [name, write === between ? between(row, column) : has(row[column]) ? write(row[column]) : null];
+  const lines = NUMBERS[title].map(written).filter(([, text]) => has(text));
   if (!lines.length) return [];
-  const cells = lines.map(([name, column, write]) => node("div", {}, node("dt", {}, name), node("dd", {}, write(row[column]))));
+  const cells = lines.map(([name, text]) => node("div", {}, node("dt", {}, name), node("dd", {}, text)));
   return [node("h3", {}, title), node("dl", { class: "numbers" }, ...cells)];
 }
 
@@ -43,13 +58,15 @@ function heading(row) {
   return [title, node("p", { class: "about" }, about ? `${pair} \u00b7 ${about}` : pair), node("p", { class: "meaning" }, row.meaning)];
 }
 
-function besideControls(row, controls) {
-  if (!has(row.f1)) return [];
-  const left = controls.filter((control) => !has(row[control.column])).map((control) => control.label);
-  const notes = [];
-  if (has(row.f1_low)) notes.push("Band: 95 % interval of the feature's F1. Filled square: a control that reaches it.");
-  if (left.length) notes.push(`Not run here: ${left.join(", ")}.`);
-  return [node("h3", {}, "F1 beside controls"), dots(row, controls), node("p", { class: "note" }, notes.join(" "))];
+function besideRivals(row, rivals) {
+  const left = rivals.filter((rival) => !has(row[rival.ap]) && !has(row[rival.f1])).map((rival) => rival.label);
+  const missing = left.length ? ` Not measured here: ${left.join(", ")}.` : "";
+  const drawn = [];
+  const draw = (title, which, note) => drawn.push(node("h3", {}, title), dots(row, rivals, which), node("p", { class: "note" }, note));
+  const band = "Band: 95 % interval of the feature's AP. Filled square: a rival that reaches it, which decides the verdict unless an earlier test does.";
+  if (has(row.site_average_precision)) draw("Average precision beside rivals", "ap", band + missing);
+  if (has(row.f1)) draw("F1 per base beside rivals", "f1", "F1 decides no verdict.");
+  return drawn;
 }
 
 function lagSection(row, profile, heights) {
@@ -81,9 +98,11 @@ function startPage() {
       ...heading(row),
       ...(browser ? browser.open(row) : []),
       ...(heights ? [logo(heights, data.letters)] : []),
-      ...besideControls(row, data.controls),
+      ...numbers("Strength", row),
+      ...besideRivals(row, data.rivals),
       ...lagSection(row, data.profiles[i], heights),
       ...numbers("Numbers", row),
+      ...numbers("Chance and words", row),
       ...numbers("Repeats", row),
       ...alsoBest(row, rows),
     );
