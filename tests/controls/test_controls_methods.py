@@ -74,7 +74,8 @@ def test_what_was_not_run_is_said(changes, left):
 def test_jaspar_is_cited_only_if_it_was_used():
     assert "JASPAR" not in paragraph(motifs={"file": "mine.pfm", "sha256": "ab"})
     assert "Rauluseviciute" not in paragraph(motifs={"release": "JASPAR2022"})
-    assert "the database of JASPAR2022" in paragraph(motifs={"release": "JASPAR2022"})
+    assert "Castro-Mondragon" in paragraph(motifs={"file": "JASPAR2022_vertebrates.pfm.gz", "sha256": "ab"})
+    assert "the database of JASPAR2020" in paragraph(motifs={"release": "JASPAR2020"})
 
 
 def test_a_model_that_reads_both_ways_has_no_lag():

@@ -8,7 +8,10 @@ from sae_tracks.controls.verdict import MOST_Q
 
 METHODS = "methods.txt"
 PAPER = "Guan, He and Zhang 2025, arXiv 2507.07486"
-JASPAR = {"2024": "JASPAR 2024 (Rauluseviciute et al. 2024, Nucleic Acids Research 52:D174)"}  # by release
+JASPAR = {
+    "2022": "JASPAR 2022 (Castro-Mondragon et al. 2022, Nucleic Acids Research 50:D165)",
+    "2024": "JASPAR 2024 (Rauluseviciute et al. 2024, Nucleic Acids Research 52:D174)",
+}  # by release
 EMERY = "Emery, Hasam, Noble and Keich 2020"
 BENJAMINI = "Benjamini and Hochberg 1995"
 
