@@ -9,7 +9,7 @@ from scipy.stats import binom
 
 from sae_tracks.controls.fit import Fit
 from sae_tracks.controls.gather import FEATURES
-from sae_tracks.controls.matched import LIKE, MatchedRegions, _gaps, _widths, empirical_p
+from sae_tracks.controls.matched import LIKE, MatchedRegions, _gaps, _sums, _widths, empirical_p
 from sae_tracks.intervals import merge
 
 
@@ -43,7 +43,7 @@ def test_what_a_region_is_like_and_its_levels_are_those_of_a_walk(seed, read_str
     known = merge(np.sort(rng.integers(0, n, (3, 2)), axis=1))
     known = known[known[:, 1] > known[:, 0]]
     part = MatchedRegions(Fit(pairs_on(scene, [(4, 0, 0)], levels=9)), scene)
-    _, traits, levels = part._regions(view, items, known, start, end, view.active(FEATURES, 0))
+    _, traits, levels = part._regions(view, _sums(view), items, known, start, end, view.active(FEATURES, 0))
     for i, (low, high) in enumerate(zip(start.tolist(), end.tolist())):
         word = text[low:high]
         cpg = sum(text[b : b + 2] == "CG" for b in range(low, high))

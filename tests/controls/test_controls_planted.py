@@ -68,6 +68,12 @@ def motif_rows(table):
     return table[table["concept"].isin([*planted.WORDS])]
 
 
+def judged(known, lm, out):
+    """The motifs of the table of a model, with all controls."""
+    where = source(lm, planted.planted_sae(lm), known[0])
+    return motif_rows(score(where, [known[1]], out, controls=everything(known, lm)).table)
+
+
 def test_the_known_answer_is_found_base_by_base(controlled):
     table = motif_rows(controlled[0])
     assert len(table) == 2 * len(planted.WORDS)
@@ -163,10 +169,7 @@ class WordLM(planted.PlantedLM):
 
 
 def test_a_detector_of_a_word_is_called_word(known, tmp_path):
-    genome, truth, *_ = known
-    lm = WordLM()
-    table = score(source(lm, planted.planted_sae(lm), genome), [truth], tmp_path, controls=everything(known, lm)).table
-    rows = motif_rows(table)
+    rows = judged(known, WordLM(), tmp_path)
     assert (rows["verdict"] == "word").mean() >= 0.9, rows[["kmer", "word_auroc_low", "verdict"]].to_string()
 
 
@@ -181,10 +184,7 @@ class EdgeLM(planted.PlantedLM):
 
 
 def test_a_flawless_detector_of_one_base_is_supported(known, tmp_path):
-    genome, truth, *_ = known
-    lm = EdgeLM()
-    table = score(source(lm, planted.planted_sae(lm), genome), [truth], tmp_path, controls=everything(known, lm)).table
-    rows = motif_rows(table)
+    rows = judged(known, EdgeLM(), tmp_path)
     assert rows["f1"].max() < 0.2  # which judges the width of the firing
     assert rows["site_average_precision"].min() >= 0.99
     assert rows["verdict"].tolist() == ["supported"] * len(rows)

@@ -6,7 +6,7 @@ annotation explains, draws explain as well. An instance that is like fewer of th
 touch other instances: a pool that avoids them lacks what is rare and lies, by chance, in the annotation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from zlib import crc32
 
@@ -65,11 +65,12 @@ class MatchedRegions:
         return {FEATURES: self.pairs.feature}
 
     def add(self, view: View) -> None:
+        sums = _sums(view)
         for pair in self._widths:
-            self._add(pair, view)
+            self._add(pair, view, sums)
         self._line += len(view.tile)
 
-    def _add(self, pair: int, view: View) -> None:
+    def _add(self, pair: int, view: View, sums: Sequence[NDArray[np.int64]]) -> None:
         tile, concept = view.tile, int(self.pairs.concept[pair])
         rng = np.random.default_rng([self.pairs.seed, pair, crc32(tile.region.contig.encode()), tile.region.start])
         items, active = view.items(concept), view.active(FEATURES, int(self.pairs.feature[pair]))
@@ -80,18 +81,19 @@ class MatchedRegions:
         if len(self._widths[pair]) > POOL:
             some = np.sort(rng.choice(some, -(-len(some) * POOL // len(self._widths[pair])), replace=False))
         start, end = known[some].T
-        self._own[pair].append(self._regions(view, items, known, start, end, active))
+        own = self._regions(view, sums, items, known, start, end, active)
+        self._own[pair].append(own)
         width = rng.choice(self._widths[pair], most)
         first = before + (rng.random(most) * np.maximum(len(tile) - width - items.lag, 0)).astype(np.int64)
         last = first + width
         whole = last + after <= len(tile)
         whole[whole] = tile.covered[last[whole]] - tile.covered[first[whole]] == width[whole]
         first, width = first[whole], width[whole]
-        self._pool[pair].append(self._regions(view, items, known, first, first + width, active))
+        self._pool[pair].append(self._regions(view, sums, items, known, first, first + width, active))
         if len(tile) > 2 * LEAST_SHIFT:
             _, first, last = pieces_of(start, end)
             low, high = extended(first, last, items.lag, tile)
-            self._moved[pair] += np.bincount(highest(low, high, *active), minlength=self._levels)
+            self._moved[pair] += own.levels.sum(axis=0, dtype=np.int64)
             offset = rng.integers(LEAST_SHIFT, len(tile) - LEAST_SHIFT, DRAWS)
             _shifted(low, high, offset, len(tile), *active, self._shifted[pair])
 
@@ -130,17 +132,18 @@ class MatchedRegions:
     def _regions(
         self,
         view: View,
+        sums: Sequence[NDArray[np.int64]],
         items: Items,
         known: NDArray[np.int64],
         start: NDArray[np.int64],
         end: NDArray[np.int64],
         active: tuple[NDArray[np.int32], NDArray[np.uint8]],
     ) -> _Regions:
-        """Regions of a tile; `known` are the instances."""
+        """Regions of a tile; `sums` are from `_sums`, `known` are the instances."""
         each, first, last = pieces_of(start, end)
         levels = np.zeros((len(start), self._levels), np.uint16)
         np.add.at(levels, (each, highest(*extended(first, last, items.lag, view.tile), *active)), 1)
-        return _Regions(self._line + np.stack([start, end], axis=1), _traits(view, known, start, end), levels)
+        return _Regions(self._line + np.stack([start, end], axis=1), _traits(sums, known, start, end), levels)
 
 
 def _widths(instances: pd.DataFrame, concept: int) -> NDArray[np.int64]:
@@ -150,17 +153,21 @@ def _widths(instances: pd.DataFrame, concept: int) -> NDArray[np.int64]:
     return np.concatenate([np.diff(merge(spans.to_numpy(np.int64)), axis=1).ravel() for _, spans in groups])
 
 
-def _traits(
-    view: View, known: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """(m, 5): what regions of a tile are like, in units of `LIKE`."""
+def _sums(view: View) -> list[NDArray[np.int64]]:
+    """(n + 1,) each: letters C or G, CpGs, and bases in repeats before each base of a tile."""
     letters = view.letters
     gc, cpg = (letters == 1) | (letters == 2), np.zeros(len(letters), np.bool_)
     cpg[:-1] = (letters[:-1] == 1) & (letters[1:] == 2)
-    sums = [np.concatenate(([0], np.cumsum(mask))) for mask in (gc, cpg, view.tile.inside)]
+    return [*(np.concatenate(([0], np.cumsum(mask))) for mask in (gc, cpg)), view.tile.repeated]
+
+
+def _traits(
+    sums: Sequence[NDArray[np.int64]], known: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """(m, 5): what regions of a tile are like, in units of `LIKE`."""
     width = np.maximum(end - start, 1)
     shares = [(total[end] - total[start]) / width for total in sums]
-    gap = np.log1p(_gaps(known, start, end, len(letters)))
+    gap = np.log1p(_gaps(known, start, end, len(sums[0]) - 1))
     return (np.stack([*shares, gap, np.log(width)], axis=-1) / LIKE).astype(np.float32)
 
 

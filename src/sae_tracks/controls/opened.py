@@ -213,7 +213,7 @@ class OpenControls:
     def record(self, evaluation: Evaluation) -> dict[str, Any]:
         """What `evaluation_again` and `again` need when shards are merged, as JSON."""
         halves, filters, settings = evaluation.halves, ("min_score", "min_instances", "max_coverage"), self.settings
-        annotations = list(evaluation.facts.get("annotations", {}))
+        annotations: dict[str, str | None] = evaluation.facts.get("annotations", {})
         named = [*annotations, *filter(None, (settings.motifs, settings.repeats, evaluation.alias))]
         gone = [name for name in named if Path(name).exists() and not Path(name).is_file()]
         if gone or not annotations:
@@ -221,7 +221,9 @@ class OpenControls:
                 f"--shard needs files, which merge-metrics reads again: {', '.join(map(str, gone)) or 'there are none'}"
             )
         return {
-            "checksums": {_whole(name): sha256(Path(name)) for name in named if Path(name).is_file()},
+            "checksums": {
+                _whole(name): annotations.get(str(name)) or sha256(Path(name)) for name in named if Path(name).is_file()
+            },
             "genome": _whole(evaluation.genome.path),
             "contigs": evaluation.genome.identity(dict.fromkeys(r.contig for r in evaluation.regions)),
             "annotations": [_whole(name) for name in annotations],

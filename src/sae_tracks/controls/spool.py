@@ -19,7 +19,7 @@ from sae_tracks.jit import FAST
 from sae_tracks.metrics import Halves
 from sae_tracks.regions import GenomicRegion, ReadStrand
 
-SELECT, REPORT = 0, 1
+REPORT = 1
 INDEX = "index.npz"
 FILES = ("width", "readable", "feature", "level")
 

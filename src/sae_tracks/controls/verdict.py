@@ -96,7 +96,7 @@ def _by_chance(table: pd.DataFrame) -> NDArray[np.bool_]:
 
 def _say_chance(row: Row) -> str:
     ap = f"the average precision of {_score(row['site_average_precision'])}"
-    if _motif_row(row):
+    if _of_matrix(row["tf"], row["concept"]):
         return (
             f"The best features of {_count(row['decoys'])} decoys, motifs with exchanged letters, reach "
             f"{_score(row['decoy_ap'])} (q = {_score(row['decoy_q'])}, above {MOST_Q:g}). "
@@ -246,8 +246,11 @@ def is_motif(table: pd.DataFrame) -> NDArray[np.bool_]:
 
     Matched and shifted regions do not have the words that made such sites, so they say nothing about them.
     """
-    named = [bool(tf) or bool(MATRIX_ID.match(name)) for tf, name in zip(table["tf"], table["concept"])]
-    return np.array(named, bool)
+    return np.array([_of_matrix(tf, name) for tf, name in zip(table["tf"], table["concept"])], bool)
+
+
+def _of_matrix(tf: str, concept: str) -> bool:
+    return bool(tf) or bool(MATRIX_ID.match(concept))
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
@@ -262,7 +265,8 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
         ``untested``: the names of the tests not run, joined by commas. ``why_untested``: why a test that was measured
         could decide nothing, or "".
     """
-    motif, why = is_motif(table), _why_untested(table)
+    motif = is_motif(table)
+    why = _why_untested(table, motif)
     table = _numbers(table, [name for test in TESTS for name in (*test.columns, *test.also, *test.needs)])
     table["regions_q"] = table["regions_q"].mask(motif | (why != ""))
     table["decoy_q"] = table["decoy_q"].mask(~motif | (why != ""))
@@ -314,11 +318,11 @@ def _numbers(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return cast(pd.DataFrame, numbers.astype(np.float64))
 
 
-def _why_untested(table: pd.DataFrame) -> NDArray[np.object_]:
+def _why_untested(table: pd.DataFrame, motif: NDArray[np.bool_]) -> NDArray[np.object_]:
     """(n,) str: why chance cannot be tested, if it is not that nothing was compared; else ""."""
     numbers = _numbers(table, ["decoys", "decoy_q", "least_q", "regions"])
     columns = (numbers[name] for name in ("decoys", "decoy_q", "least_q", "regions"))
-    rows = zip(table["concept"], is_motif(table), *columns)
+    rows = zip(table["concept"], motif, *columns)
     return np.array([_why_chance(*row) for row in rows], object)
 
 
@@ -373,10 +377,6 @@ def _say_not_tested(row: Row) -> str:
     score = f"a high F1 alone, {_score(row['f1'])}" if own == UNKNOWN else f"a high average precision alone, {own}"
     feature = feature_label(row["feature"])
     return f"What {feature} means is not known yet: {score}, proves little. {missing.rstrip('.')}{why}."
-
-
-def _motif_row(row: Row) -> bool:
-    return bool(row["tf"]) or bool(MATRIX_ID.match(row["concept"]))
 
 
 def _best_rival(row: Row, verdict: str) -> tuple[float, Rival]:
