@@ -1,7 +1,9 @@
 """Settings of the whole suite: few threads, no deadlines, the order of tests, and where shared data lies."""
 
+import importlib
 import os
 import random
+import sys
 from itertools import groupby
 from pathlib import Path
 
@@ -30,6 +32,16 @@ def shared(relative: str) -> Path:
     if not path.exists():
         pytest.skip(f"needs {relative}, which is not part of this repository")
     return path
+
+
+def benchmark_module(name: str):
+    """A module of ``benchmarks/``, whose scripts import each other by name."""
+    folder = str(Path(__file__).parents[1] / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(folder)
 
 
 def pytest_addoption(parser):

@@ -1,30 +1,20 @@
 """Verdicts on features of known behaviour, on real sequence: none given too easily, none withheld without reason."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-from conftest import SHARED, shared
+from conftest import SHARED, benchmark_module, shared
 from toy import random_dna, write_fasta
 
 from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LENGTHS = {"a": 30_000, "b": 9_000}
 
 
 @pytest.fixture(scope="module")
 def benchmark():
     """The modules `detectors` and `verdicts`."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import detectors
-        import verdicts
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-    return detectors, verdicts
+    return benchmark_module("detectors"), benchmark_module("verdicts")
 
 
 @pytest.fixture(scope="module")

@@ -1,26 +1,18 @@
 """The default trainer finds the directions that activations are made of, and starts without them."""
 
-import sys
-from pathlib import Path
-
 import pytest
+from conftest import benchmark_module
 
 from sae_tracks.train.plan import plan_training
 from sae_tracks.train.settings import TrainSettings
 from sae_tracks.train.train import initial_weights, train_sae
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 ROWS = 1 << 19
 
 
 @pytest.fixture(scope="module")
 def known_answer():
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import known_answer
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-    return known_answer
+    return benchmark_module("known_answer")
 
 
 @pytest.mark.slow
