@@ -1,10 +1,13 @@
-"""Names of features, and the revisions of public models that are read by default. This file imports nothing.
+"""Names of features, of the models that come with the package, and the revisions of public ones. It imports nothing.
 
 A feature is ``f357`` in files, tracks, tables and URLs, and ``f/357`` in prose and figures.
 """
 
 # Revisions of models that are named without one; the losses of `check-model` were measured on this commit.
 PINNED = {"LongSafari/hyenadna-small-32k-seqlen-hf": "8fe770c78eb13fe33bf81501612faeddf4d6f331"}
+
+# Models that come with the package, and their folders in ``data/``.
+BUNDLED = {"demo": "demo-lm", "yeast": "yeast-lm"}
 
 
 def feature_name(feature: int) -> str:

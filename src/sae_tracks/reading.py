@@ -18,7 +18,7 @@ from sae_tracks.dna import readable_bases, reverse_complement
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.intervals import NO_SPANS, cover
-from sae_tracks.lm.protocol import GeneLM
+from sae_tracks.lm.protocol import GeneLM, checked_rows
 from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard, spans_by_contig
 
 MOST_CONTEXT = 8192  # bases, by default; docs/methods.md has the measurements
@@ -225,10 +225,10 @@ def _read_whole(lm: GeneLM, sequence: bytes, window: Window, min_context: int) -
     """Read all fed bases of a window, and give them in forward order."""
     forward = window.read_strand == "+"
     oriented = sequence if forward else reverse_complement(sequence)
-    activations = lm.activations(oriented)
+    activations, starts = checked_rows(lm, oriented)
     if not torch.isfinite(activations).all():
         raise SaeTracksError(f"{lm.model_id}: activations at {window.fed} are not finite; are the weights sound?")
-    context, starts = np.arange(len(sequence), dtype=np.int32), lm.token_starts(oriented)
+    context = np.arange(len(sequence), dtype=np.int32)
     known = context if lm.causal else np.minimum(context, context[::-1])
     readable = readable_bases(oriented) & (known >= min_context)
     if not forward:

@@ -115,3 +115,31 @@ def test_names_of_the_genome_and_unknown_names_stay(tmp_path_factory, names):
     assert Contigs(genome).translate(names, "f") == names
     told = {"1": "chr1", "chrx": "x"}
     assert Contigs(genome, "ucsc").translate(names, "f") == [told.get(name, name) for name in names]
+
+
+YEAST = {"I": 230_218, "VIII": 562_643, "X": 745_751, "XIV": 784_333, "Mito": 85_779}
+YEAST_NAMES = [
+    ("I", "chrI", "1", "chr1", "NC_001133.9", "BK006935.2"),
+    ("VIII", "chrVIII", "8", "chr8", "NC_001140.6", "BK006934.2"),
+    ("X", "chrX", "10", "chr10", "NC_001142.9", "BK006943.2"),
+    ("XIV", "chrXIV", "14", "chr14", "NC_001146.8", "BK006947.3"),
+    ("Mito", "chrM", "MT", "chrmt", "17", "NC_001224.1"),
+]
+
+
+@pytest.mark.parametrize("kind", range(6))
+def test_the_names_of_a_yeast_chromosome_are_one_contig(tmp_path, kind):
+    ours = {names[kind]: YEAST[names[0]] for names in YEAST_NAMES}
+    genome = stated_genome(tmp_path, "y.fa", **ours)
+    for names in YEAST_NAMES:
+        path = write(tmp_path, "s.bed", *(f"{name}\t1\t9" for name in names))
+        assert set(contigs_read(path, genome, "ucsc")) == {names[kind]}
+
+
+def test_yeast_names_are_those_of_r64_only(tmp_path):
+    path = write(tmp_path, "s.bed", "10\t1\t9", "chrX\t1\t9")
+    human = stated_genome(tmp_path, "h.fa", X=156_040_895, I=9)
+    assert contigs_read(path, human, "ucsc") == ["X"]
+    yeast = stated_genome(tmp_path, "y.fa", **YEAST)
+    with pytest.raises(SaeTracksError, match=r"no contig of t\.bed is in y\.fa: .*\(--alias ucsc maps them\)$"):
+        read_annotation(write(tmp_path, "t.bed", "chr1\t1\t9"), yeast)

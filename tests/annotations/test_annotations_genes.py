@@ -38,31 +38,72 @@ def concepts(annotation) -> dict[str, set]:
     return dict(found)
 
 
-def walk(lines, identifier=r'transcript_id "([^"]*)"') -> dict[str, set]:
-    """The concepts of a GTF, transcript by transcript and base by base."""
-    found, transcripts = defaultdict(set), defaultdict(lambda: defaultdict(set))
+def rows_and_transcripts(lines, identifier=r'transcript_id "([^"]*)"'):
+    """The rows as tuples, and the rows of each contig, strand and transcript."""
+    found, transcripts = [], defaultdict(list)
     for line in lines:
         if line.startswith("#") or not line.strip():
             continue
-        contig, _, kind, start, end, _, strand, _, attributes = line.rstrip("\n").split("\t")
-        site = (contig, int(start) - 1, int(end), strand)
-        if kind in ("exon", "CDS", "UTR"):
-            found[kind].add(site)
+        contig, _, kind, start, end, _, strand, phase, attributes = line.rstrip("\n").split("\t")
+        found.append((contig, int(start) - 1, int(end), strand, kind, phase))
         if match := re.search(identifier, attributes):
-            transcripts[contig, strand, match[1]][kind].add(site)
+            transcripts[contig, strand, match[1]].append(found[-1])
+    return found, transcripts
+
+
+def walk(lines, lengths) -> dict[str, set]:
+    """The concepts of a GTF whose exons and coding rows are disjoint within a transcript, base by base.
+
+    Not those of RNA, and not UTRs or codons that the file does not state.
+    """
+    found, covered = defaultdict(set), defaultdict(set)
+    every, transcripts = rows_and_transcripts(lines)
+    for contig, start, end, strand, kind, _ in every:
+        covered[contig].update(range(start, end))
+        if kind in ("exon", "CDS", "UTR", "start_codon", "stop_codon"):
+            found[kind].add((contig, start, end, strand))
     for (contig, strand, _), parts in transcripts.items():
-        bases = sorted({base for _, start, end, _ in parts["exon"] for base in range(start, end)})
-        if strand == "." or not bases:
-            continue
+        bases = sorted({base for _, start, end, _, kind, _ in parts if kind == "exon" for base in range(start, end)})
+        if bases:
+            covered[contig].update(range(bases[0], bases[-1]))
+        walk_exons(found, contig, strand, bases, lengths[contig])
+        coding = sorted((part for part in parts if part[4] == "CDS"), reverse=strand == "-")
+        walk_codons(found, contig, strand, coding)
+    for contig, bases in covered.items():
+        free = [base not in bases for base in range(lengths[contig])] if lengths[contig] < 10_000 else []
+        edges = [i for i, (one, other) in enumerate(zip([False, *free], [*free, False])) if one != other]
+        found["intergenic"] |= {(contig, one, other, ".") for one, other in zip(edges[::2], edges[1::2])}
+    return {name: sites for name, sites in found.items() if sites}
+
+
+def walk_exons(found, contig, strand, bases, length):
+    for left, right in zip(bases, bases[1:]):
+        if right - left - 1 >= 4:
+            found["intron"].add((contig, left + 1, right, strand))
+            ends = [(left + 1, left + 3), (right - 2, right), (left, left + 1), (right, right + 1)]
+            names = ["splice_donor", "splice_acceptor", "exon_end", "exon_start"]
+            if strand == "-":
+                names = [names[i] for i in (1, 0, 3, 2)]
+            for name, (start, end) in zip(names, ends) if strand != "." else ():
+                found[name].add((contig, start, end, strand))
+    if bases and strand != ".":
         first = bases[0] if strand == "+" else bases[-1]
         found["TSS"].add((contig, first, first + 1, strand))
-        for left, right in zip(bases, bases[1:]):
-            if right - left - 1 >= 4:
-                ends = [(contig, left + 1, left + 3, strand), (contig, right - 2, right, strand)]
-                donor, acceptor = ends if strand == "+" else ends[::-1]
-                found["splice_donor"].add(donor)
-                found["splice_acceptor"].add(acceptor)
-    return dict(found)
+        upstream = [first - i if strand == "+" else first + i for i in range(1, 201)]
+        upstream = [base for base in upstream if 0 <= base < length]
+        if upstream:
+            found["promoter:-200"].add((contig, min(upstream), max(upstream) + 1, strand))
+
+
+def walk_codons(found, contig, strand, coding):
+    """Codon positions of coding rows in the order of translation: each row by its phase, or by the bases before it."""
+    before = 0
+    first = int(coding[0][5].replace(".", "0")) if coding else 0
+    for _, start, end, _, _, phase in coding if strand != "." else ():
+        skip = (first - before) % 3 if phase == "." else int(phase)
+        for i, base in enumerate(range(start, end) if strand == "+" else range(end - 1, start - 1, -1)):
+            found[f"CDS:{(i - skip) % 3 + 1}"].add((contig, base, base + 1, strand))
+        before += end - start
 
 
 def open_text(path):
@@ -72,7 +113,11 @@ def open_text(path):
 
 def test_gencode_equals_a_walk_over_its_rows(hg38):
     path = shared(GENCODE)
-    assert concepts(read_annotation(path, hg38)) == walk(open_text(path))
+    ours = concepts(read_annotation(path, hg38))
+    expected = walk(open_text(path), hg38.lengths)  # no intergenic on so long a contig
+    assert {name: ours[name] for name in expected} == expected
+    rest = {"intergenic", "ncRNA", "snRNA", "five_prime_UTR", "three_prime_UTR"}
+    assert set(ours) == set(expected) | rest
 
 
 def test_gencode_equals_pyranges(hg38):
@@ -117,7 +162,10 @@ def test_utr_where_the_file_has_none_is_gencodes_less_the_stop_codon(hg38, tmp_p
 
 
 SPANS = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 12)), min_size=1, max_size=4)
-TRANSCRIPTS = st.lists(st.tuples(st.sampled_from(["chr1", "chr2"]), st.sampled_from("+-."), SPANS), max_size=5)
+TRANSCRIPTS = st.lists(
+    st.tuples(st.sampled_from(["chr1", "chr2"]), st.sampled_from("+-."), SPANS, st.lists(st.sampled_from(".012"))),
+    max_size=5,
+)
 
 
 def exons_of(spans):
@@ -129,17 +177,29 @@ def exons_of(spans):
     return taken
 
 
-@settings(max_examples=40, deadline=None)
-@given(transcripts=TRANSCRIPTS, backwards=st.booleans())
-def test_drawn_transcripts_equal_a_walk(genome, transcripts, backwards):
-    lines = [
-        f'{contig}\tx\texon\t{start}\t{end}\t.\t{strand}\t.\tgene_id "g"; transcript_id "t{i}"; tag "basic";'
-        for i, (contig, strand, spans) in enumerate(transcripts)
-        for start, end in (exons_of(spans)[::-1] if backwards else exons_of(spans))
-    ]
+@settings(max_examples=100, deadline=None)
+@given(transcripts=TRANSCRIPTS, backwards=st.booleans(), gene=st.booleans())
+def test_drawn_transcripts_equal_a_walk(genome, transcripts, backwards, gene):
+    lines = ["chr2\tx\tgene\t90\t120\t.\t+\t.\tgene_id g"] * gene
+    for i, (contig, strand, spans, phases) in enumerate(transcripts):
+        exons = exons_of(spans)[::-1] if backwards else exons_of(spans)
+        ids = f'gene_id "g"; transcript_id "t{i}"; tag "basic";'
+        lines += [f"{contig}\tx\texon\t{start}\t{end}\t.\t{strand}\t.\t{ids}" for start, end in exons]
+        lines += [
+            f"{contig}\tx\tCDS\t{start}\t{end}\t.\t{strand}\t{phase}\t{ids}"
+            for (start, end), phase in zip(exons, phases)
+        ]
     path = write(genome.path.parent, "drawn.gtf", *lines)
-    if lines:
-        assert concepts(read_annotation(path, genome)) == walk(lines)
+    if transcripts:
+        found = concepts(read_annotation(path, genome))
+        for name in ("UTR", "five_prime_UTR", "three_prime_UTR", "start_codon"):  # derived
+            found.pop(name, None)
+        assert found == walk(lines, genome.lengths)
+        region = GenomicRegion("chr1", 20, 31)
+        part = concepts(read_annotation(path, genome, [region]))
+        for name in ("CDS:1", "CDS:2", "CDS:3"):
+            inside = {site for site in found.get(name, ()) if site[0] == "chr1" and 20 <= site[1] < 31}
+            assert part.get(name, set()) == inside
 
 
 GFF3 = (
@@ -173,6 +233,15 @@ def test_gff3_by_hand(genome, tmp_path):
         "splice_donor": {("chr1", 298, 300, "-"), ("chr1", 197, 199, "-")},
         "splice_acceptor": {("chr1", 150, 152, "-")},
         "TSS": {("chr1", 399, 400, "-"), ("chr1", 209, 210, "-")},
+        "promoter:-200": {("chr1", 400, 600, "-"), ("chr1", 210, 410, "-")},
+        "intron": {("chr1", 150, 300, "-"), ("chr1", 150, 199, "-")},
+        "exon_end": {("chr1", 300, 301, "-"), ("chr1", 199, 200, "-")},
+        "exon_start": {("chr1", 149, 150, "-")},
+        "intergenic": {("chr1", 0, 100, "."), ("chr1", 400, 1000, ".")},
+        "start_codon": {("chr1", 147, 150, "-")},
+        "CDS:1": {("chr1", base, base + 1, "-") for base in range(149, 129, -3)},
+        "CDS:2": {("chr1", base, base + 1, "-") for base in range(148, 129, -3)},
+        "CDS:3": {("chr1", base, base + 1, "-") for base in range(147, 129, -3)},
     }  # fmt: skip
 
 
@@ -185,7 +254,7 @@ def test_a_utr_is_computed_within_exons_and_ends_at_the_stop_codon(genome, tmp_p
 
 def test_exons_without_a_transcript_have_no_splice_sites(genome, tmp_path):
     lines = [f"chr1\tx\texon\t{start}\t{start + 9}\t.\t+\t.\tID=e{start}" for start in (1, 51)]
-    assert set(concepts(read_annotation(write(tmp_path, "x.gff", *lines), genome))) == {"exon"}
+    assert set(concepts(read_annotation(write(tmp_path, "x.gff", *lines), genome))) == {"exon", "intergenic"}
 
 
 @pytest.mark.parametrize(
@@ -195,6 +264,8 @@ def test_exons_without_a_transcript_have_no_splice_sites(genome, tmp_path):
         ("chr1\tx\texon\t10\t9\t.\t+\t.\t.", "line 2: start 10 is after end 9"),
         ("chr1\tx\texon\t10\t1001\t.\t+\t.\t.", "line 2: end 1,001 is past chr1, which has 1,000 bases"),
         ("chr1\tx\texon\t1\t9\t.\tplus\t.\t.", r"line 2: strand 'plus' \(column 7\) is none of \+ - \. \?"),
+        ("chr1\tx\tgene\t10\t1001\t.\t+\t.\t.", "line 2: end 1,001 is past chr1, which has 1,000 bases"),
+        ("chr1\tx\tCDS\t1\t9\t.\t+\t3\t.", r"line 2: phase '3' \(column 8\) is none of \. 0 1 2"),
         ("chr1\tx\texon\t1\t9\t.\t+\t.", "line 2: 8 columns; the first row has 9"),
         ("chr1\tx\texon\tone\t9\t.\t+\t.\t.", "line 2: start 'one' is not a whole number, 0 or more"),
     ],
@@ -273,7 +344,7 @@ def test_a_line_that_only_looks_like_a_header_of_sequence_is_refused(genome, tmp
     [
         "chr1\tx\tD_loop\t901\t1080\t.\t+\t.\tID=d",
         "chr1\tx\tregion\t0\t0\t.\t+\t.\t.",
-        "chr1\tx\tgene\t9\t1\t.\tplus\t.\t.",
+        "chr1\tx\tmatch\t9\t1\t.\tplus\t.\t.",
         "chr1\tx\tgap\t?\t1\t.\t+\t.\t.",
     ],
 )
@@ -336,3 +407,111 @@ def test_utrs_are_those_stated_or_computed_contig_by_contig(genome, tmp_path):
 def test_exons_that_name_no_transcript_are_said(genome, tmp_path, caplog):
     read_annotation(write(tmp_path, "x.gff", *EXONS, EXONS[0].replace("Parent", "parent")), genome)
     assert "x.gff: 1 of 3 exons name no transcript (transcript_id or Parent)" in caplog.text
+
+
+def gtf_rows(*kinds, strand="+", ids='transcript_id "t"'):
+    return [f"chr1\tx\t{kind}\t{a}\t{b}\t.\t{strand}\t{phase}\t{ids}" for kind, a, b, phase in kinds]
+
+
+def test_ensembls_gff3_names_what_its_rows_are(genome, tmp_path):
+    lines = [
+        "chr1\te\tgene\t11\t60\t.\t+\t.\tID=gene:g1;biotype=protein_coding",
+        "chr1\te\tmRNA\t11\t60\t.\t+\t.\tID=transcript:t1;Parent=gene:g1;biotype=protein_coding",
+        "chr1\te\tfive_prime_UTR\t11\t12\t.\t+\t.\tParent=transcript:t1",
+        "chr1\te\texon\t11\t20\t.\t+\t.\tParent=transcript:t1;Name=e1",
+        "chr1\te\tCDS\t13\t20\t.\t+\t0\tID=CDS:p1;Parent=transcript:t1",
+        "chr1\te\texon\t51\t60\t.\t+\t.\tParent=transcript:t1;Name=e2",
+        "chr1\te\tCDS\t51\t57\t.\t+\t1\tID=CDS:p1;Parent=transcript:t1",
+        "chr1\te\tthree_prime_UTR\t58\t60\t.\t+\t.\tParent=transcript:t1",
+        "chr1\te\tncRNA_gene\t101\t150\t.\t-\t.\tID=gene:g2;biotype=tRNA",
+        "chr1\te\ttRNA\t101\t150\t.\t-\t.\tID=transcript:t2;Parent=gene:g2;biotype=tRNA",
+        "chr1\te\texon\t101\t120\t.\t-\t.\tParent=transcript:t2",
+        "chr1\te\texon\t131\t150\t.\t-\t.\tParent=transcript:t2",
+    ]
+    found = concepts(read_annotation(write(tmp_path, "x.gff3", *lines), genome))
+    assert found["tRNA"] == {("chr1", 100, 120, "-"), ("chr1", 130, 150, "-")}
+    assert found["start_codon"] == {("chr1", 12, 15, "+")} and found["stop_codon"] == {("chr1", 54, 57, "+")}
+    assert found["five_prime_UTR"] == {("chr1", 10, 12, "+")}
+    assert found["intergenic"] == {("chr1", 0, 10, "."), ("chr1", 60, 100, "."), ("chr1", 150, 1000, ".")}
+
+
+def test_ncbis_gff3_of_one_protein_in_several_rows(genome, tmp_path):
+    ids = "ID=cds-NP_1.1;Parent=rna-NM_1.1;gbkey=CDS"
+    lines = [
+        "chr1\tRefSeq\tregion\t1\t1000\t.\t+\t.\tID=chr1:1..1000;gbkey=Src",
+        "chr1\tRefSeq\tgene\t11\t60\t.\t-\t.\tID=gene-A;gbkey=Gene;gene_biotype=protein_coding",
+        "chr1\tRefSeq\tmRNA\t11\t60\t.\t-\t.\tID=rna-NM_1.1;Parent=gene-A;gbkey=mRNA",
+        "chr1\tRefSeq\texon\t51\t60\t.\t-\t.\tID=exon-1;Parent=rna-NM_1.1;gbkey=mRNA",
+        "chr1\tRefSeq\texon\t11\t20\t.\t-\t.\tID=exon-2;Parent=rna-NM_1.1;gbkey=mRNA",
+        f"chr1\tRefSeq\tCDS\t51\t52\t.\t-\t0\t{ids}",
+        f"chr1\tRefSeq\tCDS\t11\t17\t.\t-\t1\t{ids}",
+        "chr1\tRefSeq\ttRNA\t101\t150\t.\t+\t.\tID=rna-T;Parent=gene-T;gbkey=tRNA",
+        "chr1\tRefSeq\texon\t101\t150\t.\t+\t.\tID=exon-T;Parent=rna-T;gbkey=tRNA",
+        "chr1\tRefSeq\tsnRNA\t201\t250\t.\t+\t.\tID=rna-S;Parent=gene-S;gbkey=ncRNA",
+    ]
+    found = concepts(read_annotation(write(tmp_path, "x.gff3", *lines), genome))
+    assert found["start_codon"] == {("chr1", 50, 52, "-"), ("chr1", 16, 17, "-")}  # split by the intron
+    assert found["stop_codon"] == {("chr1", 10, 13, "-")}
+    assert found["CDS:1"] == {("chr1", base, base + 1, "-") for base in (51, 15, 12)}
+    assert found["tRNA"] == {("chr1", 100, 150, "+")} and found["snRNA"] == {("chr1", 200, 250, "+")}
+    open_end = [line.replace("gbkey=CDS", "gbkey=CDS;partial=true") for line in lines]
+    assert not {"start_codon", "stop_codon"} & set(
+        concepts(read_annotation(write(tmp_path, "y.gff3", *open_end), genome))
+    )
+
+
+def test_biotypes_of_a_gtf(genome, tmp_path):
+    words = [
+        'gene_id "a"; transcript_id "a"; gene_biotype "rRNA"; transcript_biotype "rRNA"',
+        'gene_id "b"; transcript_id "b"; gene_type "lncRNA"; transcript_type "lncRNA"',
+        'gene_id "c"; transcript_id "c"; gene_biotype "protein_coding"; transcript_biotype "snoRNA"',
+        'gene_id "d"; transcript_id "d"; gene_biotype "tRNA"',
+        'gene_id "e"; transcript_id "e"; gene_biotype "tRNA"; transcript_biotype "retained_intron"',
+    ]
+    lines = [f"chr1\tx\texon\t{100 * i + 1}\t{100 * i + 9}\t.\t+\t.\t{word}" for i, word in enumerate(words)]
+    found = concepts(read_annotation(write(tmp_path, "x.gtf", *lines), genome))
+    for i, name in enumerate(("rRNA", "ncRNA", "snoRNA", "tRNA")):
+        assert found[name] == {("chr1", 100 * i, 100 * i + 9, "+")}
+
+
+@pytest.mark.parametrize("strand", "+-")
+def test_untranslated_regions_have_the_side_of_their_strand(genome, tmp_path, strand):
+    lines = gtf_rows(("exon", 11, 90, "."), ("CDS", 21, 50, "0"), strand=strand)
+    found = concepts(read_annotation(write(tmp_path, "x.gtf", *lines), genome))
+    left, right = {("chr1", 10, 20, strand)}, {("chr1", 50, 90, strand)}
+    five, three = (left, right) if strand == "+" else (right, left)
+    assert (found["five_prime_UTR"], found["three_prime_UTR"], found["UTR"]) == (five, three, left | right)
+    assert "stop_codon" not in found  # a GTF's CDS ends before it
+
+
+def test_a_gene_may_wrap_around_the_origin_of_a_circular_contig(genome, tmp_path):
+    region = "chr1\tx\tregion\t1\t1000\t.\t+\t.\tID=r;Is_circular=true"
+    rows_of = [
+        "chr1\tx\tgene\t990\t1050\t.\t+\t.\tID=g",
+        "chr1\tx\texon\t990\t1010\t.\t+\t.\tParent=g",
+        "chr1\tx\tCDS\t990\t1010\t.\t+\t0\tParent=g",
+        "chr1\tx\texon\t31\t50\t.\t+\t.\tParent=g",
+    ]
+    found = concepts(read_annotation(write(tmp_path, "x.gff3", region, *rows_of), genome))
+    assert found["exon"] == {("chr1", 989, 1000, "+"), ("chr1", 0, 10, "+"), ("chr1", 30, 50, "+")}
+    assert found["intron"] == {("chr1", 10, 30, "+")} and found["TSS"] == {("chr1", 989, 990, "+")}
+    assert found["CDS:1"] == {("chr1", b % 1000, b % 1000 + 1, "+") for b in range(989, 1010, 3)}
+    assert found["intergenic"] == {("chr1", 50, 989, ".")}
+    with pytest.raises(SaeTracksError, match=r"x\.gff3, line 1: end 1,050 is past chr1, which has 1,000 bases"):
+        read_annotation(write(tmp_path, "x.gff3", *rows_of), genome)
+
+
+def test_a_promoter_wraps_only_on_a_circular_contig(genome, tmp_path):
+    exon = "chr1\tx\texon\t101\t150\t.\t+\t.\tParent=t"
+    assert concepts(read_annotation(write(tmp_path, "x.gff3", exon), genome))["promoter:-200"] == {
+        ("chr1", 0, 100, "+")
+    }
+    region = "chr1\tx\tregion\t1\t1000\t.\t+\t.\tID=r;Is_circular=true"
+    found = concepts(read_annotation(write(tmp_path, "x.gff3", region, exon), genome))
+    assert found["promoter:-200"] == {("chr1", 0, 100, "+"), ("chr1", 900, 1000, "+")}
+
+
+def test_tracks_leave_out_single_bases_and_what_lies_between_genes(genome, tmp_path):
+    path = write(tmp_path, "x.gff3", *GFF3)
+    whole, drawn = (set(concepts(read_annotation(path, genome, per_base=wanted))) for wanted in (True, False))
+    assert whole - drawn == {"CDS:1", "CDS:2", "CDS:3", "intergenic"}

@@ -299,7 +299,7 @@ def test_gff_by_region_equals_the_whole(genome, drawn, regions):
 
 
 def test_a_contig_without_exons_has_no_site_by_index(genome, tmp_path):
-    lines = ["chr1\tx\texon\t11\t30\t.\t+\t.\ttranscript_id t", "chr2\tx\tgene\t1\t90\t.\t+\t.\tgene_id g"]
+    lines = ["chr1\tx\texon\t11\t30\t.\t+\t.\ttranscript_id t", "chr2\tx\tgap\t1\t90\t.\t+\t.\tgene_id g"]
     path = write_tabix(tmp_path, "x.gtf.gz", *lines, preset="gff")
     region = [GenomicRegion("chr2", 0, 100)]
     with pytest.raises(SaeTracksError, match=r"^x.gtf.gz has no site in the regions$"):

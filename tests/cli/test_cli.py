@@ -8,7 +8,7 @@ import pytest
 import typer
 from command_line import COMMANDS, run, run_program
 
-FETCHES = {f"fetch {what}" for what in ("model", "genome", "jaspar-matrices", "jaspar-sites")}
+FETCHES = {f"fetch {what}" for what in ("model", "genome", "annotation", "jaspar-matrices", "jaspar-sites")}
 
 
 def test_the_verbs_of_the_path_are_there():
@@ -75,7 +75,7 @@ SHARED += ("--device", "--threads", "--allow-mismatch", "--trust-remote-code")
         ("check-seams", ("--min-context",)),
         ("extract", ("--model", "--allow-mismatch")),
         ("train", ("--model", "--allow-mismatch")),
-        ("evaluate", ("--black-list", "--read-strand", "--window-size", "--context", "--min-context")),
+        ("evaluate", ("--black-list", "--min-context")),
         ("plot activation", ("--regions", "--black-list", "--min-context")),
     ],
 )

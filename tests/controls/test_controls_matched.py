@@ -49,7 +49,7 @@ def test_what_a_region_is_like_and_its_levels_are_those_of_a_walk(seed, read_str
         cpg = sum(text[b : b + 2] == "CG" for b in range(low, high))
         gaps = [low - b for a, b in known.tolist() if b <= low] + [a - high for a, b in known.tolist() if a >= high]
         shares = [(word.count("C") + word.count("G")) / len(word), cpg / len(word), scene.inside[low:high].mean()]
-        expected = [*shares, np.log1p(min([*gaps, n])), np.log(len(word))]
+        expected = [*shares, np.log1p(max(min([*gaps, n]), 30)), np.log(len(word))]
         assert traits[i] == pytest.approx(np.array(expected) / LIKE, rel=1e-5, abs=1e-5)
         pieces = -(-len(word) // 64)
         found = [0] * 10
@@ -104,6 +104,33 @@ def test_regions_that_only_share_their_composition_are_no_evidence():
         found = judged(scene_of(text, rows, active), seed)
         low, shifted = low + (found["regions_p"] <= 0.05), shifted + (found["shift_p"] <= 0.05)
     assert low <= binom.ppf(0.99, drawn, 0.05) < shifted
+
+
+def codons(rng, n):
+    """Every third base of genes of 300 bases, which take a third of the bases."""
+    starts = [first + int(rng.integers(500)) for first in range(100, n - 900, 900)]
+    return np.concatenate([np.arange(start, start + 300, 3) for start in starts])
+
+
+def test_a_detector_of_most_third_bases_beats_every_draw():
+    rng = np.random.default_rng(3)
+    text, sites = "".join(rng.choice(list("ACGT"), 60_000)), codons(rng, 60_000)
+    rows = [(int(base), int(base) + 1, "x", 1, "+") for base in sites]
+    found = judged(scene_of(text, rows, sites[rng.random(len(sites)) < 0.8]))
+    assert found["regions"] > 0.9 * len(sites)
+    assert found["regions_p"] == pytest.approx(1 / 201)
+
+
+def test_single_bases_that_mean_nothing_are_no_evidence():
+    """Nearly all single bases are alike in everything: draws must not meet the same few of them again and again."""
+    p = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        text = "".join(rng.choice(list("ACGT"), 20_000))
+        rows = [(int(base), int(base) + 1, "x", 1, "+") for base in np.sort(rng.choice(20_000, 500, replace=False))]
+        p.append(judged(scene_of(text, rows, np.flatnonzero(rng.random(20_000) < 0.1)), seed)["regions_p"])
+    assert np.sum(np.less_equal(p, 0.05)) <= binom.ppf(0.99, 40, 0.05)
+    assert np.sum(np.greater_equal(p, 0.95)) <= binom.ppf(0.99, 40, 0.05)
 
 
 def test_instances_without_regions_like_them_are_left_out():

@@ -295,3 +295,11 @@ def test_an_sae_of_another_model_is_refused(folders, genome, tmp_path):
     out = run("evaluate", str(folder), str(genome.path), "-m", str(tmp_path / "other"), "--device", "cpu", "-p", "1")
     assert out.returncode == 1 and "trained on another weights" in out.stderr
     assert not (folder / "evaluation.json").exists()
+
+
+@pytest.mark.parametrize("option", [("--read-strand", "both"), ("--window-size", "50"), ("--context", "8")])
+def test_the_windows_of_the_next_base_loss_are_fixed(folders, genome, option):
+    _, _, folder = folders
+    out = run("evaluate", folder, genome.path, "-p", "1", "--device", "cpu", *option)
+    assert out.returncode == 2 and f"the windows of the next-base loss are fixed: leave out {option[0]}" in out.stderr
+    assert not (folder / "evaluation.json").exists()

@@ -7,9 +7,7 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +17,7 @@ import pytest
 import requests
 import torch
 from command_line import run
+from mirror import md5_lines, mirror
 from toy import random_dna
 
 from sae_tracks.errors import SaeTracksError
@@ -45,57 +44,6 @@ def gz(name, sequence):
 CHROMOSOMES = {"chr1.fa.gz": gz("chr1", CHR1), "chr2.fa.gz": gz("chr2", CHR2)}
 
 
-def md5_lines(files):
-    return "".join(f"{hashlib.md5(data).hexdigest()}  {name}\n" for name, data in files.items()).encode()
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Files of ``state.files``; knows ranges unless told otherwise, and breaks off where it is told to."""
-
-    state: SimpleNamespace
-
-    def do_HEAD(self):
-        self.answer(body=False)
-
-    def do_GET(self):
-        self.answer(body=True)
-
-    def answer(self, body):
-        path, s = self.path.split("?")[0], self.state
-        s.seen.append((path, self.headers["Range"]))
-        if s.busy.pop(path, None):
-            return self.reply(503, b"", {}, body)
-        if path not in s.files:
-            code = "RevisionNotFound" if "/me/lm/" in path else "RepoNotFound"  # the hub's, which others ignore
-            return self.reply(404, b"", {"X-Error-Code": code}, body)
-        data = s.files[path]
-        etag = f'"{hashlib.sha256(data).hexdigest()}"'
-        headers = {
-            "ETag": etag,
-            "X-Repo-Commit": path.split("/")[4] if "/resolve/" in path else "",
-            "Content-Type": "application/json",
-        }
-        start = int((self.headers["Range"] or "bytes=0-").split("=")[1].split("-")[0])
-        if not start or not s.ranges or self.headers["If-Range"] not in (None, etag):
-            return self.reply(200, data, headers, body, s.cut.get(path, [None]))
-        if start >= len(data):
-            return self.reply(416, b"", {"Content-Range": f"bytes */{len(data)}"}, body)
-        headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        self.reply(206, data[start:], headers, body, s.cut.get(path, [None]))
-
-    def reply(self, status, data, headers, body, cuts=(None,)):
-        """The whole length is announced; a cut, used once, is how many bytes come."""
-        self.send_response(status)
-        for key, value in {"Content-Length": str(len(data)), **headers}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        if body:
-            self.wfile.write(data[: cuts.pop(0) if isinstance(cuts, list) and cuts else None])
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """A mirror of everything with two chromosomes, an assembly of both, matrices and sites; the cache is empty."""
@@ -105,19 +53,9 @@ def server(tmp_path, monkeypatch):
     files["/goldenPath/toy1/bigZips/toy1.fa.gz"] = whole["toy1.fa.gz"]
     files["/goldenPath/toy1/bigZips/md5sum.txt"] = md5_lines(whole)
     files |= {MATRICES: PFM, SITES: gzip.compress(b"chr1\t5\t21\tZNF460\t900\t450\t-\n", mtime=0)}
-    state = SimpleNamespace(files=files, seen=[], cut={}, busy={}, ranges=True)
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), type("H", (Handler,), {"state": state}))
-    threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    state.url = f"http://127.0.0.1:{httpd.server_port}"
-    for variable in ("SAE_TRACKS_UCSC", "SAE_TRACKS_JASPAR", "SAE_TRACKS_JASPAR_SITES"):
-        monkeypatch.setenv(variable, state.url)
-    monkeypatch.setenv("SAE_TRACKS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(transfer_module, "PAUSE", 0)
-    state.cached = tmp_path / "cache/ucsc" / FILE[1:]
-    yield state
-    httpd.shutdown()
-    httpd.server_close()
+    with mirror(files, tmp_path / "cache", monkeypatch) as state:
+        state.cached = tmp_path / "cache/ucsc" / FILE[1:]
+        yield state
 
 
 def sequences(path):

@@ -1,5 +1,6 @@
 """Progress bars: nothing is drawn, and no thread stays, if nobody watches."""
 
+import logging
 import threading
 
 import pytest
@@ -27,3 +28,13 @@ def test_a_bar_on_a_terminal_is_drawn_and_its_thread_ends(monkeypatch, capsys):
     for thread in set(threading.enumerate()) - before:  # it was told to end
         thread.join()
     assert "reading" in capsys.readouterr().err
+
+
+def test_without_a_terminal_a_long_run_logs_every_so_many_steps_and_the_last(caplog):
+    caplog.set_level(logging.INFO)
+    with counter("training", 2_005, lines_every=1000) as advance:
+        for step in range(998, 2_006):
+            advance(f"loss {step}", step)
+    assert caplog.messages == [
+        f"training {at} of 2,005: loss {n}" for at, n in [("1,000", 1000), ("2,000", 2000), ("2,005", 2005)]
+    ]

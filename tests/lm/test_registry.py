@@ -4,10 +4,12 @@ import importlib
 import sys
 
 import pytest
-from toy import identity_sae
+from toy import identity_sae, random_dna, write_fasta
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.genome import Genome
 from sae_tracks.lm import describe, load_lm
+from sae_tracks.reading import read
 from sae_tracks.sae.directory import check_match
 from sae_tracks.source import sae_language_model
 
@@ -114,3 +116,84 @@ def test_an_id_that_is_too_long_is_one_line(model):
     with pytest.raises(SaeTracksError, match=f"^cannot load a language model from {model[:10]}") as error:
         load_lm(model, 3)
     assert "\n" not in str(error.value)
+
+
+BROKEN = """
+import torch
+from toy import OneHotLM
+
+class Broken(OneHotLM):
+    def __init__(self, how):
+        super().__init__(600)
+        self.model_id, self.how = f"broken:{how}", how
+        wrong = {"width": ("d_model", 7), "d_model": ("d_model", 6.0), "causal": ("causal", "yes")}
+        setattr(self, *wrong.get(how, ("max_length", 0 if how == "tokens" else 600)))
+
+    def activations(self, sequence):
+        if self.how == "long" and len(sequence) > 512:
+            raise IndexError("index out of range\\nin self")
+        x = self.rows(sequence)
+        return {
+            "nan": x * float("nan"), "short": x[1:], "double": x.double(), "array": x.numpy(),
+            "ahead": x + x.flip(0), "next": x.roll(-1, 0),
+        }.get(self.how, x)
+
+    def rows(self, sequence):
+        plain = OneHotLM(self.max_length)
+        return plain.activations(sequence)
+
+    def token_starts(self, sequence):
+        starts = super().token_starts(sequence)
+        return {"starts": starts[1:], "numbers": starts * 1}.get(self.how, starts)
+
+def load(argument, layer, *, hook, revision, device):
+    return Broken(argument)
+"""
+
+
+@pytest.fixture
+def broken(tmp_path, monkeypatch):
+    (tmp_path / "broken_plugin.py").write_text(BROKEN)
+    info = tmp_path / "broken_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[sae_tracks.models]\nbroken = broken_plugin:load\n")
+    importlib.invalidate_caches()
+    yield
+    sys.modules.pop("broken_plugin", None)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (
+            "width",
+            r"activations of 512 bases are a tensor of float32 \(512, 6\), expected a tensor of float32 \(512, 7\)",
+        ),
+        (
+            "short",
+            r"activations of 512 bases are a tensor of float32 \(511, 6\), expected a tensor of float32 \(512, 6\)",
+        ),
+        ("double", r"are a tensor of float64 \(512, 6\), expected a tensor of float32"),
+        ("array", "activations of 512 bases are an array of float32"),
+        ("starts", r"token_starts of 512 bases are an array of bool \(511,\), expected an array of bool \(512,\)"),
+        ("numbers", r"token_starts of 512 bases are an array of int64 \(512,\), expected an array of bool"),
+        ("nan", "broken:nan: activations at c:1-600 are not finite"),
+        ("long", "broken:long cannot read 600 bases: IndexError: index out of range$"),
+        ("ahead", "says that broken:ahead is causal, but its activations change .*: causal must be False"),
+        ("next", "says that broken:next is causal"),
+        ("causal", "causal is 'yes'; it must be True or False"),
+        ("tokens", "max_length is 0; it must be a whole number from 1"),
+        ("d_model", "d_model is 6.0; it must be a whole number from 1"),
+    ],
+)
+def test_a_plugin_that_does_not_do_what_it_declares_is_one_line(broken, tmp_path, how, message):
+    genome = Genome(write_fasta(tmp_path / "g.fa", c=random_dna(600)))
+    with pytest.raises(SaeTracksError, match=message) as error:
+        list(read(load_lm(f"broken:{how}", 3), genome))
+    assert "\n" not in str(error.value)
+
+
+def test_a_plugin_that_keeps_its_promises_is_read(broken, tmp_path):
+    genome = Genome(write_fasta(tmp_path / "g.fa", c=random_dna(600)))
+    assert sum(len(part.region) for part in read(load_lm("broken:not", 3), genome)) == 600

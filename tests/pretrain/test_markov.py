@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM
 from sae_tracks.pretrain import held_out as module
+from sae_tracks.pretrain import loss as loss_module
 from sae_tracks.pretrain import markov
-from sae_tracks.pretrain.held_out import HeldOutScores, Overlap
+from sae_tracks.pretrain.held_out import HeldOutScores, Overlap, UniqueScores
 from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy, cross_entropy_per_base
 from sae_tracks.pretrain.markov import MarkovModels
 from sae_tracks.pretrain.windows import overlapping_chunks, stretches_inside, stretches_outside
@@ -179,29 +181,40 @@ def test_shared_32mers_equal_sets_of_strings(tmp_path_factory, seed, chunk, reve
     regions = [GenomicRegion("h", 0, 150), GenomicRegion("h", 160, 300)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "CHUNK", chunk)
-        found = module.overlap(genome, regions, [GenomicRegion("t", 0, len(training))])
+        found, copied = module.overlap(genome, regions, [GenomicRegion("t", 0, len(training))])
     texts = [text_of(genome, region) for region in regions]
     assert (found.kmers, found.shared, found.longest) == shared_by_sets(texts, [training])
     if found.where:
         assert len(genome.region(found.where)) == found.longest
+    seen = {t[i : i + 32] for t in (training, other_strand(training)) for i in range(len(training) - 31)}
+    seen = {word for word in seen if set(word) <= set("ACGT")}
+    starts = [r.start + i for r in regions for i in range(len(r) - 31) if text_of(genome, r)[i : i + 32] in seen]
+    assert sorted({start + i for start in starts for i in range(32)}) == [
+        i for r in copied for i in range(r.start, r.end)
+    ]
+    assert all(one.end < other.start or one.end == 150 for one, other in pairwise(copied))
 
 
 @pytest.mark.parametrize("n", [0, 31, 32, 33])
 def test_the_borders_of_an_overlap(tmp_path, n):
     shared = random_dna(n, 5)
     genome = Genome(write_fasta(tmp_path / "g.fa", h="C" * 50 + shared + "G" * 50, t="A" + shared + "A" + "T" * 40))
-    found = module.overlap(genome, genome.whole[:1], genome.whole[1:])
+    found, copied = module.overlap(genome, genome.whole[:1], genome.whole[1:])
+    assert copied == ([GenomicRegion("h", 50, 50 + n)] if n >= 32 else [])
     longest, where = (n, f"h:51-{50 + n}") if n >= 32 else (0, None)
     assert (found.longest, found.where, found.shared) == (longest, where, max(n - 31, 0))
 
 
 def test_a_held_out_part_too_short_for_a_32mer_shares_nothing(tmp_path):
     genome = Genome(write_fasta(tmp_path / "g.fa", h="ACGT" * 5, t="ACGT" * 50))
-    assert module.overlap(genome, genome.whole[:1], genome.whole[1:]) == Overlap(0, 0, 0, None)
+    assert module.overlap(genome, genome.whole[:1], genome.whole[1:]) == (Overlap(0, 0, 0, None), [])
+
+
+UNIQUE = UniqueScores(900, 1.3, [1.4, 1.38, 1.35], (-0.07, -0.03))
 
 
 def test_the_table_names_the_best_order():
-    scores = HeldOutScores(1234, 1.1, [1.4, 1.2, 1.3], Overlap(2000, 500, 999, "a:1-999"))
+    scores = HeldOutScores(1234, 1.1, [1.4, 1.2, 1.3], Overlap(2000, 500, 999, "a:1-999"), UNIQUE)
     assert scores.lines() == [
         "held out: 1,234 bases scored, nats per base",
         "Markov order 0        1.4000",
@@ -209,6 +222,8 @@ def test_the_table_names_the_best_order():
         "Markov order 2        1.3000",
         "language model        1.1000  -0.1000 against order 1",
         "of 2,000 held-out 32-mers 25.00% are in the training sequence too; the longest run of them is 999 bases",
+        "of these, 900 bases are in no such 32-mer: language model 1.3000, best Markov model (order 2) 1.3500, "
+        "difference -0.0500 (-0.0700 to -0.0300)",
     ]
     assert scores.warning() is None
 
@@ -217,8 +232,56 @@ def test_the_table_names_the_best_order():
     ("shared", "longest", "warned"), [(10, 999, False), (10, 1000, True), (50, 60, False), (51, 60, True)]
 )
 def test_a_long_run_or_a_large_share_is_warned_of(shared, longest, warned):
-    warning = HeldOutScores(1, 1.0, [1.0], Overlap(100, shared, longest, "a:1-99")).warning()
+    warning = HeldOutScores(1, 1.0, [1.0], Overlap(100, shared, longest, "a:1-99"), None).warning()
     assert bool(warning) == warned
     if warned:
         assert f"{shared}.0% of the held-out 32-mers" in warning
         assert f"{longest:,} bases in a row at a:1-99" in warning
+
+
+def test_losses_of_blocks_and_marked_bases_are_those_of_each_base(tmp_path, monkeypatch):
+    monkeypatch.setattr(loss_module, "BLOCK", 70)
+    genome = Genome(
+        write_fasta(tmp_path / "g.fa", a=random_dna(300) + "N" * 100 + random_dna(90, 1), b=random_dna(80, 2))
+    )
+    model = MarkovModels.trained(genome, genome.whole, 3)
+    regions = [GenomicRegion("a", 10, 130), GenomicRegion("a", 135, 480), GenomicRegion("b", 0, 80)]
+    marked = {"a": np.array([[0, 20], [69, 71], [120, 320], [440, 470]])}
+    total, bases = loss_module.losses_by_block(model, genome, regions, marked)
+    expected, counted = {}, Counter()
+    for region, losses in zip(regions, cross_entropy_per_base(model, genome, regions), strict=True):
+        for i in range(region.start, region.end):
+            place = region.contig, i // 70
+            inside = region.contig == "a" and any(start <= i < end for start, end in marked["a"])
+            expected.setdefault(place, np.zeros((2, 4)))
+            if np.isfinite(losses[0, i - region.start]):
+                expected[place][int(inside)] += losses[:, i - region.start]
+                counted[place, int(inside)] += 1
+    assert bases.shape == (2, len(expected)) == (2, 9)
+    np.testing.assert_allclose(total, np.stack([*expected.values()], axis=1), rtol=1e-5)
+    assert bases.tolist() == [[counted[place, side] for place in expected] for side in (0, 1)]
+
+
+def test_the_interval_of_a_difference_holds_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(300):
+        bases = rng.integers(50, 100, 40)
+        markov = np.stack([1.4 * bases, 1.3 * bases], axis=1)
+        nats = markov[:, 1] + bases * (-0.02 + rng.normal(0, 0.03, 40))
+        scores = module._unique(nats, markov, bases)
+        hits += scores.interval[0] <= -0.02 <= scores.interval[1]
+        assert scores.interval[0] <= scores.difference <= scores.interval[1]
+    assert 0.90 < hits / 300 < 0.98
+
+
+def test_copies_are_left_out_of_the_unique_scores(tmp_path):
+    copied, alone = random_dna(400, 3), random_dna(600, 4)
+    genome = Genome(write_fasta(tmp_path / "g.fa", held=alone + copied, training=random_dna(500, 5) + copied))
+    model = HyenaDNAForCausalLM(HyenaDNAConfig(d_model=16, n_layer=2, max_seq_len=34))
+    scores = module.score_held_out(model, genome, genome.whole[:1], genome.whole[1:])
+    assert (scores.bases, scores.unique.bases) == (999, 599)
+    losses = cross_entropy_per_base(MarkovModels.trained(genome, genome.whole[1:]), genome, genome.whole[:1])[0]
+    np.testing.assert_allclose(scores.unique.markov_nats_per_base, losses[:, 1:600].mean(axis=1), rtol=1e-5)
+    assert min(scores.markov_nats_per_base) < min(scores.unique.markov_nats_per_base) - 0.05
+    assert scores.unique.interval is None, "one block says nothing about the others"

@@ -26,7 +26,7 @@ from sae_tracks.regions import GenomicRegion
 from sae_tracks.train.checkpoint import checkpoints, run_of, save_checkpoint, step_of
 from sae_tracks.train.log import cut_log
 
-SMALL = (16, 3, 64)  # d_model, blocks, bases
+SMALL = module.Size(16, 3, 64)
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ from typing import get_args
 import torch
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.pretrain import pretrain as lm
-lm.SIZES["small"] = (64, 2, 64)
+lm.SIZES["small"] = lm.Size(64, 2, 64)
 model, folder = lm.new_model("small", 0), Path(sys.argv[1])
 state = lm.LMState(model, torch.optim.AdamW(model.parameters()))
 for save in (lambda: state.save(folder, {}), lambda: lm.save_model(model, folder)):
@@ -380,7 +380,7 @@ def test_the_schedule_rises_and_falls():
 
 def test_the_sizes_that_have_a_name():
     assert sum(p.numel() for p in new_model("nano", 0).parameters()) == 871_936
-    assert module.SIZES["small-32k"] == (256, 4, 32768)
+    assert module.SIZES["small-32k"] == (256, 4, 32768, 5)
 
 
 def test_the_verb_lists_every_size():

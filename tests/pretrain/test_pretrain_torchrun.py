@@ -26,7 +26,7 @@ def kill(step, loss):
     if step == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-lm.SIZES["small"] = (16, 2, 64)
+lm.SIZES["small"] = lm.Size(16, 2, 64)
 settings = lm.PretrainSettings(size="small", steps=20, batch_size=5, save_every=6)
 lm.pretrain(Genome(sys.argv[1]), Path(sys.argv[2]), settings, device="cpu", on_step=kill)
 """

@@ -123,7 +123,7 @@ def test_scores_are_rounded_and_end_at_1000():
 def test_an_error_while_reading_leaves_no_file():
     with toy_source(RECORDS) as (source, folder):
         source.lm.max_length = 5  # the toy model fails on longer windows
-        with pytest.raises(AssertionError):
+        with pytest.raises(SaeTracksError, match="one-hot cannot read"):
             write_bed(source, [A], folder / "out" / "f.bed")
         assert not list((folder / "out").iterdir())
 

@@ -126,7 +126,7 @@ class StreamedActivations:
         """Number of rows of a group of windows, without running the model."""
         plan, windows = self._plan, [self._plan.windows[i] for i in group]
         zeros = SimpleNamespace(**{name: getattr(plan.lm, name) for name in MEMBERS})
-        zeros.activations = lambda sequence: torch.zeros(len(sequence), 1)
+        zeros.d_model, zeros.activations = 1, lambda sequence: torch.zeros(len(sequence), 1)
         readings = read_windows(cast(GeneLM, zeros), plan.genome, windows, plan.black_list, plan.min_context)
         return sum(int((reading.readable & reading.token_starts).sum()) for reading in readings)
 

@@ -36,6 +36,28 @@ _HUMAN = """
 X 155270560 156040895 11
 Y 59373566 57227415 10
 """
+# Yeast chromosomes of R64 (sacCer3, GCF_000146045.2): name, bases, RefSeq and GenBank accessions. SGD counts them from
+# 1 to 17.
+_YEAST = """
+I 230218 NC_001133.9 BK006935.2
+II 813184 NC_001134.8 BK006936.2
+III 316620 NC_001135.5 BK006937.2
+IV 1531933 NC_001136.10 BK006938.2
+V 576874 NC_001137.3 BK006939.2
+VI 270161 NC_001138.5 BK006940.2
+VII 1090940 NC_001139.9 BK006941.2
+VIII 562643 NC_001140.6 BK006934.2
+IX 439888 NC_001141.2 BK006942.2
+X 745751 NC_001142.9 BK006943.2
+XI 666816 NC_001143.9 BK006944.2
+XII 1078177 NC_001144.5 BK006945.2
+XIII 924431 NC_001145.3 BK006946.2
+XIV 784333 NC_001146.8 BK006947.3
+XV 1091291 NC_001147.6 BK006948.2
+XVI 948066 NC_001148.4 BK006949.2
+Mito 85779 NC_001224.1 AJ011856.1
+"""
+_YEAST_MITOCHONDRION = ("M", "MT", "mt", "mito")
 _MITOCHONDRION = {"M", "MT"}
 _OLD_CHRM = 16_571  # bases of hg19's own chrM (NC_001807); MT, NC_012920.1 and hg38's chrM are one of 16,569
 
@@ -56,6 +78,19 @@ ACCESSIONS = _accessions()
 LENGTHS = {(name, size): assembly for name, _, bases in ACCESSIONS.values() for assembly, size in bases.items()}
 
 
+def _yeast_names() -> dict[str, tuple[str, int]]:
+    """Chromosome and bases in R64 by each name of a yeast chromosome without the prefix ``chr``."""
+    found = {}
+    for number, line in enumerate(_YEAST.split("\n")[1:-1], 1):
+        name, bases, *accessions = line.split()
+        others = _YEAST_MITOCHONDRION if name == "Mito" else ()
+        found |= dict.fromkeys((name, str(number), *accessions, *others), (name, int(bases)))
+    return found
+
+
+YEAST = _yeast_names()
+
+
 class Contigs:
     """The contigs of a genome by their own names and by their aliases.
 
@@ -65,8 +100,9 @@ class Contigs:
         The FASTA.
     alias : str or path, optional
         ``ucsc``: chr14, 14, NC_000014.9 and CM000676.2 are one contig (human accessions of GRCh37 and GRCh38, chrM
-        and MT; of other species only the prefix chr). Else a file like UCSC's chromAlias.txt: the words of a line,
-        separated by tabs, name one contig. None: names count as they stand.
+        and MT). In a genome with the contig lengths of yeast R64 (sacCer3), I, chrI, 1, chr1, NC_001133.9 and
+        BK006935.2 are one. Of other species only the prefix chr counts. Else a file like UCSC's chromAlias.txt: the
+        words of a line, separated by tabs, name one contig. None: names count as they stand.
 
     Raises
     ------
@@ -81,8 +117,9 @@ class Contigs:
         self._fasta = genome
         self._file = _read_aliases(Path(alias), self) if alias and str(alias) != "ucsc" else {}
         self._bare: dict[str, list[str]] = {}
+        self._is_yeast = _is_yeast(self.lengths)
         for name in self.lengths if str(alias) == "ucsc" else ():
-            self._bare.setdefault(_bare(name), []).append(name)
+            self._bare.setdefault(self._common(name), []).append(name)
 
     def translate(self, names: Sequence[str], where: str) -> list[str]:
         """The genome's name for each contig of the file `where`; a contig that it lacks keeps its own name."""
@@ -91,7 +128,7 @@ class Contigs:
     def past(self, theirs: str, ours: str) -> str:
         """The words of the error for a row that ends past its contig."""
         size = f"{ours}, which has {self.lengths[ours]:,} bases"
-        assembly = LENGTHS.get((_bare(ours), self.lengths[ours]))
+        assembly = "R64" if self._is_yeast else LENGTHS.get((_bare(ours), self.lengths[ours]))
         known = f"{self.genome} is {assembly}" if assembly else "is it of another assembly?"
         if theirs != ours:
             known = f"--alias {self.alias} took {theirs!r} for it, but the assemblies do not match; {known}"
@@ -118,8 +155,12 @@ class Contigs:
                 f"the genome has {_some(ours)} ({advice})"
             )
 
+    def _common(self, name: str) -> str:
+        """The name that all names of a contig of this genome share."""
+        return _yeast(name)[0] if self._is_yeast else _bare(name)
+
     def _translated(self, name: str, where: str) -> str:
-        found = sorted(self._file.get(name, ())) or self._bare.get(_bare(name), [])
+        found = sorted(self._file.get(name, ())) or self._bare.get(self._common(name), [])
         if len(found) > 1:
             raise SaeTracksError(f"{where}: {name!r} could be {' or '.join(found)} of {self.genome}: rename it")
         if not found or _is_another_mitochondrion(name, self.lengths[found[0]]):
@@ -143,8 +184,23 @@ def _bare(name: str) -> str:
     """The part that all names of a contig share: 14 for chr14, 14 and NC_000014.9."""
     if name in ACCESSIONS:
         return ACCESSIONS[name][0]
-    bare = re.sub("^chr", "", name, flags=re.IGNORECASE)
+    bare = _without_chr(name)
     return "MT" if bare in _MITOCHONDRION or name == "NC_012920.1" else bare
+
+
+def _without_chr(name: str) -> str:
+    return re.sub("^chr", "", name, flags=re.IGNORECASE)
+
+
+def _yeast(name: str) -> tuple[str, int]:
+    """SGD's name of a yeast chromosome and its bases in R64; another name itself, and 0."""
+    return YEAST.get(_without_chr(name), (name, 0))
+
+
+def _is_yeast(lengths: Mapping[str, int]) -> bool:
+    """Whether a genome is yeast's R64: each contig named like a yeast chromosome has its length, one at least."""
+    known = [(bases, size) for name, size in lengths.items() if (bases := _yeast(name)[1])]
+    return known != [] and all(bases == size for bases, size in known)
 
 
 def _is_another_mitochondrion(name: str, bases: int) -> bool:

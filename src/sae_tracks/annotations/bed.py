@@ -15,7 +15,12 @@ from sae_tracks.annotations.text import COLUMN_NAMES, Rows, pc
 log = logging.getLogger(__name__)
 _NUMBER = re.compile(r"[-+]?(?:[0-9.]+(?:e[-+]?[0-9]+)?|inf|nan)", re.IGNORECASE)
 MATRIX_ID = re.compile(r"(?:MA|UN)\d{4}\.\d+")  # JASPAR's
-_FIELDS = COLUMN_NAMES | {"name": ("name",), "score": ("score",), "strand": ("strand",), "tf": ("tfname",)}
+_FIELDS = COLUMN_NAMES | {
+    "name": ("encodelabel", "name"),  # of an ENCODE cCRE, whose name is its own, the class
+    "score": ("score",),
+    "strand": ("strand",),
+    "tf": ("tfname",),
+}
 _KNOWN = {word for words in _FIELDS.values() for word in words} | {
     *("thickstart", "thickend", "itemrgb", "reserved", "blockcount", "blocksizes", "chromstarts", "blockstarts"),
     *("signalvalue", "pvalue", "qvalue", "peak"),

@@ -16,6 +16,7 @@ from sae_tracks.annotations.bed import bed_columns, bed_sites
 from sae_tracks.annotations.bigbed import is_bigbed, read_bigbed
 from sae_tracks.annotations.gtf import GFF_COLUMNS, gff_sites
 from sae_tracks.annotations.repeats import is_out, out_sites, rmsk_names, rmsk_sites, soft_mask
+from sae_tracks.annotations.sgd import SGD_COLUMNS, is_sgd, sgd_sites
 from sae_tracks.annotations.sites import COLUMNS, Annotation, intervals, joined, no_sites, only, series
 from sae_tracks.annotations.text import Text, check_last_block, is_bgzip, is_header, is_no_row, read_text
 from sae_tracks.errors import SaeTracksError
@@ -33,6 +34,7 @@ def read_annotation(
     regions: Iterable[GenomicRegion] | None = None,
     *,
     alias: str | Path | None = None,
+    per_base: bool = True,
 ) -> Annotation:
     """Read an annotation of any format of ``docs/formats.md``, recognised by its content.
 
@@ -47,6 +49,8 @@ def read_annotation(
         by index. Sites that overlap them are the same as without.
     alias : str or path, optional
         Other names of contigs; see `Contigs`.
+    per_base : bool
+        False leaves out what is no use on a track: codon positions of single bases, and ``intergenic`` of gene files.
 
     Raises
     ------
@@ -64,7 +68,7 @@ def read_annotation(
         return Annotation(cast(pd.DataFrame, soft_mask(genome, wanted)[[*COLUMNS]]), f"{genome.path.name}'s soft-mask")
     path = Path(path)
     text = _text(path, contigs, wanted)
-    sites = no_sites() if text.place and not text.rows else _sites(text, contigs)
+    sites = no_sites() if text.place and not text.rows else _sites(text, contigs, wanted, per_base=per_base)
     return Annotation(_on_known_contigs(sites, path.name, contigs) if len(sites) else no_sites(), path.name)
 
 
@@ -109,13 +113,15 @@ def _text(path: Path, contigs: Contigs, wanted: Sequence[GenomicRegion] | None) 
     return read_text(path) if found is None else found
 
 
-def _sites(text: Text, contigs: Contigs) -> pd.DataFrame:
+def _sites(text: Text, contigs: Contigs, wanted: Sequence[GenomicRegion] | None, *, per_base: bool) -> pd.DataFrame:
     """The sites of a file, whose format is found by its content."""
     if is_out(text):
         return out_sites(text, contigs)
     rows = text.columns()
     if text.is_gff:
-        return gff_sites(rows, contigs)
+        return gff_sites(rows, contigs, wanted, per_base=per_base)
+    if is_sgd(text):
+        return sgd_sites(rows, contigs, wanted, per_base=per_base)
     if names := rmsk_names(text.names, text.first()):
         return rmsk_sites(rows, names, contigs)
     return bed_sites(rows, contigs)
@@ -125,6 +131,8 @@ def _interval_columns(text: Text) -> tuple[tuple[int, int, int], bool]:
     """The columns of contig, start and end that `_sites` reads, and whether positions count from 1."""
     if text.is_gff:
         return GFF_COLUMNS, True
+    if is_sgd(text):
+        return SGD_COLUMNS, True
     columns = bed_columns(text.first(), rmsk_names(text.names, text.first()) or text.names, text.plain.suffix)
     return (columns.contig, columns.start, columns.end), columns.one_based
 
@@ -146,8 +154,9 @@ def _index_of(path: Path) -> Path | None:
 def _fetched(path: Path, index: Path, contigs: Contigs, regions: Sequence[GenomicRegion]) -> Text | None:
     """Read the header and the rows that overlap the regions, in the order of the file.
 
-    The regions are disjoint and ascending within a contig. From a GTF or GFF3 all rows on their contigs are read,
-    because a splice site depends on exons that may lie elsewhere. Returns None if the index cannot be used.
+    The regions are disjoint and ascending within a contig. From a GTF, GFF3 or SGD's table all rows on their
+    contigs are read, because a splice site depends on exons that may lie elsewhere. Returns None if the index cannot be
+    used.
     """
     with path.open("rb") as file:
         file.seek(-min(28, path.stat().st_size), 2)
@@ -161,7 +170,7 @@ def _fetched(path: Path, index: Path, contigs: Contigs, regions: Sequence[Genomi
             return None
         with pysam.TabixFile(str(path), index=str(index), encoding="utf-8") as file:
             contigs.check_common(file.contigs, path.name)
-            by_start = None if head.is_gff else (columns[1], int(one_based))
+            by_start = None if head.is_gff or is_sgd(head) else (columns[1], int(one_based))
             lines = [line.rstrip("\r") for line in _rows(file, by_start, contigs, regions, path.name)]
     except SaeTracksError:  # a ValueError too, and says enough
         raise

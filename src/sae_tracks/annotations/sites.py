@@ -1,7 +1,7 @@
 """Annotated intervals of a genome, the checks that every format's rows go through, and the filters of sites."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -80,12 +80,20 @@ def relabelled(codes: NDArray[np.integer], labels: Sequence[str]) -> pd.Categori
     return pd.Categorical.from_codes(index[codes], list(place))
 
 
-def intervals(rows: Rows, columns: tuple[int, int, int], contigs: Contigs, *, one_based: bool = False) -> pd.DataFrame:
+def intervals(
+    rows: Rows,
+    columns: tuple[int, int, int],
+    contigs: Contigs,
+    *,
+    one_based: bool = False,
+    circular: Collection[str] = (),
+) -> pd.DataFrame:
     """Return Chromosome (the genome's name for it), Start and End of every row, 0-based half-open.
 
     `columns` are contig, start and end, counted from 0. `one_based`: the file's positions count from 1 and include the
-    end. A malformed coordinate, a start that is not before its end, an end past the contig, and rows that an index gave
-    in another order are errors that name the line.
+    end. Rows of a `circular` contig may pass its end by less than its length. A malformed coordinate, a start that is
+    not before its end, another end past the contig, and rows that an index gave in another order are errors that name
+    the line.
     """
     contig, first, last = columns
     theirs = rows.categories(contig)
@@ -97,6 +105,7 @@ def intervals(rows: Rows, columns: tuple[int, int, int], contigs: Contigs, *, on
     rows.refuse_any(start >= end, lambda row: f"start {start[row]:,} is not before end {end[row]:,}")
     ours = contigs.translate(list(theirs.categories), rows.text.path.name)
     limit = np.array([contigs.lengths.get(name, np.iinfo(np.int64).max) for name in ours], np.int64)
+    limit[np.isin(ours, [*circular])] *= 2
     rows.refuse_any(
         end > limit[theirs.codes],
         lambda row: f"end {end[row]:,} is past {contigs.past(theirs[row], ours[theirs.codes[row]])}",

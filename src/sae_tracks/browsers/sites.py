@@ -132,7 +132,7 @@ def _copied(path: Path, name: str, genome: ContigLengths, out: Path) -> Sites:
 
 
 def _converted(path: Path, name: str, genome: ContigLengths, out: Path) -> Sites:
-    annotation = read_annotation(path, genome)
+    annotation = read_annotation(path, genome, per_base=False)
     target = out / FOLDER / f"{name}.bb"
     factors = bool((annotation.sites["TF"] != "").any())
     share = min(len(annotation) / sum(genome.lengths.values()), 1.0)

@@ -20,13 +20,19 @@ from sae_tracks.cli.options import (
     SomeFeaturesOption,
     ThresholdOption,
 )
-from sae_tracks.cli.verb import verb
+from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import SaeTracksError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sae_tracks.evaluate.golden import Comparison
+    from sae_tracks.evaluate.outputs import RecoveredOutputs
+    from sae_tracks.evaluate.recovered import Recovered
+    from sae_tracks.genome import Genome
+    from sae_tracks.lm import GeneLM
+    from sae_tracks.regions import GenomicRegion
+    from sae_tracks.sae import SAE
 
 PANEL = "Judge an SAE"
 log = logging.getLogger(__name__)
@@ -35,7 +41,7 @@ log = logging.getLogger(__name__)
 @verb(
     "Example: sae-tracks evaluate sae/ hg38.fa -r chr20:30,000,001-31,000,000",
     panel=PANEL,
-    without=["black_list", "read_strand", "window_size", "context", "min_context"],
+    without=["black_list", "min_context"],
 )
 def evaluate(
     sae: SaePath,
@@ -46,8 +52,12 @@ def evaluate(
         Path | None, Option("--out", "-o", help="File to write (default: evaluation.json in the SAE directory).")
     ] = None,
     as_json: Annotated[bool, Option("--json", help="Print the JSON record instead of a table.")] = False,
+    given: Given,
 ) -> None:
-    """Measure how well a language model predicts the next base through an SAE, and the SAE's L0 and FVU."""
+    """Measure how well a model predicts through an SAE, and the SAE's L0 and FVU.
+
+    A HyenaDNA predicts the next base, on the + strand. Of a plug-in that offers outputs, these are compared.
+    """
     from sae_tracks import Genome, load_sae
     from sae_tracks.evaluate import recovered
     from sae_tracks.sae.directory import check_match
@@ -58,14 +68,34 @@ def evaluate(
     fasta, loaded = Genome(genome), load_sae(sae)
     regions = fasta.merged(reading.regions_in(fasta))
     lm = sae_language_model(loaded, reading.model, reading.device, reading.trust_remote_code)
-    reader = recovered.next_base_reader(lm)
-    check_match(loaded, reader, allow_mismatch=reading.allow_mismatch)
+    check_match(loaded, lm, allow_mismatch=reading.allow_mismatch)
+    measured = _measure(lm, loaded, fasta, regions, reading, given)
     trained = recovered.trained_bases(loaded, Path(sae), fasta, regions)
-    measured = recovered.measure_recovered(reader, loaded, fasta, regions)
-    record = recovered.write_evaluation(target, measured, reader, loaded, fasta, regions, trained)
+    record = recovered.write_evaluation(target, measured.record(), lm, loaded, fasta, regions, trained)
     lines = [*measured.lines(), recovered.seen_text(trained)]
     typer.echo(json.dumps(record, indent=1) if as_json else "\n".join(lines))
     log.info("evaluation in %s", target)
+
+
+def _measure(
+    lm: "GeneLM",
+    sae: "SAE",
+    genome: "Genome",
+    regions: "list[GenomicRegion]",
+    reading: ReadingOptions,
+    given: Given,
+) -> "Recovered | RecoveredOutputs":
+    """Measure a model's own outputs if it offers them, else its next-base cross entropy."""
+    from sae_tracks.evaluate import outputs, recovered
+    from sae_tracks.lm.outputs import OffersOutputs
+    from sae_tracks.reading import window_layout
+
+    if isinstance(lm, OffersOutputs):
+        layout = window_layout(lm, reading.window_size, reading.context)
+        return outputs.measure_outputs(lm, sae, genome, regions, layout, reading.read_strands)
+    reader = recovered.next_base_reader(lm)
+    given.refuse_if(True, "the windows of the next-base loss are fixed", "read_strand", "window_size", "context")
+    return recovered.measure_recovered(reader, sae, genome, regions)
 
 
 def _target(sae: str, out: Path | None) -> Path:

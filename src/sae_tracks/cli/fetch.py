@@ -1,4 +1,4 @@
-"""``sae-tracks fetch``: models, genomes and JASPAR's data."""
+"""``sae-tracks fetch``: models, genomes, annotations and JASPAR's data."""
 
 import logging
 from pathlib import Path
@@ -10,13 +10,14 @@ from typer import Argument, Option, Typer
 from sae_tracks.cli.verb import app, verb
 
 log = logging.getLogger(__name__)
-HELP = """Download models, genomes, and motif matrices and sites of JASPAR.
+HELP = """Download models, genomes, annotations, and motif matrices and sites of JASPAR.
 
 Downloads are checked and cached. An interrupted download is resumed.
 OUT.provenance.json records the URL, the date, the checksum, and what it was compared with.
 Models are kept in the Hugging Face cache ($HF_HOME).
 Other downloads are kept in --cache, else in $SAE_TRACKS_CACHE, else in the system's cache.
-Variables for mirrors: $SAE_TRACKS_UCSC, $SAE_TRACKS_JASPAR, $SAE_TRACKS_JASPAR_SITES, $HF_ENDPOINT."""
+Variables for mirrors: $SAE_TRACKS_UCSC, $SAE_TRACKS_JASPAR, $SAE_TRACKS_JASPAR_SITES, $SAE_TRACKS_GENCODE,
+$SAE_TRACKS_ENSEMBL, $SAE_TRACKS_NCBI, $SAE_TRACKS_SGD, $HF_ENDPOINT."""
 AssemblyName = Annotated[
     str, Argument(metavar="ASSEMBLY", help="UCSC's name of the assembly: hg38, hg19, mm10, ce11, ...")
 ]
@@ -62,6 +63,28 @@ def genome(
     from sae_tracks.fetch import fetch_genome
 
     _report(out, fetch_genome(assembly, out, region or (), cache=cache, offline=offline, force=force))
+
+
+@verb("Example: sae-tracks fetch annotation genes --assembly hg38 -o gencode.v47.gtf.gz", group=fetches)
+def annotation(
+    name: Annotated[str, Argument(metavar="NAME", help="genes, repeats, ccres, phylop, phastcons, clinvar or sgd.")],
+    assembly: Annotated[str, Option(help="UCSC's name of the assembly: hg38, hg19, mm39, mm10, ce11, sacCer3.")],
+    out: Annotated[Path, Option("--out", "-o", help="File to write. Gzip is unpacked unless it ends in .gz.")],
+    cache: CacheOption = None,
+    offline: OfflineOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Fetch a public annotation of an assembly, as its server has it.
+
+    genes: GENCODE 47 (hg38, hg19), M36 (mm39) or Ensembl 113 (ce11, sacCer3), GTF.
+    repeats: UCSC's RepeatMasker table (hg38, hg19, mm39, ce11).
+    ccres: ENCODE's cis-regulatory elements (hg38, mm10), bigBed.
+    phylop, phastcons: UCSC's conservation (hg38, hg19, mm39, ce11; phastcons: sacCer3), bigWig.
+    clinvar: NCBI's newest VCF of variants (hg38, hg19). sgd: SGD's table of features (sacCer3).
+    """
+    from sae_tracks.fetch import fetch_annotation
+
+    _report(out, fetch_annotation(name, assembly, out, cache=cache, offline=offline, force=force))
 
 
 @verb("Example: sae-tracks fetch jaspar-matrices -o JASPAR2024.pfm", group=fetches)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RELEASE = "JASPAR2024"  # the default of `MatricesOption`
 ACTIVE = "A feature is active if its value is strictly greater."
 LOCUS = "chr14:87,049,332-87,049,831 (1-based inclusive)"
-MODEL_HELP = "Hub id, id@revision, folder, weights.ckpt, plug-in NAME:ARG, or demo (the bundled model)"
+MODEL_HELP = "Hub id, id@revision, folder, weights.ckpt, plug-in NAME:ARG, or demo or yeast (bundled models)"
 
 Scale = Literal["max", "raw"]
 SaePath = Annotated[str, Argument(metavar="SAE", help="SAE directory, or the hub id of one.")]

@@ -28,6 +28,9 @@ POOL = 20_000  # regions per concept, and the most instances that are compared
 NEAREST, TRIED = 20, 100  # of the pool: taken for each instance, and looked at, of which some may overlap it
 # the most by which regions that are alike differ, in GC, CpG, share of repeats, log distance and log length
 LIKE = np.array([0.05, 0.02, 0.2, 1.0, 0.4])
+# bases; instances that are closer are neighbours: what has a period, such as codons, would tell itself by the distance
+NEAR = 30
+FUZZ = 0.05  # of `LIKE`, at random, so that single bases, most of which are alike in everything, meet different ones
 LEAST_SHIFT = 1000  # bases
 
 
@@ -118,13 +121,14 @@ class MatchedRegions:
         draws = np.zeros((DRAWS, self._levels), np.int64)
         if len(own.span) == 0 or len(pool.span) < TRIED:
             return empty.levels, draws
-        near, which = KDTree(pool.like).query(own.like, TRIED, p=np.inf, distance_upper_bound=1)
+        rng = np.random.default_rng([self.pairs.seed, pair])
+        likes = (of.like + rng.uniform(-FUZZ, FUZZ, of.like.shape) for of in (pool, own))
+        near, which = KDTree(next(likes)).query(next(likes), TRIED, p=np.inf, distance_upper_bound=1)
         other = pool.span[np.where(np.isfinite(near), which, 0)]  # a region that shares bases is no other one
         near[(other[..., 0] < own.span[:, 1:]) & (other[..., 1] > own.span[:, :1])] = np.inf
         order = np.argsort(near, axis=1, kind="stable")[:, :NEAREST]
         enough = np.isfinite(np.take_along_axis(near, order, axis=1)).all(axis=1)
         which, row = np.take_along_axis(which, order, axis=1)[enough], np.arange(enough.sum())
-        rng = np.random.default_rng([self.pairs.seed, pair])
         for draw in range(DRAWS):
             draws[draw] = pool.levels[which[row, rng.integers(0, NEAREST, len(row))]].sum(axis=0, dtype=np.int64)
         return own.levels[enough], draws
@@ -167,7 +171,7 @@ def _traits(
     """(m, 5): what regions of a tile are like, in units of `LIKE`."""
     width = np.maximum(end - start, 1)
     shares = [(total[end] - total[start]) / width for total in sums]
-    gap = np.log1p(_gaps(known, start, end, len(sums[0]) - 1))
+    gap = np.log1p(np.maximum(_gaps(known, start, end, len(sums[0]) - 1), NEAR))
     return (np.stack([*shares, gap, np.log(width)], axis=-1) / LIKE).astype(np.float32)
 
 

@@ -292,14 +292,20 @@ def _sparsity(measured: Record) -> str:
 
 
 def _recovered(evaluation: Record) -> str:
-    """The shares of the cross entropy that the SAE recovers, and the cross entropy through it."""
+    """The shares that the SAE recovers: of the next-base cross entropy, or of the model's own outputs."""
+    next_base = "nats_lm" in evaluation
+    measure, digits = ("nats", ".4f") if next_base else ("kl", ".4g")
     shares = [
-        f"{evaluation[f'recovered_{name}']:.3f} against {text} ({evaluation[f'nats_{name}']:.4f})"
+        f"{evaluation[f'recovered_{name}']:.3f} against {text} ({evaluation[f'{measure}_{name}']:{digits}})"
         for name, text in (("mean", "the mean"), ("zero", "zero"))
         if evaluation[f"recovered_{name}"] is not None
     ]
-    nats = f"{evaluation['nats_lm']:.4f} nats per base, {evaluation['nats_sae']:.4f} through the SAE"
-    return f"{', '.join(shares) or 'nothing to recover'}; {nats}"
+    through = f"{evaluation[f'{measure}_sae']:{digits}} through the SAE"
+    if next_base:
+        through = f"{evaluation['nats_lm']:.4f} nats per base, {through}"
+    else:
+        through += ", in nats per base from the outputs of the model"
+    return f"{', '.join(shares) or 'nothing to recover'}; {through}"
 
 
 def _bars(density: Record, features: int) -> Rows:

@@ -43,12 +43,12 @@ class Recovered:
     @property
     def recovered_zero(self) -> float | None:
         """``(zero - sae) / (zero - lm)``; None if the model is no better than with zero."""
-        return _share(self.nats_zero - self.nats_sae, self.nats_zero - self.nats_lm)
+        return share(self.nats_zero - self.nats_sae, self.nats_zero - self.nats_lm)
 
     @property
     def recovered_mean(self) -> float | None:
         """``(mean - sae) / (mean - lm)``; None if the model is no better than with the mean."""
-        return _share(self.nats_mean - self.nats_sae, self.nats_mean - self.nats_lm)
+        return share(self.nats_mean - self.nats_sae, self.nats_mean - self.nats_lm)
 
     def record(self) -> dict[str, Any]:
         """Every number by its name."""
@@ -64,16 +64,21 @@ class Recovered:
         ):
             recovered = "the model is no better" if share is None else f"recovered {share:.3f}"
             rows.append(f"{name:<18}{nats:8.4f}   {recovered}")
-        at_threshold = self.l0_at_threshold
-        features = "" if at_threshold is None else f", {at_threshold:.1f} above {THRESHOLD:g} of their maxima"
         return [
             f"{self.bases:,} bases scored, next-base cross entropy in nats per base",
             *rows,
-            f"L0 {self.l0:.1f}{features}; FVU {'none' if self.fvu is None else f'{self.fvu:.4f}'}",
+            sparsity_line(self.l0, self.l0_at_threshold, self.fvu),
         ]
 
 
-def _share(part: float, whole: float) -> float | None:
+def sparsity_line(l0: float, at_threshold: float | None, fvu: float | None) -> str:
+    """Say how many features are active, and how much they leave unexplained."""
+    features = "" if at_threshold is None else f", {at_threshold:.1f} above {THRESHOLD:g} of their maxima"
+    return f"L0 {l0:.1f}{features}; FVU {'none' if fvu is None else f'{fvu:.4f}'}"
+
+
+def share(part: float, whole: float) -> float | None:
+    """``part / whole``; None if there is nothing to share."""
     return part / whole if whole > 0 else None
 
 
@@ -82,8 +87,8 @@ def next_base_reader(lm: GeneLM) -> HyenaDNAReader:
     if isinstance(lm, HyenaDNAReader):
         return lm
     raise SaeTracksError(
-        f"cross entropy recovered needs a HyenaDNA, whose next-base head is known, read at a layer; {lm.model_id} is a "
-        f"{lm.architecture!r} model read at {lm.hook_name}"
+        "evaluate needs a HyenaDNA, whose next-base head is known, read at a layer, or a plug-in that offers outputs() "
+        f"(docs/models.md); {lm.model_id} is a {lm.architecture!r} model read at {lm.hook_name}"
     )
 
 
@@ -109,14 +114,17 @@ def measure_recovered(lm: HyenaDNAReader, sae: SAE, genome: Genome, regions: Ite
 
 def write_evaluation(
     path: Path,
-    measured: Recovered,
+    measured: dict[str, Any],
     lm: GeneLM,
     sae: SAE,
     genome: Genome,
     regions: list[GenomicRegion],
     trained: int | None,
 ) -> dict[str, Any]:
-    """Write ``evaluation.json`` with how it was made, and return its content; `trained` is from `trained_bases`."""
+    """Write ``evaluation.json`` with how it was made, and return its content.
+
+    `measured` is the record of what was measured, and `trained` is from `trained_bases`.
+    """
     contigs = dict.fromkeys(region.contig for region in regions)
     facts = {
         "format_version": EVALUATION_VERSION,
@@ -124,9 +132,9 @@ def write_evaluation(
         "lm": describe(lm),
         "genome": {"path": str(genome.path), "contigs": genome.identity(contigs)},
         "regions": [str(region) for region in regions],
-        "read_strands": ["+"],
+        "read_strands": ["+"],  # unless others were measured
         "trained_bases": trained,
-        **measured.record(),
+        **measured,
     }
     write_provenance(path.parent, file_name=path.name, **facts)
     return read_json(path)
@@ -154,56 +162,86 @@ class _Sums:
     """Sums over windows; `positions` are those of the longest one."""
 
     def __init__(self, tail: _Tail, sae: SAE, positions: int) -> None:
-        self.tail, self.sae = tail, sae.to(tail.device)
-        self.cutoffs = None
-        if sae.stats is not None:
-            self.cutoffs = torch.from_numpy(sae.cutoffs(THRESHOLD, "max")).to(tail.device)
+        self.tail, self.rebuild = tail, Rebuilder(sae, tail.device)
         self.counts = torch.zeros(positions, len(BASES), dtype=torch.int64)  # bases by predicting position
-        self.total = torch.zeros(sae.d_in, dtype=torch.float64, device=tail.device)
-        self.nats_lm = self.nats_sae = self.squares = self.error = 0.0
-        self.active = self.active_at_threshold = 0
+        self.nats_lm = self.nats_sae = 0.0
 
     def add(self, x: torch.Tensor, bases: torch.Tensor, scored: torch.Tensor) -> None:
         """Add a window: (n, d_model) stream, (n,) bases, 0 to 3 if scored, and which are scored (never the first)."""
         x, at = x.to(self.tail.device), scored.nonzero().squeeze(1)
-        parts = zip(x.split(ROWS), scored.to(x.device).split(ROWS), strict=True)
-        rebuilt = torch.cat([self._rebuild(rows, kept) for rows, kept in parts])
         targets = at - 1, bases[at]  # the position before a base predicts it
         self.nats_lm += _nats(self.tail(x), targets)
-        self.nats_sae += _nats(self.tail(rebuilt), targets)
+        self.nats_sae += _nats(self.tail(self.rebuild(x, scored.to(x.device))), targets)
         self.counts.index_put_(targets, torch.ones_like(at), accumulate=True)
-
-    def _rebuild(self, x: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-        """Return the SAE's reconstruction of rows, and add those that are kept to the sums."""
-        f = self.sae.encode(x)
-        self.active += int((f > 0).sum(1)[kept].sum())
-        if self.cutoffs is not None:
-            self.active_at_threshold += int((f > self.cutoffs).sum(1)[kept].sum())
-        rebuilt, rows = self.sae.decode(f), x[kept].double()
-        self.error += (rebuilt[kept] - rows).square().sum().item()
-        self.squares += rows.square().sum().item()
-        self.total += rows.sum(0)
-        return rebuilt
 
     def result(self) -> Recovered:
         """Return means over all scored bases."""
-        bases = int(self.counts.sum())
-        mean = self.total / bases
+        bases, mean = self.rebuild.rows, self.rebuild.mean
         return Recovered(
             bases=bases,
             nats_lm=self.nats_lm / bases,
             nats_sae=self.nats_sae / bases,
             nats_zero=self._constant(torch.zeros_like(mean)) / bases,
             nats_mean=self._constant(mean) / bases,
-            l0=self.active / bases,
-            l0_at_threshold=None if self.cutoffs is None else self.active_at_threshold / bases,
-            fvu=_share(self.error, self.squares - bases * mean.square().sum().item()),
+            l0=self.rebuild.l0,
+            l0_at_threshold=self.rebuild.l0_at_threshold,
+            fvu=self.rebuild.fvu,
         )
 
     def _constant(self, vector: torch.Tensor) -> float:
         """Return nats, summed over all scored bases, if every row of the stream is the same."""
         predicted = self.tail(vector.float().expand(len(self.counts), -1))
         return -(predicted.cpu().double() * self.counts).sum().item()
+
+
+class Rebuilder:
+    """An SAE's reconstruction of activations, and sums over those that are scored."""
+
+    def __init__(self, sae: SAE, device: torch.device | str) -> None:
+        self.sae, self.rows = sae.to(device), 0
+        self._cutoffs = None
+        if sae.stats is not None:
+            self._cutoffs = torch.from_numpy(sae.cutoffs(THRESHOLD, "max")).to(device)
+        self._total = torch.zeros(sae.d_in, dtype=torch.float64, device=device)
+        self._squares = self._error = 0.0
+        self._active = self._active_at_threshold = 0
+
+    def __call__(self, x: torch.Tensor, scored: torch.Tensor) -> torch.Tensor:
+        """Return the reconstruction of (n, d_in) activations; the sums are over the scored ones, (n,) bool."""
+        parts = zip(x.split(ROWS), scored.split(ROWS), strict=True)
+        return torch.cat([self._rebuild(rows, kept) for rows, kept in parts])
+
+    def _rebuild(self, x: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+        f = self.sae.encode(x)
+        self._active += int((f > 0).sum(1)[kept].sum())
+        if self._cutoffs is not None:
+            self._active_at_threshold += int((f > self._cutoffs).sum(1)[kept].sum())
+        rebuilt, rows = self.sae.decode(f), x[kept].double()
+        self._error += (rebuilt[kept] - rows).square().sum().item()
+        self._squares += rows.square().sum().item()
+        self._total += rows.sum(0)
+        self.rows += len(rows)
+        return rebuilt
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """(d_in,) float64: the mean of the scored activations."""
+        return self._total / self.rows
+
+    @property
+    def l0(self) -> float:
+        """Mean number of features > 0."""
+        return self._active / self.rows
+
+    @property
+    def l0_at_threshold(self) -> float | None:
+        """Mean number of features > `THRESHOLD` times their maximum; None without statistics of the SAE."""
+        return None if self._cutoffs is None else self._active_at_threshold / self.rows
+
+    @property
+    def fvu(self) -> float | None:
+        """Squared error over squared distance from the mean; None if all activations are equal."""
+        return share(self._error, self._squares - self.rows * self.mean.square().sum().item())
 
 
 def _nats(predicted: torch.Tensor, targets: tuple[torch.Tensor, torch.Tensor]) -> float:

@@ -10,13 +10,14 @@ import gzip
 import logging
 import os
 import re
+import shutil
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pooch
 
@@ -26,6 +27,7 @@ from sae_tracks.files import CHUNK, atomic, locked, make_folder, read_json, sha2
 from sae_tracks.progress import byte_counter
 
 CACHE = "SAE_TRACKS_CACHE"
+MD5, BSD = "MD5", "BSD sum"
 TRUSTED = "nothing stated by the server: the first download is trusted"
 log = logging.getLogger(__name__)
 pooch.get_logger().setLevel(logging.WARNING)
@@ -39,6 +41,13 @@ class Origin:
     sha256: str
     checked: str
     retrieved: str
+
+
+class Stated(NamedTuple):
+    """A checksum that a server states."""
+
+    kind: str  # `MD5` or `BSD`
+    value: str
 
 
 def cache_folder(cache: Path | None = None) -> Path:
@@ -80,24 +89,42 @@ def _recorded_origin(path: Path) -> Origin | None:
 
 
 def _download(remote: Remote, path: Path, offline: bool) -> Origin:
-    """Download, check and record a file; pooch takes one that is there already and right."""
-    # pooch documents and calls a downloader as (url, file, pooch); its protocol `Downloader` names other arguments
-    downloader = cast(Any, ResumingDownload(path.with_name(f"{path.name}.part")))
-    sums, md5 = {}, None
+    """Download, check and record a file."""
+    sums, stated = {}, None
     try:
         sums = {} if offline else _stated_sums(remote)
-        md5 = sums.get(remote.name)
-        pooch.retrieve(remote.url, md5 and f"md5:{md5}", fname=path.name, path=path.parent, downloader=downloader)
+        stated = sums.get(remote.name)
+        _retrieve(remote, path, stated)
     except Unreachable as error:
         raise Unreachable(f"{error}; download it elsewhere, put it at {path}, and run with --offline") from error
     except NotThere as error:
         raise NotThere(f"{error}; {_what_is_there(remote, sums)}") from error
+    _check_start(remote, path)
+    checked = f"{stated.kind} {stated.value} of {remote.folder_url}/{remote.sums}" if stated else TRUSTED
+    origin = Origin(remote.url, sha256(path), checked, datetime.now(UTC).date().isoformat())
+    write_json(_record(path), asdict(origin))
+    return origin
+
+
+def _retrieve(remote: Remote, path: Path, stated: Stated | None) -> None:
+    """Download a file and compare its checksum; pooch takes one that is there already and right."""
+    # pooch documents and calls a downloader as (url, file, pooch); its protocol `Downloader` names other arguments
+    downloader = cast(Any, ResumingDownload(path.with_name(f"{path.name}.part")))
+    md5 = f"md5:{stated.value}" if stated and stated.kind == MD5 else None
+    try:
+        pooch.retrieve(remote.url, md5, fname=path.name, path=path.parent, downloader=downloader)
+        if stated and stated.kind == BSD and bsd_sum(path) != int(stated.value):
+            path.unlink()
+            raise ValueError
     except SaeTracksError:
         raise
-    except ValueError as error:  # pooch's word for a wrong checksum; it has removed the file
-        raise SaeTracksError(
-            f"{remote.url} came damaged: its MD5 is not {md5}; nothing is kept, fetch it again"
-        ) from error
+    except ValueError as error:  # pooch's word for a wrong checksum too; it has removed the file
+        wrong = f"its {stated.kind} is not {stated.value}" if stated else str(error)
+        raise SaeTracksError(f"{remote.url} came damaged: {wrong}; nothing is kept, fetch it again") from error
+
+
+def _check_start(remote: Remote, path: Path) -> None:
+    """Refuse and remove a file of other first bytes, such as an error page."""
     with path.open("rb") as file:
         head = file.read(len(remote.starts))
     if head != remote.starts:
@@ -105,24 +132,34 @@ def _download(remote: Remote, path: Path, offline: bool) -> Origin:
         raise SaeTracksError(
             f"{remote.url} begins with {head!r}, not with {remote.starts!r}: an error page? Nothing is kept"
         )
-    checked = f"MD5 {md5} of {remote.folder_url}/{remote.sums}" if md5 else TRUSTED
-    origin = Origin(remote.url, sha256(path), checked, datetime.now(UTC).date().isoformat())
-    write_json(_record(path), asdict(origin))
-    return origin
 
 
-def _stated_sums(remote: Remote) -> dict[str, str]:
-    """Return the MD5 of each file in the remote's folder; empty if the server lists none."""
+def bsd_sum(path: Path) -> int:
+    """The 16-bit checksum that BSD's ``sum`` prints first."""
+    total = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            for byte in chunk:
+                total = ((total >> 1) + ((total & 1) << 15) + byte) & 0xFFFF
+    return total
+
+
+def _stated_sums(remote: Remote) -> dict[str, Stated]:
+    """Return the checksum of each file in the remote's folder; empty if the server lists none."""
     if remote.sums is None:
         return {}
     try:
         text = get_text(f"{remote.folder_url}/{remote.sums}")
     except NotThere:
         return {}
-    return {name: md5 for md5, name in re.findall(r"(?m)^([0-9a-f]{32})\s+\*?(?:\./)?(\S+)", text)}
+    found = re.findall(r"(?m)^([0-9a-f]{32})\s+\*?(?:\./)?(\S+)", text)
+    if remote.sums == f"{remote.name}.md5":  # of this file alone, under another name at NCBI
+        found = [(md5, remote.name) for md5, _ in found]
+    lines = re.findall(r"(?m)^(\d+)\s+\d+\s+(\S+)$", text)
+    return {name: Stated(MD5, md5) for md5, name in found} | {name: Stated(BSD, value) for value, name in lines}
 
 
-def _what_is_there(remote: Remote, sums: dict[str, str]) -> str:
+def _what_is_there(remote: Remote, sums: Mapping[str, object]) -> str:
     """Return names in the server's list that resemble the missing one; without a list, what to check."""
     if not sums:
         return remote.hint
@@ -182,3 +219,12 @@ def decompress(path: Path, write: Callable[[bytes], object], starts: bytes = b""
                 show(raw.tell())
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise SaeTracksError(f"{path} is damaged gzip ({error}): remove it and fetch it again") from error
+
+
+def unpack(path: Path, out: Path, *, plain: bool) -> None:
+    """Copy a file, or the text of a gzip file if `plain`."""
+    if plain:
+        with out.open("wb") as text:
+            decompress(path, text.write)
+    else:
+        shutil.copyfile(path, out)

@@ -1,6 +1,5 @@
 """Genomes from UCSC as indexed FASTA; JASPAR's count matrices, and their sites in a genome."""
 
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pysam
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.fetch.cache import decompress, deliver, fetch_file
+from sae_tracks.fetch.cache import decompress, deliver, fetch_file, unpack
 from sae_tracks.fetch.transfer import FASTA, remote
 from sae_tracks.files import atomic
 
@@ -76,7 +75,7 @@ def fetch_matrices(
 ) -> bool:
     """Fetch the CORE vertebrates non-redundant count matrices, in JASPAR's format; see `fetch_genome`."""
     path, origin = fetch_file(remote("matrices", release=release), cache, offline=offline)
-    return deliver(out, [origin], lambda temporary: shutil.copyfile(path, temporary), force=force)
+    return deliver(out, [origin], lambda temporary: unpack(path, temporary, plain=False), force=force)
 
 
 def fetch_sites(
@@ -96,12 +95,5 @@ def fetch_sites(
     """
     sites = remote("sites", release=release, assembly=assembly, matrix=matrix)
     path, origin = fetch_file(sites, cache, offline=offline)
-
-    def write(temporary: Path) -> None:
-        if out.suffix == ".gz":
-            shutil.copyfile(path, temporary)
-        else:
-            with temporary.open("wb") as table:
-                decompress(path, table.write)
-
-    return deliver(out, [origin], write, force=force)
+    plain = out.suffix != ".gz"
+    return deliver(out, [origin], lambda temporary: unpack(path, temporary, plain=plain), force=force)

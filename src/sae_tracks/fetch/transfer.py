@@ -25,13 +25,17 @@ SITES = {
     "ucsc": ("SAE_TRACKS_UCSC", "https://hgdownload.soe.ucsc.edu"),
     "jaspar": ("SAE_TRACKS_JASPAR", "https://jaspar.elixir.no"),
     "jaspar-sites": ("SAE_TRACKS_JASPAR_SITES", "http://expdata.cmmt.ubc.ca/JASPAR"),
+    "gencode": ("SAE_TRACKS_GENCODE", "https://ftp.ebi.ac.uk/pub/databases/gencode"),
+    "ensembl": ("SAE_TRACKS_ENSEMBL", "https://ftp.ensembl.org/pub"),
+    "ncbi": ("SAE_TRACKS_NCBI", "https://ftp.ncbi.nlm.nih.gov"),
+    "sgd": ("SAE_TRACKS_SGD", "http://sgd-archive.yeastgenome.org"),
 }
 PFMS = "download/data/{release}/CORE/JASPAR{release}_CORE_vertebrates_non-redundant_pfms_jaspar.txt"
 TRACKS = "downloads/UCSC_tracks/{release}/{assembly}/{matrix}.tsv.gz"
 ASSEMBLIES = "https://hgdownload.soe.ucsc.edu/downloads.html lists the assemblies"
 RELEASES = "https://jaspar.elixir.no/downloads/ lists the releases"
 MATRIX_IDS = "is the matrix ID, with its version, of that release and of this genome's taxon?"
-# kind -> site, path, first bytes, the list of MD5 sums beside it, and the hint: the fields of `Remote`
+# kind -> site, path, first bytes, the list of checksums beside it, and the hint: the fields of `Remote`
 FILES = {
     "assembly": ("ucsc", "goldenPath/{assembly}/bigZips/{assembly}.fa.gz", GZIP, "md5sum.txt", ASSEMBLIES),
     "chromosome": ("ucsc", "goldenPath/{assembly}/chromosomes/{chromosome}.fa.gz", GZIP, "md5sum.txt", ASSEMBLIES),
@@ -55,7 +59,7 @@ class Remote:
     site: str  # a key of `SITES`; the file's folder in the cache, whatever the mirror
     path: str  # on the site, without a leading slash
     starts: bytes  # the first bytes of the file; an error page begins with others
-    sums: str | None  # name of the list of MD5 sums in the same folder
+    sums: str | None  # name of the list of checksums (MD5 or BSD's `sum`) in the same folder
     hint: str  # what to check if the file is not there
 
     @property

@@ -14,6 +14,7 @@ from sae_tracks.lm.auto import AutoReader
 from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM, HyenaDNAModel
 from sae_tracks.lm.inference import HyenaDNAReader
 from sae_tracks.lm.lightning import load_lightning
+from sae_tracks.lm.plugin import check_plugin
 from sae_tracks.lm.pretrained import (
     Pretrained,
     check_complete,
@@ -25,10 +26,10 @@ from sae_tracks.lm.pretrained import (
     open_model,
     open_tokenizer,
 )
-from sae_tracks.lm.protocol import MEMBERS, GeneLM, check_one_place
+from sae_tracks.lm.protocol import GeneLM, check_one_place
 from sae_tracks.lm.tokens import SPECIAL_TOKENS, HyenaDNATokenizer
+from sae_tracks.names import BUNDLED
 
-DEMO = "demo"
 DEFAULT_LAYER = 3
 PLUGINS = "sae_tracks.models"  # the entry point group of other packages' models
 HEAD, BODY = "lm_head.weight", ("hyena.", "backbone.")
@@ -61,7 +62,7 @@ def load_lm(
     model : str or path
         A hub id such as ``LongSafari/hyenadna-small-32k-seqlen-hf``, with or without ``@revision`` behind it; a folder
         with config.json and safetensors; a HyenaDNA checkpoint of Lightning; ``NAME:ARG`` of an installed plug-in; or
-        ``demo``, the small model that comes with sae-tracks.
+        ``demo`` or ``yeast``, the small models that come with sae-tracks.
     layer : int, optional
         1-based: the residual stream after that block = transformers' ``hidden_states[layer]``. Default 3, unless a
         `hook` is given.
@@ -91,13 +92,13 @@ def load_lm(
     check_one_place(layer, hook)
     layer = DEFAULT_LAYER if layer is None and hook is None else layer
     name = str(model)
-    is_path = name != DEMO and is_on_disk(name)
+    is_path = name not in BUNDLED and is_on_disk(name)
     if ":" in name and not is_path:
         return _load_plugin(name, layer, hook=hook, revision=revision, device=device)
     if "@" in name and not is_path:
         name, revision = _split_revision(name, revision)
     on = resolve_device(device)
-    source = str(bundled("demo-lm")) if name == DEMO else name
+    source = str(bundled(BUNDLED[name])) if name in BUNDLED else name
     found = None if _is_lightning(source) else find_pretrained(source, revision, trust_remote_code)
     model_id = str(Path(name).absolute()) if is_path else name
     return _reader_of(found, source, layer, hook, model_id, on)
@@ -174,8 +175,7 @@ def _load_plugin(model: str, layer: int | None, **options: Any) -> GeneLM:
     except Exception as error:  # code that is not ours
         why = first_line(error)
         raise SaeTracksError(f"the model plug-in {name!r} ({registered[name].value}) does not load: {why}") from error
-    if missing := [member for member in MEMBERS if not hasattr(lm, member)]:
-        raise SaeTracksError(f"the model plug-in {name!r} gives no GeneLM: it lacks {', '.join(missing)}")
+    lm = check_plugin(name, lm)
     if lm.model_id != model:
         raise SaeTracksError(
             f"the model plug-in {name!r} calls its model {lm.model_id!r}; the model_id must be {model!r}, so that an "

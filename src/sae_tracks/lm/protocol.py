@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError, UsageError
+from sae_tracks.lm.pretrained import first_line
 
 
 @runtime_checkable
@@ -100,6 +101,33 @@ def check_length(lm: GeneLM, sequence: bytes) -> None:
     """Refuse an empty sequence, and one that is longer than the model reads at once."""
     if not 1 <= len(sequence) <= lm.max_length:
         raise SaeTracksError(f"{len(sequence):,} bases; {lm.model_id} reads 1 to {lm.max_length:,} at once")
+
+
+def checked_rows(lm: GeneLM, sequence: bytes) -> tuple[torch.Tensor, NDArray[np.bool_]]:
+    """Return `GeneLM.activations` and `GeneLM.token_starts`, or refuse them if they are not what `GeneLM` says.
+
+    If the model fails, the error says so in one line.
+    """
+    try:
+        rows, starts = lm.activations(sequence), lm.token_starts(sequence)
+    except (SaeTracksError, OSError, MemoryError):
+        raise
+    except Exception as error:  # perhaps of code that is not ours
+        raise SaeTracksError(f"{lm.model_id} cannot read {len(sequence):,} bases: {first_line(error)}") from error
+    expected = torch.empty(len(sequence), lm.d_model, dtype=torch.float32), np.empty(len(sequence), bool)
+    for name, array, wanted in zip(("activations", "token_starts"), (rows, starts), map(_form, expected), strict=True):
+        if _form(array) != wanted:
+            what = f"{len(sequence):,} bases are {_form(array)}, expected {wanted}"
+            raise SaeTracksError(f"{lm.model_id}: {name} of {what}")
+    return rows, starts
+
+
+def _form(array: object) -> str:
+    """Kind, type and shape of a tensor or an array, as text."""
+    if not isinstance(array, torch.Tensor | np.ndarray):
+        return f"a {type(array).__name__}"
+    kind = "a tensor" if isinstance(array, torch.Tensor) else "an array"
+    return f"{kind} of {str(array.dtype).removeprefix('torch.')} {tuple(array.shape)}"
 
 
 def describe(lm: GeneLM) -> dict[str, str | int | None]:

@@ -9,16 +9,18 @@ from numpy.typing import NDArray
 
 from sae_tracks.dna import kmers, reverse_complement
 from sae_tracks.genome import Genome
-from sae_tracks.intervals import runs_of
+from sae_tracks.intervals import merge, runs_of
 from sae_tracks.lm import HyenaDNAForCausalLM
-from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy
+from sae_tracks.pretrain.loss import NextBaseLM, losses_by_block
 from sae_tracks.pretrain.markov import MarkovModels
 from sae_tracks.pretrain.windows import overlapping_chunks, stretches_inside
-from sae_tracks.regions import GenomicRegion
+from sae_tracks.regions import GenomicRegion, regions_of, spans_by_contig
 
 K = 32  # two bits per base fill a uint64; chance alone repeats no 32-mer in a genome
 CHUNK = 1 << 21
 LONG = 1000  # bases; repeats of one family differ long before
+DRAWS = 1000  # of blocks, for an interval
+FEW = 5  # blocks, which would tell too little about others
 MOST = 0.5  # of the 32-mers; interspersed repeats share a few per cent, a copy that differs at 1 % of its bases 70 %
 
 
@@ -46,8 +48,13 @@ class Overlap:
         return self.longest >= LONG or self.fraction > MOST
 
 
-def overlap(genome: Genome, held_out: Iterable[GenomicRegion], training: Iterable[GenomicRegion]) -> Overlap:
-    """Compare disjoint held-out regions with the stretches that are trained on; memory follows the held-out bases."""
+def overlap(
+    genome: Genome, held_out: Iterable[GenomicRegion], training: Iterable[GenomicRegion]
+) -> tuple[Overlap, list[GenomicRegion]]:
+    """Compare disjoint held-out regions with the stretches that are trained on; memory follows the held-out bases.
+
+    Also returns the copies: the stretches of the held-out regions that shared 32-mers cover, disjoint and ascending.
+    """
     stretches = stretches_inside(genome, held_out)
     held = [codes[whole] for codes, whole in _codes(genome, stretches)]
     known = np.unique(np.concatenate([np.empty(0, np.uint64), *held]))
@@ -56,8 +63,9 @@ def overlap(genome: Genome, held_out: Iterable[GenomicRegion], training: Iterabl
         at, hit = _find(known, np.unique(codes[whole]))
         seen[at[hit]] = True
     known = known[seen]
-    kmers = shared = longest = 0
-    where = None
+    kmers = shared = 0
+    copies: list[GenomicRegion] = []
+    longest: GenomicRegion | None = None
     for stretch in stretches:
         chunks = []
         for codes, whole in _codes(genome, [stretch]):
@@ -65,12 +73,11 @@ def overlap(genome: Genome, held_out: Iterable[GenomicRegion], training: Iterabl
             chunks.append(_find(known, codes)[1] & whole)
         common = np.concatenate(chunks)
         shared += int(common.sum())
-        runs = runs_of(common)
-        lengths = runs[:, 1] - runs[:, 0] + K - 1
-        if len(runs) and lengths.max() > longest:
-            longest, start = int(lengths.max()), stretch.start + int(runs[lengths.argmax(), 0])
-            where = str(GenomicRegion(stretch.contig, start, start + longest))
-    return Overlap(kmers, shared, longest, where)
+        runs = runs_of(common) + np.array([stretch.start, stretch.start + K - 1])
+        found = regions_of(stretch.contig, runs)
+        copies += regions_of(stretch.contig, merge(runs))
+        longest = max([*([longest] if longest else []), *found], key=len, default=None)
+    return Overlap(kmers, shared, len(longest or ()), str(longest) if longest else None), copies
 
 
 def _codes(
@@ -100,6 +107,35 @@ def _find(known: NDArray[np.uint64], codes: NDArray[np.uint64]) -> tuple[NDArray
 
 
 @dataclass(frozen=True, slots=True)
+class UniqueScores:
+    """The same scores on the bases that lie in no 32-mer of the training sequence: what a model cannot have copied."""
+
+    bases: int
+    """Number of bases scored."""
+    nats_per_base: float
+    """Loss of the language model."""
+    markov_nats_per_base: list[float]
+    """Losses of the Markov models."""
+    interval: tuple[float, float] | None
+    """95 % interval of `difference`, from draws of blocks of 10 kb; None if these are fewer than `FEW`."""
+
+    @property
+    def difference(self) -> float:
+        """Loss of the language model less that of the best Markov model."""
+        return self.nats_per_base - min(self.markov_nats_per_base)
+
+    def line(self) -> str:
+        """A line for people."""
+        between = " ({:+.4f} to {:+.4f})".format(*self.interval) if self.interval else ""
+        markov = min(self.markov_nats_per_base)
+        return (
+            f"of these, {self.bases:,} bases are in no such 32-mer: language model {self.nats_per_base:.4f}, best "
+            f"Markov model (order {self.markov_nats_per_base.index(markov)}) {markov:.4f}, difference "
+            f"{self.difference:+.4f}{between}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class HeldOutScores:
     """Next-base cross entropy on held-out regions, in nats per base, of every model on the same bases."""
 
@@ -110,11 +146,15 @@ class HeldOutScores:
     markov_nats_per_base: list[float]
     """Losses of the Markov models of order 0, 1, ..., trained on the same sequence."""
     overlap: Overlap
+    unique: UniqueScores | None
+    """The same without copies; None if no base is scored outside of them."""
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "HeldOutScores":
         """From what `dataclasses.asdict` made of them."""
-        return cls(**{**record, "overlap": Overlap(**record["overlap"])})
+        unique = record.get("unique")
+        unique = unique and UniqueScores(**{**unique, "interval": unique["interval"] and tuple(unique["interval"])})
+        return cls(**{**record, "overlap": Overlap(**record["overlap"]), "unique": unique})
 
     @property
     def best_order(self) -> int:
@@ -134,6 +174,7 @@ class HeldOutScores:
             f"{self.best_order}",
             f"of {found.kmers:,} held-out 32-mers {found.fraction:.2%} are in the training sequence too; the longest "
             f"run of them is {found.longest:,} bases",
+            *([self.unique.line()] if self.unique else []),
         ]
 
     def warning(self) -> str | None:
@@ -151,6 +192,22 @@ def score_held_out(
     model: HyenaDNAForCausalLM, genome: Genome, held_out: list[GenomicRegion], training: list[GenomicRegion]
 ) -> HeldOutScores:
     """Score a language model and Markov models of the training stretches on disjoint held-out regions."""
-    loss, bases = cross_entropy(NextBaseLM(model), genome, held_out)
-    markov, _ = cross_entropy(MarkovModels.trained(genome, training), genome, held_out)
-    return HeldOutScores(bases, float(loss), markov.tolist(), overlap(genome, held_out, training))
+    found, copies = overlap(genome, held_out, training)
+    models = NextBaseLM(model), MarkovModels.trained(genome, training)
+    marked = spans_by_contig(copies)
+    (nats, bases), (markov, _) = (losses_by_block(each, genome, held_out, marked) for each in models)
+    loss, markov_loss = (sums.sum(axis=(0, 1)) / bases.sum() for sums in (nats, markov))
+    unique = _unique(nats[0], markov[0], bases[0]) if bases[0].any() else None
+    return HeldOutScores(int(bases.sum()), float(loss), markov_loss.tolist(), found, unique)
+
+
+def _unique(nats: NDArray[np.float64], markov: NDArray[np.float64], bases: NDArray[np.int64]) -> UniqueScores:
+    """The scores of blocks: sums (blocks,) and (blocks, orders), and (blocks,) bases."""
+    loss, markov_loss = nats.sum() / bases.sum(), markov.sum(axis=0) / bases.sum()
+    interval = None
+    if (blocks := len(bases)) >= FEW:
+        draws = np.random.default_rng(0).multinomial(blocks, np.full(blocks, 1 / blocks), DRAWS)
+        drawn = draws @ (nats - markov[:, markov_loss.argmin()]) / np.maximum(draws @ bases, 1)
+        low, high = np.percentile(drawn, (2.5, 97.5)).tolist()
+        interval = low, high
+    return UniqueScores(int(bases.sum()), float(loss), markov_loss.tolist(), interval)

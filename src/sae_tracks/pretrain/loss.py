@@ -1,6 +1,7 @@
 """Next-base cross entropy of any model over regions: every model is scored on the same bases."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -11,10 +12,14 @@ from torch.nn import functional as F
 from sae_tracks.dna import readable_bases
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import CHUNK, Genome
+from sae_tracks.intervals import NO_SPANS, Spans, cover
 from sae_tracks.lm import HyenaDNAForCausalLM, base_tokens
 from sae_tracks.lm.tokens import BASES, SPECIAL_TOKENS
 from sae_tracks.pretrain.windows import overlapping_chunks, stretches_inside
 from sae_tracks.regions import GenomicRegion
+
+BLOCK = 10_000  # bases; longer than almost every gene of yeast, so that blocks are nearly independent
+NOTHING: Mapping[str, Spans] = MappingProxyType({})
 
 
 class NextBaseModel(Protocol):
@@ -61,13 +66,41 @@ def cross_entropy(
     (\\*model.shape,) float64, int
         Nats per base, and the number of bases scored.
     """
+    total, bases = losses_by_block(model, genome, regions)
+    return total.sum(axis=(0, 1)) / bases.sum(), int(bases.sum())
+
+
+def losses_by_block(
+    model: NextBaseModel, genome: Genome, regions: Iterable[GenomicRegion], marked: Mapping[str, Spans] = NOTHING
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Sums of the losses whose mean `cross_entropy` returns, apart for marked bases, over blocks of `BLOCK` bases.
+
+    Blocks are those of the contig, counted from its start; a block that the regions only touch is shorter.
+
+    Parameters
+    ----------
+    marked : mapping of contig to (k, 2) int64
+        Ascending, disjoint.
+
+    Returns
+    -------
+    (2, blocks, \\*model.shape) float64, (2, blocks) int64
+        Nats, and the number of bases scored: of the other bases, and of those marked.
+    """
     regions = list(regions)
     check_scorable(genome, regions)
-    total, bases = np.zeros(model.shape), 0
-    for _, losses, scored in _windows_with_losses(model, genome, regions):
-        total += losses[..., scored].sum(axis=-1, dtype=np.float64)
-        bases += int(scored.sum())
-    return total / bases, bases
+    places = ((region.contig, i) for region in regions for i in range(region.start // BLOCK, -(-region.end // BLOCK)))
+    number = {place: i for i, place in enumerate(dict.fromkeys(places))}
+    total, bases = np.zeros((2, len(number), *model.shape)), np.zeros((2, len(number)), np.int64)
+    for window, losses, scored in _windows_with_losses(model, genome, regions):
+        inside = cover(marked.get(window.contig, NO_SPANS), window.start, window.end)
+        for first in range(window.start // BLOCK * BLOCK, window.end, BLOCK):
+            at = number[window.contig, first // BLOCK]
+            here = slice(max(first - window.start, 0), first - window.start + BLOCK)
+            for side, which in enumerate((scored[here] & ~inside[here], scored[here] & inside[here])):
+                total[side, at] += losses[..., here][..., which].sum(axis=-1, dtype=np.float64)
+                bases[side, at] += which.sum()
+    return total, bases
 
 
 def cross_entropy_per_base(

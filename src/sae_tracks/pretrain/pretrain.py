@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -21,11 +21,12 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, atomic, make_folder, read_json, unwritable, write_provenance
 from sae_tracks.genome import Genome
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNATokenizer, load_causal_lm, quiet_transformers
-from sae_tracks.lm.tokens import BASES
+from sae_tracks.lm.tokens import BASES, SPECIAL_TOKENS
 from sae_tracks.pretrain.held_out import HeldOutScores, score_held_out
 from sae_tracks.pretrain.loss import check_scorable
 from sae_tracks.pretrain.windows import WindowSampler, stretches_outside
 from sae_tracks.regions import GenomicRegion
+from sae_tracks.threads import ForEachSlice, in_threads
 from sae_tracks.train.checkpoint import (
     Run,
     checkpoints,
@@ -41,11 +42,26 @@ log = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"
 IGNORED = -100
 LOG_EVERY = 50  # steps
+SLICE = (
+    4096  # bases whose gradients one thread computes: on a CPU, threads that share every product wait for each other
+)
 OnStep = Callable[[int, float], None]
-SIZES = {  # name: (d_model, blocks, bases)
-    "nano": (128, 4, 2048),
-    "tiny": (128, 2, 1024),
-    "small-32k": (256, 4, 32768),
+
+
+class Size(NamedTuple):
+    """The shape of a model."""
+
+    d_model: int
+    blocks: int
+    bases: int  # the longest window
+    emb_dim: int = 5  # of the filters' positions; with few, a filter cannot tell neighbouring bases apart
+
+
+SIZES = {
+    "nano": Size(128, 4, 2048),
+    "tiny": Size(128, 2, 1024),
+    "compact": Size(128, 4, 512, emb_dim=65),
+    "small-32k": Size(256, 4, 32768),
 }
 
 
@@ -65,6 +81,8 @@ class PretrainSettings:
     """Weight decay of matrices; other parameters have none."""
     warmup: float = 0.05
     """Share of the steps in which the rate rises linearly; it then falls as a cosine to a hundredth of the peak."""
+    dtype: str = "float32"
+    """``float32``, or ``bf16`` for matrix products in bfloat16 with weights in float32."""
     seed: int = 0
     """Seed of the initial weights and of every window drawn."""
     save_every: int = 200
@@ -114,7 +132,7 @@ def pretrain(
     training = stretches_outside(genome, held_out)
     if held_out:
         check_scorable(genome, held_out)
-    sampler = WindowSampler(genome, training, SIZES[settings.size][2])
+    sampler = WindowSampler(genome, training, SIZES[settings.size].bases)
     with processes(device) as group:
         state = _train(sampler, settings, folder, run, group, on_step)
     if not is_first():
@@ -203,10 +221,10 @@ def _train(
     if group.rank == 0:
         remove_checkpoints(make_folder(folder), after=state.step)
     started = time.monotonic() - state.seconds
-    with TrainingLog(folder, state.step) if group.rank == 0 else nullcontext() as lines:
+    with TrainingLog(folder, state.step) if group.rank == 0 else nullcontext() as lines, in_threads() as each:
         for step in range(state.step, settings.steps):
             ids = torch.from_numpy(sampler.batch(settings.batch_size, settings.seed, step, share)).to(group.device)
-            loss = _step(state, ids, learning_rate(step, settings), group)
+            loss = _step(state, ids, learning_rate(step, settings), settings.dtype, group, each)
             if not math.isfinite(loss):
                 raise SaeTracksError(f"the loss diverged at step {step + 1}: lower --lr (it is {settings.lr})")
             state.step, state.seconds = step + 1, time.monotonic() - started
@@ -223,9 +241,13 @@ def _train(
 
 def new_model(size: str, seed: int) -> HyenaDNAForCausalLM:
     """A HyenaDNA of one of `SIZES` with initial weights drawn from `seed`."""
-    d_model, layers, bases = SIZES[size]
+    d_model, blocks, bases, emb_dim = SIZES[size]
     torch.manual_seed(seed)
-    return HyenaDNAForCausalLM(HyenaDNAConfig(d_model=d_model, n_layer=layers, max_seq_len=bases + 2, embed_dropout=0))
+    return HyenaDNAForCausalLM(
+        HyenaDNAConfig(
+            d_model=d_model, n_layer=blocks, max_seq_len=bases + SPECIAL_TOKENS, emb_dim=emb_dim, embed_dropout=0
+        )
+    )
 
 
 def learning_rate(step: int, settings: PretrainSettings) -> float:
@@ -244,19 +266,39 @@ def _optimizer(model: torch.nn.Module, settings: PretrainSettings) -> torch.opti
     return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), fused=True)
 
 
-def _step(state: LMState, ids: torch.Tensor, lr: float, group: Processes) -> float:
+def _step(state: LMState, ids: torch.Tensor, lr: float, dtype: str, group: Processes, each: ForEachSlice) -> float:
     """Update once, from this process's windows and those of the others; returns the mean loss over all their bases."""
     for parameters in state.optimizer.param_groups:
         parameters["lr"] = lr
-    state.optimizer.zero_grad(set_to_none=True)
-    labels = labels_of(ids)[:, 1:]
-    logits = state.model(ids).logits[:, :-1].float()
-    total = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
-    total.backward()
-    loss = _mean_gradients(state.model, total.detach(), (labels != IGNORED).sum(), group)
+    total = _sum_gradients(state.model, ids, dtype, each)
+    loss = _mean_gradients(state.model, total, (labels_of(ids)[:, 1:] != IGNORED).sum(), group)
     clip_grad_norm_(state.model.parameters(), 1.0)
     state.optimizer.step()
     return loss
+
+
+def _sum_gradients(model: HyenaDNAForCausalLM, ids: torch.Tensor, dtype: str, each: ForEachSlice) -> torch.Tensor:
+    """Set the gradients of the loss summed over the bases of windows; returns that sum.
+
+    On a CPU the windows are cut into slices of `SLICE` bases whose gradients are added in their order, so the result
+    does not depend on the number of threads.
+    """
+    parameters = list(model.parameters())
+    found: dict[int, tuple[torch.Tensor, ...]] = {}
+
+    def differentiate(part: slice) -> None:
+        with torch.enable_grad(), torch.autocast(ids.device.type, torch.bfloat16, enabled=dtype == "bf16"):
+            logits = model(ids[part]).logits[:, :-1].float()
+            labels = labels_of(ids[part])[:, 1:].flatten()
+            total = F.cross_entropy(logits.flatten(0, 1), labels, ignore_index=IGNORED, reduction="sum")
+        found[part.start] = (total.detach(), *torch.autograd.grad(total, parameters))
+
+    windows = max(SLICE // ids.shape[1], 1) if ids.device.type == "cpu" else len(ids)
+    each(differentiate, len(ids), windows)
+    total, *gradients = (torch.stack(parts).sum(0) for parts in zip(*(found[at] for at in sorted(found)), strict=True))
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    return total
 
 
 def _mean_gradients(model: torch.nn.Module, total: torch.Tensor, bases: torch.Tensor, group: Processes) -> float:

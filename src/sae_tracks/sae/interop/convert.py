@@ -18,6 +18,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import make_folder, read_json, sha256, write_provenance
 from sae_tracks.lm.protocol import check_one_place
 from sae_tracks.lm.torchfile import read_tensors
+from sae_tracks.names import BUNDLED
 from sae_tracks.sae.directory import CONFIG, STATS, WEIGHTS, save_sae, whole_k
 from sae_tracks.sae.interop import dictionary_learning
 from sae_tracks.sae.interop.saelens import read_saelens
@@ -226,7 +227,7 @@ def _place_facts(model: str | None, layer: int | None, hook: str | None) -> dict
 
 def _named(model: str) -> dict[str, str | int | None]:
     """A model as `load_lm` would call it: the absolute path of a folder, or a hub id apart from its revision."""
-    if model != "demo" and Path(model).exists():
+    if model not in BUNDLED and Path(model).exists():
         return {"model": str(Path(model).absolute()), "revision": None}
     name, _, revision = (model, "", "") if ":" in model else model.partition("@")
     return {"model": name, "revision": revision or None}

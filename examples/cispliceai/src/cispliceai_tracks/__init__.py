@@ -1,0 +1,1 @@
+"""Splice-site networks of SpliceAI's architecture as models of sae-tracks."""
