@@ -54,6 +54,14 @@ def _turned(frame: pd.DataFrame, by: NDArray, length: NDArray, among: NDArray[np
     return only(frame.assign(Start=start, End=end, turned=by), among & (start < end))
 
 
+def numbered(name: NDArray[np.int64], frame: pd.DataFrame) -> NDArray[np.int64]:
+    """(n,) int64: ``transcript``, the number of each row's name on its contig and strand."""
+    for column in ("Chromosome", "Strand"):
+        of = series(frame, column).cat
+        name = name * len(of.categories) + of.codes.to_numpy(np.int64)
+    return name
+
+
 def behind_origin(parts: pd.DataFrame, landmarks: Landmarks) -> pd.DataFrame:
     """Rows of transcripts, in which those behind the origin of a circular contig go on behind its length.
 

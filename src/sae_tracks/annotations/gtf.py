@@ -88,7 +88,7 @@ def gff_sites(
     found = {name: landmarks.fit(sites)[_SITE].drop_duplicates() for name, sites in concepts.items()}
     sites = [part.assign(Name=constant(name, len(part))) for name, part in found.items()]
     if per_base:
-        stated = genes.stranded(only(_of(frame, "CDS"), series(_of(frame, "CDS"), "phase") >= 0))
+        stated = genes.stranded(_of(only(frame, series(frame, "phase") >= 0), "CDS"))
         sites.append(genes.codon_positions(pd.concat([stated, coding]), landmarks, regions))
     table = joined(sites)
     return table.assign(Score=np.nan, TF=constant("", len(table)))
@@ -168,10 +168,7 @@ def _by_transcript(frame: pd.DataFrame, rows: Rows) -> tuple[pd.DataFrame, pa.Ar
     coding = (frame["kind"] == "CDS").to_numpy()
     ends = {name: _matches(rows, coding, words) for name, words in _OPEN.items()}
     of = frame.assign(row=np.arange(len(frame)), gff3=gff3, **ends).iloc[row].reset_index(drop=True)
-    code = parent
-    for column in ("Chromosome", "Strand"):
-        code = code * len(of[column].cat.categories) + of[column].cat.codes.to_numpy(np.int64)
-    return of.assign(parent=parent, transcript=code), encoded.dictionary
+    return of.assign(parent=parent, transcript=genes.numbered(parent, of)), encoded.dictionary
 
 
 def _matches(rows: Rows, which: NDArray[np.bool_], pattern: str) -> NDArray[np.bool_]:

@@ -74,7 +74,5 @@ def _coding(frame: pd.DataFrame, rows: Rows) -> pd.DataFrame:
     """Coding rows that name a parent, with phases; see `genes.with_phases`."""
     parent = rows.categories(_PARENT)
     coding = (series(frame, "Name") == "CDS").to_numpy() & np.asarray(parent != "", bool)
-    code = parent.codes.astype(np.int64)
-    for column in ("Chromosome", "Strand"):
-        code = code * len(frame[column].cat.categories) + frame[column].cat.codes.to_numpy(np.int64)
-    return genes.with_phases(only(frame.assign(transcript=code, phase=-1), coding))
+    transcript = genes.numbered(parent.codes.astype(np.int64), frame)
+    return genes.with_phases(only(frame.assign(transcript=transcript, phase=-1), coding))

@@ -122,8 +122,8 @@ class MatchedRegions:
         if len(own.span) == 0 or len(pool.span) < TRIED:
             return empty.levels, draws
         rng = np.random.default_rng([self.pairs.seed, pair])
-        likes = (of.like + rng.uniform(-FUZZ, FUZZ, of.like.shape) for of in (pool, own))
-        near, which = KDTree(next(likes)).query(next(likes), TRIED, p=np.inf, distance_upper_bound=1)
+        theirs, ours = (of.like + rng.uniform(-FUZZ, FUZZ, of.like.shape) for of in (pool, own))
+        near, which = KDTree(theirs).query(ours, TRIED, p=np.inf, distance_upper_bound=1)
         other = pool.span[np.where(np.isfinite(near), which, 0)]  # a region that shares bases is no other one
         near[(other[..., 0] < own.span[:, 1:]) & (other[..., 1] > own.span[:, :1])] = np.inf
         order = np.argsort(near, axis=1, kind="stable")[:, :NEAREST]

@@ -58,11 +58,11 @@ class Recovered:
     def lines(self) -> list[str]:
         """Return a table for people."""
         rows = [f"{'language model':<18}{self.nats_lm:8.4f}", f"{'through the SAE':<18}{self.nats_sae:8.4f}"]
-        for name, nats, share in (
+        for name, nats, part in (
             ("mean instead", self.nats_mean, self.recovered_mean),
             ("zero instead", self.nats_zero, self.recovered_zero),
         ):
-            recovered = "the model is no better" if share is None else f"recovered {share:.3f}"
+            recovered = "the model is no better" if part is None else f"recovered {part:.3f}"
             rows.append(f"{name:<18}{nats:8.4f}   {recovered}")
         return [
             f"{self.bases:,} bases scored, next-base cross entropy in nats per base",

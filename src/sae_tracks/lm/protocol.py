@@ -114,7 +114,7 @@ def checked_rows(lm: GeneLM, sequence: bytes) -> tuple[torch.Tensor, NDArray[np.
         raise
     except Exception as error:  # perhaps of code that is not ours
         raise SaeTracksError(f"{lm.model_id} cannot read {len(sequence):,} bases: {first_line(error)}") from error
-    expected = torch.empty(len(sequence), lm.d_model, dtype=torch.float32), np.empty(len(sequence), bool)
+    expected = torch.empty(len(sequence), lm.d_model, dtype=torch.float32, device="meta"), np.empty(len(sequence), bool)
     for name, array, wanted in zip(("activations", "token_starts"), (rows, starts), map(_form, expected), strict=True):
         if _form(array) != wanted:
             what = f"{len(sequence):,} bases are {_form(array)}, expected {wanted}"
