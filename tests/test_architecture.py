@@ -13,7 +13,7 @@ from sae_tracks.cli.app import app
 
 ROOT = Path(sae_tracks.__file__).parent
 FLOORS = [
-    {"errors", "names", "regions", "files", "progress", "threads", "jit", "intervals", "dna"},
+    {"errors", "names", "regions", "files", "progress", "threads", "jit", "intervals", "bootstrap", "dna"},
     {"genome", "lm", "sae"},
     {"annotations", "motifs", "reading"},
     {"features", "source", "activations", "train", "pretrain"},

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sae_tracks import Genome
 from sae_tracks.annotations import read_annotation
+from sae_tracks.bootstrap import draws_of, interval
 from sae_tracks.intervals import cover, merge
 from sae_tracks.lm import load_causal_lm
 from sae_tracks.pretrain.held_out import overlap
@@ -23,7 +24,6 @@ from sae_tracks.pretrain.windows import stretches_outside
 from sae_tracks.regions import GenomicRegion, spans_by_contig
 
 CONCEPTS = ("CDS:1", "CDS:2", "CDS:3", "CDS", "five_prime_UTR", "intron", "tRNA", "promoter:-200", "intergenic")
-DRAWS = 1000
 LEAST = 1000  # bases of a row
 
 
@@ -47,7 +47,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for concept, strand, mask in concepts(options.genes, genome, regions, options.alias):
         if (kept := mask & scored).sum() >= LEAST:
-            low, high = interval(lm[kept] - markov[order, kept], block[kept])
+            low, high = mean_interval(lm[kept] - markov[order, kept], block[kept])
             nats, baseline = lm[kept].mean(dtype=np.float64), markov[order, kept].mean(dtype=np.float64)
             difference = f"{nats - baseline:+.4f} ({low:+.4f} to {high:+.4f})"
             print(f"| {concept} | {strand} | {kept.sum():,} | {nats:.4f} | {baseline:.4f} | {difference} |")
@@ -73,13 +73,12 @@ def covered(spans, regions: list[GenomicRegion]) -> NDArray[np.bool_]:
     return np.concatenate([cover(merge(spans.get(r.contig, none)), r.start, r.end) for r in regions])
 
 
-def interval(values: NDArray[np.float32], block: NDArray[np.int64]) -> tuple[float, float]:
+def mean_interval(values: NDArray[np.float32], block: NDArray[np.int64]) -> tuple[float, float]:
     """The 95 % interval of the mean, from draws of whole blocks."""
     number = np.unique(block, return_inverse=True)[1]
     sums, bases = np.bincount(number, values), np.bincount(number)
-    drawn = np.random.default_rng(0).multinomial(len(bases), np.full(len(bases), 1 / len(bases)), DRAWS)
-    low, high = np.percentile(drawn @ sums / np.maximum(drawn @ bases, 1), (2.5, 97.5)).tolist()
-    return low, high
+    draws = draws_of(len(bases), 0)
+    return interval(draws @ sums / np.maximum(draws @ bases, 1))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from control_scenes import ALL_WORDS, NUMBER, Scene, labels_of, pairs_on
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sae_tracks.bootstrap import draws_of
 from sae_tracks.controls.beyond import BeyondWord
-from sae_tracks.controls.items import draws_of
 from sae_tracks.controls.verdict import DESCRIBES
 
 COLUMNS = ["word_auroc", "word_auroc_low", "word_auroc_high"]

@@ -6,8 +6,8 @@ from control_scenes import Scene, average_precision, draw_scene, every_pair, lab
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sae_tracks.bootstrap import draws_of
 from sae_tracks.controls.fit import Fit, InRepeats, _in_and_outside
-from sae_tracks.controls.items import draws_of
 
 seeds, strands = st.integers(0, 10**6), st.sampled_from("+-")
 few = settings(deadline=None, max_examples=12)

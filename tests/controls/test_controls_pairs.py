@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import pearsonr, rankdata
 
-from sae_tracks.controls.items import draws_of
+from sae_tracks.bootstrap import draws_of
 from sae_tracks.controls.pairs import ByBase
 
 seeds, strands = st.integers(0, 10**6), st.sampled_from("+-")

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sae_tracks.bootstrap import draws_of, interval
 from sae_tracks.controls.dictionaries import WORDS as WORD_COLUMNS
 from sae_tracks.controls.dictionaries import word_length, word_name
 from sae_tracks.controls.gather import FEATURES, WORDS
-from sae_tracks.controls.items import auroc, draws_of, highest, interval
+from sae_tracks.controls.items import auroc, highest
 from sae_tracks.controls.verdict import DESCRIBES
 from sae_tracks.controls.view import Pairs, Tiles, View
 from sae_tracks.regions import ReadStrand

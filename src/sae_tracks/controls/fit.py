@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sae_tracks.bootstrap import draws_of, interval
 from sae_tracks.controls.gather import FEATURES
-from sae_tracks.controls.items import Histogram, average_precision, draws_of, interval, recall_at
+from sae_tracks.controls.items import Histogram, average_precision, recall_at
 from sae_tracks.controls.view import Pairs, View
 from sae_tracks.intervals import hold
 

@@ -22,8 +22,6 @@ PIECE = 64  # bases: a longer instance is cut into equal pieces, so that its ite
 LAG = 10  # bases at most by which an item is extended; at most half of its width
 BIN = 32_768  # bases at least of a block of the bootstrap, unless its tile is shorter
 BLOCKS = 256  # at most
-DRAWS = 1000  # of the bootstrap
-INTERVAL = (2.5, 97.5)  # percentiles
 PRECISION = 0.5  # at which recall is given
 
 
@@ -228,18 +226,6 @@ def auroc(positive: NDArray, negative: NDArray) -> NDArray[np.float64]:
     below = np.cumsum(q, -1) - q
     with np.errstate(invalid="ignore", divide="ignore"):
         return (p * (below + q / 2)).sum(-1) / (p.sum(-1) * q.sum(-1))
-
-
-def draws_of(blocks: int, seed: int) -> NDArray[np.float64]:
-    """(draws, B) float64: how often each block is drawn, with replacement, as often as there are blocks."""
-    return np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), DRAWS).astype(np.float64)
-
-
-def interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """The 95 % percentile interval of draws; those that are NaN are left out, (NaN, NaN) if all are."""
-    values = values[np.isfinite(values)]
-    low, high = np.percentile(values, INTERVAL) if len(values) else (np.nan, np.nan)
-    return float(low), float(high)
 
 
 def report_tiles(evaluation: Evaluation) -> list[GenomicRegion]:

@@ -12,11 +12,12 @@ import pandas as pd
 from sae_tracks.activations.shards import ActivationShards
 from sae_tracks.annotations import Annotation, filter_sites, read_annotation, read_annotations
 from sae_tracks.annotations.bed import MATRIX_ID
+from sae_tracks.bootstrap import DRAWS
 from sae_tracks.controls.alu import alu_sites
 from sae_tracks.controls.chance import FEW, decoys_for
 from sae_tracks.controls.control import ControlInputs, run_controls
 from sae_tracks.controls.gather import FEATURES, Gathered
-from sae_tracks.controls.items import BLOCKS, DRAWS, LAG, PIECE, report_tiles
+from sae_tracks.controls.items import BLOCKS, LAG, PIECE, report_tiles
 from sae_tracks.controls.reference import causal_reference, sample_of
 from sae_tracks.controls.specificity import motif_clusters, selectivity
 from sae_tracks.controls.untrained import (

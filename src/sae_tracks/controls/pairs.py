@@ -9,8 +9,9 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from sae_tracks.bootstrap import draws_of, interval
 from sae_tracks.controls.gather import FEATURES
-from sae_tracks.controls.items import draws_of, highest, interval
+from sae_tracks.controls.items import highest
 from sae_tracks.controls.view import Pairs, View
 from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.jit import FAST

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_tracks.bootstrap import draws_of, interval
 from sae_tracks.dna import kmers, reverse_complement
 from sae_tracks.genome import Genome
 from sae_tracks.intervals import merge, runs_of
@@ -19,7 +20,6 @@ from sae_tracks.regions import GenomicRegion, regions_of, spans_by_contig
 K = 32  # two bits per base fill a uint64; chance alone repeats no 32-mer in a genome
 CHUNK = 1 << 21
 LONG = 1000  # bases; repeats of one family differ long before
-DRAWS = 1000  # of blocks, for an interval
 FEW = 5  # blocks, which would tell too little about others
 MOST = 0.5  # of the 32-mers; interspersed repeats share a few per cent, a copy that differs at 1 % of its bases 70 %
 
@@ -107,37 +107,8 @@ def _find(known: NDArray[np.uint64], codes: NDArray[np.uint64]) -> tuple[NDArray
 
 
 @dataclass(frozen=True, slots=True)
-class UniqueScores:
-    """The same scores on the bases that lie in no 32-mer of the training sequence: what a model cannot have copied."""
-
-    bases: int
-    """Number of bases scored."""
-    nats_per_base: float
-    """Loss of the language model."""
-    markov_nats_per_base: list[float]
-    """Losses of the Markov models."""
-    interval: tuple[float, float] | None
-    """95 % interval of `difference`, from draws of blocks of 10 kb; None if these are fewer than `FEW`."""
-
-    @property
-    def difference(self) -> float:
-        """Loss of the language model less that of the best Markov model."""
-        return self.nats_per_base - min(self.markov_nats_per_base)
-
-    def line(self) -> str:
-        """A line for people."""
-        between = " ({:+.4f} to {:+.4f})".format(*self.interval) if self.interval else ""
-        markov = min(self.markov_nats_per_base)
-        return (
-            f"of these, {self.bases:,} bases are in no such 32-mer: language model {self.nats_per_base:.4f}, best "
-            f"Markov model (order {self.markov_nats_per_base.index(markov)}) {markov:.4f}, difference "
-            f"{self.difference:+.4f}{between}"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOutScores:
-    """Next-base cross entropy on held-out regions, in nats per base, of every model on the same bases."""
+class Losses:
+    """Next-base cross entropy of every model on the same bases, in nats per base."""
 
     bases: int
     """Number of bases scored."""
@@ -145,6 +116,39 @@ class HeldOutScores:
     """Loss of the language model."""
     markov_nats_per_base: list[float]
     """Losses of the Markov models of order 0, 1, ..., trained on the same sequence."""
+
+    @property
+    def best_order(self) -> int:
+        """The order of the best Markov model."""
+        return self.markov_nats_per_base.index(min(self.markov_nats_per_base))
+
+    @property
+    def difference(self) -> float:
+        """Loss of the language model less that of the best Markov model."""
+        return self.nats_per_base - min(self.markov_nats_per_base)
+
+
+@dataclass(frozen=True, slots=True)
+class UniqueScores(Losses):
+    """The losses on the bases that lie in no 32-mer of the training sequence: what a model cannot have copied."""
+
+    interval: tuple[float, float] | None
+    """95 % interval of `difference`, from draws of blocks of 10 kb; None if these are fewer than `FEW`."""
+
+    def line(self) -> str:
+        """A line for people."""
+        between = " ({:+.4f} to {:+.4f})".format(*self.interval) if self.interval else ""
+        return (
+            f"of these, {self.bases:,} bases are in no such 32-mer: language model {self.nats_per_base:.4f}, best "
+            f"Markov model (order {self.best_order}) {min(self.markov_nats_per_base):.4f}, difference "
+            f"{self.difference:+.4f}{between}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutScores(Losses):
+    """The losses on held-out regions."""
+
     overlap: Overlap
     unique: UniqueScores | None
     """The same without copies; None if no base is scored outside of them."""
@@ -156,22 +160,15 @@ class HeldOutScores:
         unique = unique and UniqueScores(**{**unique, "interval": unique["interval"] and tuple(unique["interval"])})
         return cls(**{**record, "overlap": Overlap(**record["overlap"]), "unique": unique})
 
-    @property
-    def best_order(self) -> int:
-        """The order of the best Markov model."""
-        return self.markov_nats_per_base.index(min(self.markov_nats_per_base))
-
     def lines(self) -> list[str]:
         """Lines of a table for people."""
-        best = self.markov_nats_per_base[self.best_order]
         markov = [f"Markov order {k:<8} {loss:.4f}" for k, loss in enumerate(self.markov_nats_per_base)]
         markov[self.best_order] += "  best"
         found = self.overlap
         return [
             f"held out: {self.bases:,} bases scored, nats per base",
             *markov,
-            f"language model        {self.nats_per_base:.4f}  {self.nats_per_base - best:+.4f} against order "
-            f"{self.best_order}",
+            f"language model        {self.nats_per_base:.4f}  {self.difference:+.4f} against order {self.best_order}",
             f"of {found.kmers:,} held-out 32-mers {found.fraction:.2%} are in the training sequence too; the longest "
             f"run of them is {found.longest:,} bases",
             *([self.unique.line()] if self.unique else []),
@@ -204,10 +201,8 @@ def score_held_out(
 def _unique(nats: NDArray[np.float64], markov: NDArray[np.float64], bases: NDArray[np.int64]) -> UniqueScores:
     """The scores of blocks: sums (blocks,) and (blocks, orders), and (blocks,) bases."""
     loss, markov_loss = nats.sum() / bases.sum(), markov.sum(axis=0) / bases.sum()
-    interval = None
+    between = None
     if (blocks := len(bases)) >= FEW:
-        draws = np.random.default_rng(0).multinomial(blocks, np.full(blocks, 1 / blocks), DRAWS)
-        drawn = draws @ (nats - markov[:, markov_loss.argmin()]) / np.maximum(draws @ bases, 1)
-        low, high = np.percentile(drawn, (2.5, 97.5)).tolist()
-        interval = low, high
-    return UniqueScores(int(bases.sum()), float(loss), markov_loss.tolist(), interval)
+        draws = draws_of(blocks, 0)
+        between = interval(draws @ (nats - markov[:, markov_loss.argmin()]) / np.maximum(draws @ bases, 1))
+    return UniqueScores(int(bases.sum()), float(loss), markov_loss.tolist(), between)

@@ -293,8 +293,10 @@ def _sum_gradients(model: HyenaDNAForCausalLM, ids: torch.Tensor, dtype: str, ea
             total = F.cross_entropy(logits.flatten(0, 1), labels, ignore_index=IGNORED, reduction="sum")
         found[part.start] = (total.detach(), *torch.autograd.grad(total, parameters))
 
-    windows = max(SLICE // ids.shape[1], 1) if ids.device.type == "cpu" else len(ids)
-    each(differentiate, len(ids), windows)
+    if ids.device.type == "cpu":
+        each(differentiate, len(ids), max(SLICE // ids.shape[1], 1))
+    else:
+        differentiate(slice(0, len(ids)))
     total, *gradients = (torch.stack(parts).sum(0) for parts in zip(*(found[at] for at in sorted(found)), strict=True))
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
