@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from chance_oracle import slow_competition
 from control_scenes import Scene, average_precision, best_by_loops, draw_counts, draw_scene, labels_of, pairs_on
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sae_tracks.controls.compete import Competition, compete
@@ -86,6 +86,7 @@ def check(seed, read_strand, causal, few):
 
 
 @given(st.integers(0, 10**6), st.sampled_from("+-"), st.booleans(), st.booleans())
+@example(8279, "+", True, False)  # a site that ends before the second tile, and is extended into it
 @settings(deadline=None, max_examples=40)
 def test_the_outcome_is_that_of_loops_over_matrices_and_a_walk_over_sites(seed, read_strand, causal, few):
     check(seed, read_strand, causal, few)

@@ -32,17 +32,19 @@ class Competition:
         mine = Chosen(np.where(self._elsewhere, -1, mine.column), mine.score, mine.f1)
         self._best = Column(FEATURES, FEATURES, mine, Histogram(len(matrices), 1, pairs.levels))
         self._shapes = [(motif.width, lag_of(motif.width, causal)) for motif in competitors.motifs]
-        self._widest = max((width + lag for width, lag in self._shapes), default=0)
+        self._widest = max((motif.width for motif in competitors.motifs), default=0)
 
     def wanted(self) -> Mapping[str, NDArray[np.int64]]:
         return {FEATURES: self._best.chosen.column}
 
     def add(self, view: View) -> None:
         region = view.tile.region
-        reach = GenomicRegion(region.contig, max(region.start - self._widest, 0), region.end)  # they end on the tile
+        reach = GenomicRegion(region.contig, max(region.start - self._widest, 0), region.end)
         motif, start, end, strand, competes = self._competitors.sites(self._genome, reach)
-        row, copies = 2 * motif.astype(np.int64) + (strand < 0), competes.astype(np.int64)
-        start, end = start - region.start, end - region.start
+        on_tile = end > region.start  # one that ends before the tile is not on it, even if it is extended
+        row = (2 * motif.astype(np.int64) + (strand < 0))[on_tile]
+        copies = competes[on_tile].astype(np.int64)
+        start, end = start[on_tile] - region.start, end[on_tile] - region.start
         edges = np.searchsorted(row, np.arange(2 * len(self._shapes) + 1))
         for number, column in enumerate(self._best.chosen.column.tolist()):
             if column >= 0:
