@@ -9,7 +9,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .PHONY: help install demo test test-all lint docs clean
 help:
-	@echo "make demo     all steps on a small genome that it makes -> demo/ (minutes)"
+	@echo "make demo     all steps on two chromosomes of yeast -> demo/ (about four minutes)"
 	@echo "make test     the tests (ORDER='--order 7': in a random order of that seed)"
 	@echo "make lint     ruff and pyright"
 	@echo "make docs     write docs/cli.md from the help texts and docs/api.md from the docstrings"
@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: install
-	@echo "== the demo: genome -> activations -> SAE -> tracks and scores, written to demo/"
+	@echo "== the demo: chromosomes of yeast -> activations -> SAE -> scores and tracks, written to demo/"
 	rm -rf demo
 	$(BIN)/sae-tracks demo -o demo
 

@@ -15,34 +15,28 @@ python3 -m venv programs
 programs/bin/pip install --quiet pyGenomeTracks==3.9 deepTools==3.5.6 igv-notebook==0.6.2 nbconvert ipykernel
 PATH=$PWD/programs/bin:$PATH
 
-# tracks of the best feature for the repeat and for each base, motif and strand, along the contig that was scored
-features=$(awk -F '\t' 'NR > 1 { sub("f", "", $4); print $4 }' "$demo/metrics/metrics.tsv" | sort -un | paste -sd, -)
-sae-tracks export-bigwig "$demo/sae" "$demo/demo.fa" -r demo2 -f "$features" -o tracks
+# tracks of the best features for coding sequence along the chromosome that was scored
 best() { # prints the best feature of a concept and strand
     awk -F '\t' -v concept="$1" -v strand="$2" '$1 == concept && $3 == strand { print $4; exit }' "$demo/metrics/metrics.tsv"
 }
-sites() { # prints the sites of a concept and strand, without the strand
-    awk -F '\t' -v OFS='\t' -v concept="$1" -v strand="$2" \
-        '$1 == "demo2" && $4 == concept && $6 == strand { print $1, $2, $3, $4, $5, "." }' "$demo/truth.bed"
-}
+features=$(for strand in + -; do best CDS "$strand"; best CDS:3 "$strand"; done | sort -u | sed s/f// | paste -sd, -)
+sae-tracks export-bigwig "$demo/sae" "$demo/yeast.fa.gz" --context 128 -r chrXVI -f "$features" -o tracks
 
-# pyGenomeTracks: the features of the repeat and of the bases, beside the true sites
+# pyGenomeTracks: the features of coding sequence, beside the genes
 mkdir -p few
-for concept in Alu A C G T; do ln -sf "../tracks/$(best "$concept" +).bw" few/; done
-cp "$demo/truth.bed" few/
+for strand in + -; do ln -sf "../tracks/$(best CDS "$strand").bw" few/; done
+cp "$demo/genes.bed" few/
 sae-tracks pygenometracks few
-pyGenomeTracks --tracks few/tracks.ini --region demo2:303000-306000 -o pygenometracks.png
+pyGenomeTracks --tracks few/tracks.ini --region chrXVI:312500-322500 -o pygenometracks.png
 
-# deepTools: two features around the sites of their motifs. deepTools turns sites of the minus strand around, but the model read
-# all sites in one direction. So the sites of each strand are in a group of their own, in files without the strand.
-for motif in MA0138.2 Alu; do
-    for strand in + -; do sites "$motif" "$strand" >"$motif$strand.bed"; done
-    computeMatrix reference-point --referencePoint center -b 200 -a 200 -bs 1 -p 2 \
-        -S "tracks/$(best "$motif" +).bw" "tracks/$(best "$motif" -).bw" -R "$motif+.bed" "$motif-.bed" -o "$motif.gz"
-    plotHeatmap -m "$motif.gz" -o "$motif.png" --refPointLabel centre --regionsLabel "$motif +" "$motif -" \
-        --colorMap viridis --heatmapHeight 12
+# deepTools: the same features along all genes of either strand, from their start (TSS) to their end (TES)
+for strand in + -; do
+    awk -v strand="$strand" '$1 == "chrXVI" && $6 == strand && $3 - $2 > 500' "$demo/genes.bed" >"genes$strand.bed"
 done
-multiBigwigSummary BED-file -b "tracks/$(best Alu +).bw" --BED Alu+.bed -o means.npz --outRawCounts means.tsv
+computeMatrix scale-regions -b 300 -a 300 -m 1000 -bs 10 -p 2 \
+    -S "tracks/$(best CDS +).bw" "tracks/$(best CDS -).bw" -R genes+.bed genes-.bed -o genes.gz
+plotHeatmap -m genes.gz -o heatmap.png --regionsLabel "genes +" "genes -" --colorMap viridis --heatmapHeight 12
+multiBigwigSummary BED-file -b "tracks/$(best CDS +).bw" --BED genes+.bed -o means.npz --outRawCounts means.tsv
 
 # run the notebook; open it in Jupyter
 ln -sfn "$demo" demo

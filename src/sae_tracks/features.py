@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sae_tracks.reading import Reading
 from sae_tracks.regions import GenomicRegion, ReadStrand
-from sae_tracks.sae.encoder import ROWS, Sparse, SparseEncoder
+from sae_tracks.sae.encoder import Sparse, SparseEncoder, split_tiles
 from sae_tracks.sae.model import SAE
 
 if TYPE_CHECKING:
@@ -99,19 +99,17 @@ def stream_features(
 
 @torch.inference_mode()
 def encode_reading(encoder: SparseEncoder, reading: Reading) -> Iterator[FeatureBlock]:
-    """Yield the blocks of one reading, ascending; a base's context decides its place in the encoder's tile."""
-    place = reading.context // ROWS
-    edges = [0, *(np.flatnonzero(np.diff(place)) + 1).tolist(), len(place)]
+    """Yield the blocks of one reading, ascending; a base's context decides its place in the encoder's tiles."""
     pending, first, nonzeros = [], 0, 0
-    for start, end in zip(edges, edges[1:]):
-        at, readable = reading.context[start:end] % ROWS, reading.readable[start:end]
-        counts, feature, value = encoder.encode_tile(reading.activations[start:end], at, readable)
+    for tile in split_tiles(reading.context):
+        rows = reading.activations[tile], reading.context[tile], reading.readable[tile]
+        counts, feature, value = encoder.encode_tile(*rows)
         if pending and nonzeros + len(feature) > MOST_NONZEROS:
-            yield _block(reading, first, start, pending, encoder.d_sae)
-            pending, first, nonzeros = [], start, 0
+            yield _block(reading, first, tile.start, pending, encoder.d_sae)
+            pending, first, nonzeros = [], tile.start, 0
         pending.append((counts, feature, value))
         nonzeros += len(feature)
-    yield _block(reading, first, edges[-1], pending, encoder.d_sae)
+    yield _block(reading, first, len(reading.context), pending, encoder.d_sae)
 
 
 def _block(reading: Reading, start: int, end: int, tiles: list[Sparse], d_sae: int) -> FeatureBlock:

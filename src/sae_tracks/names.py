@@ -15,6 +15,11 @@ def feature_name(feature: int) -> str:
     return f"f{feature}"
 
 
+def feature_number(name: str) -> int:
+    """357 of ``f357``."""
+    return int(name.removeprefix("f"))
+
+
 def feature_label(name: str) -> str:
     """``f/357``: the name of a feature in prose and figures, from its name in files."""
     return f"f/{name.removeprefix('f')}"

@@ -18,10 +18,18 @@ from sae_tracks.dna import readable_bases, reverse_complement
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.intervals import NO_SPANS, cover
-from sae_tracks.lm.protocol import GeneLM, checked_rows
+from sae_tracks.lm.protocol import GeneLM, OffersBatches, checked_batch
+from sae_tracks.lm.spans import PROBE
 from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard, spans_by_contig
 
+SHORT = (
+    1024  # the longest window in bases that a model may read together with others: a longer one keeps all threads busy
+)
+BATCH = 1 << 14  # bases of windows that are read together, at most
 MOST_CONTEXT = 8192  # bases, by default; docs/methods.md has the measurements
+# Bases before the end of a window whose tokens this end may change, if tokens are longer than one base. Byte pairs have
+# no exact limit, but in human DNA the tokens of at most 24 bases changed (docs/models.md).
+MOST_CUT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +60,9 @@ class WindowLayout:
 
     window: int
     before: int
-    after: int = 0  # 0 for a causal model
+    after: int = 0  # 0 for a causal model whose tokens are single bases
     shift: int = 0  # shorten the first window of a stretch by this, which moves all other windows
-    causal: bool = True  # the model does not see the bases after a base, so they are no context
+    causal: bool = True  # the model does not see the bases after a token, so those of `after` only complete tokens
 
     @property
     def context(self) -> int:
@@ -77,13 +85,16 @@ class WindowLayout:
             end = min(start + self.window, length)
 
     def low_context(self, windows: Iterable["Window"]) -> int:
-        """Count the kept bases that have less context than the layout gives: those near the ends of their stretch."""
-        total = 0
+        """Count the kept bases that have less context than the layout gives: those near the ends of their stretch.
+
+        A causal model lacks nothing at the end of a stretch, because no token reaches over it.
+        """
+        total, behind = 0, 0 if self.causal else self.after
         for window in windows:
             before, after = window.kept.start - window.fed.start, window.fed.end - window.kept.end
             if window.read_strand == "-":
                 before, after = after, before
-            total += min(max(self.before - before, 0) + max(self.after - after, 0), len(window.kept))
+            total += min(max(self.before - before, 0) + max(behind - after, 0), len(window.kept))
         return total
 
 
@@ -92,9 +103,12 @@ def window_layout(
 ) -> WindowLayout:
     """The window layout of a model: by default its longest window, half of it context but at most `MOST_CONTEXT`.
 
-    If the model is not causal, the context is split between the two ends of a window. A window that the model cannot
-    read, a context that fills the window, and a `min_context` above the layout's context are refused: such a
-    `min_context` would mask bases of every window, not only at the ends of stretches.
+    If the model is not causal, the context is split between the two ends of a window. If it is causal and has tokens of
+    more than one base, `MOST_CUT` bases of the context, but at most half of it, lie at the end of a window, because the
+    end may cut tokens. The next window keeps these bases.
+
+    A window that the model cannot read, a context that fills the window, and a `min_context` above the layout's context
+    are refused: such a `min_context` would mask bases of every window, not only at the ends of stretches.
     """
     window = lm.max_length if window is None else window
     if not 1 <= window <= lm.max_length:
@@ -102,11 +116,19 @@ def window_layout(
     context = min(window // 2, MOST_CONTEXT) if context is None else context
     if not 0 <= context < window:
         raise SaeTracksError(f"--context {context}: it must be smaller than the window, {window:,} bases")
-    after = 0 if lm.causal else context // 2
-    least = context if lm.causal else after  # after <= context - after
+    after = min(context // 2, most_after(lm))
+    least = context - after if lm.causal else after  # after <= context - after
     if min_context > least:
         raise SaeTracksError(f"--min-context {min_context}: windows give {least:,} bases of context; raise --context")
     return WindowLayout(window, context - after, after, causal=lm.causal)
+
+
+def most_after(lm: GeneLM) -> int:
+    """Return how many bases of context a model can use at the end of a window. A causal one only completes tokens."""
+    if not lm.causal:
+        return lm.max_length
+    single_bases = lm.token_starts(PROBE[: lm.max_length].encode()).all()
+    return 0 if single_bases else MOST_CUT
 
 
 def plan_windows(
@@ -207,13 +229,9 @@ def read_windows(
     black_list: Iterable[GenomicRegion] = (),
     min_context: int = 0,
 ) -> Iterator[Reading]:
-    """Read planned windows one by one; consecutive windows with the same fed bases share one pass of the model."""
+    """Read planned windows; consecutive windows with the same fed bases share one pass of the model."""
     masked = spans_by_contig(genome.merged(black_list))
-    last = None
-    for window in windows:
-        if (window.fed, window.read_strand) != last:
-            last = window.fed, window.read_strand
-            whole = _read_whole(lm, genome.sequence(window.fed), window, min_context)
+    for window, whole in _read_fed(lm, genome, windows, min_context):
         inside = slice(window.kept.start - window.fed.start, window.kept.end - window.fed.start)
         black = cover(masked.get(window.kept.contig, NO_SPANS), window.kept.start, window.kept.end)
         readable = whole.readable[inside] & ~black
@@ -221,17 +239,54 @@ def read_windows(
         yield Reading(window.kept, window.read_strand, readable, *arrays)
 
 
-def _read_whole(lm: GeneLM, sequence: bytes, window: Window, min_context: int) -> Reading:
-    """Read all fed bases of a window, and give them in forward order."""
-    forward = window.read_strand == "+"
-    oriented = sequence if forward else reverse_complement(sequence)
-    activations, starts = checked_rows(lm, oriented)
-    if not torch.isfinite(activations).all():
+def _read_fed(
+    lm: GeneLM, genome: Genome, windows: Iterable[Window], min_context: int
+) -> Iterator[tuple[Window, Reading]]:
+    """Yield each window with all bases that are fed for it, several short ones at a time if the model offers that."""
+    together: list[list[Window]] = []
+    bases, offers = 0, isinstance(lm, OffersBatches)
+    for (fed, _), same in groupby(windows, lambda window: (window.fed, window.read_strand)):
+        if together and (not offers or len(fed) > SHORT or bases + len(fed) > BATCH):
+            yield from _read_batch(lm, genome, together, min_context)
+            together, bases = [], 0
+        together.append([*same])
+        bases += len(fed) if len(fed) <= SHORT else BATCH
+    if together:
+        yield from _read_batch(lm, genome, together, min_context)
+
+
+def read_together(lm: GeneLM, bases: int) -> int:
+    """How many windows of so many bases a model reads at once."""
+    return max(BATCH // bases, 1) if isinstance(lm, OffersBatches) and bases <= SHORT else 1
+
+
+def _read_batch(
+    lm: GeneLM, genome: Genome, together: list[list[Window]], min_context: int
+) -> Iterator[tuple[Window, Reading]]:
+    sequences = [genome.sequence(ones[0].fed) for ones in together]
+    forward = [ones[0].read_strand == "+" for ones in together]
+    oriented = [text if plus else reverse_complement(text) for text, plus in zip(sequences, forward)]
+    for ones, text, rows in zip(together, oriented, checked_batch(lm, oriented)):
+        whole = _whole(lm, text, ones[0], min_context, *rows)
+        for window in ones:
+            yield window, whole
+
+
+def _whole(
+    lm: GeneLM,
+    oriented: bytes,
+    window: Window,
+    min_context: int,
+    activations: torch.Tensor,
+    starts: NDArray[np.bool_],
+) -> Reading:
+    """All fed bases of a window, in forward order, from what was read of the oriented sequence."""
+    if not np.isfinite(activations.detach().numpy()).all():
         raise SaeTracksError(f"{lm.model_id}: activations at {window.fed} are not finite; are the weights sound?")
-    context = np.arange(len(sequence), dtype=np.int32)
+    context = np.arange(len(oriented), dtype=np.int32)
     known = context if lm.causal else np.minimum(context, context[::-1])
     readable = readable_bases(oriented) & (known >= min_context)
-    if not forward:
+    if window.read_strand == "-":
         context, starts, readable, activations = context[::-1], starts[::-1], readable[::-1], activations.flip(0)
     return Reading(window.fed, window.read_strand, readable, np.ascontiguousarray(context), starts, activations)
 

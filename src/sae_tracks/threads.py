@@ -74,6 +74,12 @@ def in_threads() -> Iterator[ForEachSlice]:
         torch.set_num_threads(threads)
 
 
+def in_turn(stage: Callable[[slice], None], length: int, size: int) -> None:
+    """As the function of `in_threads`, in the calling thread alone."""
+    for start in range(0, length, size):
+        stage(slice(start, min(start + size, length)))
+
+
 @lru_cache(maxsize=1)
 def _workers(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, initializer=alone)

@@ -167,12 +167,12 @@ from sae_tracks.activations.extract import extract, plan_extraction
 from sae_tracks.genome import Genome
 from sae_tracks.lm import load_lm
 lm, out = load_lm(sys.argv[1], 3, device="cpu"), Path(sys.argv[3])
-real = lm.activations
-def killed(sequence):
+real = lm.activations_of
+def killed(sequences):
     if (out / "shard-00001.json").exists():
         os.kill(os.getpid(), signal.SIGKILL)
-    return real(sequence)
-lm.activations = killed
+    return real(sequences)
+lm.activations_of = killed
 extract(plan_extraction(lm, Genome(sys.argv[2]), window=64, context=16, rows_per_shard=100), out)
 """
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from control_scenes import ALL_WORDS, NUMBER
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -153,11 +154,36 @@ def test_directions_are_active_above_the_quantiles_of_all_windows(read):
 def test_levels_of_directions_are_those_of_their_cutoffs(read):
     _, readings, directions = read
     block = directions.block(readings[0])
-    assert set(block.value.tolist()) <= {1, 2, 3, 4, 5}
+    assert set(block.value.tolist()) <= set(range(1, len(QUANTILES) + 1))
     assert directions.cutoffs.shape == (len(QUANTILES), len(directions))
-    assert (directions.cutoffs[:, 0] == [0.5, 1.5, 2.5, 3.5, 4.5]).all()
+    assert (directions.cutoffs[:, 0] == np.arange(len(QUANTILES)) + 0.5).all()
     inside = [np.diff(block.feature[a:b]) for a, b in zip(block.indptr, block.indptr[1:])]
     assert all((step > 0).all() for step in inside)
+
+
+class RareLM(UntrainedOneHotLM):
+    """One channel is high on every 5,000th base of the contig, alone; the others are noise."""
+
+    def activations(self, sequence):
+        at = SEQUENCE.index(sequence)
+        rows = np.random.default_rng(at).standard_normal((len(sequence), 6)).astype(np.float32)
+        rows[np.arange(at, at + len(sequence)) % 5000 == 0, 2] = 9
+        return torch.from_numpy(rows)
+
+
+SEQUENCE = random_dna(80_000, 8).encode()
+
+
+def test_a_dimension_that_marks_one_base_in_5000_has_a_level_for_it(tmp_path):
+    genome = Genome(write_fasta(tmp_path / "g.fa", a=SEQUENCE.decode()))
+    source = Source(RareLM(4096), identity_sae(), genome, None, window=4096, context=0, allow_mismatch=True)
+    directions, readings = Directions(source, "+"), []
+    for _ in source.blocks(on_reading=readings.append):
+        pass
+    level = np.concatenate([directions.block(reading).to_scipy()[:, [4]].toarray().ravel() for reading in readings])
+    active = [np.flatnonzero(level > least) for least in range(int(level.max()))]
+    marked = set(range(0, 80_000, 5000))
+    assert any(set(bases.tolist()) == marked for bases in active)
 
 
 def test_random_directions_have_length_one_and_follow_the_seed(read):

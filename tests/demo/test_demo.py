@@ -1,12 +1,15 @@
 """The demo genome: its truth lies where the BED says, and nothing else depends on chance."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from sae_tracks.demo import planted
 from sae_tracks.demo.genome import ALU, background, make_genome, read_motifs
 from sae_tracks.dna import reverse_complement
+from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import bundled
 from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion
@@ -92,3 +95,19 @@ def test_the_background_is_as_poor_in_cg_as_the_human_genome():
     ratio = text.count(b"CG") * len(text) / (text.count(b"C") * text.count(b"G"))
     assert 0.40 < gc < 0.52
     assert 0.15 < ratio < 0.45
+
+
+@pytest.mark.slow
+def test_the_demo_with_known_truth_runs_to_its_last_line(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(planted, "CONTIGS", {"demo1": 60_000, "demo2": 110_000})
+    monkeypatch.setattr(planted, "PLACE", (30_000, 30_500))
+    monkeypatch.setattr(planted, "LEARNING", replace(planted.LEARNING, windows=10, epochs=1))
+    monkeypatch.setattr(planted, "LEAST_F1", 0.99)
+    with (
+        caplog.at_level("INFO"),
+        pytest.raises(SaeTracksError, match=r"the Alu feature has F1 .* expected at least 0\.99"),
+    ):
+        planted.run_planted(tmp_path / "demo")
+    assert caplog.messages[-1].startswith("made in ")
+    for name in ("metrics/metrics.tsv", "untrained/metrics/metrics.tsv", "tracks/hub.txt", "figures/activation.png"):
+        assert (tmp_path / "demo" / name).is_file()

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 
+import lm_zoo
 import numpy as np
 import pytest
 import torch
@@ -208,6 +209,26 @@ def test_what_cannot_be_measured_is_refused(model, genome):
         next_base_reader(OneHotLM())
     with pytest.raises(SaeTracksError, match="no base to score"):
         measure_recovered(HyenaDNAReader(model, 1), random_sae(), genome, [GenomicRegion("odd", 150, 270)])
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (
+            "LlamaForSequenceClassification",
+            r"\(LlamaForSequenceClassification\) has no language-model head, so .* info",
+        ),
+        ("LlamaModel", r"\(LlamaModel\) has no language-model head"),
+        ("LlamaForCausalLM", "evaluate needs a HyenaDNA, whose next-base head is known"),
+        ("LlamaLMHeadModel", "evaluate needs a HyenaDNA, whose next-base head is known"),
+    ],
+)
+def test_a_model_without_a_language_model_head_is_said_to_have_none(tmp_path, head, said):
+    folder = lm_zoo.letters(tmp_path / "lm", "llama")
+    lm_zoo.edit_config(folder, architectures=[head])
+    with pytest.raises(SaeTracksError, match=said) as refused:
+        next_base_reader(load_lm(folder, 2, device="cpu"))
+    assert "\n" not in str(refused.value) and "outputs()" in str(refused.value)
 
 
 def trained_on(tmp_path, genome, contig, windows, called="chrT"):

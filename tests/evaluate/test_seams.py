@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -300,6 +301,21 @@ def test_the_advice_is_the_least_context_from_which_on_the_bases_agree(both, cau
     seams = seams_of(both, [100] * len(both), causal)
     assert seams.smallest_context() == smallest
     assert seams.advice(16) == f"read strand +: a Jaccard index of 0.95 is {line} (bases read 1.33 times)"
+
+
+class ThreeBaseTokens(OneHotLM):
+    def token_starts(self, sequence):
+        return np.arange(len(sequence)) % 3 == 0
+
+
+def test_the_advice_adds_the_bases_that_only_complete_tokens(folder):
+    found = measure(genome_of(folder, {"a": random_dna(300)}), lm=ThreeBaseTokens())
+    assert found.most_after == 64 and measure(genome_of(folder, {"a": random_dna(300)})).most_after == 0
+    seams = replace(seams_of([0, 50, 96, 90, 90, 90, 95, 97, 99, 99, 99], [100] * 11), most_after=4)
+    assert seams.smallest_context() == 12  # 8 bases read before, 4 behind
+    wide, narrow = (seams.advice(context).split("; ")[1] for context in (16, 6))
+    assert wide.startswith("--context 16 has 0.970 at 12-15 bases")
+    assert narrow.startswith("--context 6 has 0.900 at 3 bases")
 
 
 @pytest.mark.parametrize(

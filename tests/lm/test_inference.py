@@ -50,6 +50,22 @@ def test_windows_of_several_lengths_do_not_disturb_one_another():
     assert torch.equal(HyenaDNAReader(random_model(), 3).activations(sequences[2]), first[2])
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_sequences_read_together_have_the_bits_of_each_alone(threads):
+    lengths = (ROWS, 30, 700, 30, 1, ROWS - 1) * 3
+    sequences = [random_dna(n, i).encode() for i, n in enumerate(lengths)]
+    reader, before = HyenaDNAReader(random_model(), 3), torch.get_num_threads()
+    alone = [reader.activations(sequence) for sequence in sequences]
+    try:
+        torch.set_num_threads(threads)
+        together = reader.activations_of(sequences)
+        mixed = reader.activations_of([*sequences, longest := random_dna(ROWS + 1, 9).encode()])
+    finally:
+        torch.set_num_threads(before)
+    assert all(map(torch.equal, together, alone)) and all(map(torch.equal, mixed, alone))
+    assert torch.equal(mixed[-1], reader.activations(longest))
+
+
 def test_the_number_of_threads_changes_no_bit_and_is_what_it_was_afterwards():
     sequence, threads = random_dna(2 * ROWS, 1).encode(), torch.get_num_threads()
     results = []

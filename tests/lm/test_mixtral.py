@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import shared
 from toy import random_dna, write_fasta
-from transformers import AutoModel, AutoTokenizer, MixtralConfig, MixtralForSequenceClassification
+from transformers import AutoModel, AutoTokenizer
 
 from sae_tracks.genome import Genome
 from sae_tracks.lm import load_lm
@@ -15,24 +15,14 @@ from sae_tracks.reading import read
 
 OTHER_STRAND = str.maketrans("ACGT", "TGCA")
 LAYERS = (1, 3)
-
-
-def mixtral(root):
-    """A small Mixtral with the head of a classifier, which picks one of four experts for each token."""
-    tokenizer = AutoTokenizer.from_pretrained(lm_zoo.byte_pairs(root / "bpe"))
-    torch.manual_seed(5)
-    config = MixtralConfig(
-        vocab_size=len(tokenizer), num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=1, pad_token_id=1,
-        max_position_embeddings=64, **lm_zoo.SIZES,
-    )  # fmt: skip
-    return lm_zoo.save(MixtralForSequenceClassification(config), tokenizer, root / "mixtral")
+REPEATS = "A" * 45 + "CA" * 30 + "GGGTTA" * 12
 
 
 @pytest.fixture(scope="module", params=["small", "public"])
 def folder(request, tmp_path_factory):
     if request.param == "public":
         return shared("models/mistral-dna-hg38-prom")
-    return mixtral(tmp_path_factory.mktemp("zoo"))
+    return lm_zoo.mixtral(tmp_path_factory.mktemp("zoo") / "mixtral")
 
 
 def plain(folder, text, layer):
@@ -58,6 +48,22 @@ def test_reading_either_strand_equals_hidden_states_repeated_over_bases(folder, 
     expected = expected if strand == "+" else expected.flip(0)
     torch.testing.assert_close(window.activations, expected, rtol=1e-4, atol=1e-5)
     assert window.readable.all()
+
+
+@pytest.mark.parametrize("strand", ["+", "-"])
+def test_no_end_of_a_window_cuts_a_token_of_the_sequence(folder, tmp_path, strand):
+    text = "".join(random_dna(2000, seed) + REPEATS for seed in range(4))
+    lm = load_lm(folder, hook="embed_tokens", device="cpu")  # a row says which token it is
+    readings = list(read(lm, Genome(write_fasta(tmp_path / "g.fa", chr1=text)), read_strand=strand))
+    rows, starts = torch.cat([r.activations for r in readings]), np.concatenate([r.token_starts for r in readings])
+    oriented = text if strand == "+" else text.translate(OTHER_STRAND)[::-1]
+    if strand == "-":
+        rows, starts = rows.flip(0), starts[::-1]
+    tokenizer, table = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).embed_tokens.weight
+    ids = tokenizer(oriented, add_special_tokens=False)["input_ids"]
+    lengths = list(map(len, tokenizer.convert_ids_to_tokens(ids)))
+    assert len(readings) > 5 and torch.equal(rows, table[np.repeat(ids, lengths)])
+    assert np.flatnonzero(starts).tolist() == [0, *np.cumsum(lengths[:-1]).tolist()]
 
 
 def test_mixtral_reads_from_left_to_right_and_its_routes_do_not_depend_on_what_is_behind(folder):

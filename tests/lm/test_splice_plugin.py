@@ -344,7 +344,18 @@ def test_sites_lie_between_the_exons_of_a_transcript(tmp_path):
     plus = [("1", 19, "donor", "+"), ("1", 30, "acceptor", "+"), ("1", 39, "donor", "+"), ("1", 50, "acceptor", "+")]
     assert read_sites(tmp_path / "a.gtf.gz") == sorted([*plus, ("1", 8, "acceptor", "-"), ("1", 30, "donor", "-")])
     main(str(tmp_path / "a.gtf.gz"), str(tmp_path / "out.bed"), "chr")
-    assert (tmp_path / "out.bed").read_text().splitlines()[0] == "chr1\t8\t9\tacceptor\t0\t-"
+    written = [line.split("\t") for line in (tmp_path / "out.bed").read_text().splitlines()]
+    assert ["chr1", "8", "9", "acceptor", "0", "-"] in written
+    spans = [row for row in written if row[3] in ("exon", "CDS")]
+    assert len(written) - len(spans) == len(read_sites(tmp_path / "a.gtf.gz"))
+    assert [(int(row[1]), int(row[2]), row[3], row[5]) for row in spans] == [
+        (4, 9, "exon", "-"),
+        (10, 20, "exon", "+"),
+        (30, 40, "exon", "+"),
+        (30, 40, "exon", "-"),
+        (50, 60, "exon", "+"),
+        (99, 110, "CDS", "+"),
+    ]
 
 
 def test_average_precision_is_a_walk_along_the_ranks():

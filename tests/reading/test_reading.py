@@ -13,7 +13,15 @@ from sae_tracks.dna import reverse_complement
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNAReader
-from sae_tracks.reading import Window, WindowLayout, plan_windows, read, read_windows, window_layout
+from sae_tracks.reading import (
+    Window,
+    WindowLayout,
+    plan_windows,
+    read,
+    read_together,
+    read_windows,
+    window_layout,
+)
 from sae_tracks.regions import GenomicRegion, Shard
 
 
@@ -149,7 +157,8 @@ def test_the_minus_read_is_the_plus_read_of_the_reverse_complement(folder):
 def test_layouts_keep_every_base_once_with_the_context_asked_for_on_either_side(window, data):
     before = data.draw(st.integers(0, window - 1))
     after = data.draw(st.integers(0, window - 1 - before))
-    laid = WindowLayout(window, before, after, data.draw(st.integers(0, window - before - after - 1)))
+    shift, causal = data.draw(st.integers(0, window - before - after - 1)), data.draw(st.booleans())
+    laid = WindowLayout(window, before, after, shift, causal)
     length = data.draw(st.integers(1, 200))
     kept, low = [], 0
     for (start, end), (first, last) in laid.spans(length):
@@ -157,17 +166,15 @@ def test_layouts_keep_every_base_once_with_the_context_asked_for_on_either_side(
         kept += range(first, last)
         assert first - start >= before or first == 0
         assert end - last >= after or last == length
-        low += sum(i - start < before or end - 1 - i < after for i in range(first, last))
+        low += sum(i - start < before or (not causal and end - 1 - i < after) for i in range(first, last))
     assert kept == list(range(length))
     assert next(laid.spans(length))[0][1] == min(window - laid.shift, length)
     region = lambda span: GenomicRegion("a", *span)  # noqa: E731
     assert laid.low_context(Window(region(fed), region(k), "+") for fed, k in laid.spans(length)) == low
 
 
-class Codons(OneHotLM):
-    """Tokens of three bases, the rest of a sequence single; not causal."""
-
-    causal = False
+class CausalCodons(OneHotLM):
+    """Tokens of three bases, the rest of a sequence single."""
 
     def token_starts(self, sequence):
         whole = len(sequence) // 3 * 3
@@ -176,6 +183,10 @@ class Codons(OneHotLM):
     def activations(self, sequence):
         starts = np.maximum.accumulate(np.where(self.token_starts(sequence), np.arange(len(sequence)), 0))
         return super().activations(sequence)[starts]
+
+
+class Codons(CausalCodons):
+    causal = False
 
 
 @pytest.mark.parametrize("strand", ["+", "-"])
@@ -203,6 +214,8 @@ def test_bases_with_less_context_than_asked_for_can_be_masked(folder):
     assert masked(Codons()) == [*range(8), *range(142, 150), *range(250, 258), *range(262, 270)]
     with pytest.raises(SaeTracksError, match="windows give 10 bases of context"):
         list(read(Codons(), genome, window=50, context=20, min_context=11))
+    with pytest.raises(SaeTracksError, match="windows give 10 bases of context"):
+        list(read(CausalCodons(), genome, window=50, context=20, min_context=11))
     with pytest.raises(SaeTracksError, match="windows give 0 bases of context"):
         list(read(Codons(), genome, window=50, context=1, min_context=1))
 
@@ -220,6 +233,54 @@ def test_regions_in_one_window_share_one_pass_of_the_model(folder):
     regions = [GenomicRegion("a", 0, 1), GenomicRegion("a", 63, 64)]
     assert [r.region for r in read(lm, genome, regions)] == regions
     assert len(lm.reads) == 1
+
+
+class TogetherLM(OneHotLM):
+    """Reads several sequences at once, and remembers how many bases each time."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches: list[list[int]] = []
+
+    def activations_of(self, sequences):
+        self.batches.append([len(sequence) for sequence in sequences])
+        return [self.activations(sequence) for sequence in sequences]
+
+
+@pytest.mark.parametrize("strand", "+-")
+@pytest.mark.parametrize(("most", "short"), [(1, 64), (100, 64), (150, 64), (150, 20), (150, 1), (10_000, 64)])
+def test_windows_read_together_are_those_read_one_by_one(folder, monkeypatch, strand, most, short):
+    monkeypatch.setattr("sae_tracks.reading.BATCH", most)
+    monkeypatch.setattr("sae_tracks.reading.SHORT", short)
+    genome = genome_of(folder, {"a": random_dna(170), "b": random_dna(40)})
+    how = {"read_strand": strand, "window": 40, "context": 10}
+    regions = [
+        GenomicRegion("a", 0, 3),
+        GenomicRegion("a", 5, 7),
+        GenomicRegion("a", 30, 165),
+        GenomicRegion("b", 0, 40),
+    ]
+    one, together = OneHotLM(), TogetherLM()
+    for ours, theirs in zip(read(together, genome, regions, **how), read(one, genome, regions, **how), strict=True):
+        assert (ours.region, ours.read_strand) == (theirs.region, theirs.read_strand)
+        assert torch.equal(ours.activations, theirs.activations)
+        assert np.array_equal(ours.readable, theirs.readable) and np.array_equal(ours.context, theirs.context)
+    assert together.reads == one.reads
+    assert all(len(batch) == 1 or (sum(batch) <= most and max(batch) <= short) for batch in together.batches)
+    for a, b in zip(together.batches, together.batches[1:]):  # no two could have been read together
+        assert sum(a) + b[0] > most or max(a) > short or b[0] > short
+    assert read_together(together, 40) == (max(1, most // 40) if short >= 40 else 1) and read_together(one, 40) == 1
+
+
+def test_an_error_names_the_window_of_several_that_is_not_finite(folder):
+    class Broken(TogetherLM):
+        def activations_of(self, sequences):
+            rows = super().activations_of(sequences)
+            rows[1][3] = np.nan
+            return rows
+
+    with pytest.raises(SaeTracksError, match=r"activations at a:61-124 are not finite"):
+        list(read(Broken(), genome_of(folder, {"a": random_dna(200)}), window=64, context=4))
 
 
 def test_windows_that_feed_the_same_bases_in_two_directions_are_read_in_both(folder):
@@ -267,6 +328,9 @@ def test_impossible_windows_are_refused(window, context):
         (OneHotLM(32768), WindowLayout(32768, 8192)),
         (Codons(31), WindowLayout(31, 8, 7, causal=False)),
         (Codons(100_000), WindowLayout(100_000, 4096, 4096, causal=False)),
+        (CausalCodons(31), WindowLayout(31, 8, 7)),
+        (CausalCodons(100_000), WindowLayout(100_000, 8192 - 64, 64)),
+        (CausalCodons(1), WindowLayout(1, 0)),
     ],
 )
 def test_the_default_context_is_half_a_window_but_at_most_8192_bases(model, expected):

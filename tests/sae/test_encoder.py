@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy import random_sae
 
-from sae_tracks.sae.encoder import SparseEncoder, cut_to_largest, keep_above
+from sae_tracks.sae.encoder import FIRST_ROWS, ROWS, SparseEncoder, cut_to_largest, keep_above, split_tiles
 
 NAN, INF = float("nan"), float("inf")
 VALUES = [-2.0, -1e-45, -0.0, 0.0, 1e-45, 0.25, 0.5, 1.0, INF, -INF, NAN]  # few, so that they tie; 1e-45 is the least
@@ -123,3 +123,36 @@ def test_any_number_of_rows_is_encoded_as_the_sae_does_and_decoded_again():
     np.testing.assert_allclose(dense, expected, rtol=1e-4, atol=2e-5)
     exact = dense.astype(np.float64) @ sae.W_dec.double().numpy() + sae.b_dec.double().numpy()
     assert np.abs(sae.decode_sparse(indptr, feature, value).numpy() - exact).max() < 1e-6 * np.abs(exact).max()
+
+
+@given(st.integers(0, 3 * ROWS), st.integers(1, 2 * ROWS), st.booleans())
+def test_tiles_end_where_they_end_in_the_window(first, n, backwards):
+    """Tiles of `FIRST_ROWS` up to `ROWS`, then of `ROWS`, wherever the places begin, in both directions."""
+    place = np.arange(first, first + n)[:: -1 if backwards else 1]
+    tiles = split_tiles(place)
+    assert [tile.start for tile in tiles] == [0, *(tile.stop for tile in tiles[:-1])] and tiles[-1].stop == n
+    number = [p // FIRST_ROWS if p < ROWS else ROWS // FIRST_ROWS + p // ROWS for p in place.tolist()]
+    kinds = [set(number[tile]) for tile in tiles]
+    assert all(len(kind) == 1 for kind in kinds) and all(a != b for a, b in zip(kinds, kinds[1:]))
+
+
+@pytest.mark.parametrize("k", [None, 5])
+@pytest.mark.parametrize(("start", "end"), [(0, 1), (100, 300), (255, 257), (700, 1100), (1023, 1025), (1500, 2100)])
+def test_rows_have_the_same_bits_wherever_the_reading_is_clipped(k, start, end):
+    torch.manual_seed(0)
+    rows = torch.randn(2100, 24)
+    weights = torch.randn(24, 40), torch.randn(40)
+    encoder = SparseEncoder(*weights, torch.zeros(40), k)
+    indptr, feature, value = encoder.encode(rows)
+    place = np.arange(start, end)
+    tiles = [encoder.encode_tile(rows[place[t]], place[t], np.ones(len(place[t]), bool)) for t in split_tiles(place)]
+    counts, features, values = (np.concatenate(arrays) for arrays in zip(*tiles))
+    inside = slice(indptr[start], indptr[end])
+    assert (counts == np.diff(indptr)[start:end]).all()
+    assert (features == feature[inside]).all() and (values == value[inside]).all()
+    dense = (rows[start:end].double() @ weights[0].double() + weights[1].double()).relu()
+    if k:
+        dense = torch.where(dense >= dense.topk(k).values[:, -1:], dense, 0)
+    found = torch.zeros(end - start, 40).double()
+    found[np.repeat(np.arange(end - start), counts), features] = torch.from_numpy(values).double()
+    assert torch.allclose(found, dense, atol=1e-4)

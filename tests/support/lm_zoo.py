@@ -8,6 +8,7 @@ import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from toy import random_dna
 from transformers import (
+    AutoTokenizer,
     BertConfig,
     BertForMaskedLM,
     EsmConfig,
@@ -17,6 +18,8 @@ from transformers import (
     LlamaForCausalLM,
     MambaConfig,
     MambaForCausalLM,
+    MixtralConfig,
+    MixtralForSequenceClassification,
     PreTrainedTokenizerFast,
 )
 
@@ -62,6 +65,17 @@ def byte_pairs(folder: Path, *, positions: int = 32) -> Path:
     torch.manual_seed(1)
     config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=positions, pad_token_id=1, **SIZES)
     return save(BertForMaskedLM(config), tokenizer, folder)
+
+
+def mixtral(folder: Path) -> Path:
+    """Mistral-DNA's form: Mixtral over BPE, one of four experts for each token, and the head of a classifier."""
+    tokenizer = AutoTokenizer.from_pretrained(byte_pairs(folder.with_name("bpe")))
+    torch.manual_seed(5)
+    config = MixtralConfig(
+        vocab_size=len(tokenizer), num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=1, pad_token_id=1,
+        max_position_embeddings=64, **SIZES,
+    )  # fmt: skip
+    return save(MixtralForSequenceClassification(config), tokenizer, folder)
 
 
 def letters(folder: Path, kind: str = "mamba", alphabet: str = "ACGTN", lower: bool = False) -> Path:

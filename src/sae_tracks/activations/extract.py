@@ -27,9 +27,9 @@ from sae_tracks.activations.shards import (
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, digest, make_folder, read_json, values_differ, write_json, write_provenance
 from sae_tracks.genome import Genome
-from sae_tracks.lm.protocol import GeneLM, describe
+from sae_tracks.lm.protocol import GeneLM, checked_batch, describe
 from sae_tracks.progress import counter
-from sae_tracks.reading import Window, plan_windows, read_windows, window_layout
+from sae_tracks.reading import Window, plan_windows, read_together, read_windows, window_layout
 from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard
 from sae_tracks.source import device_type
 from sae_tracks.threads import peak_memory
@@ -257,14 +257,18 @@ class Estimate:
 
 
 def estimate(plan: Extraction, shard: Shard = WHOLE) -> Estimate:
-    """Estimate an extraction from the time of its longest window when it is read a second time."""
+    """Estimate an extraction from the time of its longest window when it is read a second time.
+
+    If the model reads several such windows together, so many are read.
+    """
     mine = plan.shards_of(shard)
     windows = [window for i in mine for window in plan.windows_of(i)]
     sequence = plan.genome.sequence(max((w.fed for w in plan.windows), key=len))
-    plan.lm.activations(sequence)
+    together = [sequence] * read_together(plan.lm, len(sequence))
+    checked_batch(plan.lm, together)
     started = time.perf_counter()
-    plan.lm.activations(sequence)
-    seconds = (time.perf_counter() - started) * len({(w.fed, w.read_strand) for w in windows})
+    checked_batch(plan.lm, together)
+    seconds = (time.perf_counter() - started) / len(together) * len({(w.fed, w.read_strand) for w in windows})
     row_bytes = 2 * plan.lm.d_model + LOCUS_BYTES
     bases = sum(len(w.kept) for w in windows)
     largest = max((sum(len(w.kept) for w in plan.windows_of(i)) for i in mine), default=0)

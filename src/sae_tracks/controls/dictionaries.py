@@ -3,8 +3,6 @@
 Each is a stream of feature blocks beside that of the SAE, so it is counted and measured in the same way.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from numba import njit
@@ -14,7 +12,7 @@ from sae_tracks.dna import kmer_letters, kmers
 from sae_tracks.features import FeatureBlock
 from sae_tracks.genome import Genome
 from sae_tracks.jit import FAST
-from sae_tracks.reading import Reading, read_windows
+from sae_tracks.reading import Reading, Window, read_windows
 from sae_tracks.regions import GenomicRegion, ReadStrand
 from sae_tracks.source import Source
 
@@ -79,24 +77,29 @@ def word_places(columns: NDArray[np.int64], wanted: NDArray[np.int64]) -> list[N
     return places
 
 
-QUANTILES = np.array([0.95, 0.98, 0.99, 0.995, 0.999])  # of x and of -x
+# Of x and of -x. Sites may be as rare as one base in ten thousand: up to the 0.999 quantile alone, even a perfect
+# dimension would have a precision of a tenth.
+QUANTILES = np.array([0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999, 0.99995])
 RANDOM = 128  # random directions, of length 1
-PILOT_WINDOWS, PILOT_ROWS = 16, 4096  # in which quantiles are measured, and rows of each
+PILOT_WINDOWS, PILOT_ROWS = 16, 1 << 16  # in which quantiles are measured, at least, and rows of all together
 
 
 class Directions:
     """Dimensions of a language model, each with both signs, and random directions: active above a quantile.
 
     Column ``2 i`` is dimension i, ``2 i + 1`` its negative, the rest are random. The value of a feature is 1 + the
-    number of the highest quantile that it exceeds. Quantiles are those of windows spread over a source, the same ones
-    for all its shards.
+    number of the highest quantile that it exceeds. Quantiles are those of `PILOT_ROWS` bases in windows spread over a
+    source, the same ones for all its shards.
     """
 
     def __init__(self, source: Source, read_strand: ReadStrand, seed: int = 0) -> None:
         self.d_model, self.read_strand = source.lm.d_model, read_strand
         random = np.random.default_rng(seed).standard_normal((self.d_model, RANDOM), np.float32)
         self._random = torch.from_numpy(random / np.linalg.norm(random, axis=0))
-        rows = np.concatenate([_some(self._project(reading)) for reading in _pilot(source, read_strand)])
+        windows = _pilot(source, read_strand)
+        readings = read_windows(source.lm, source.genome, windows, source.black_list, source.min_context)
+        most = PILOT_ROWS // len(windows)
+        rows = np.concatenate([_some(self._project(reading), most) for reading in readings])
         high = np.quantile(rows, QUANTILES, axis=0).T.astype(np.float32)  # (columns, Q)
         low = -np.quantile(-rows[:, : self.d_model], QUANTILES, axis=0).T.astype(np.float32)
         self._high, self._low = np.ascontiguousarray(high), np.ascontiguousarray(low)
@@ -132,16 +135,17 @@ def dimension_name(column: int) -> str:
     return "" if column < 0 else f"{'+-'[column % 2]}{column // 2}"
 
 
-def _some(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """At most 4,096 rows, evenly spread, because windows may be long."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, PILOT_ROWS).round().astype(int))] if len(rows) else rows
-
-
-def _pilot(source: Source, read_strand: ReadStrand) -> Iterator[Reading]:
+def _pilot(source: Source, read_strand: ReadStrand) -> list[Window]:
+    """Windows spread over a source: as many as have `PILOT_ROWS` bases, and at least `PILOT_WINDOWS`."""
     windows = source.windows(read_strand)
-    some = np.unique(np.linspace(0, len(windows) - 1, PILOT_WINDOWS).round().astype(int))
-    chosen = [windows[i] for i in some]
-    yield from read_windows(source.lm, source.genome, chosen, source.black_list, source.min_context)
+    bases = max(1, sum(len(window.kept) for window in windows))
+    number = max(PILOT_WINDOWS, -(-PILOT_ROWS * len(windows) // bases))
+    return [windows[i] for i in np.unique(np.linspace(0, len(windows) - 1, number).round().astype(int))]
+
+
+def _some(rows: NDArray[np.float32], most: int) -> NDArray[np.float32]:
+    """At most so many rows, evenly spread, because windows may be long."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))] if len(rows) else rows
 
 
 @njit(**FAST)

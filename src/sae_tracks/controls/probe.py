@@ -11,6 +11,7 @@ import pandas as pd
 from numba import njit
 from numpy.typing import NDArray
 
+from sae_tracks.controls import dictionaries
 from sae_tracks.dna import codes
 from sae_tracks.jit import FAST
 from sae_tracks.metrics import Evaluation, Labels
@@ -21,7 +22,7 @@ INPUTS = 4 * LETTERS
 RIDGE = 1e-4  # of the variance of an input
 BASES = 1 << 16  # fitted at once, so that sums of 0 and 1 are exact in float32
 SAMPLE = 1 << 20  # scores at least, if there are as many, from which the quantiles are taken
-QUANTILES = np.array([0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999])  # the levels of a score
+QUANTILES = np.append([0.5, 0.75, 0.9], dictionaries.QUANTILES)  # the levels of a score
 
 
 class SequenceProbe:

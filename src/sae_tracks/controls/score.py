@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -33,6 +34,7 @@ from sae_tracks.metrics import (
     merge_shards,
     write_tables,
 )
+from sae_tracks.reading import read_together
 from sae_tracks.regions import parse_shard
 from sae_tracks.sae import SAE
 from sae_tracks.source import Source
@@ -267,22 +269,27 @@ class ScoreTask:
             raise UsageError("--scale raw: the activations of untrained models have another scale. Use --scale max")
 
     def estimate(self) -> str:
-        """Say how large the task is, and how long it takes if all bases go as fast as the second window."""
+        """Say how large the task is, and how long it takes if all bases go as fast as the second window.
+
+        If the model reads several windows together, it is the second time that it does so.
+        """
         counts, blocks = self.counter.counts(), self.source.blocks(self.features, shard=parse_shard(self.shard))
         says = f"{self.evaluation.size}; {counts.nbytes / 1e9:.2f} GB of counts"
-        next(blocks, None)  # lays out the windows and warms up
+        together = read_together(self.source.lm, self.source.layout.window)
+        for _ in islice(blocks, together):  # lays out the windows and warms up
+            pass
         started = perf_counter()
-        block = next(blocks, None)
-        if block is None:
-            return f"{says}; one window, seconds"
-        self.counter.add(block)
+        timed = list(islice(blocks, together))
+        if not timed:
+            return f"{says}; {'one window' if together == 1 else 'few windows'}, seconds"
+        run(timed, self.counter)
         self.counter.counts()
         bases = self.evaluation.bases * len(counts.read_strands)
-        seconds = (perf_counter() - started) * bases / len(block.region)
+        seconds = (perf_counter() - started) * bases / sum(len(block.region) for block in timed)
         says = f"{says}; about {seconds / 60:,.1f} min"
         if not self.opened:
             return says
-        disk = disk_needed(bases // 2, block, self.source.lm.d_model, self.opened.sources)  # the report half
+        disk = disk_needed(bases // 2, timed[0], self.source.lm.d_model, self.opened.sources)  # the report half
         return f"{says} without controls, which need about {disk / 1e9:.2g} GB of disk in {self.out} meanwhile"
 
     def _read(self) -> Gatherer | None:

@@ -19,12 +19,15 @@ from sae_tracks.evaluate.info import EVALUATION_VERSION
 from sae_tracks.files import PROVENANCE, read_json, sha256, write_provenance
 from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, HyenaDNAReader, base_tokens, describe
+from sae_tracks.lm.auto import AutoReader
 from sae_tracks.lm.tokens import BASES
 from sae_tracks.pretrain.loss import check_scorable, scored_bases, scored_windows
 from sae_tracks.progress import track
 from sae_tracks.regions import GenomicRegion, intersect_regions, merge_regions
 from sae_tracks.sae import SAE
 from sae_tracks.train.measure import ROWS, THRESHOLD
+
+HEADLESS = ("Classification", "Model")  # ends of the names of transformers' classes without a language-model head
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +86,25 @@ def share(part: float, whole: float) -> float | None:
 
 
 def next_base_reader(lm: GeneLM) -> HyenaDNAReader:
-    """Return the model, or refuse one whose blocks after the layer and next-base head are not known."""
+    """Return the model, or refuse one without a language-model head, or whose blocks after the layer are not known."""
     if isinstance(lm, HyenaDNAReader):
         return lm
+    if classes := _classes_without_head(lm):
+        raise SaeTracksError(
+            f"{lm.model_id} ({classes}) has no language-model head, so it predicts no next base that evaluate could "
+            "compare: see the FVU in sae-tracks info, or write a plug-in that offers outputs() (docs/models.md)"
+        )
     raise SaeTracksError(
         "evaluate needs a HyenaDNA, whose next-base head is known, read at a layer, or a plug-in that offers outputs() "
         f"(docs/models.md); {lm.model_id} is a {lm.architecture!r} model read at {lm.hook_name}"
     )
+
+
+def _classes_without_head(lm: GeneLM) -> str:
+    """Return the classes that the config of a transformers model names, if none has a language-model head; else ''."""
+    classes = (lm.model.config.architectures or []) if isinstance(lm, AutoReader) else []
+    has_none = all(name.endswith(HEADLESS) and not name.endswith("LMHeadModel") for name in classes)
+    return ", ".join(classes) if has_none else ""
 
 
 @torch.inference_mode()

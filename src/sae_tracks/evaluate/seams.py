@@ -29,7 +29,7 @@ from sae_tracks.features import encode_reading
 from sae_tracks.files import atomic
 from sae_tracks.names import feature_name
 from sae_tracks.progress import track
-from sae_tracks.reading import WindowLayout, plan_windows, read_windows
+from sae_tracks.reading import WindowLayout, most_after, plan_windows, read_windows
 from sae_tracks.regions import GenomicRegion, ReadStrand
 from sae_tracks.sae.encoder import SparseEncoder
 from sae_tracks.source import Source
@@ -55,6 +55,7 @@ class Seams:
     largest: NDArray[np.float32]
     both: NDArray[np.int64]  # (b, k) bases active in both readings
     either: NDArray[np.int64]  # (b, k) bases active in at least one
+    most_after: int = 0  # if causal: bases of --context, but at most half of it, that complete tokens and lie behind
 
     def by_context(self) -> pd.DataFrame:
         """Return ``seams.tsv``: one row per bin.
@@ -108,15 +109,20 @@ class Seams:
         from_here_on = np.logical_and.accumulate(agrees[::-1])[::-1]
         if not from_here_on.any():
             return None
-        return int(self.context[measured[from_here_on.argmax()], 0]) * (1 if self.causal else 2)
+        return self._option(int(self.context[measured[from_here_on.argmax()], 0]))
+
+    def _option(self, context: int) -> int:
+        """Return the ``--context`` that gives every base this much context."""
+        return context + (min(context, self.most_after) if self.causal else context)
 
     def advice(self, context: int) -> str:
         """One line: the least context that is enough and its cost, beside the agreement and the cost of `context`."""
-        enough, top = self.smallest_context(), int(self.context[-1, 1]) * (1 if self.causal else 2)
+        enough, top = self.smallest_context(), self._option(int(self.context[-1, 1]))
         found = f"not reached below --context {top:,}"
         if enough is not None:
             found = f"reached from --context {enough:,} on ({_cost(self.window, enough)})"
-        distance = context if self.causal else context // 2
+        half = context // 2
+        distance = context - min(half, self.most_after) if self.causal else half
         here = np.flatnonzero((self.context[:, 0] <= distance) & (distance < self.context[:, 1]))
         agreement = "was not measured"
         for i in here.tolist():
@@ -289,4 +295,5 @@ class _Tally:
         window, causal, shape, cells = source.layout.window, source.lm.causal, self.shape, np.ix_(bins, ids)
         total, largest = self.total.reshape(shape)[cells], self.largest.reshape(shape)[cells]
         counts = (count.reshape(shape)[cells] for count in (self.both, self.either))
-        return Seams(read_strand, window, causal, context, self.bases[bins], ids, total, largest, *counts)
+        sums = self.bases[bins], ids, total, largest, *counts
+        return Seams(read_strand, window, causal, context, *sums, most_after=most_after(source.lm))

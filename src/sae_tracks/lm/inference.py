@@ -2,11 +2,13 @@
 
 On a CPU a block runs in three stages: projection by rows, long filters by channels, output projection and MLP by rows.
 Each stage is cut into slices that one thread computes in its cache. Threads share no work within a slice, so the result
-does not depend on their number, and a busy machine slows them by no more than its load. On other devices the blocks run
-as they are, with the filters' transforms computed once.
+does not depend on their number, and a busy machine slows them by no more than its load. A sequence of one slice leaves
+nothing to share: of several such sequences each thread takes whole ones. On other devices the blocks run as they are,
+with the filters' transforms computed once.
 """
 
 import threading
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from itertools import islice
 
@@ -19,7 +21,7 @@ from sae_tracks.lm.hyenadna import HyenaBackbone, HyenaBlock, HyenaDNAForCausalL
 from sae_tracks.lm.protocol import check_length, weights_checksum
 from sae_tracks.lm.tokens import SPECIAL_TOKENS, base_tokens
 from sae_tracks.lm.untrained import Kind, untrained_id, without_learning
-from sae_tracks.threads import ForEachSlice, in_threads
+from sae_tracks.threads import ForEachSlice, in_threads, in_turn
 
 ROWS = 1024  # bases of a slice: with fewer the matrix products slow down, with more the caches overflow
 CHANNELS = 32  # of a slice: with fewer, planning the FFTs takes longer than running them
@@ -68,8 +70,14 @@ class HyenaDNAReader:
 
     def activations(self, sequence: bytes) -> torch.Tensor:
         """See `GeneLM`."""
-        check_length(self, sequence)
-        return self._read(torch.from_numpy(base_tokens(sequence)).to(self.model.device)).cpu()
+        return self.activations_of([sequence])[0]
+
+    def activations_of(self, sequences: Sequence[bytes]) -> list[torch.Tensor]:
+        """See `OffersBatches`."""
+        for sequence in sequences:
+            check_length(self, sequence)
+        ids = [torch.from_numpy(base_tokens(sequence)).to(self.model.device) for sequence in sequences]
+        return [rows.cpu() for rows in self._read(ids)]
 
 
 class Inference:
@@ -82,25 +90,52 @@ class Inference:
         self.backbone, self.blocks = backbone, backbone.blocks[:layers]
         self._spectra = lru_cache(maxsize=2)(lambda length: backbone.spectra(length, layers))
         self._passes = lru_cache(maxsize=2)(self._make_passes)  # full windows, and the last of a stretch
+        self._space = lru_cache(maxsize=2)(self._make_space)
+        self._mine = threading.local()  # the work memory of each thread that reads whole sequences
 
     @torch.inference_mode(False)  # tensors kept between calls must work outside of it too
     @torch.no_grad()
-    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
+    def __call__(self, sequences: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return the (L, d_model) float32 residual stream after the last block, from (L,) int64 ids on its device."""
-        x = self.backbone.embeddings(ids[None])
-        if x.device.type != "cpu" or any(block.mixer.short_filter.kernel_size != (TAPS,) for block in self.blocks):
-            stream = self.backbone.residuals(x, self._spectra(len(ids)))
-            return next(islice(stream, len(self.blocks), None))[0]
-        x, bias = x[0], torch.zeros(x.shape[2])
+        other = any(block.mixer.short_filter.kernel_size != (TAPS,) for block in self.blocks)
+        if other or sequences[0].device.type != "cpu":
+            return [self._as_it_is(ids) for ids in sequences]
+        found = [torch.empty(0)] * len(sequences)
+
+        def read_whole(numbers: slice) -> None:
+            number = numbers.start
+            found[number] = self._read(sequences[number], in_turn, self._own_space(len(sequences[number])))
+
         with _ONE_AT_A_TIME, in_threads() as each:
-            for block in self._passes(len(ids)):
-                bias = block(x, bias, each)
+            if max(map(len, sequences)) <= ROWS:
+                self._passes(len(sequences[0]))  # here, and not in all threads at once
+                each(read_whole, len(sequences), 1)
+            else:
+                found = [self._read(ids, each, self._space(len(ids))) for ids in sequences]
+        return found
+
+    def _as_it_is(self, ids: torch.Tensor) -> torch.Tensor:
+        stream = self.backbone.residuals(self.backbone.embeddings(ids[None]), self._spectra(len(ids)))
+        return next(islice(stream, len(self.blocks), None))[0]
+
+    def _read(self, ids: torch.Tensor, each: ForEachSlice, space: "Workspace") -> torch.Tensor:
+        x = self.backbone.embeddings(ids)
+        bias = torch.zeros(x.shape[1])
+        for block in self._passes(len(ids)):
+            bias = block(x, bias, each, space)
         return x.add_(bias)
 
-    def _make_passes(self, length: int) -> "list[BlockPass]":
+    def _own_space(self, length: int) -> "Workspace":
+        if not hasattr(self._mine, "space"):
+            self._mine.space = lru_cache(maxsize=1)(self._make_space)
+        return self._mine.space(length)
+
+    def _make_space(self, length: int) -> "Workspace":
         d, inner = self.blocks[0].mlp.fc1.weight.shape[::-1]
-        space = Workspace(length, d, inner)
-        return [BlockPass(*pair, space) for pair in zip(self.blocks, self._spectra(length))]
+        return Workspace(length, d, inner)
+
+    def _make_passes(self, length: int) -> "list[BlockPass]":
+        return [BlockPass(*pair) for pair in zip(self.blocks, self._spectra(length))]
 
 
 class Workspace:
@@ -122,47 +157,46 @@ class Workspace:
 class BlockPass:
     """One block over windows of one length, on the CPU."""
 
-    def __init__(self, block: HyenaBlock, spectrum: torch.Tensor, space: Workspace) -> None:
+    def __init__(self, block: HyenaBlock, spectrum: torch.Tensor) -> None:
         from sae_tracks.lm import kernels
 
-        self.kernels, self.block, self.spectrum, self.space = kernels, block, spectrum, space
+        self.kernels, self.block, self.spectrum = kernels, block, spectrum
         mixer, d = block.mixer, len(spectrum)
         names = "short_filter.weight", "in_proj.bias", "short_filter.bias"
         taps, add, bias = (mixer.get_parameter(name).data.numpy().reshape(3, d, -1) for name in names)
         self.filters = list(zip(taps, add[:, :, 0], bias[:, :, 0]))
-        self.projected = space.projected
 
-    def __call__(self, x: torch.Tensor, bias: torch.Tensor, each: ForEachSlice) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, bias: torch.Tensor, each: ForEachSlice, space: Workspace) -> torch.Tensor:
         """Add `bias` to x and run the block, in place, without the bias of its last layer. Return that bias."""
-        each(partial(self._project, x, bias), len(x), ROWS)
-        each(partial(self._filter, len(x)), x.shape[1], CHANNELS)
-        each(partial(self._transform, x), len(x), ROWS)
+        each(partial(self._project, x, bias, space), len(x), ROWS)
+        each(partial(self._filter, len(x), space), x.shape[1], CHANNELS)
+        each(partial(self._transform, x, space), len(x), ROWS)
         return self.block.mlp.fc2.bias
 
-    def _project(self, x: torch.Tensor, bias: torch.Tensor, rows: slice) -> None:
-        normed = self._add_norm(x[rows], bias, self.block.norm1)
-        torch.mm(self.block.mixer.in_proj.weight, normed.T, out=self.projected.flatten(0, 1)[:, rows])
+    def _project(self, x: torch.Tensor, bias: torch.Tensor, space: Workspace, rows: slice) -> None:
+        normed = self._add_norm(x[rows], bias, self.block.norm1, space)
+        torch.mm(self.block.mixer.in_proj.weight, normed.T, out=space.projected.flatten(0, 1)[:, rows])
 
-    def _filter(self, length: int, channels: slice) -> None:
+    def _filter(self, length: int, space: Workspace, channels: slice) -> None:
         """The gated long convolution of some channels. The result replaces the second projection."""
-        gate, inner, v = (projection[channels].numpy() for projection in self.projected)
+        gate, inner, v = (projection[channels].numpy() for projection in space.projected)
         (g_taps, g_add, g_bias), *others = ([a[channels] for a in one] for one in self.filters)
         (i_taps, i_add, i_bias), (v_taps, v_add, v_bias) = others
-        padded = self.space.take("padded", len(v))
+        padded = space.take("padded", len(v))
         self.kernels.filter_and_multiply(length, inner, v, i_taps, v_taps, i_add, v_add, i_bias, v_bias, padded.numpy())
         y = torch.fft.irfft(torch.fft.rfft(padded).mul_(self.spectrum[channels]), n=padded.shape[1], norm="forward")
         self.kernels.filter_and_gate(length, gate, y.numpy(), g_taps, g_add, g_bias, inner)
 
-    def _transform(self, whole: torch.Tensor, rows: slice) -> None:
+    def _transform(self, whole: torch.Tensor, space: Workspace, rows: slice) -> None:
         mixer, mlp, x = self.block.mixer, self.block.mlp, whole[rows]
-        x.addmm_(self.projected[1][:, rows].T, mixer.out_proj.weight.T)
-        normed = self._add_norm(x, mixer.out_proj.bias, self.block.norm2)
-        hidden = torch.mm(normed, mlp.fc1.weight.T, out=self.space.take("hidden", len(x)))
+        x.addmm_(space.projected[1][:, rows].T, mixer.out_proj.weight.T)
+        normed = self._add_norm(x, mixer.out_proj.bias, self.block.norm2, space)
+        hidden = torch.mm(normed, mlp.fc1.weight.T, out=space.take("hidden", len(x)))
         self.kernels.add_gelu(hidden.numpy(), mlp.fc1.bias.data.numpy())
         x.addmm_(hidden, mlp.fc2.weight.T)
 
-    def _add_norm(self, x: torch.Tensor, add: torch.Tensor, norm: torch.nn.LayerNorm) -> torch.Tensor:
-        normed = self.space.take("normed", len(x))
+    def _add_norm(self, x: torch.Tensor, add: torch.Tensor, norm: torch.nn.LayerNorm, space: Workspace) -> torch.Tensor:
+        normed = space.take("normed", len(x))
         vectors = (v.data.numpy() for v in (add, norm.weight, norm.bias))
         self.kernels.add_norm(x.numpy(), *vectors, norm.eps, normed.numpy())
         return normed

@@ -1,6 +1,7 @@
 """The interface of a gene language model for the rest of the project."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -59,7 +60,8 @@ class GeneLM(Protocol):
     def causal(self) -> bool:
         """True if the activation at a base depends on no base behind the token that covers it.
 
-        The context of a window then lies in front of the bases that are kept, otherwise on both sides.
+        The context of a window then lies in front of the bases that are kept, except up to 64 bases behind them if
+        tokens are longer than one base. Otherwise it lies on both sides.
         """
         ...
 
@@ -94,6 +96,15 @@ class GeneLM(Protocol):
         ...
 
 
+@runtime_checkable
+class OffersBatches(Protocol):
+    """A `GeneLM` that reads several short sequences faster together than one by one. A plug-in may do without."""
+
+    def activations_of(self, sequences: Sequence[bytes]) -> list[torch.Tensor]:
+        """Return `GeneLM.activations` of each sequence, the same bits as one by one; windows are read by this alone."""
+        ...
+
+
 MEMBERS = tuple(name for name in vars(GeneLM) if not name.startswith("_"))
 
 
@@ -108,18 +119,31 @@ def checked_rows(lm: GeneLM, sequence: bytes) -> tuple[torch.Tensor, NDArray[np.
 
     If the model fails, the error says so in one line.
     """
+    return checked_batch(lm, [sequence])[0]
+
+
+def checked_batch(lm: GeneLM, sequences: Sequence[bytes]) -> list[tuple[torch.Tensor, NDArray[np.bool_]]]:
+    """As `checked_rows`, of each of several sequences."""
     try:
-        rows, starts = lm.activations(sequence), lm.token_starts(sequence)
+        together = isinstance(lm, OffersBatches)
+        rows = lm.activations_of(sequences) if together else [lm.activations(sequence) for sequence in sequences]
+        found = [(one, lm.token_starts(sequence)) for one, sequence in zip(rows, sequences, strict=True)]
     except (SaeTracksError, OSError, MemoryError):
         raise
     except Exception as error:  # perhaps of code that is not ours
-        raise SaeTracksError(f"{lm.model_id} cannot read {len(sequence):,} bases: {first_line(error)}") from error
-    expected = torch.empty(len(sequence), lm.d_model, dtype=torch.float32, device="meta"), np.empty(len(sequence), bool)
-    for name, array, wanted in zip(("activations", "token_starts"), (rows, starts), map(_form, expected), strict=True):
+        many = f"{len(sequences)} sequences of up to " if len(sequences) > 1 else ""
+        bases = max(map(len, sequences))
+        raise SaeTracksError(f"{lm.model_id} cannot read {many}{bases:,} bases: {first_line(error)}") from error
+    for sequence, arrays in zip(sequences, found):
+        _check_form(lm, len(sequence), arrays)
+    return found
+
+
+def _check_form(lm: GeneLM, n: int, arrays: tuple[torch.Tensor, NDArray[np.bool_]]) -> None:
+    expected = torch.empty(n, lm.d_model, dtype=torch.float32, device="meta"), np.empty(n, bool)
+    for name, array, wanted in zip(("activations", "token_starts"), arrays, map(_form, expected), strict=True):
         if _form(array) != wanted:
-            what = f"{len(sequence):,} bases are {_form(array)}, expected {wanted}"
-            raise SaeTracksError(f"{lm.model_id}: {name} of {what}")
-    return rows, starts
+            raise SaeTracksError(f"{lm.model_id}: {name} of {n:,} bases are {_form(array)}, expected {wanted}")
 
 
 def _form(array: object) -> str:

@@ -15,6 +15,7 @@ from sae_tracks.jit import FAST
 from sae_tracks.sae.model import SAE
 
 ROWS = 1024  # rows encoded at once
+FIRST_ROWS = 256  # the same near the start of a window, so that few rows are multiplied in vain where windows are short
 COLUMNS = 512  # features encoded at once: the tile and its weights stay in the second-level cache
 LANES = 8  # marks that are tested together
 WIDEST = 32  # values per group at most, in the search for the k largest
@@ -26,8 +27,9 @@ Sparse = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 class SparseEncoder:
     """Features of rows of activations, without the zeros.
 
-    The product runs in tiles of `ROWS` x `COLUMNS`. A value depends on its row, on the row's place in the tile and on
-    the feature alone, so a subset of the rows or of the features gives the same bits as the whole.
+    The product runs in tiles of `ROWS` x `COLUMNS`, and of `FIRST_ROWS` before row `ROWS` of a window. A value depends
+    on its row, on the row's place in the window and on the feature alone, so a subset of the rows or of the features
+    gives the same bits as the whole.
 
     Parameters
     ----------
@@ -63,7 +65,7 @@ class SparseEncoder:
 
     @torch.inference_mode()
     def encode_tile(self, rows: torch.Tensor, place: NDArray[np.integer], readable: NDArray[np.bool_]) -> Sparse:
-        """Encode at most `ROWS` rows, (n, d_in) float32, at different places of the tile, 0 to ``ROWS - 1``.
+        """Encode rows of one tile, (n, d_in) float32, at different places of the window, as `split_tiles` has them.
 
         Rows that are not readable have no features.
 
@@ -72,15 +74,18 @@ class SparseEncoder:
         (n,) int64, (nnz,) int32, (nnz,) float32
             Number of features of each row; features and values, row by row, features ascending within a row.
         """
-        self._rows.zero_()
-        self._rows[torch.from_numpy(place).long()] = rows
+        height = FIRST_ROWS if place[0] < ROWS else ROWS
+        place, padded, product = place % height, self._rows[:height], self._tile[:height]
+        # by numpy: threads would have to wake up for so little
+        padded.numpy()[:] = 0
+        padded.numpy()[place] = rows.numpy()
         lowest = np.where(readable, np.float32(-np.inf), np.float32(np.inf))
         for i, (weight, bias) in enumerate(zip(self._weights, self._biases)):
-            torch.addmm(bias, self._rows, weight, out=self._tile)
+            if self.k is not None:
+                product = self._encoded[:height, i * COLUMNS : (i + 1) * COLUMNS]
+            torch.addmm(bias, padded, weight, out=product)
             if self.k is None:
-                self._compaction.add(self._tile.numpy(), place, lowest)
-            else:
-                self._encoded[:, i * COLUMNS : (i + 1) * COLUMNS] = self._tile
+                self._compaction.add(product.numpy(), place, lowest)
         if self.k is not None:
             encoded = self._encoded.numpy()
             self._compaction.add(encoded, place, np.maximum(lowest, cut_to_largest(encoded, place, self.k)))
@@ -95,12 +100,17 @@ class SparseEncoder:
             ``indptr``, feature and value. Row i owns ``indptr[i]:indptr[i + 1]``, with ascending features.
         """
         readable = np.ones(len(rows), bool) if readable is None else readable
-        tiles = []
-        for start in range(0, len(rows), ROWS):
-            tile = rows[start : start + ROWS].float()
-            tiles.append(self.encode_tile(tile, np.arange(len(tile)), readable[start : start + ROWS]))
+        place = np.arange(len(rows))
+        tiles = [self.encode_tile(rows[tile].float(), place[tile], readable[tile]) for tile in split_tiles(place)]
         count, feature, value = (np.concatenate(arrays) for arrays in zip(*tiles, strict=True))
         return np.concatenate(([0], np.cumsum(count))), feature, value
+
+
+def split_tiles(place: NDArray[np.integer]) -> list[slice]:
+    """Split (n,) places in a window, ascending or descending and n > 0, where one tile of rows ends."""
+    tile = np.where(place < ROWS, place // FIRST_ROWS, ROWS // FIRST_ROWS - 1 + place // ROWS)
+    edges = [0, *(np.flatnonzero(np.diff(tile)) + 1).tolist(), len(place)]
+    return [slice(start, end) for start, end in zip(edges, edges[1:])]
 
 
 class Compaction:

@@ -105,20 +105,27 @@ class Estimate:
 
 
 def estimate(source: "Source", features: Iterable[int]) -> Estimate:
-    """Estimate what an export takes: one window in the middle of the regions is read and timed."""
+    """Estimate what an export takes: one window in the middle of the regions is read and timed.
+
+    If the model reads several windows together, so many are read, from this one on.
+    """
+    from sae_tracks.reading import read_together  # it loads torch
+
     ids = source.sae.check_features(features).tolist()
     windows = [window for strand in source.read_strands for window in source.windows(strand)]
-    middle = windows[len(windows) // 2]
+    first = len(windows) // 2
+    some = windows[first : first + read_together(source.lm, source.layout.window)]
+    some = [window for window in some if window.read_strand == some[0].read_strand]
     started = perf_counter()
-    part = replace(source, regions=[middle.kept], read_strands=[middle.read_strand])
+    part = replace(source, regions=[window.kept for window in some], read_strands=[some[0].read_strand])
     nonzeros = sum(len(block.value) for block in part.blocks(ids))
-    seconds = perf_counter() - started
+    seconds = (perf_counter() - started) / len(some)
     bases = sum(len(window.kept) for window in windows)
     return Estimate(
         bases=bases,
         windows=len(windows),
         tracks=len(ids) * len(source.read_strands),
-        disk=round(MOST_BYTES * nonzeros * bases / len(middle.kept)),
+        disk=round(MOST_BYTES * nonzeros * bases / sum(len(window.kept) for window in some)),
         most_disk=MOST_BYTES * len(ids) * bases,
         memory=peak_memory() + HELD_BYTES,
         seconds=seconds * len(windows),

@@ -1,4 +1,4 @@
-"""The demo: the whole path on a small simulated genome, with the bundled model and with an untrained one."""
+"""The demo with known truth: the whole path on a small simulated genome, with the human model and an untrained one."""
 
 import logging
 import time
@@ -8,35 +8,32 @@ from typing import cast
 
 import pandas as pd
 
-from sae_tracks.activations.extract import extract, plan_extraction
-from sae_tracks.activations.shards import open_shards
-from sae_tracks.activations.shuffle import plan_shuffle, shuffle
 from sae_tracks.browsers.hub import write_hub
 from sae_tracks.browsers.igv import write_sessions
 from sae_tracks.demo.genome import DemoGenome, make_genome
+from sae_tracks.demo.learn import Learning, check_new, learn
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import run
 from sae_tracks.files import write_provenance
 from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, HyenaDNAReader, load_lm
 from sae_tracks.metrics import THRESHOLDS, Counter, annotation_checksums, evaluate_on, write_tables
+from sae_tracks.names import feature_number
 from sae_tracks.pretrain.pretrain import new_model
-from sae_tracks.progress import counter
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.report.figures import plot_activation, plot_scores, save_figure
 from sae_tracks.source import Source
 from sae_tracks.tracks import write_bed, write_bigwigs
-from sae_tracks.train.plan import plan_training
 from sae_tracks.train.settings import RECIPES
-from sae_tracks.train.train import train_sae
 
 log = logging.getLogger(__name__)
 CONTIGS = {"demo1": 800_000, "demo2": 600_000}
 TRAIN_ON, SCORE_ON = CONTIGS
-WINDOWS = 195  # of 2,048 bases, half of them context: about 200,000 activations to train on
-# sparser than the default: chosen for the repeat
+PLACE = 300_000, 300_500  # of the figure
+# Sparser than the default: chosen for the repeat. The windows have 2,048 bases, half of them context, which gives about
+# 200,000 activations to train on.
 SETTINGS = replace(RECIPES["standard"], expansion=16, l1=6.0, first_bias=-1.0, lr_decay=0.0)
-EPOCHS = 4
+LEARNING = Learning(TRAIN_ON, windows=195, context=None, settings=SETTINGS, epochs=4)
 # Least F1 of the best Alu feature, and least margin over an untrained model. Several features share the repeat: over
 # eleven settings the best feature reached 0.37 to 0.53, an untrained model's about 0.2, a linear probe on all channels
 # 0.85.
@@ -56,21 +53,20 @@ class Arm:
         return cast(pd.Series, rows.sort_values("f1", ascending=False).iloc[0])
 
     def best_feature(self, concept: str) -> int:
-        """The id of the concept's best feature, which the table writes with a letter in front."""
-        return int(cast(str, self.best(concept)["feature"])[1:])
+        """The id of the concept's best feature."""
+        return feature_number(cast(str, self.best(concept)["feature"]))
 
     def best_f1(self, concept: str) -> float:
         """The F1 of the concept's best feature."""
         return float(cast(float, self.best(concept)["f1"]))
 
 
-def run_demo(out: Path, seed: int = 0) -> None:
-    """Run the demo: simulate a genome, train and score an SAE on the bundled and on an untrained model, write tracks.
+def run_planted(out: Path, seed: int = 0) -> None:
+    """Run this demo: simulate a genome, train and score an SAE on the bundled and on an untrained model, write tracks.
 
     It fails if the Alu feature does not reach `LEAST_F1` and `LEAST_MARGIN` above the untrained model.
     """
-    if out.exists() and any(out.iterdir()):
-        raise SaeTracksError(f"{out} is not empty: the demo needs a folder of its own; delete it or name another")
+    check_new(out)
     started = time.monotonic()
     log.info("1/5 a genome of %s bases with known truth", f"{sum(CONTIGS.values()):,}")
     made = make_genome(out, CONTIGS, seed)
@@ -93,16 +89,9 @@ def run_demo(out: Path, seed: int = 0) -> None:
 def run_arm(lm: GeneLM, made: DemoGenome, out: Path, seed: int) -> Arm:
     """Train an SAE on the activations of one contig and score its features on the other contig."""
     genome = Genome(made.fasta)
-    whole = {region.contig: region for region in genome.whole}
-    extract(plan_extraction(lm, genome, [whole[TRAIN_ON]], sample=WINDOWS, seed=seed), out / "act")
-    activations = open_shards(out / "act")
-    shuffle(activations, out / "shuffled", plan_shuffle(activations, 1 << 30), seed=seed)
-    data = open_shards(out / "shuffled")
-    plan = plan_training(data, SETTINGS, rows=EPOCHS * data.rows, seed=seed, device="cpu")
-    with counter("training", plan.steps) as advance:
-        sae = train_sae(plan, out / "sae", advance)
-    assert sae is not None
-    return Arm(source := Source(lm, sae, genome, [whole[SCORE_ON]]), score(source, made, out / "metrics"))
+    sae = learn(lm, genome, LEARNING, out, seed)
+    scored = GenomicRegion(SCORE_ON, 0, genome.lengths[SCORE_ON])
+    return Arm(source := Source(lm, sae, genome, [scored]), score(source, made, out / "metrics"))
 
 
 def score(source: Source, made: DemoGenome, out: Path) -> pd.DataFrame:
@@ -129,7 +118,7 @@ def write_figures(arm: Arm, made: DemoGenome, out: Path) -> None:
     """Draw the paper's Fig. 2, for the best C feature, and Fig. 3."""
     figures, genome, feature = out / "figures", arm.source.genome, arm.best_feature("C")
     save_figure(plot_scores(arm.table), figures / "scores.png")
-    place = GenomicRegion(SCORE_ON, 300_000, 300_500)
+    place = GenomicRegion(SCORE_ON, *PLACE)
     blocks = list(Source(arm.source.lm, arm.source.sae, genome, [place]).blocks([feature]))
     save_figure(plot_activation(blocks, genome, place, feature, "C"), figures / "activation.png")
 
