@@ -293,8 +293,9 @@ def picture(matches: pd.DataFrame, bound: pd.DataFrame) -> Figure:
     """Average precision at bound sites and at peaks; AUROC of bound against unbound sites."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     sites, peaks, last = figure.subplots(1, 3)
+    by_class = matches[matches["strand"] == "."].set_index("concept")  # the rows of the matrices have a strand
     for axes, what, title in ((sites, "bound site", "Bound sites"), (peaks, "peak", "Peaks")):
-        of = matches.set_index("concept").reindex([f"{factor} {what}" for factor in FACTORS])
+        of = by_class.reindex([f"{factor} {what}" for factor in FACTORS])
         bars = {"feature": "AP", "word": "word", "dimension": "dimension", "untrained": "untrained"}
         for i, (name, column) in enumerate(bars.items()):
             axes.bar(np.arange(4) + 0.2 * i - 0.3, of[column], 0.2, label=name, color=COLORS[name])
@@ -316,7 +317,8 @@ def picture(matches: pd.DataFrame, bound: pd.DataFrame) -> Figure:
         last.errorbar(np.arange(4) + 0.2 * i - 0.3, bound[name], np.abs(spread), fmt="o", color=color, label=label)
     last.axhline(0.5, color="k", lw=0.5)
     finish(last, "Bound from unbound sites", "AUROC")
-    last.legend(frameon=False, fontsize=8)
+    last.set_ylim(0.1, 1)  # leaves room for the legend
+    last.legend(frameon=False, fontsize=8, loc="lower left")
     return figure
 
 
