@@ -15,8 +15,10 @@ import torch
 from auprc import CONTEXT, average_precision
 from numpy.typing import NDArray
 
-from sae_tracks import SAE, Genome, GenomicRegion, load_lm, load_sae, read
+from sae_tracks import SAE, Genome, GenomicRegion, load_sae, read
+from sae_tracks.lm import GeneLM
 from sae_tracks.regions import ReadStrand
+from sae_tracks.source import sae_language_model
 
 CONCEPTS = ("acceptor", "donor", "exon", "CDS")
 ROWS = 100_000  # encoded at once
@@ -26,11 +28,9 @@ STRANDS: tuple[ReadStrand, ...] = ("+", "-")
 class Bases:
     """Activations of the readable bases of a region on one read strand, and which of them each concept covers."""
 
-    def __init__(self, sae: SAE, genome: Genome, sites: list[list[str]], region: GenomicRegion, strand: ReadStrand):
-        lm = sae.metadata["lm"]
-        at = {"layer": lm["layer"]} if lm["layer"] is not None else {"hook": lm["hook_name"]}
+    def __init__(self, lm: GeneLM, genome: Genome, sites: list[list[str]], region: GenomicRegion, strand: ReadStrand):
         parts, known = [], np.zeros(len(region), bool)
-        for reading in read(load_lm(lm["model"], **at), genome, [region], read_strand=strand, context=CONTEXT):
+        for reading in read(lm, genome, [region], read_strand=strand, context=CONTEXT):
             parts.append(reading.activations[torch.from_numpy(reading.readable)])
             first = reading.region.start - region.start
             known[first : first + len(reading.readable)] = reading.readable
@@ -62,9 +62,9 @@ def main(fasta: str, bed: str, select: str, report: str, *folders: str) -> None:
     genome, saes = Genome(fasta), {folder: load_sae(folder) for folder in folders}
     sites = [line.split("\t") for line in Path(bed).read_text().splitlines()]
     sys.stdout.write("what\tconcept\tstrand\tcolumn\tAP select\tAP report\n")
+    lm = sae_language_model(next(iter(saes.values())))
     for strand in STRANDS:
-        first, *_ = saes.values()
-        two = [Bases(first, genome, sites, genome.region(where), strand) for where in (select, report)]
+        two = [Bases(lm, genome, sites, genome.region(where), strand) for where in (select, report)]
         for name in ("channel", *saes):
             select_on, report_on = (b.channels() if name == "channel" else b.features(saes[name]) for b in two)
             for concept in CONCEPTS:

@@ -15,8 +15,10 @@ import numpy as np
 from auprc import CONTEXT
 from numpy.typing import NDArray
 
-from sae_tracks import Genome, GenomicRegion, Source, load_lm, load_sae
+from sae_tracks import Genome, GenomicRegion, Source, load_sae
 from sae_tracks.regions import ReadStrand
+from sae_tracks.report.figures import feature_values
+from sae_tracks.source import sae_language_model
 
 mpl.use("agg")
 import matplotlib.pyplot as plt
@@ -28,14 +30,8 @@ DPI, SIZE = 100, (12, 5)  # 1200 x 500 pixels
 def along(genome: Genome, folder: str, feature: int, region: GenomicRegion, strand: ReadStrand) -> NDArray[np.float32]:
     """(n,) values of a feature at the bases of a region."""
     sae = load_sae(folder)
-    lm = sae.metadata["lm"]
-    at = {"layer": lm["layer"]} if lm["layer"] is not None else {"hook": lm["hook_name"]}
-    source = Source(load_lm(lm["model"], **at), sae, genome, [region], (strand,), context=CONTEXT)
-    values = np.zeros(len(region), np.float32)
-    for block in source.blocks([feature]):
-        column = block.to_scipy()[:, [feature]].toarray()[:, 0]
-        values[block.region.start - region.start : block.region.end - region.start] = column
-    return values
+    source = Source(sae_language_model(sae), sae, genome, [region], (strand,), context=CONTEXT)
+    return np.nan_to_num(feature_values(list(source.blocks([feature])), region, feature))
 
 
 def draw_track(axes: Any, values: NDArray[np.float32], first: int, sites: dict[str, NDArray[np.int64]]) -> None:

@@ -11,15 +11,9 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from sae_tracks.controls.opened import ControlSettings
-from sae_tracks.controls.score import score
-from sae_tracks.demo.learn import Learning, learn
-from sae_tracks.demo.yeast import DECOYS, LEARNING, SCORE_ON, UNTRAINED, prepare, supported
-from sae_tracks.genome import Genome
-from sae_tracks.lm import GeneLM, load_lm
-from sae_tracks.lm.untrained import Kind, check_can_be_untrained
-from sae_tracks.regions import GenomicRegion
-from sae_tracks.source import Source
+from sae_tracks.demo.learn import Learning
+from sae_tracks.demo.yeast import LEARNING, judge, prepare, supported
+from sae_tracks.lm import load_lm
 
 WINDOW, CONTEXT = 512, 128  # of the demo: a quarter of a window is context
 
@@ -33,17 +27,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     inputs = prepare(options.out)
     lm = load_lm(options.model, layer=options.layer, device="cpu")
-    source = learn_source(lm, inputs.genome, options.out)
-    offers = check_can_be_untrained(lm)
-    untrained: list[tuple[Kind, Source]] = [
-        (kind, learn_source(offers.untrained(kind, 0), inputs.genome, options.out / "untrained" / kind))
-        for kind in UNTRAINED
-    ]
-    controls = ControlSettings(
-        motifs=str(inputs.motifs), decoys=DECOYS, repeats=str(inputs.repeats), untrained=untrained
-    )
-    annotations = [inputs.genes, inputs.elements, inputs.sites]
-    table = score(source, annotations, options.out / "metrics", controls=controls).table
+    _, table = judge(lm, inputs, fitted(LEARNING, lm.max_length), options.out, seed=0)
     print(table["verdict"].value_counts().to_string())
     print("| concept | strand | feature | F1 | average precision (95 %) | best rival | effect |")
     print("|---|---|---|---|---|---|---|")
@@ -53,13 +37,6 @@ def main() -> None:
         print(
             f"| {row['concept']} | {row['site_strand']} | {row['feature']} | {row['f1']:.2f} | {interval} | {rival} |"
         )
-
-
-def learn_source(lm: GeneLM, genome: Genome, out: Path) -> Source:
-    """Train an SAE on as many activations as the demo does, and read the other chromosome with it."""
-    how = fitted(LEARNING, lm.max_length)
-    whole = GenomicRegion(SCORE_ON, 0, genome.lengths[SCORE_ON])
-    return Source(lm, learn(lm, genome, how, out, 0), genome, [whole], context=how.context)
 
 
 def fitted(how: Learning, longest: int) -> Learning:

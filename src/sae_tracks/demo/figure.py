@@ -15,8 +15,8 @@ from sae_tracks.genome import Genome
 from sae_tracks.names import feature_label, feature_name
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.report.figures import feature_values
+from sae_tracks.tracks.folder import COLOURS
 
-COLOURS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"  # Okabe and Ito: safe for the colour-blind
 CODONS = 20  # of one gene, in letters
 INSET = 300  # bases of the gene before them
 BINS = 1000  # of a region, at most: the highest value of each is drawn
@@ -70,7 +70,7 @@ def plot_genes(
     ratios = [1] * len(along) + [0.8, 0.5] + [1] * len(codons) + [0.4]
     figure = Figure(figsize=(10, 0.8 * len(ratios)), layout="constrained")
     axes = figure.subplots(len(ratios), 1, height_ratios=ratios)
-    colours = cycle(COLOURS)
+    colours = cycle("#{:02x}{:02x}{:02x}".format(*colour) for colour in COLOURS)
     for ax, (concept, (feature, verdict)) in zip(axes, along.items()):
         label = f"{concept}, {feature_label(feature_name(feature))}\n{verdict}"
         _track(ax, feature_values(blocks, region, feature), region, label, next(colours))

@@ -10,7 +10,6 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM
 from sae_tracks.progress import counter
-from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import SAE
 from sae_tracks.train.plan import plan_training
 from sae_tracks.train.settings import TrainSettings
@@ -32,7 +31,7 @@ class Learning:
 
 def learn(lm: GeneLM, genome: Genome, how: Learning, out: Path, seed: int) -> SAE:
     """Write ``act/``, ``shuffled/`` and ``sae/`` into a folder, as extract, shuffle and train do; return the SAE."""
-    contig = [GenomicRegion(how.contig, 0, genome.lengths[how.contig])]
+    contig = [genome.region(how.contig)]
     extract(plan_extraction(lm, genome, contig, sample=how.windows, seed=seed, context=how.context), out / "act")
     activations = open_shards(out / "act")
     shuffle(activations, out / "shuffled", plan_shuffle(activations, MEMORY), seed=seed)

@@ -90,8 +90,7 @@ def run_arm(lm: GeneLM, made: DemoGenome, out: Path, seed: int) -> Arm:
     """Train an SAE on the activations of one contig and score its features on the other contig."""
     genome = Genome(made.fasta)
     sae = learn(lm, genome, LEARNING, out, seed)
-    scored = GenomicRegion(SCORE_ON, 0, genome.lengths[SCORE_ON])
-    return Arm(source := Source(lm, sae, genome, [scored]), score(source, made, out / "metrics"))
+    return Arm(source := Source(lm, sae, genome, [genome.region(SCORE_ON)]), score(source, made, out / "metrics"))
 
 
 def score(source: Source, made: DemoGenome, out: Path) -> pd.DataFrame:

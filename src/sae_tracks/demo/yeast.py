@@ -73,21 +73,7 @@ def run_yeast(out: Path, seed: int = 0) -> None:
         "1/5 two chromosomes of baker's yeast that the language model was not trained on, their genes and motif sites"
     )
     inputs = prepare(out)
-    log.info("2/5 the yeast model: extract, shuffle, train an SAE on %s", TRAIN_ON)
-    lm = load_lm("yeast", layer=3, device="cpu")
-    source = learn_source(lm, inputs.genome, out, seed)
-    log.info("3/5 the same with untrained models, for comparison")
-    offers = check_can_be_untrained(lm)
-    untrained: list[tuple[Kind, Source]] = [
-        (kind, learn_source(offers.untrained(kind, 0), inputs.genome, out / "untrained" / kind, seed))
-        for kind in UNTRAINED
-    ]
-    log.info("4/5 score all features on %s, and test the best matches", SCORE_ON)
-    controls = ControlSettings(
-        motifs=str(inputs.motifs), decoys=DECOYS, repeats=str(inputs.repeats), untrained=untrained
-    )
-    annotations = [inputs.genes, inputs.elements, inputs.sites]
-    table = score(source, annotations, out / "metrics", controls=controls).table
+    source, table = judge(load_lm("yeast", layer=3, device="cpu"), inputs, LEARNING, out, seed)
     log.info("5/5 tracks, hub, session, figures")
     write_tracks(source, table, out)
     write_figures(source, table, out / "genes.bed", out / "figures")
@@ -112,10 +98,36 @@ def prepare(out: Path) -> Inputs:
     return Inputs(genome, *names)
 
 
-def learn_source(lm: GeneLM, genome: Genome, out: Path, seed: int) -> Source:
+def judge(lm: GeneLM, inputs: Inputs, how: Learning, out: Path, seed: int) -> tuple[Source, pd.DataFrame]:
+    """Train SAEs of a language model and of untrained copies, and score the former with all controls.
+
+    Returns
+    -------
+    Source
+        The chromosome that is scored.
+    DataFrame
+        The best match of every concept, as in ``metrics.tsv``.
+    """
+    log.info("2/5 language model %s: extract, shuffle, train an SAE on %s", lm.model_id, how.contig)
+    source = learn_source(lm, inputs.genome, how, out, seed)
+    log.info("3/5 the same with untrained models, for comparison")
+    offers = check_can_be_untrained(lm)
+    untrained: list[tuple[Kind, Source]] = [
+        (kind, learn_source(offers.untrained(kind, 0), inputs.genome, how, out / "untrained" / kind, seed))
+        for kind in UNTRAINED
+    ]
+    log.info("4/5 score all features on %s, and test the best matches", SCORE_ON)
+    controls = ControlSettings(
+        motifs=str(inputs.motifs), decoys=DECOYS, repeats=str(inputs.repeats), untrained=untrained
+    )
+    annotations = [inputs.genes, inputs.elements, inputs.sites]
+    return source, score(source, annotations, out / "metrics", controls=controls).table
+
+
+def learn_source(lm: GeneLM, genome: Genome, how: Learning, out: Path, seed: int) -> Source:
     """Train an SAE, and read the other chromosome with it."""
-    sae = learn(lm, genome, LEARNING, out, seed)
-    return Source(lm, sae, genome, [genome.region(SCORE_ON)], context=LEARNING.context)
+    sae = learn(lm, genome, how, out, seed)
+    return Source(lm, sae, genome, [genome.region(SCORE_ON)], context=how.context)
 
 
 def supported(table: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, atomic, read_json, values_differ
 from sae_tracks.metrics.counts import Counts, at_thresholds, load_counts
+from sae_tracks.names import feature_number
 from sae_tracks.regions import check_complete, parse_shard
 
 BEST = 10  # features per concept, and concepts per feature
@@ -225,7 +226,7 @@ def top_features(table: str | Path, count: int) -> list[int]:
     names = list(dict.fromkeys(best["feature"].astype(str)))
     if other := [name for name in names if not re.fullmatch(r"f\d{1,9}", name)]:
         raise SaeTracksError(f"{table} is not of an SAE: its feature {other[0]!r} has no name like f357")
-    return [int(name.removeprefix("f")) for name in names]
+    return [feature_number(name) for name in names]
 
 
 OWN = ("shard", "command")  # facts that differ between the shards of one run
