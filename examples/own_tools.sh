@@ -35,7 +35,7 @@ for strand in + -; do
 done
 computeMatrix scale-regions -b 300 -a 300 -m 1000 -bs 10 -p 2 \
     -S "tracks/$(best CDS +).bw" "tracks/$(best CDS -).bw" -R genes+.bed genes-.bed -o genes.gz
-plotHeatmap -m genes.gz -o heatmap.png --regionsLabel "genes +" "genes -" --colorMap viridis --heatmapHeight 12
+plotHeatmap -m genes.gz -o heatmap.png --regionsLabel "genes +" "genes -" --colorMap viridis --heatmapHeight 10 --heatmapWidth 9
 multiBigwigSummary BED-file -b "tracks/$(best CDS +).bw" --BED genes+.bed -o means.npz --outRawCounts means.tsv
 
 # run the notebook; open it in Jupyter

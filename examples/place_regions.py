@@ -1,41 +1,63 @@
 """Put FASTA records that are regions of chromosomes back to their positions.
 
-A record ``chr22_20000000_21000000`` becomes ``chr22``: 20,000,000 N, then the sequence. All later steps then have true
-coordinates. bgzip makes the N small. Writes a bgzip FASTA, and a BED of the placed regions.
+A record ``chr22_20000000_21000000`` becomes ``chr22``: 20,000,000 N, the sequence, and N up to the end of the
+chromosome if ``--sizes`` (chrom.sizes) has it. All later steps then have true coordinates. bgzip makes the N small.
+Writes a bgzip FASTA, and a BED of the placed regions.
 
-    python place_regions.py out.fa.gz placed.bed chr1=a.fa.gz:chr1 chr22=b.fa.gz:chr22_20000000_21000000:20000000
+    python place_regions.py --sizes hg19.chrom.sizes out.fa.gz placed.bed chr1=a.fa.gz:1 chr22=b.fa.gz:part:20000000
 """
 
+import argparse
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pysam
 
 LINE = 60
 
 
-def lines(sequence: str, n: int) -> Iterator[str]:
-    """Yield the lines of a contig of n unknown bases and a sequence, with 60 bases per line."""
-    blank = "N" * LINE + "\n"
-    yield from (blank for _ in range(n // LINE))
-    text = "N" * (n % LINE) + sequence
-    yield from (text[i : i + LINE] + "\n" for i in range(0, len(text), LINE))
+def lines(sequence: str, start: int, end: int) -> Iterator[str]:
+    """Yield the lines of a contig of `end` bases, of 60 bases each: N, the sequence from `start` on, N."""
+    blank = "N" * LINE
+    middle = "N" * (start % LINE) + sequence
+    middle += "N" * min(-len(middle) % LINE, end - start - len(sequence))
+    after = end - start // LINE * LINE - len(middle)
+    yield from (blank for _ in range(start // LINE))
+    yield from (middle[i : i + LINE] for i in range(0, len(middle), LINE))
+    yield from (blank for _ in range(after // LINE))
+    if after % LINE:
+        yield "N" * (after % LINE)
 
 
-def main(fasta: str, bed: str, *placements: str) -> None:
-    with pysam.BGZFile(fasta, "wb") as out, open(bed, "w") as placed:  # noqa: PTH123
+def place(fasta: Path, bed: Path, placements: list[str], sizes: dict[str, int]) -> None:
+    """Write the FASTA, and the BED of its known parts."""
+    with pysam.BGZFile(str(fasta), "wb") as out, bed.open("w") as placed:
         for placement in placements:
             contig, _, source = placement.partition("=")
             path, record, *offset = source.split(":")
             start = int(offset[0]) if offset else 0
             with pysam.FastaFile(path) as file:
                 sequence = file.fetch(record)
+            end = start + len(sequence)
+            if sizes.get(contig, end) < end:
+                sys.exit(f"{placement}: ends at {end:,}, but {contig} has {sizes[contig]:,} bases")
             out.write(f">{contig}\n".encode())
-            for line in lines(sequence, start):
-                out.write(line.encode())
-            placed.write(f"{contig}\t{start}\t{start + len(sequence)}\n")
-    pysam.faidx(fasta)
+            for line in lines(sequence, start, sizes.get(contig, end)):
+                out.write(f"{line}\n".encode())
+            placed.write(f"{contig}\t{start}\t{end}\n")
+    pysam.faidx(str(fasta))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("fasta", type=Path)
+    parser.add_argument("bed", type=Path)
+    parser.add_argument("placements", nargs="+", metavar="CONTIG=FASTA:RECORD[:START]")
+    parser.add_argument("--sizes", type=Path)
+    words = parser.parse_args()
+    try:
+        rows = [line.split() for line in words.sizes.read_text().splitlines()] if words.sizes else []
+        place(words.fasta, words.bed, words.placements, {row[0]: int(row[1]) for row in rows})
+    except (OSError, KeyError, ValueError, IndexError) as error:
+        sys.exit(f"place_regions.py: {error}")

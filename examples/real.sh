@@ -39,10 +39,13 @@ sae-tracks metrics "$out/sae" "$out/genome.fa.gz" softmask -r chr5:131,332,631-1
 zcat "$data/gencode_human.chr1_0-1.5M.gtf.gz" | awk -F '\t' '/^#/ || $5 <= 1000000' >"$out/genes.gtf"
 sae-tracks metrics "$out/sae" "$out/genome.fa.gz" "$out/genes.gtf" -r chr1:800,001-1,000,000 -o "$out/genes"
 
-# tracks of the best features: the four bases and the five best motifs
+# tracks of the best features: the four bases and the five best motifs, on chr22 with the length that it has in hg19
+printf 'chr22\t51304566\n' >"$out/hg19.chrom.sizes"
+python "$here/place_regions.py" --sizes "$out/hg19.chrom.sizes" "$out/hg19.fa.gz" "$out/hg19.bed" \
+    "chr22=$data/hg19.chr22_20000000-21000000.fa.gz:chr22_20000000_21000000:20000000"
 features=$(awk -F '\t' 'NR > 1 && NR < 11 { sub("f", "", $4); print $4 }' "$out/metrics/metrics.tsv" | sort -un | paste -sd, -)
-sae-tracks export-bigwig "$out/sae" "$out/genome.fa.gz" -r "$score" -f "$features" -o "$out/tracks"
-sae-tracks export-bed "$out/sae" "$out/genome.fa.gz" -r "$score" -f "$features" -o "$out/tracks/features.bed"
+sae-tracks export-bigwig "$out/sae" "$out/hg19.fa.gz" -r "$score" -f "$features" -o "$out/tracks"
+sae-tracks export-bed "$out/sae" "$out/hg19.fa.gz" -r "$score" -f "$features" -o "$out/tracks/features.bed"
 sae-tracks hub "$out/tracks" --assembly hg19
 sae-tracks igv "$out/tracks" --genome hg19
 sae-tracks plot scores "$out/metrics/metrics.tsv" -o "$out/figures/scores.png"

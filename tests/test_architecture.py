@@ -18,6 +18,7 @@ FLOORS = [
     {"annotations", "motifs", "reading"},
     {"features", "source", "activations", "train", "pretrain"},
     {"tracks", "metrics", "controls", "evaluate"},
+    {"insight", "interp"},
     {"browsers", "report", "fetch", "demo"},
     {"cli", "__main__"},
 ]

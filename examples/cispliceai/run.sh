@@ -50,6 +50,7 @@ for block in 8 12 16; do
     train "t$block" 256 4
     per_base "t$block" "sae_t${block}_64_4" "sae_t${block}_256_4"
 done
+judge sae_t12_256_4 "${untrained[@]}"
 judge sae_t16_64_4 "${untrained[@]}"
 
 activations s4 cispliceai:1 --hook skip.4 --regions "$out/train.bed"

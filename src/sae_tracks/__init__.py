@@ -26,6 +26,27 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from sae_tracks.features import FeatureBlock as FeatureBlock
     from sae_tracks.features import stream_features as stream_features
     from sae_tracks.genome import Genome as Genome
+    from sae_tracks.insight.compare import SAEComparison as SAEComparison
+    from sae_tracks.insight.compare import compare_saes as compare_saes
+    from sae_tracks.insight.describe import describe_features as describe_features
+    from sae_tracks.insight.effects import effects as effects
+    from sae_tracks.insight.insert import Insertion as Insertion
+    from sae_tracks.insight.insert import insert_motifs as insert_motifs
+    from sae_tracks.insight.motifs import FeatureMotifs as FeatureMotifs
+    from sae_tracks.insight.motifs import feature_motifs as feature_motifs
+    from sae_tracks.insight.partners import Coactivation as Coactivation
+    from sae_tracks.insight.partners import coactivation as coactivation
+    from sae_tracks.insight.partners import reverse_complement_partner as reverse_complement_partner
+    from sae_tracks.insight.saturate import Saturation as Saturation
+    from sae_tracks.insight.saturate import saturate as saturate
+    from sae_tracks.insight.saturate import write_saturation as write_saturation
+    from sae_tracks.insight.spliced import Spliced as Spliced
+    from sae_tracks.insight.spliced import logit_attribution as logit_attribution
+    from sae_tracks.insight.spliced import spliced as spliced
+    from sae_tracks.insight.variants import VariantReport as VariantReport
+    from sae_tracks.insight.variants import VariantSettings as VariantSettings
+    from sae_tracks.insight.variants import score_variants as score_variants
+    from sae_tracks.insight.variants import variant_effects as variant_effects
     from sae_tracks.lm import GeneLM as GeneLM
     from sae_tracks.lm import load_lm as load_lm
     from sae_tracks.metrics.evaluation import Evaluation as Evaluation
@@ -66,12 +87,33 @@ _HOME = {  # public name: the module that defines it, in the order of docs/api.m
     "write_bed": "tracks.bed",
     "write_beds": "tracks.bed",
     "top_examples": "tracks.examples",
+    "saturate": "insight.saturate",
+    "write_saturation": "insight.saturate",
+    "Saturation": "insight.saturate",
+    "spliced": "insight.spliced",
+    "Spliced": "insight.spliced",
+    "logit_attribution": "insight.spliced",
+    "effects": "insight.effects",
+    "coactivation": "insight.partners",
+    "Coactivation": "insight.partners",
+    "reverse_complement_partner": "insight.partners",
     "score": "controls.score",
     "score_bed": "controls.score",
     "merge_scores": "controls.score",
     "ControlSettings": "controls.opened",
     "evaluate_on": "metrics.evaluation",
     "Evaluation": "metrics.evaluation",
+    "insert_motifs": "insight.insert",
+    "Insertion": "insight.insert",
+    "describe_features": "insight.describe",
+    "compare_saes": "insight.compare",
+    "SAEComparison": "insight.compare",
+    "feature_motifs": "insight.motifs",
+    "FeatureMotifs": "insight.motifs",
+    "score_variants": "insight.variants",
+    "variant_effects": "insight.variants",
+    "VariantSettings": "insight.variants",
+    "VariantReport": "insight.variants",
     "plan_extraction": "activations.extract",
     "extract": "activations.extract",
     "open_shards": "activations.shards",

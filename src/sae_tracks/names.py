@@ -9,6 +9,9 @@ PINNED = {"LongSafari/hyenadna-small-32k-seqlen-hf": "8fe770c78eb13fe33bf8150161
 # Models that come with the package, and their folders in ``data/``.
 BUNDLED = {"demo": "demo-lm", "yeast": "yeast-lm"}
 
+NO_NAME = "no name"  # of a feature to which no test gives a name
+DESCRIBED = "describe.tsv"  # the table of names, beside the scores
+
 
 def feature_name(feature: int) -> str:
     """``f357``: the name of a feature in files, tracks and tables."""

@@ -399,3 +399,19 @@ def test_an_annotation_is_read_against_contigs_without_letters(tmp_path):
     with pytest.raises(SaeTracksError, match="ends past c2"):
         names.check(GenomicRegion("c2", 0, 501))
     assert not hasattr(names, "sequence")
+
+
+def test_features_without_a_match_are_called_as_they_are_described(tmp_path):
+    folder, table = write_tracks(tmp_path / "tracks"), write_table(tmp_path / "metrics.tsv")
+    described = [("f4", "codon position 3, CDS +", "motifs"), ("f5", "intergenic", "motifs"), ("f20", "no name", "")]
+    lines = ["feature\tname\tname_from", *("\t".join(row) for row in [*described, ("f3", "TSS", "metrics")])]
+    (tmp_path / "describe.tsv").write_text("\n".join(lines) + "\n")
+    write_hub(folder, assembly="xx1", **MAIL, scores=table)
+    labels = {s["track"]: (s["shortLabel"], s["longLabel"]) for s in stanzas(folder / "hub.txt") if "bigDataUrl" in s}
+    assert labels["sae_f4"] == ("f4 codon positi..", "Activation of f4, strongest in codon position 3, CDS +")
+    assert labels["sae_f5"][0].startswith("f5 LINE/L1"), "the match comes first"
+    assert labels["sae_f20_plus"][0] == "f20 exon +"
+    assert "strongest in codon position 3, CDS +" in (folder / "description.html").read_text()
+    (tmp_path / "describe.tsv").write_text("feature\tline\nf4\tx\n")
+    with pytest.raises(SaeTracksError, match=r"describe.tsv has no column 'name'"):
+        write_hub(folder, assembly="xx1", **MAIL, scores=table)

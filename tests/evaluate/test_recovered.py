@@ -19,12 +19,12 @@ from sae_tracks.evaluate.recovered import (
     Recovered,
     _covered_bases,
     measure_recovered,
-    next_base_reader,
     trained_bases,
 )
 from sae_tracks.files import read_json, sha256
 from sae_tracks.genome import Genome
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNAReader, describe, load_lm
+from sae_tracks.lm.rest import next_base_reader
 from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy
 from sae_tracks.pretrain.pretrain import save_model
 from sae_tracks.regions import GenomicRegion
@@ -219,8 +219,8 @@ def test_what_cannot_be_measured_is_refused(model, genome):
             r"\(LlamaForSequenceClassification\) has no language-model head, so .* info",
         ),
         ("LlamaModel", r"\(LlamaModel\) has no language-model head"),
-        ("LlamaForCausalLM", "evaluate needs a HyenaDNA, whose next-base head is known"),
-        ("LlamaLMHeadModel", "evaluate needs a HyenaDNA, whose next-base head is known"),
+        ("LlamaForCausalLM", "a HyenaDNA, whose next-base head is known"),
+        ("LlamaLMHeadModel", "a HyenaDNA, whose next-base head is known"),
     ],
 )
 def test_a_model_without_a_language_model_head_is_said_to_have_none(tmp_path, head, said):

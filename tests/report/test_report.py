@@ -52,6 +52,7 @@ CHANGES = {
     "chance": {"decoy_q": 0.31},
     "repeat": {"ap_outside_repeats": 0.21, "ap_outside_high": 0.3},
     "word": {"word_auroc": 0.52, "word_auroc_low": 0.48, "feature_kmer": "TGACTC", "feature_kmer_f1": 0.4},
+    "context": {"insertion_auroc": 0.5, "insertion_low": 0.45, "insertion_high": 0.55},
     "local-sequence": OTHER | {"probe_ap": 0.65},
     "untrained": {"permuted_ap": 0.62},
     "neuron": {"neuron_ap": 0.61},
@@ -122,6 +123,16 @@ def scores(tmp_path):
         "split": True,
     }
     return write_scores(tmp_path / "scores", rows_of_each_verdict(), facts)
+
+
+def test_a_feature_is_described_if_a_line_lies_beside_its_scores(scores, tmp_path):
+    described = scores / "describe.tsv"
+    described.write_text("feature\tname\tline\nf7\tTSS\tTSS: most of its strongest places\nf9\tno name\tx\n")
+    columns = json.loads(page_of(scores, tmp_path / "site").scripts[0])["columns"]
+    assert set(columns["described"]) == {"TSS: most of its strongest places"}
+    described.write_text("feature\tname\nf7\tTSS\n")
+    with pytest.raises(SaeTracksError, match=r"describe.tsv has no column 'line'"):
+        page_of(scores, tmp_path / "site2")
 
 
 def test_the_table_has_a_row_a_match_in_the_order_of_the_file(scores, tmp_path):

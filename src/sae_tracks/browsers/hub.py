@@ -214,6 +214,8 @@ def _long_title(track: NamedTrack) -> str:
         said = f", supported match with {' '.join(dict.fromkeys(filter(None, (match.tf, match.concept))))}"
     elif match:
         said = f", in repeats: {match.word}"
+    elif track.described:
+        said = f", strongest in {track.described}"
     return f"Activation of {track.file.label}{said}"[:LONG]
 
 
@@ -277,8 +279,8 @@ def _naming(table: Path | None) -> str:
         return "The tracks are named by the number of their feature."
     return (
         f"Names come from <code>{escape(table.name)}</code>: a transcription factor (or another annotation) is named "
-        "only if a match with it passed every test, a repeat if the repeat explains the match. A bare number means "
-        "that neither is known."
+        "only if a match with it passed every test, a repeat if the repeat explains the match. Other names "
+        "say where the strongest places of the feature lie. A bare number means that nothing is known."
     )
 
 
@@ -288,6 +290,8 @@ def _item(track: NamedTrack, *, scored: bool) -> str:
         said = f"; supported match with {escape(match.concept)}, F1 {match.f1:.2f}"
     elif match:
         said = f"; its match lies in repeats ({escape(match.word)})"
+    elif track.described:
+        said += f"; strongest in {escape(track.described)}"
     return f"<li>{escape(track.title)}: largest value {track.file.maximum:.6g}{said}</li>\n"
 
 

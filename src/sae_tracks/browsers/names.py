@@ -11,6 +11,7 @@ from sae_tracks.browsers.stanzas import SHORT
 from sae_tracks.controls.verdict import SUPPORTED, TEXTS
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.metrics.scores import read_table
+from sae_tracks.names import DESCRIBED
 from sae_tracks.tracks.folder import TrackFile, list_tracks
 
 REPEAT = "repeat"  # the verdict
@@ -42,6 +43,12 @@ class NamedTrack:
 
     file: TrackFile
     match: Match | None
+    described: str = ""  # where its strongest places lie, if ``sae-tracks describe`` names the feature by that
+
+    @property
+    def word(self) -> str:
+        """What the title says beside the number: the match, else the description; or ""."""
+        return self.match.word if self.match else self.described
 
     @property
     def rank(self) -> float:
@@ -50,9 +57,11 @@ class NamedTrack:
 
     @property
     def title(self) -> str:
-        """``f357``, ``f357 read +``, ``f357 ZNF460 +``, ``f357 SINE/Alu``."""
+        """``f357``, ``f357 read +``, ``f357 ZNF460 +``, ``f357 SINE/Alu``, ``f357 codon position 3, CDS +``."""
         file = self.file
-        return " ".join(filter(None, (file.feature, self.match.word, file.strand))) if self.match else file.label
+        if self.match or not self.described:
+            return " ".join(filter(None, (file.feature, self.word, file.strand))) if self.match else file.label
+        return f"{file.feature} {self.described}{f', read {file.strand}' if file.strand else ''}"
 
     @property
     def short_title(self) -> str:
@@ -65,8 +74,8 @@ class NamedTrack:
         feature, strand = self.file.feature, f" {self.file.strand}" if self.file.strand else ""
         room = SHORT - len(strand)
         left = room - len(f"{feature} ..")
-        if self.match and left > 0:
-            return f"{feature} {self.match.word[:left]}..{strand}"
+        if self.word and left > 0:
+            return f"{feature} {self.word[:left]}..{strand}"
         return (feature if len(feature) <= room else f"{feature[: room - 2]}..") + strand
 
 
@@ -101,6 +110,21 @@ def read_matches(path: Path) -> dict[tuple[str, str], Match]:
     return matches
 
 
+def read_names(folder: Path) -> dict[str, str]:
+    """Return where the strongest places of features (``f357``) lie, from ``describe.tsv`` of a folder; none without it.
+
+    Names by a supported match are those of `read_matches`, which knows the read strand.
+    """
+    path = folder / DESCRIBED
+    if not path.is_file():
+        return {}
+    table = read_table(path, ("name", "name_from"))
+    if missing := [name for name in ("feature", "name", "name_from") if name not in table]:
+        raise SaeTracksError(f"{path} has no column {missing[0]!r}: run sae-tracks describe again")
+    named = table[table["name_from"] == "motifs"]
+    return dict(zip(named["feature"], named["name"]))
+
+
 def named_tracks(folder: Path, table: Path | None) -> list[NamedTrack]:
     """Return the tracks of a folder, the best matches first, and the read strands of a feature together.
 
@@ -111,8 +135,11 @@ def named_tracks(folder: Path, table: Path | None) -> list[NamedTrack]:
     SaeTracksError
         There is no bigWig, or the table cannot be read.
     """
-    matches = read_matches(table) if table else {}
-    tracks = [NamedTrack(file, matches.get((file.feature, file.strand or "+"))) for file in list_tracks(folder)]
+    matches, names = (read_matches(table), read_names(table.parent)) if table else ({}, {})
+    tracks = [
+        NamedTrack(file, matches.get((file.feature, file.strand or "+")), names.get(file.feature, ""))
+        for file in list_tracks(folder)
+    ]
     best: dict[str, float] = {}
     for track in tracks:
         best[track.file.feature] = min(track.rank, best.get(track.file.feature, math.inf))

@@ -88,12 +88,13 @@ def _measure(
     """Measure a model's own outputs if it offers them, else its next-base cross entropy."""
     from sae_tracks.evaluate import outputs, recovered
     from sae_tracks.lm.outputs import OffersOutputs
+    from sae_tracks.lm.rest import next_base_reader
     from sae_tracks.reading import window_layout
 
     if isinstance(lm, OffersOutputs):
         layout = window_layout(lm, reading.window_size, reading.context)
         return outputs.measure_outputs(lm, sae, genome, regions, layout, reading.read_strands)
-    reader = recovered.next_base_reader(lm)
+    reader = next_base_reader(lm)
     given.refuse_if(True, "the windows of the next-base loss are fixed", "read_strand", "window_size", "context")
     return recovered.measure_recovered(reader, sae, genome, regions)
 

@@ -29,7 +29,7 @@ def parse_features(text: str) -> list[int]:
         ids += range(int(match[1]), int(match[2] or match[1]) + 1)
     if not ids:
         raise SaeTracksError("no feature asked for: write ids as 357,12 or 0-9")
-    return ids
+    return list(dict.fromkeys(ids))
 
 
 def choose_features(features: str | None, top: int | None, scores: Path | None, everything: bool) -> list[int] | None:

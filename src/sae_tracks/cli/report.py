@@ -16,6 +16,12 @@ TracksOption = Annotated[
 BrowserGenomeOption = Annotated[
     Path | None, Option("--genome", help="FASTA of the tracks, plain or bgzip (default: the one in their provenance).")
 ]
+CompareOption = Annotated[
+    Path | None,
+    Option(
+        "--compare", help="compare.parquet of this SAE with another: which features replicate (default: one in SCORES)."
+    ),
+]
 log = logging.getLogger(__name__)
 
 
@@ -32,6 +38,7 @@ def report(
     tracks: TracksOption = None,
     genome: BrowserGenomeOption = None,
     annotation: ShownAnnotationsOption = None,
+    compare: CompareOption = None,
 ) -> None:
     """Write a static page of scores: what each feature matches, and what else explains the match.
 
@@ -41,7 +48,9 @@ def report(
     from sae_tracks.report import TITLE, choose_tracks, write_report
 
     chosen = choose_tracks(tracks, genome, annotation or ())
-    made = write_report(scores, out, chosen, motifs=motifs, figures=figure or (), title=title or TITLE)
+    made = write_report(
+        scores, out, chosen, motifs=motifs, figures=figure or (), title=title or TITLE, compared=compare
+    )
     path = out / "index.html"
     log.info("%d matches, %d of them supported, %d logos: %s", made.matches, made.supported, made.logos, path)
     if tracks:
@@ -61,6 +70,7 @@ def view(
     genome: BrowserGenomeOption = None,
     annotation: ShownAnnotationsOption = None,
     motifs: MotifsOption = None,
+    compare: CompareOption = None,
     port: Annotated[int, Option(min=0, max=65535, help="Port of the page; 0 uses a free port.")] = 0,
     browser: Annotated[bool, Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
@@ -70,7 +80,8 @@ def view(
     """
     from sae_tracks.report import serve, view_site
 
-    serve(view_site(folder, tracks, genome, annotation or (), motifs), port, browser=browser, ready=_announce)
+    site = view_site(folder, tracks, genome, annotation or (), motifs, compare)
+    serve(site, port, browser=browser, ready=_announce)
 
 
 def _announce(url: str) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from sae_tracks.errors import SaeTracksError
@@ -49,6 +50,20 @@ def matched_cosine(a: SAE, b: SAE, *, leave_out_dead: bool = True) -> Stability:
     return Stability(len(ours), len(theirs), float(matched.mean()), highest, shared, same)
 
 
+def pair_cosines(a: SAE, b: SAE, ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(k,) cosines of the decoder rows of pairs of features; NaN if the SAEs are of different models or layers.
+
+    Parameters
+    ----------
+    ours, theirs : (k,) int64
+        Features of `a` and of `b`.
+    """
+    if _other_place(a, b):
+        return np.full(len(ours), np.nan)
+    rows, others = (_directions(sae, False) for sae in (a, b))
+    return (rows[torch.from_numpy(ours)] * others[torch.from_numpy(theirs)]).sum(1).double().numpy()
+
+
 def _directions(sae: SAE, leave_out_dead: bool) -> torch.Tensor:
     """(n, d_in) float32 unit rows; a row of zeros stays one."""
     rows = sae.W_dec.detach().cpu()
@@ -62,13 +77,16 @@ def _directions(sae: SAE, leave_out_dead: bool) -> torch.Tensor:
 
 def _check_same_place(a: SAE, b: SAE) -> None:
     """Refuse SAEs of different models or layers, as far as these are known."""
+    if reason := _other_place(a, b):
+        raise SaeTracksError(reason)
+
+
+def _other_place(a: SAE, b: SAE) -> str | None:
+    """Say why two SAEs are not of one model and layer, as far as these are known; None if they may be."""
     if a.d_in != b.d_in:
-        raise SaeTracksError(
-            f"one SAE reads {a.d_in} channels, the other {b.d_in}: compare SAEs of one model and layer"
-        )
+        return f"one SAE reads {a.d_in} channels, the other {b.d_in}: compare SAEs of one model and layer"
     one, other = a.metadata.get("lm", {}), b.metadata.get("lm", {})
     for key, name in {"weights_sha256": "model", "hook_name": "layer"}.items():
         if None not in (one.get(key), other.get(key)) and one[key] != other[key]:
-            raise SaeTracksError(
-                f"the SAEs are of another {name} each ({one[key]:.40}, {other[key]:.40}): compare SAEs of one"
-            )
+            return f"the SAEs are of another {name} each ({one[key]:.40}, {other[key]:.40}): compare SAEs of one"
+    return None

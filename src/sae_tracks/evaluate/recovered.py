@@ -7,27 +7,22 @@ alone. Each of them is run once, at the end, on counts of the bases that were to
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sae_tracks.activations.shards import MANIFEST, WINDOWS
-from sae_tracks.errors import SaeTracksError
 from sae_tracks.evaluate.info import EVALUATION_VERSION
 from sae_tracks.files import PROVENANCE, read_json, sha256, write_provenance
 from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, HyenaDNAReader, base_tokens, describe
-from sae_tracks.lm.auto import AutoReader
 from sae_tracks.lm.tokens import BASES
 from sae_tracks.pretrain.loss import check_scorable, scored_bases, scored_windows
 from sae_tracks.progress import track
 from sae_tracks.regions import GenomicRegion, intersect_regions, merge_regions
 from sae_tracks.sae import SAE
 from sae_tracks.train.measure import ROWS, THRESHOLD
-
-HEADLESS = ("Classification", "Model")  # ends of the names of transformers' classes without a language-model head
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +80,6 @@ def share(part: float, whole: float) -> float | None:
     return part / whole if whole > 0 else None
 
 
-def next_base_reader(lm: GeneLM) -> HyenaDNAReader:
-    """Return the model, or refuse one without a language-model head, or whose blocks after the layer are not known."""
-    if isinstance(lm, HyenaDNAReader):
-        return lm
-    if classes := _classes_without_head(lm):
-        raise SaeTracksError(
-            f"{lm.model_id} ({classes}) has no language-model head, so it predicts no next base that evaluate could "
-            "compare: see the FVU in sae-tracks info, or write a plug-in that offers outputs() (docs/models.md)"
-        )
-    raise SaeTracksError(
-        "evaluate needs a HyenaDNA, whose next-base head is known, read at a layer, or a plug-in that offers outputs() "
-        f"(docs/models.md); {lm.model_id} is a {lm.architecture!r} model read at {lm.hook_name}"
-    )
-
-
-def _classes_without_head(lm: GeneLM) -> str:
-    """Return the classes that the config of a transformers model names, if none has a language-model head; else ''."""
-    classes = (lm.model.config.architectures or []) if isinstance(lm, AutoReader) else []
-    has_none = all(name.endswith(HEADLESS) and not name.endswith("LMHeadModel") for name in classes)
-    return ", ".join(classes) if has_none else ""
-
-
 @torch.inference_mode()
 def measure_recovered(lm: HyenaDNAReader, sae: SAE, genome: Genome, regions: Iterable[GenomicRegion]) -> Recovered:
     """Measure next-base cross entropy, forward strand, of a model as it is and with its residual stream replaced.
@@ -119,7 +92,7 @@ def measure_recovered(lm: HyenaDNAReader, sae: SAE, genome: Genome, regions: Ite
     regions = list(regions)
     check_scorable(genome, regions)
     windows = scored_windows(genome, regions, lm.max_length, lm.max_length // 2)
-    sums = _Sums(_Tail(lm), sae, max(len(window) for window, _ in windows))
+    sums = _Sums(lm, sae, max(len(window) for window, _ in windows))
     for window, known in track(windows, "evaluating", len(windows)):
         sequence = genome.sequence(window)
         targets, scored = base_tokens(sequence) - BASES[0], scored_bases(sequence, known)
@@ -155,38 +128,21 @@ def write_evaluation(
     return read_json(path)
 
 
-class _Tail:
-    """The blocks after the SAE's layer, the norm and the head."""
-
-    def __init__(self, lm: HyenaDNAReader) -> None:
-        backbone: Any = lm.causal_lm.hyena.backbone  # torch types the parts of a module as tensors
-        self.device, self.blocks = lm.model.device, backbone.layers[lm.layer :]
-        self.norm, self.head = backbone.ln_f, lm.causal_lm.lm_head
-        filters = [block.mixer.filter_fn for block in self.blocks]
-        self._spectra = lru_cache(maxsize=2)(lambda length: [one.spectrum(length) for one in filters])
-
-    def __call__(self, stream: torch.Tensor) -> torch.Tensor:
-        """Return (n, 4) log probabilities of the next base, softmax over A, C, G, T, from an (n, d_model) stream."""
-        x = stream[None]
-        for block, spectrum in zip(self.blocks, self._spectra(len(stream)), strict=True):
-            x = block(x, spectrum)
-        return self.head(self.norm(x))[0][:, list(BASES)].float().log_softmax(1)
-
-
 class _Sums:
     """Sums over windows; `positions` are those of the longest one."""
 
-    def __init__(self, tail: _Tail, sae: SAE, positions: int) -> None:
-        self.tail, self.rebuild = tail, Rebuilder(sae, tail.device)
+    def __init__(self, lm: HyenaDNAReader, sae: SAE, positions: int) -> None:
+        self.predict, self.device = lm.next_base, lm.model.device
+        self.rebuild = Rebuilder(sae, self.device)
         self.counts = torch.zeros(positions, len(BASES), dtype=torch.int64)  # bases by predicting position
         self.nats_lm = self.nats_sae = 0.0
 
     def add(self, x: torch.Tensor, bases: torch.Tensor, scored: torch.Tensor) -> None:
         """Add a window: (n, d_model) stream, (n,) bases, 0 to 3 if scored, and which are scored (never the first)."""
-        x, at = x.to(self.tail.device), scored.nonzero().squeeze(1)
+        x, at = x.to(self.device), scored.nonzero().squeeze(1)
         targets = at - 1, bases[at]  # the position before a base predicts it
-        self.nats_lm += _nats(self.tail(x), targets)
-        self.nats_sae += _nats(self.tail(self.rebuild(x, scored.to(x.device))), targets)
+        self.nats_lm += _nats(self.predict(x), targets)
+        self.nats_sae += _nats(self.predict(self.rebuild(x, scored.to(x.device))), targets)
         self.counts.index_put_(targets, torch.ones_like(at), accumulate=True)
 
     def result(self) -> Recovered:
@@ -205,8 +161,8 @@ class _Sums:
 
     def _constant(self, vector: torch.Tensor) -> float:
         """Return nats, summed over all scored bases, if every row of the stream is the same."""
-        predicted = self.tail(vector.float().expand(len(self.counts), -1))
-        return -(predicted.cpu().double() * self.counts).sum().item()
+        predicted = self.predict(vector.float().expand(len(self.counts), -1))
+        return -(predicted.double() * self.counts).sum().item()
 
 
 class Rebuilder:
@@ -260,7 +216,7 @@ class Rebuilder:
 
 
 def _nats(predicted: torch.Tensor, targets: tuple[torch.Tensor, torch.Tensor]) -> float:
-    return -predicted.cpu()[targets].sum(dtype=torch.float64).item()
+    return -predicted[targets].sum(dtype=torch.float64).item()
 
 
 def trained_bases(sae: SAE, folder: Path, genome: Genome, regions: Iterable[GenomicRegion]) -> int | None:

@@ -201,14 +201,19 @@ class HyenaMixer(nn.Module):
 
     def forward(self, x: torch.Tensor, spectrum: torch.Tensor | None = None) -> torch.Tensor:
         """(b, L, d) -> (b, L, d); `spectrum` is the filter's transform at this length, if the caller has it."""
-        length = x.shape[1]
-        spectrum = self.filter_fn.spectrum(length) if spectrum is None else spectrum
-        u = self.short_filter(self.in_proj(x).transpose(1, 2))[..., :length]
-        gate, inner, v = u.chunk(3, dim=1)
-        v = v * inner
-        n = fft_length(length)
-        y = torch.fft.irfft(torch.fft.rfft(v, n=n) * spectrum, n=n, norm="forward")[..., :length]
-        return self.out_proj((y * gate).transpose(1, 2))
+        gate, fed = self.split(self.in_proj(x).transpose(1, 2))
+        return self.out_proj((self.convolve(fed, spectrum) * gate).transpose(1, 2))
+
+    def split(self, projected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Projections (b, 3 d, L), after their short filter, as the gate and what the long filter takes, (b, d, L)."""
+        gate, inner, v = self.short_filter(projected)[..., : projected.shape[2]].chunk(3, dim=1)
+        return gate, v * inner
+
+    def convolve(self, fed: torch.Tensor, spectrum: torch.Tensor | None = None) -> torch.Tensor:
+        """The long filter, (b, d, L) -> (b, d, L)."""
+        length = fed.shape[2]
+        n, spectrum = fft_length(length), self.filter_fn.spectrum(length) if spectrum is None else spectrum
+        return torch.fft.irfft(torch.fft.rfft(fed, n=n) * spectrum, n=n, norm="forward")[..., :length]
 
 
 class MLP(nn.Module):

@@ -9,17 +9,19 @@ with the filters' transforms computed once.
 
 import threading
 from collections.abc import Sequence
-from functools import lru_cache, partial
-from itertools import islice
+from functools import cached_property, lru_cache, partial
+from itertools import islice, zip_longest
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.lm.edits import HyenaEdits, Trace, filter_over
 from sae_tracks.lm.hyenadna import HyenaBackbone, HyenaBlock, HyenaDNAForCausalLM, HyenaDNAModel, fft_length
 from sae_tracks.lm.protocol import check_length, weights_checksum
-from sae_tracks.lm.tokens import SPECIAL_TOKENS, base_tokens
+from sae_tracks.lm.tokens import BASES, SPECIAL_TOKENS, base_tokens
 from sae_tracks.lm.untrained import Kind, untrained_id, without_learning
 from sae_tracks.threads import ForEachSlice, in_threads, in_turn
 
@@ -79,6 +81,67 @@ class HyenaDNAReader:
         ids = [torch.from_numpy(base_tokens(sequence)).to(self.model.device) for sequence in sequences]
         return [rows.cpu() for rows in self._read(ids)]
 
+    def begin(self, sequence: bytes) -> HyenaEdits:
+        """See `OffersEdits`."""
+        check_length(self, sequence)
+        return self._read.begin(torch.from_numpy(base_tokens(sequence)).to(self.model.device))
+
+    def next_base(self, activations: torch.Tensor) -> torch.Tensor:
+        """Predict the next base from the activations of a window, as they are or changed.
+
+        Parameters
+        ----------
+        activations : (n, d_model) or (b, n, d_model) float32
+            In place of what `activations` returns, of one window or of b windows of one length.
+
+        Returns
+        -------
+        (n, 4) or (b, n, 4) float32, on the CPU
+            Log probabilities of A, C, G and T. Row i is the prediction at base i, of the base after it.
+
+        Raises
+        ------
+        SaeTracksError
+            The checkpoint has no next-base head.
+        """
+        return self.tail(activations)
+
+    @cached_property
+    def tail(self) -> "Tail":
+        """The blocks after the layer, the final norm and the head; an error if the checkpoint has none."""
+        return Tail(self.causal_lm, self.layer)
+
+
+class Tail:
+    """What follows a layer of a HyenaDNA: the other blocks, the final norm and the head.
+
+    The filters are transformed once for each length, so the parameters must not change any more.
+    """
+
+    def __init__(self, model: HyenaDNAForCausalLM, layer: int) -> None:
+        backbone = model.hyena.backbone
+        self.device, self.blocks = model.device, backbone.blocks[layer:]
+        self.norm, self.head = backbone.ln_f, model.lm_head
+        filters = [block.mixer.filter_fn for block in self.blocks]
+        self._spectra = lru_cache(maxsize=2)(lambda length: [one.spectrum(length) for one in filters])
+
+    @torch.inference_mode(False)  # tensors kept between calls must work outside of it too
+    @torch.no_grad()
+    def __call__(self, activations: torch.Tensor) -> torch.Tensor:
+        """See `HyenaDNAReader.next_base`."""
+        logits = self.head(self.norm(self.stream(activations)))[..., list(BASES)]
+        return logits.float().log_softmax(-1).cpu()
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def stream(self, activations: torch.Tensor) -> torch.Tensor:
+        """Return the stream before the final norm, of the shape of the activations."""
+        many = activations.dim() == 3
+        x: Any = activations.to(self.device) if many else activations[None].to(self.device)
+        for block, spectrum in zip(self.blocks, self._spectra(x.shape[1]), strict=True):
+            x = block(x, spectrum)
+        return x if many else x[0]
+
 
 class Inference:
     """The first blocks of a HyenaDNA. Callers in several threads wait for one another.
@@ -89,6 +152,7 @@ class Inference:
     def __init__(self, backbone: HyenaBackbone, layers: int) -> None:
         self.backbone, self.blocks = backbone, backbone.blocks[:layers]
         self._spectra = lru_cache(maxsize=2)(lambda length: backbone.spectra(length, layers))
+        self._filters = lru_cache(maxsize=2)(lambda bases: [filter_over(block, bases) for block in self.blocks])
         self._passes = lru_cache(maxsize=2)(self._make_passes)  # full windows, and the last of a stretch
         self._space = lru_cache(maxsize=2)(self._make_space)
         self._mine = threading.local()  # the work memory of each thread that reads whole sequences
@@ -97,8 +161,7 @@ class Inference:
     @torch.no_grad()
     def __call__(self, sequences: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return the (L, d_model) float32 residual stream after the last block, from (L,) int64 ids on its device."""
-        other = any(block.mixer.short_filter.kernel_size != (TAPS,) for block in self.blocks)
-        if other or sequences[0].device.type != "cpu":
+        if self._other(sequences[0]):
             return [self._as_it_is(ids) for ids in sequences]
         found = [torch.empty(0)] * len(sequences)
 
@@ -114,15 +177,40 @@ class Inference:
                 found = [self._read(ids, each, self._space(len(ids))) for ids in sequences]
         return found
 
-    def _as_it_is(self, ids: torch.Tensor) -> torch.Tensor:
-        stream = self.backbone.residuals(self.backbone.embeddings(ids[None]), self._spectra(len(ids)))
-        return next(islice(stream, len(self.blocks), None))[0]
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def begin(self, ids: torch.Tensor) -> HyenaEdits:
+        """Read (L,) int64 ids, and keep what changed copies of them share with them."""
+        traces = [Trace.empty(len(ids), block, ids.device) for block in self.blocks]
+        if self._other(ids):
+            rows = self._as_it_is(ids, traces)
+        else:
+            with _ONE_AT_A_TIME, in_threads() as each:
+                rows = self._read(ids, each, self._space(len(ids)), traces)
+        return HyenaEdits(self.backbone, self.blocks, traces, ids, rows, self._filters, _ONE_AT_A_TIME)
 
-    def _read(self, ids: torch.Tensor, each: ForEachSlice, space: "Workspace") -> torch.Tensor:
+    def _other(self, ids: torch.Tensor) -> bool:
+        """Whether the kernels cannot read these ids: they are not on the CPU, or a short filter has other taps."""
+        other = any(block.mixer.short_filter.kernel_size != (TAPS,) for block in self.blocks)
+        return other or ids.device.type != "cpu"
+
+    def _as_it_is(self, ids: torch.Tensor, traces: Sequence[Trace] = ()) -> torch.Tensor:
+        spectra = self._spectra(len(ids))
+        stream = self.backbone.residuals(self.backbone.embeddings(ids[None]), spectra)
+        states = (
+            list(islice(stream, len(self.blocks) + 1)) if traces else [next(islice(stream, len(self.blocks), None))]
+        )
+        for state, block, spectrum, trace in zip(states, self.blocks, spectra, traces):
+            trace.fill(block, state, spectrum)
+        return states[-1][0]
+
+    def _read(
+        self, ids: torch.Tensor, each: ForEachSlice, space: "Workspace", traces: Sequence[Trace] = ()
+    ) -> torch.Tensor:
         x = self.backbone.embeddings(ids)
         bias = torch.zeros(x.shape[1])
-        for block in self._passes(len(ids)):
-            bias = block(x, bias, each, space)
+        for block, trace in zip_longest(self._passes(len(ids)), traces):
+            bias = block(x, bias, each, space, trace)
         return x.add_(bias)
 
     def _own_space(self, length: int) -> "Workspace":
@@ -166,18 +254,22 @@ class BlockPass:
         taps, add, bias = (mixer.get_parameter(name).data.numpy().reshape(3, d, -1) for name in names)
         self.filters = list(zip(taps, add[:, :, 0], bias[:, :, 0]))
 
-    def __call__(self, x: torch.Tensor, bias: torch.Tensor, each: ForEachSlice, space: Workspace) -> torch.Tensor:
+    def __call__(
+        self, x: torch.Tensor, bias: torch.Tensor, each: ForEachSlice, space: Workspace, trace: Trace | None = None
+    ) -> torch.Tensor:
         """Add `bias` to x and run the block, in place, without the bias of its last layer. Return that bias."""
-        each(partial(self._project, x, bias, space), len(x), ROWS)
-        each(partial(self._filter, len(x), space), x.shape[1], CHANNELS)
+        each(partial(self._project, x, bias, space, trace), len(x), ROWS)
+        each(partial(self._filter, len(x), space, trace), x.shape[1], CHANNELS)
         each(partial(self._transform, x, space), len(x), ROWS)
         return self.block.mlp.fc2.bias
 
-    def _project(self, x: torch.Tensor, bias: torch.Tensor, space: Workspace, rows: slice) -> None:
-        normed = self._add_norm(x[rows], bias, self.block.norm1, space)
-        torch.mm(self.block.mixer.in_proj.weight, normed.T, out=space.projected.flatten(0, 1)[:, rows])
+    def _project(self, x: torch.Tensor, bias: torch.Tensor, space: Workspace, trace: Trace | None, rows: slice) -> None:
+        normed, mixer = self._add_norm(x[rows], bias, self.block.norm1, space), self.block.mixer
+        projected = torch.mm(mixer.in_proj.weight, normed.T, out=space.projected.flatten(0, 1)[:, rows])
+        if trace is not None:
+            torch.add(projected.T, mixer.in_proj.bias, out=trace.projected[rows])
 
-    def _filter(self, length: int, space: Workspace, channels: slice) -> None:
+    def _filter(self, length: int, space: Workspace, trace: Trace | None, channels: slice) -> None:
         """The gated long convolution of some channels. The result replaces the second projection."""
         gate, inner, v = (projection[channels].numpy() for projection in space.projected)
         (g_taps, g_add, g_bias), *others = ([a[channels] for a in one] for one in self.filters)
@@ -185,6 +277,8 @@ class BlockPass:
         padded = space.take("padded", len(v))
         self.kernels.filter_and_multiply(length, inner, v, i_taps, v_taps, i_add, v_add, i_bias, v_bias, padded.numpy())
         y = torch.fft.irfft(torch.fft.rfft(padded).mul_(self.spectrum[channels]), n=padded.shape[1], norm="forward")
+        if trace is not None:
+            trace.fed[:, channels], trace.convolved[:, channels] = padded[:, :length].T, y[:, :length].T
         self.kernels.filter_and_gate(length, gate, y.numpy(), g_taps, g_add, g_bias, inner)
 
     def _transform(self, whole: torch.Tensor, space: Workspace, rows: slice) -> None:

@@ -105,6 +105,42 @@ class OffersBatches(Protocol):
         ...
 
 
+class Edits(Protocol):
+    """A sequence that was read, and changed copies of it."""
+
+    activations: torch.Tensor  # (n, d_model) float32 of the sequence itself
+
+    def read(self, starts: NDArray[np.int64], letters: NDArray[np.uint8], before: int = 0) -> torch.Tensor:
+        """Activations of copies of the sequence in which some consecutive bases are replaced.
+
+        Parameters
+        ----------
+        starts : (m,) int64
+            First replaced base of each copy, counted from the start of the sequence.
+        letters : (m, s) uint8
+            Upper-case letters that replace the bases ``starts[j]:starts[j] + s`` of copy j, none of them behind the
+            sequence's end. Those that are the same as before change nothing.
+        before : int
+            Also return the activations of so many bases before the first replaced one.
+
+        Returns
+        -------
+        (m, before + s, d_model) float32, on the CPU
+            Activations of the bases ``starts[j] - before:starts[j] + s``. They are exactly those of the sequence, bit
+            for bit, where a causal model has read no changed base yet.
+        """
+        ...
+
+
+@runtime_checkable
+class OffersEdits(Protocol):
+    """A causal `GeneLM` that reads changed copies of a sequence only from the change on. A plug-in may do without."""
+
+    def begin(self, sequence: bytes) -> Edits:
+        """Read a sequence, and keep what its copies share with it."""
+        ...
+
+
 MEMBERS = tuple(name for name in vars(GeneLM) if not name.startswith("_"))
 
 

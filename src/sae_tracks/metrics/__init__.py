@@ -3,7 +3,7 @@
 from sae_tracks.metrics.beds import count_bed
 from sae_tracks.metrics.counter import THRESHOLDS, Counter, cutoffs_of
 from sae_tracks.metrics.counts import Counts, load_counts
-from sae_tracks.metrics.evaluation import Evaluation, Labels, annotation_checksums, evaluate_on
+from sae_tracks.metrics.evaluation import Evaluation, Labels, annotation_checksums, evaluate_on, halves_on
 from sae_tracks.metrics.halves import Halves, split_halves
 from sae_tracks.metrics.scores import (
     COUNTS,
@@ -34,6 +34,7 @@ __all__ = [
     "count_bed",
     "cutoffs_of",
     "evaluate_on",
+    "halves_on",
     "kept_pairs",
     "load_counts",
     "merge_shards",

@@ -176,7 +176,7 @@ def evaluate_on(
     """
     regions, select, report = genome.merged(regions), list(select), list(report)
     black = genome.merged(black_list) if (black_list := list(black_list)) else []
-    halves = split_halves(regions, split=split, select=_named(genome, select), report=_named(genome, report))
+    halves = halves_on(genome, regions, split=split, select=select, report=report)
     filters: dict[str, Any] = {"min_score": min_score, "min_instances": min_instances, "max_coverage": max_coverage}
     annotation = filter_sites(read_annotations(annotations, genome, regions, alias=alias), regions, **filters)
     facts = {
@@ -190,6 +190,18 @@ def evaluate_on(
         "halves_sha256": digest([str(halves)]),
     }
     return Evaluation(genome, regions, black, Labels(annotation), halves, alias, min_score, facts)
+
+
+def halves_on(
+    genome: Genome,
+    regions: Iterable[GenomicRegion],
+    *,
+    split: bool = True,
+    select: Iterable[GenomicRegion | str] = (),
+    report: Iterable[GenomicRegion | str] = (),
+) -> Halves:
+    """Split disjoint regions into two halves; `select` and `report` are as in `evaluate_on`."""
+    return split_halves(regions, split=split, select=_named(genome, select), report=_named(genome, report))
 
 
 def _named(genome: Genome, texts: Iterable[GenomicRegion | str]) -> list[GenomicRegion]:

@@ -152,7 +152,7 @@ class Competitors:
         side = (hits.strand < 0).astype(np.int64)
         score, most = self._score[hits.motif, side], self._hash[hits.motif, side]
         tie = np.abs(hits.minus_log10_p - score) <= SLACK
-        competes = np.where(tie, _hashed(contig, hits.start) <= most, hits.minus_log10_p > score)
+        competes = np.where(tie, hashed(contig, hits.start) <= most, hits.minus_log10_p > score)
         width = np.array([motif.width for motif in self.motifs], np.int64)
         return hits.motif, hits.start, hits.start + width[hits.motif], hits.strand, competes
 
@@ -259,7 +259,7 @@ class _Sample:
         hashes = np.empty(len(start), np.uint64)
         for one in np.unique(number):
             here, region = number == one, self.bins[one]
-            hashes[here] = _hashed(region.contig, start[here] - self._first[one] + region.start)
+            hashes[here] = hashed(region.contig, start[here] - self._first[one] + region.start)
         return hashes
 
 
@@ -274,7 +274,7 @@ def _hits_from(genome: Genome, region: GenomicRegion, scanner: Scanner) -> Hits:
     return scanner.scan(text, len(region)).shift(region.start)
 
 
-def _hashed(contig: str, start: NDArray[np.int64]) -> NDArray[np.uint64]:
+def hashed(contig: str, start: NDArray[np.int64]) -> NDArray[np.uint64]:
     """(n,) uint64: a hash of each place on a contig (SplitMix64, Steele et al. 2014), so that no place is preferred."""
     place = start.astype(np.uint64) ^ (np.uint64(zlib.crc32(contig.encode())) << np.uint64(32))
     x = place * np.uint64(0x9E3779B97F4A7C15)

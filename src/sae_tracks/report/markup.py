@@ -19,6 +19,10 @@ TRACK_HEADS = (
     '<th scope="col" data-column="locus"><button type="button" '
     'title="Where the track is highest">Top locus</button></th>'
 )
+COMPARED_HEAD = (
+    '<th scope="col" data-column="replicates"><button type="button" '
+    'title="Replicates: another SAE has a feature with the same activity">Repl.</button></th>'
+)
 GENOME = '<div id="genome" role="region" aria-label="Genome browser" tabindex="-1"></div>'
 WIDE, EDGE = 108, 4  # width and margin of the strip that shows average precision beside rivals, in pixels
 
@@ -46,10 +50,14 @@ def verdict_list(counts: Mapping[str, int]) -> str:
     return "".join(items)
 
 
-def table_rows(rows: Iterable[Row], columns_of_tracks: bool = False) -> str:
+def table_rows(rows: Iterable[Row], columns_of_tracks: bool = False, compared: bool = False) -> str:
     """Return one ``tr`` per match; ``data-row`` is its number. A script fills the cells about tracks."""
     more = "<td></td>" * TRACK_HEADS.count("</th>") if columns_of_tracks else ""
-    return "\n".join(_row(number, row, more) for number, row in enumerate(rows))
+    return "\n".join(_row(i, row, (_replicates(row) if compared else "") + more) for i, row in enumerate(rows))
+
+
+def _replicates(row: Row) -> str:
+    return f"<td>{'' if math.isnan(row['replicates']) else 'yes' if row['replicates'] else 'no'}</td>"
 
 
 def _row(number: int, row: Row, more: str) -> str:

@@ -30,6 +30,10 @@ const NUMBERS = {
     ["decoys", "decoys", count], ["decoy q", "decoy_q", plain], ["least q possible", "least_q", plain],
     ["matched regions p", "regions_p", plain], ["shift p", "shift_p", plain], ["q of both", "regions_q", plain],
     ["AUROC beyond the word", "word_auroc", score], ["its interval", "word_auroc", between],
+    ["AUROC of insertion", "insertion_auroc", score], ["its interval", "insertion", between],
+  ],
+  "Another SAE": [
+    ["replicates", "replicates", (v) => (v ? "yes" : "no")], ["partner", "partner", (v) => v.replace(/^f/, "f/")], ["correlation", "correlation", score],
   ],
   "Repeats": [
     ["in repeats", "repeat_share", percent], ["most in", "repeat_class", plain], ["AP inside", "ap_inside_repeats", score],
@@ -55,7 +59,8 @@ function heading(row) {
   const name = has(row.concept) ? `${row.concept}${has(row.tf) && row.tf !== row.concept ? ` ${row.tf}` : ""}` : featureName(row);
   const title = node("h2", {}, name, has(row.verdict) ? node("span", { class: `badge ${row.verdict}` }, row.verdict) : null);
   const pair = `${featureName(row)}${strand}${has(row.read_strand) ? `, read strand ${row.read_strand}` : ""}`;
-  return [title, node("p", { class: "about" }, about ? `${pair} \u00b7 ${about}` : pair), node("p", { class: "meaning" }, row.meaning)];
+  return [title, node("p", { class: "about" }, about ? `${pair} \u00b7 ${about}` : pair), node("p", { class: "meaning" }, row.meaning),
+    ...(has(row.described) ? [node("p", { class: "described" }, row.described)] : [])];
 }
 
 function besideRivals(row, rivals) {
@@ -101,6 +106,7 @@ function startPage() {
       ...numbers("Strength", row),
       ...besideRivals(row, data.rivals),
       ...lagSection(row, data.profiles[i], heights),
+      ...numbers("Another SAE", row),
       ...numbers("Numbers", row),
       ...numbers("Chance and words", row),
       ...numbers("Repeats", row),

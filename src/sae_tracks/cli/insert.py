@@ -1,0 +1,108 @@
+"""``sae-tracks insert``: put motifs into other sequence, and see whether features respond."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Option
+
+from sae_tracks.cli.inputs import open_source, parse_features
+from sae_tracks.cli.options import RELEASE, GenomePath, MatricesOption, ReadingOptions, SaePath, SeedOption
+from sae_tracks.cli.verb import Given, verb
+from sae_tracks.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = 20
+log = logging.getLogger(__name__)
+
+
+@verb(
+    """Known matches: sae-tracks insert sae/ hg38.fa -r chr14 --motifs JASPAR2024.pfm --from scores/
+
+Example: sae-tracks insert sae/ hg38.fa -r chr14 -f 357,12 --matrix MA1596.1 --repeats alu -o insertion/""",
+    panel="Explain features",
+    without=["black_list", "min_context"],
+)
+def insert(
+    sae: SaePath,
+    genome: GenomePath,
+    motifs: MatricesOption = RELEASE,
+    matrix: Annotated[str | None, Option(help="Matrix IDs, separated by commas (default: all of --motifs).")] = None,
+    features: Annotated[str | None, Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @FILE.")] = None,
+    scores: Annotated[
+        Path | None,
+        Option(
+            "--from", metavar="FOLDER", help="Take motifs and features from the tables of metrics; judge them again."
+        ),
+    ] = None,
+    verdict: Annotated[
+        list[str] | None,
+        Option(help="With --from: take matches of this verdict; repeatable (default: supported, not-tested, context)."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        Option("--out", "-o", help="Folder of insertion.tsv and insertion.parquet (default: that of --from)."),
+    ] = None,
+    *,
+    reading: ReadingOptions,
+    contexts: Annotated[int, Option(min=20, max=1000, help="Number of contexts of each kind.")] = 100,
+    repeats: Annotated[
+        str | None, Option(metavar="FILE|softmask|alu", help="Also put motifs into repeats; see metrics --repeats.")
+    ] = None,
+    seed: SeedOption = 0,
+    given: Given,
+) -> None:
+    """Put words of motifs and of their decoys into real and into shuffled sequence, and compare what features do.
+
+    An AUROC of 0.5 means that a feature does not tell the motif from its decoys: then it follows something else.
+    """
+    from sae_tracks import insert_motifs
+    from sae_tracks.insight.insert import judge_again, matches_of, write_insertion
+    from sae_tracks.motifs import chosen_motifs, named_motifs
+
+    if (scores is None) == (features is None):
+        raise UsageError("name features with -f 357,12, or matches with --from scores/")
+    if (folder := out or scores) is None:
+        raise UsageError("name the folder to write: -o")
+    given.refuse_if(scores is None, "only --from has verdicts", "verdict")
+    given.refuse_if(scores, "--from names the matrices", "matrix")
+    source = open_source(sae, genome, reading)
+    pairs = matches_of(scores, source, verdict or ("supported", "not-tested", "context")) if scores else None
+    found, where = named_motifs(motifs)
+    names = {name for name, _ in pairs} if pairs else {name.strip() for name in matrix.split(",")} if matrix else None
+    chosen = found if names is None else chosen_motifs(found, where, names)
+    ids = sorted({feature for _, feature in pairs}) if pairs else parse_features(features or "")
+    measured = insert_motifs(source, chosen, ids, pairs=pairs, contexts=contexts, repeats=repeats, seed=seed)
+    facts = {"motifs": where, "contexts": contexts, "repeats": repeats, "seed": seed}
+    write_insertion(measured, folder, **source.provenance(), **facts)
+    if scores:
+        judge_again(scores, measured.table)
+        log.info("verdicts in %s take the insertions into account", scores)
+    show(measured.table)
+    log.info("%d rows in %s", len(measured.table), folder / "insertion.tsv")
+
+
+def show(table: "pd.DataFrame") -> None:
+    """Print the rows that respond most clearly."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    inside = bool(table["repeat_auroc"].notna().any())
+    title = f"Insertion of motifs: {min(SHOWN, len(table))} of {len(table)} rows, the highest AUROC first"
+    shown = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))
+    for name in ("matrix", "TF", "site", "feature", "AUROC", "change", "at", *(["in repeats"] * inside)):
+        shown.add_column(name, justify="left" if name in ("matrix", "TF", "feature") else "right")
+    for row in table.sort_values("insertion_auroc", ascending=False).head(SHOWN).to_dict("records"):
+        feature = f"{row['feature']}{row['read_strand'] if row['read_strand'] == '-' else ''}"
+        auroc = f"{row['insertion_auroc']:.3f} ({row['insertion_low']:.2f}-{row['insertion_high']:.2f})"
+        numbers = (
+            auroc,
+            f"{row['insertion_change']:.3g}",
+            f"{row['offset']:+.0f}",
+            *([f"{row['repeat_auroc']:.3f}"] * inside),
+        )
+        shown.add_row(row["concept"], row["tf"], row["site_strand"], feature, *numbers)
+    Console().print(shown)

@@ -1,0 +1,121 @@
+"""``sae-tracks motifs``: what features respond to."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Option
+
+from sae_tracks.cli.inputs import open_source, parse_features
+from sae_tracks.cli.options import (
+    DryRunOption,
+    FilterOptions,
+    GenomePath,
+    MotifsOption,
+    ReadingOptions,
+    SaePath,
+    SeedOption,
+    SomeFeaturesOption,
+)
+from sae_tracks.cli.verb import verb
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sae_tracks.motifs import Motif
+    from sae_tracks.source import Source
+
+SHOWN = 15  # features on the screen
+log = logging.getLogger(__name__)
+
+
+@verb(
+    "Example: sae-tracks motifs sae/ hg38.fa -r chr14 --motifs JASPAR2024 --repeats alu -o motifs/",
+    panel="Explain features",
+    without=["min_instances", "min_score", "max_coverage"],
+)
+def motifs(
+    sae: SaePath,
+    genome: GenomePath,
+    out: Annotated[Path, Option("--out", "-o", help="Folder of motifs.meme, motifs.tsv, places.bed.")],
+    features: SomeFeaturesOption = None,
+    places: Annotated[int, Option(min=10, help="Strongest places per feature and half that are aligned.")] = 1000,
+    apart: Annotated[int, Option(min=61, help="Bases between two places of a feature, at least.")] = 100,
+    known: MotifsOption = None,
+    repeats: Annotated[
+        str | None,
+        Option(
+            metavar="FILE|softmask|alu",
+            help="Repeats: rmsk table, RepeatMasker .out, BED; lower case; or Alu, with the position in its consensus.",
+        ),
+    ] = None,
+    annotation: Annotated[
+        list[str] | None,
+        Option(help="Genes (GTF, GFF3) or any annotation: in which concept a feature peaks; repeatable."),
+    ] = None,
+    logos: Annotated[bool, Option("--logos", help="Draw each motif: logos/f357.png.")] = False,
+    *,
+    filters: FilterOptions,
+    reading: ReadingOptions,
+    seed: SeedOption = 0,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Name what features respond to: align the sequence of their strongest places.
+
+    The motif is made on one half of the genome and tested on the other. It is compared with known ones (--motifs).
+    Where a feature peaks can explain more: at a position of a repeat (--repeats) or of codons (--annotation).
+    """
+    from sae_tracks import feature_motifs
+    from sae_tracks.metrics import halves_on
+
+    source = open_source(sae, genome, reading)
+    ids = parse_features(features) if features else None
+    regions, select, report = source.regions or (), filters.select_on or (), filters.report_on or ()
+    halves = halves_on(source.genome, regions, split=not filters.no_split, select=select, report=report)
+    if dry_run:
+        return typer.echo(_size(source, ids, out))
+    options = {"places": places, "apart": apart, "motifs": known, "repeats": repeats, "alias": filters.alias}
+    found = feature_motifs(source, halves, ids, annotation=annotation or (), seed=seed, **options)
+    found.write(out)
+    if logos:
+        _draw(found.motifs, out / "logos")
+    show(found.table)
+    named = sum(name != "" for name in found.table["name"])
+    log.info("%d features: %d have a motif, %d a name; in %s", len(found.table), len(found.motifs), named, out)
+
+
+def _size(source: "Source", ids: list[int] | None, out: Path) -> str:
+    """What would be read, and how long that takes."""
+    from sae_tracks.tracks.export import estimate
+
+    wanted = range(source.sae.d_sae) if ids is None else ids
+    expected = estimate(source, wanted)
+    read = f"{expected.bases:,} bases in {expected.windows:,} windows"
+    return f"{len(set(wanted)):,} features in {out}: {read}; about {expected.seconds / 60:.1f} min to read them"
+
+
+def _draw(motifs: "list[Motif]", folder: Path) -> None:
+    from sae_tracks.progress import track
+    from sae_tracks.report.figures import save_figure
+    from sae_tracks.report.logos import plot_logo
+
+    for motif in track(motifs, "drawing", len(motifs)):
+        save_figure(plot_logo(motif), folder / f"{motif.matrix_id}.png")
+
+
+def show(table: "pd.DataFrame") -> None:
+    """Print the features whose motif or place is clearest: those with a name first, then by AUROC."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    some = table.assign(unnamed=table["name"] == "").sort_values(["unnamed", "auroc"], ascending=[True, False])
+    title = f"{min(SHOWN, len(some))} of {len(some)} features; AUROC on the report half"
+    shown = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))
+    for name in ("feature", "name", "motif", "sites", "AUROC"):
+        shown.add_column(name, justify="right" if name in ("sites", "AUROC") else "left")
+    for row in some.head(SHOWN).to_dict("records"):
+        auroc = "" if row["auroc"] != row["auroc"] else f"{row['auroc']:.3f}"
+        shown.add_row(row["feature"], row["name"] or row["why"], row["consensus"], f"{row['sites']:,}", auroc)
+    Console().print(shown)

@@ -1,0 +1,1 @@
+"""What a feature responds to, what it is called, and what it does in the model."""
