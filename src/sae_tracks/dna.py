@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NUCLEOTIDES = "ACGT"
+LETTERS = np.frombuffer(NUCLEOTIDES.encode(), np.uint8)  # the letter of each code
 OTHER = 4  # the code of any letter but A, C, G and T
 _CODE = np.full(256, OTHER, np.uint8)
 for _letters in (NUCLEOTIDES, NUCLEOTIDES.lower()):

@@ -13,9 +13,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sae_tracks.errors import SaeTracksError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CHUNK = 1 << 22
 STDOUT = "-"
@@ -131,6 +134,12 @@ def write_json(path: Path, value: Any) -> None:
     """Write indented JSON with a final newline, atomically."""
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def write_tsv(table: "pd.DataFrame", path: Path) -> None:
+    """Write a table for people and spreadsheets, atomically: tabs, one line of names, six digits per number."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
 
 
 def read_json(path: Path) -> Any:

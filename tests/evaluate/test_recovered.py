@@ -4,11 +4,13 @@ import json
 import re
 from dataclasses import replace
 
+import hooked
 import lm_zoo
 import numpy as np
 import pytest
 import torch
 from command_line import run
+from hooked import LAYERS, WINDOW, D, small_hyenadna
 from hypothesis import given
 from hypothesis import strategies as st
 from toy import OneHotLM, unit_stats, write_fasta
@@ -30,20 +32,12 @@ from sae_tracks.pretrain.pretrain import save_model
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import SAE, save_sae
 
-D, LAYERS, WINDOW = 8, 3, 64
-IDS = {letter: 7 + i for i, letter in enumerate("ACGT")} | {"N": 11, "R": 6}
+IDS = hooked.IDS | {"R": 6}
 
 
 @pytest.fixture(scope="module")
 def model():
-    """Random weights, spread so wide that the blocks, the base and the position all count."""
-    torch.manual_seed(1)
-    model = HyenaDNAForCausalLM(HyenaDNAConfig(d_model=D, n_layer=LAYERS, max_seq_len=WINDOW + 2, d_inner=12)).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.dim() > 1 and "filter" not in name:
-                parameter.mul_(10)
-    return model
+    return small_hyenadna()
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from scipy.sparse import csr_array
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import encode_reading
-from sae_tracks.files import atomic
+from sae_tracks.files import atomic, write_tsv
 from sae_tracks.names import feature_name
 from sae_tracks.progress import track
 from sae_tracks.reading import WindowLayout, most_after, plan_windows, read_windows
@@ -151,8 +151,7 @@ def write_seams(measured: Sequence[Seams], folder: Path) -> pd.DataFrame:
     table = pd.concat([seams.by_context() for seams in measured], ignore_index=True)
     with atomic(folder / BY_FEATURE) as temporary:
         pd.concat([seams.by_feature() for seams in measured]).to_parquet(temporary, index=False)
-    with atomic(folder / TABLE) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+    write_tsv(table, folder / TABLE)
     return table
 
 

@@ -16,7 +16,6 @@ from sae_tracks.lm import HyenaDNAReader
 from sae_tracks.lm.edits import begin_edits
 from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM
 from sae_tracks.lm.protocol import Edits, GeneLM
-from sae_tracks.lm.tokens import BASES
 from sae_tracks.regions import ReadStrand
 from sae_tracks.sae.encoder import Sparse, SparseEncoder
 
@@ -279,7 +278,6 @@ class NextBase:
         model = lm.causal_lm
         last = model.config.n_layer
         self._reader = lm if lm.layer == last else HyenaDNAReader(model, last, lm.model_id, lm.revision)
-        self._model = model
 
     @classmethod
     def of(cls, lm: GeneLM) -> "NextBase | None":
@@ -290,12 +288,9 @@ class NextBase:
         """Read a sequence whose copies are wanted."""
         return _Predicted(self, sequence, begin_edits(self._reader, sequence))
 
-    @torch.no_grad()
     def log_probabilities(self, rows: torch.Tensor) -> NDArray[np.float32]:
         """(..., d_model) of the last layer -> (..., 4): A, C, G and T at the next base."""
-        model = self._model
-        x = model.hyena.backbone.ln_f(rows.to(model.device))
-        return model.lm_head(x)[..., list(BASES)].float().log_softmax(-1).cpu().numpy()
+        return self._reader.next_base(rows).numpy()
 
 
 class _Predicted:

@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.evaluate.compare import pair_cosines
 from sae_tracks.features import FeatureBlock, encode_reading
-from sae_tracks.files import atomic, make_folder, values_differ, write_provenance
+from sae_tracks.files import atomic, make_folder, values_differ, write_provenance, write_tsv
 from sae_tracks.insight.joint import BATCH, NONE, SHIFT, JointSums, height, stacked
 from sae_tracks.insight.meaning import CARRIED, COMPARED, COMPARED_TSV, Meanings, beside, carried, read_meanings
 from sae_tracks.names import feature_name, feature_number
@@ -309,6 +309,5 @@ def _write(found: SAEComparison, out: Path, facts: dict[str, Any]) -> None:
         found.table.to_parquet(temporary, index=False)
     tables = {COMPARED_TSV: found.table} | ({} if found.carried is None else {CARRIED: found.carried})
     for name, table in tables.items():
-        with atomic(out / name) as temporary:
-            table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+        write_tsv(table, out / name)
     write_provenance(out, **facts)

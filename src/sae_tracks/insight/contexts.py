@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sae_tracks.annotations import read_annotation
 from sae_tracks.controls.alu import alu_sites
 from sae_tracks.controls.opened import ALU
-from sae_tracks.dna import NUCLEOTIDES, codes, readable_bases, reverse_complement
+from sae_tracks.dna import LETTERS, codes, readable_bases, reverse_complement
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.intervals import NO_SPANS, Spans, as_spans, hold, merge
 from sae_tracks.motifs import Motif
@@ -23,7 +23,6 @@ from sae_tracks.source import Source
 Kind = Literal["shuffled", "genome", "repeat"]
 Places = list[tuple[str, NDArray[np.int64]]]  # forward positions by contig
 KINDS: tuple[Kind, ...] = ("shuffled", "genome", "repeat")
-LETTERS = np.frombuffer(NUCLEOTIDES.encode(), np.uint8)
 LEAST = 20  # contexts of a kind: with fewer, an interval over contexts means little
 DECOYS = 20  # altered matrices of a motif, whose words are drawn in turn
 TRIES = 200  # draws per word that is wanted, after which a matrix is taken to have too few

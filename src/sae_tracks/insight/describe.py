@@ -15,7 +15,7 @@ import pandas as pd
 
 from sae_tracks.controls.verdict import INSERTED, OUTCOMES, SUPPORTED, TEXTS
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, make_folder, read_json, write_provenance
+from sae_tracks.files import PROVENANCE, atomic, make_folder, read_json, write_provenance, write_tsv
 from sae_tracks.metrics.scores import read_table
 from sae_tracks.names import DESCRIBED, NO_NAME, feature_name
 from sae_tracks.sae.model import SAE
@@ -290,8 +290,7 @@ EVIDENCE = (
 def write_description(table: pd.DataFrame, out: Path, **facts: Any) -> None:
     """Write ``describe.tsv``, and ``describe.json`` with one object per feature that holds what is known alone."""
     make_folder(out)
-    with atomic(out / DESCRIBED) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+    write_tsv(table, out / DESCRIBED)
     records = [{key: value for key, value in row.items() if not _empty(value)} for row in table.to_dict("records")]
     with atomic((out / DESCRIBED).with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(records, indent=1, default=float) + "\n")

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from sae_tracks.annotations import Annotation
 from sae_tracks.bootstrap import draws_of, interval
-from sae_tracks.dna import NUCLEOTIDES, reverse_complement
+from sae_tracks.dna import OTHER, codes, reverse_complement
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, write_provenance
+from sae_tracks.files import PROVENANCE, atomic, write_provenance, write_tsv
 from sae_tracks.genome import Genome
 from sae_tracks.insight.spliced import Active, by_feature, remove
 from sae_tracks.intervals import NO_SPANS, Spans, cover, merge
@@ -36,7 +36,6 @@ from sae_tracks.source import Source
 
 BLOCK, MOST_BLOCKS = 10_000, 200  # bases of a block of the bootstrap, at least; blocks, about
 FEW = 5  # blocks, which would tell too little about others
-LETTERS = np.frombuffer(NUCLEOTIDES.encode(), np.uint8)
 
 
 def effects(
@@ -121,8 +120,7 @@ def write_effects(table: pd.DataFrame, out: Path, **facts: Any) -> None:
     check_name(out)
     with atomic(out.with_suffix(".parquet")) as temporary:
         table.to_parquet(temporary, index=False)
-    with atomic(out) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+    write_tsv(table, out)
     write_provenance(out.parent, file_name=f"{out.name}.{PROVENANCE}", **facts)
 
 
@@ -281,8 +279,8 @@ def _next_bases(genome: Genome, fed: GenomicRegion, sequence: bytes, forward: bo
 
 def _base_numbers(sequence: bytes) -> NDArray[np.int64]:
     """(n,) 0 to 3 for A, C, G and T; -1 for other letters."""
-    same = np.frombuffer(sequence, np.uint8)[:, None] == LETTERS
-    return np.where(same.any(1), same.argmax(1), -1)
+    found = codes(sequence).astype(np.int64)
+    return np.where(found == OTHER, -1, found)
 
 
 _Parts = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]  # (b,) bases, (b,) nats, (b, m) changes

@@ -22,9 +22,10 @@ from sae_tracks.controls.items import auroc
 from sae_tracks.controls.verdict import TEXTS, is_motif, verdicts
 from sae_tracks.dna import reverse_complement
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, make_folder, read_json, write_json, write_provenance
+from sae_tracks.files import PROVENANCE, atomic, make_folder, read_json, write_json, write_provenance, write_tsv
 from sae_tracks.insight.contexts import KINDS, LEAST, Context, Shape, draw_contexts, kinds_of, words_of
 from sae_tracks.insight.edits import FeatureReader
+from sae_tracks.insight.meaning import check_scored
 from sae_tracks.lm.edits import begin_edits
 from sae_tracks.metrics.scores import BEST_SCORES, PAIR, SCORES, read_table
 from sae_tracks.motifs import Motif, Scanner
@@ -289,8 +290,7 @@ def write_insertion(found: Insertion, out: Path, **facts: Any) -> None:
     for name, table in ((INSERTION, found.table), (PROFILE, found.profile)):
         with atomic(out / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False)
-    with atomic(out / f"{INSERTION}.tsv") as temporary:
-        found.table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+    write_tsv(found.table, out / f"{INSERTION}.tsv")
     write_provenance(out, file_name=f"{INSERTION}.{PROVENANCE}", **facts)
 
 
@@ -302,9 +302,7 @@ def matches_of(scores: Path, source: Source, verdict: Sequence[str]) -> set[tupl
     SaeTracksError
         The scores are of another SAE, or there is no such match.
     """
-    made = read_json(scores / PROVENANCE).get("sae_sha256")
-    if made != source.sae.checksum:
-        raise SaeTracksError(f"{scores} has the scores of another SAE: name the folder that metrics wrote for this one")
+    check_scored(scores, source.sae.checksum)
     best = read_judged(scores)
     wanted = best[is_motif(best) & best["verdict"].isin(verdict)]
     if not len(wanted):
@@ -329,9 +327,9 @@ def judge_again(scores: Path, found: pd.DataFrame) -> pd.DataFrame:
     judged = verdicts(best)
     best = best.assign(**{str(name): judged[name] for name in judged})
     verdict = cast(pd.Series, best.set_index(PAIR)["verdict"])
-    with atomic(scores / SCORES) as every, atomic(scores / BEST_SCORES) as matches:
-        _rewrite(scores / SCORES, every, verdict)
-        best.to_csv(matches, sep="\t", index=False, float_format="%.6g")
+    with atomic(scores / SCORES) as temporary:
+        _rewrite(scores / SCORES, temporary, verdict)
+        write_tsv(best, scores / BEST_SCORES)
     record = read_json(scores / PROVENANCE)
     write_json(
         scores / PROVENANCE,

@@ -68,7 +68,7 @@ def read_meanings(path: Path, sae_sha256: str, read_strands: Collection[str]) ->
         A table is missing, another SAE was scored, or nothing was scored on these read strands.
     """
     folder = path if path.is_dir() else path.parent
-    _check_scored(folder, sae_sha256)
+    check_scored(folder, sae_sha256)
     pairs = read_table(folder / SCORES)
     pairs = cast(pd.DataFrame, pairs[pairs["chosen"] & pairs["read_strand"].isin(list(read_strands))])
     if pairs.empty:
@@ -80,7 +80,8 @@ def read_meanings(path: Path, sae_sha256: str, read_strands: Collection[str]) ->
     return Meanings(pairs.reset_index(drop=True), folder)
 
 
-def _check_scored(folder: Path, sae_sha256: str) -> None:
+def check_scored(folder: Path, sae_sha256: str) -> None:
+    """Refuse a folder of ``sae-tracks metrics`` that holds the scores of another SAE, or does not say of which."""
     scored = read_json(folder / PROVENANCE).get("sae_sha256")
     if scored is None:
         raise SaeTracksError(f"{folder} does not say which SAE was scored: name a folder that sae-tracks metrics wrote")
@@ -154,5 +155,5 @@ def read_compared(scores: Path, compared: Path | None = None) -> pd.DataFrame | 
     if (path.parent / PROVENANCE).exists():
         record = read_json(path.parent / PROVENANCE).get("a", {})
         if record.get("sae_sha256"):
-            _check_scored(scores, record["sae_sha256"])
+            check_scored(scores, record["sae_sha256"])
     return cast(pd.DataFrame, table.set_index("feature")[list(SHOWN)])

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.dna import NUCLEOTIDES
-from sae_tracks.files import TOP_SCORE, atomic, make_folder, opened, write_provenance
+from sae_tracks.files import TOP_SCORE, atomic, make_folder, opened, write_provenance, write_tsv
 from sae_tracks.insight.places import Line
 from sae_tracks.metrics import Halves
 from sae_tracks.motifs import Motif
@@ -55,8 +55,7 @@ class FeatureMotifs:
         folder = make_folder(Path(out))
         with atomic(folder / MEME) as temporary:
             temporary.write_text(self.meme())
-        with atomic(folder / TABLE) as temporary:
-            self.table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+        write_tsv(self.table, folder / TABLE)
         with atomic(folder / PARQUET) as temporary:
             self.table.to_parquet(temporary, index=False)
         with opened(folder / BED, max(self.line.lengths.values())) as write:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_tracks.dna import NUCLEOTIDES, OTHER, codes
+from sae_tracks.dna import LETTERS, NUCLEOTIDES, OTHER, codes
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic, make_folder, write_provenance
+from sae_tracks.files import atomic, make_folder, write_provenance, write_tsv
 from sae_tracks.insight.edits import MOST_ROWS, FeatureReader, Frame, open_frame
 from sae_tracks.lm.protocol import OffersEdits
 from sae_tracks.names import feature_label, feature_name
@@ -31,7 +31,6 @@ LONGEST = 2_000  # bases of a region
 MOST_MAPS = 1 << 30  # bytes of all dependency maps
 ARRAYS, TABLE = "saturate.npz", "saturate.tsv"
 BLOCK = 32  # neighbouring bases whose copies are read together, from the first of these bases on
-_LETTERS = np.frombuffer(NUCLEOTIDES.encode(), np.uint8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -290,7 +289,7 @@ class _Scan:
         """(b, 3, s, k) changes of activations from base `first` on if b bases are changed, and (b, 3) letters."""
         alt = (self._codes[changed, None].astype(np.int64) + np.arange(1, 4)) % 4
         copies = np.repeat(self._letters[None, first:], alt.size, axis=0)
-        copies[np.arange(alt.size), np.repeat(changed - first, 3)] = _LETTERS[alt.ravel()]
+        copies[np.arange(alt.size), np.repeat(changed - first, 3)] = LETTERS[alt.ravel()]
         start, edits = self._part.start + first, self._frame.edits
         # encoded like the copies' unchanged bases, so that their changes are exactly 0
         original = self._reader.values(edits.activations[start : self._part.stop])
@@ -334,8 +333,7 @@ def write_saturation(found: Saturation, source: Source, folder: str | Path) -> l
         _write_track(paths[-1], lengths, found.region, contributions[s, f])
     with atomic(folder / ARRAYS) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **_arrays(found))
-    with atomic(folder / TABLE) as temporary:
-        found.table().to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+    write_tsv(found.table(), folder / TABLE)
     facts = replace(source, regions=[found.region], black_list=[], min_context=0).identity()
     write_provenance(folder, **facts, features=found.features, peaks=found.peaks.tolist())
     return paths

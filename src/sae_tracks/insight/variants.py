@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, write_provenance
+from sae_tracks.files import PROVENANCE, atomic, write_provenance, write_tsv
 from sae_tracks.insight.alleles import REACH, Plan
 from sae_tracks.insight.changes import Comparer, Effects
 from sae_tracks.insight.null import Null, Phases, draw_null, feature_tests, variant_p
@@ -340,8 +340,7 @@ class _Found:
             of, feature, change = (np.concatenate(arrays) for arrays in zip(*hits))
             tables.append(feature_tests(of, feature, change, self._null, self._variants, strand))
         table = pd.concat(tables, ignore_index=True)
-        with atomic(path) as temporary:
-            table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+        write_tsv(table, path)
         return table
 
 

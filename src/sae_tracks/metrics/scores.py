@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, read_json, values_differ
+from sae_tracks.files import PROVENANCE, atomic, read_json, values_differ, write_tsv
 from sae_tracks.metrics.counts import Counts, at_thresholds, load_counts
 from sae_tracks.names import feature_number
 from sae_tracks.regions import check_complete, parse_shard
@@ -186,8 +186,7 @@ def write_tables(counts: Counts, folder: Path, *, all_pairs: bool = False, judge
             known = verdict.reindex(pairs).to_numpy(object)
             table["verdict"] = np.where(pd.isna(known), table["verdict"], known)
             writer.write_table(pa.Table.from_pandas(table, SCHEMA, preserve_index=False))
-    with atomic(folder / BEST_SCORES) as temporary:
-        best.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+    write_tsv(best, folder / BEST_SCORES)
     return best
 
 
