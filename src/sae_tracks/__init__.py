@@ -26,12 +26,17 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from sae_tracks.features import FeatureBlock as FeatureBlock
     from sae_tracks.features import stream_features as stream_features
     from sae_tracks.genome import Genome as Genome
+    from sae_tracks.insight.atlas import Atlas as Atlas
+    from sae_tracks.insight.atlas import Plane as Plane
+    from sae_tracks.insight.atlas import atlas as atlas
     from sae_tracks.insight.compare import SAEComparison as SAEComparison
     from sae_tracks.insight.compare import compare_saes as compare_saes
     from sae_tracks.insight.describe import describe_features as describe_features
     from sae_tracks.insight.effects import effects as effects
     from sae_tracks.insight.insert import Insertion as Insertion
     from sae_tracks.insight.insert import insert_motifs as insert_motifs
+    from sae_tracks.insight.merge import Merged as Merged
+    from sae_tracks.insight.merge import merge_shards as merge_shards
     from sae_tracks.insight.motifs import FeatureMotifs as FeatureMotifs
     from sae_tracks.insight.motifs import feature_motifs as feature_motifs
     from sae_tracks.insight.partners import Coactivation as Coactivation
@@ -108,8 +113,13 @@ _HOME = {  # public name: the module that defines it, in the order of docs/api.m
     "describe_features": "insight.describe",
     "compare_saes": "insight.compare",
     "SAEComparison": "insight.compare",
+    "atlas": "insight.atlas",
+    "Atlas": "insight.atlas",
+    "Plane": "insight.atlas",
     "feature_motifs": "insight.motifs",
     "FeatureMotifs": "insight.motifs",
+    "merge_shards": "insight.merge",
+    "Merged": "insight.merge",
     "score_variants": "insight.variants",
     "variant_effects": "insight.variants",
     "VariantSettings": "insight.variants",

@@ -58,6 +58,14 @@ class FeatureBlock:
 
         return csr_array((self.value, self.feature, self.indptr), shape=(len(self.region), self.d_sae))
 
+    def part(self, region: GenomicRegion) -> "FeatureBlock":
+        """Some of the bases, in the same memory."""
+        first, last = region.start - self.region.start, region.end - self.region.start
+        indptr = self.indptr[first : last + 1]
+        held = slice(indptr[0], indptr[-1])
+        arrays = self.readable[first:last], indptr - indptr[0], self.feature[held], self.value[held]
+        return FeatureBlock(region, self.read_strand, *arrays, self.d_sae)
+
     def __repr__(self) -> str:
         counts = f"{len(self.value):,} non-zeros of {self.d_sae:,} features"
         return f"FeatureBlock({self.region}, read {self.read_strand}, {counts})"
@@ -117,6 +125,22 @@ def _block(reading: Reading, start: int, end: int, tiles: list[Sparse], d_sae: i
     region = GenomicRegion(reading.region.contig, reading.region.start + start, reading.region.start + end)
     indptr = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
     return FeatureBlock(region, reading.read_strand, reading.readable[start:end], indptr, feature, value, d_sae)
+
+
+def side_by_side(
+    ours: Iterator[FeatureBlock], theirs: Iterator[FeatureBlock]
+) -> Iterator[tuple[FeatureBlock, FeatureBlock]]:
+    """Yield two streams of the same bases as pairs of blocks of the same bases, cut where a block of either ends."""
+    a, b = next(ours, None), next(theirs, None)
+    while a and b:
+        both = a.region.overlap(b.region)
+        if both is None:
+            break
+        yield a.part(both), b.part(both)
+        a = next(ours, None) if a.region.end == both.end else a
+        b = next(theirs, None) if b.region.end == both.end else b
+    if a or b:
+        raise ValueError(f"two streams are not of the same bases: {a} and {b}")
 
 
 def run(blocks: Iterable[FeatureBlock], *sinks: Sink) -> None:

@@ -189,6 +189,11 @@ def without_names(record: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def whole_path(name: str | Path) -> str:
+    """The whole path, if it is a file; else the name, such as ``softmask``."""
+    return str(Path(name).absolute()) if Path(name).is_file() else str(name)
+
+
 def digest(lines: Iterable[str]) -> str:
     """Hexadecimal SHA-256 of lines of text."""
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

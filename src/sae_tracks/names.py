@@ -10,7 +10,11 @@ PINNED = {"LongSafari/hyenadna-small-32k-seqlen-hf": "8fe770c78eb13fe33bf8150161
 BUNDLED = {"demo": "demo-lm", "yeast": "yeast-lm"}
 
 NO_NAME = "no name"  # of a feature to which no test gives a name
-DESCRIBED = "describe.tsv"  # the table of names, beside the scores
+# What other verbs find out about features, beside the scores
+DESCRIBED = "describe.tsv"
+MOTIFS = "motifs.meme"
+ATLAS = "atlas.tsv"
+PLANES = {"decoder": "cosine", "activity": "jaccard"}  # of the atlas, and what says how alike two features are
 
 
 def feature_name(feature: int) -> str:
@@ -21,6 +25,11 @@ def feature_name(feature: int) -> str:
 def feature_number(name: str) -> int:
     """357 of ``f357``."""
     return int(name.removeprefix("f"))
+
+
+def motif_label(tf: str, matrix_id: str) -> str:
+    """``CTCF (MA0139.2)``, or the matrix ID of a motif without a factor."""
+    return f"{tf} ({matrix_id})" if tf else matrix_id
 
 
 def feature_label(name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock, encode_reading
-from sae_tracks.files import digest
+from sae_tracks.files import digest, whole_path
 from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, describe, load_lm
 from sae_tracks.progress import track
@@ -163,6 +163,43 @@ class Source:
         """The facts that every output records: the identity, and how many bases have less context than the layout's."""
         low = sum(self.layout.low_context(self.windows(strand)) for strand in self.read_strands)
         return self.identity() | {"low_context": low}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBases:
+    """The bases that a source reads, without the model and the SAE that read them."""
+
+    genome: Genome
+    regions: list[GenomicRegion]
+    read_strands: list[ReadStrand]
+    black_list: list[GenomicRegion]
+
+    @classmethod
+    def of(cls, source: Source) -> "ReadBases":
+        """The bases of a source."""
+        return cls(source.genome, source.regions or [], list(source.read_strands), source.black_list)
+
+    @property
+    def contigs(self) -> list[str]:
+        """Contigs of the regions, in FASTA order."""
+        return list(dict.fromkeys(region.contig for region in self.regions))
+
+    def record(self) -> dict[str, Any]:
+        """The bases as JSON, for `again`."""
+        spans = [[(r.contig, r.start, r.end) for r in regions] for regions in (self.regions, self.black_list)]
+        where = {"regions": spans[0], "black_list": spans[1], "read_strands": self.read_strands}
+        return {"path": whole_path(self.genome.path), "contigs": self.genome.identity(self.contigs), **where}
+
+    @classmethod
+    def again(cls, record: dict[str, Any]) -> "ReadBases":
+        """The bases of a `record`; an error if the FASTA is gone or has changed since."""
+        genome = Genome(record["path"])
+        regions, black_list = ([GenomicRegion(*one) for one in record[name]] for name in ("regions", "black_list"))
+        found = cls(genome, regions, record["read_strands"], black_list)
+        known = [name for name in found.contigs if name in genome.lengths]
+        if genome.identity(known) != record["contigs"]:
+            raise SaeTracksError(f"{genome.path} has changed since it was read: run the shards again")
+        return found
 
 
 def device_type(lm: GeneLM) -> str:

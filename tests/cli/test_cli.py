@@ -32,7 +32,7 @@ def test_the_verbs_of_the_path_are_there():
         "plot logo",
         "plot offsets",
     }
-    verbs |= {"motifs", "insert", "saturate", "variants", "effects", "compare", "describe"}
+    verbs |= {"motifs", "insert", "saturate", "variants", "effects", "compare", "atlas", "merge-shards", "describe"}
     assert verbs | FETCHES == set(COMMANDS)
 
 

@@ -18,10 +18,13 @@ from sae_tracks import SAE, Genome, GenomicRegion, Source, compare_saes, load_lm
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock
 from sae_tracks.insight import joint
-from sae_tracks.insight.compare import aligned
+from sae_tracks.insight.compare import CompareRun, aligned
 from sae_tracks.insight.joint import JointSums
-from sae_tracks.insight.meaning import read_compared
+from sae_tracks.insight.merge import merge_shards
+from sae_tracks.insight.shards import run_shard
+from sae_tracks.regions import Shard
 from sae_tracks.report import write_report
+from sae_tracks.report.explained import read_explained
 
 CONTIG = "c1"
 
@@ -313,6 +316,24 @@ def test_a_partner_that_is_supported_for_nothing_does_not_carry_over(seeds, geno
     assert found.carried["partner_verdict"].isna().all() and found.carried["best_b_correlation"].isna().all()
 
 
+def test_a_merge_knows_what_features_mean(seeds, tmp_path):
+    a, b, ours, theirs = seeds
+    asked, folders = CompareRun(a, b, ours, theirs), [tmp_path / str(i) for i in (1, 2, 3)]
+    for i, folder in enumerate(folders, 1):
+        run_shard(asked, folder, Shard(i, 3))
+    whole, merged = asked.whole(), merge_shards(folders, tmp_path / "out").result
+    pd.testing.assert_frame_equal(merged.table, whole.table, rtol=1e-9, atol=1e-9)
+    pd.testing.assert_frame_equal(merged.carried, whole.carried, rtol=1e-9, atol=1e-9)
+    table = (theirs / "metrics.tsv").read_text()
+    (theirs / "metrics.tsv").write_text(table + "\n")
+    with pytest.raises(SaeTracksError, match="the files of from_b have changed"):
+        merge_shards(folders, tmp_path / "other")
+    (theirs / "metrics.tsv").write_text(table)
+    theirs.rename(tmp_path / "elsewhere")
+    with pytest.raises(SaeTracksError, match="is gone, and merge-shards reads its scores again"):
+        merge_shards(folders, tmp_path / "other")
+
+
 def test_scores_of_another_sae_are_refused(seeds):
     a, b, ours, theirs = seeds
     with pytest.raises(SaeTracksError, match="scores of another SAE"):
@@ -332,19 +353,17 @@ def test_the_page_says_what_replicates(seeds, tmp_path):
     table = tmp_path / "out" / "compare.parquet"
     write_report(ours, tmp_path / "plain")
     assert ">Repl.<" not in (tmp_path / "plain" / "index.html").read_text()
-    write_report(ours, tmp_path / "site", compared=table)
+    write_report(ours, tmp_path / "site", explained=[tmp_path / "out"])
     text = (tmp_path / "site" / "index.html").read_text()
     assert ">Repl.<" in text and text.count("<td>yes</td>") == 4  # the tested rows
-    with pytest.raises(SaeTracksError, match="scores of another SAE"):
-        write_report(theirs, tmp_path / "wrong", compared=table)
-    assert read_compared(ours) is None
+    with pytest.raises(SaeTracksError, match=r"compare\.parquet is of another SAE"):
+        write_report(theirs, tmp_path / "wrong", explained=[tmp_path / "out"])
+    assert read_explained(ours).compared is None
     (ours / "compare.parquet").write_bytes(table.read_bytes())
-    assert read_compared(ours)["replicates"].sum() == pd.read_parquet(table)["replicates"].sum()
+    assert read_explained(ours).compared["replicates"].sum() == pd.read_parquet(table)["replicates"].sum()
+    (ours / "compare.parquet").write_bytes((ours / "metrics.parquet").read_bytes())
     with pytest.raises(SaeTracksError, match="has no column 'replicates'"):
-        read_compared(ours, ours / "metrics.parquet")
-
-
-# Bad input
+        read_explained(ours)
 
 
 def test_other_bases_are_refused(genome, tmp_path):

@@ -95,6 +95,17 @@ def test_a_factor_is_named_only_if_a_test_holds(folders):
     assert "CTCF" in table.loc["f3", "name"]
 
 
+def test_a_match_that_could_be_judged_comes_before_one_with_too_few_sites(folders):
+    path = folders[1] / "metrics.tsv"
+    scores = pd.read_csv(path, sep="\t")
+    few = scores.iloc[[2]].assign(feature="f5", concept="donor", tf="", site_strand="-", verdict="low-power", f1=0.9)
+    judged = few.assign(site_strand="+", verdict="neuron", f1=0.4)
+    for rows, said in (([few, judged], "donor + (AP 0.45), is not supported (neuron: "), ([few], "donor - (AP 0.45)")):
+        pd.concat([scores, *rows]).to_csv(path, sep="\t", index=False)
+        table = describe_features(sae(), folders).set_index("feature")
+        assert table.loc["f5", "line"].startswith(f"no name: its best match, {said}")
+
+
 @pytest.mark.parametrize(
     ("numbers", "said"),
     [

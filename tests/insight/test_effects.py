@@ -11,11 +11,12 @@ from hooked import LAYERS, D, HeadLM, drawn_sae, predictions, small_hyenadna
 from toy import identity_sae, random_dna, unit_stats, write_fasta
 
 from sae_tracks.annotations import read_annotation
+from sae_tracks.cli.effects import show
 from sae_tracks.dna import reverse_complement
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
 from sae_tracks.genome import Genome
-from sae_tracks.insight import effects as module
+from sae_tracks.insight import ablation, effect_sums
 from sae_tracks.insight.effects import effects, features_with_verdict
 from sae_tracks.lm import HyenaDNAReader, describe, load_lm
 from sae_tracks.pretrain.pretrain import save_model
@@ -186,7 +187,7 @@ def test_the_norm_ignores_a_feature_along_the_ones(model, genome):
 
 
 def test_intervals_are_percentiles_of_ratios_of_drawn_blocks(model, genome, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 25)
+    monkeypatch.setattr(effect_sums, "BLOCK", 25)
     sae = sae_with_maxima()
     source = source_of(model, sae, genome, [GenomicRegion("c", 0, 200)])
     table = effects(source, FEATURES, seed=4)
@@ -197,14 +198,14 @@ def test_intervals_are_percentiles_of_ratios_of_drawn_blocks(model, genome, monk
     line = table[(table["feature"] == "f2") & (table["where"] == "all")].iloc[0]
     assert (line["change_low"], line["change_high"]) == pytest.approx((low, high), abs=2e-4)
     assert low < line["change"] < high
-    monkeypatch.setattr(module, "BLOCK", 100)
+    monkeypatch.setattr(effect_sums, "BLOCK", 100)
     assert effects(source, [2])["change_low"].isna().all(), "two blocks tell nothing"
 
 
 def test_more_features_than_fit_into_one_call_give_the_same(model, genome, monkeypatch):
     source = source_of(model, sae_with_maxima(), genome, [GenomicRegion("c", 0, 200)])
     whole = effects(source, range(24))
-    monkeypatch.setattr(module, "BATCH", 1)
+    monkeypatch.setattr(ablation, "BATCH", 1)
     numbers = whole.select_dtypes("number").columns
     assert effects(source, range(24))[numbers].to_numpy() == pytest.approx(
         whole[numbers].to_numpy(), abs=1e-5, nan_ok=True
@@ -251,3 +252,12 @@ def test_the_command_writes_what_the_library_measures(model, genome, tmp_path):
     ):
         refused = run(*words, *extra)
         assert refused.returncode and said in refused.stderr and refused.stderr.splitlines()[-1].startswith("error: ")
+
+
+def test_the_large_effects_of_a_plug_in_fit_into_a_narrow_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    large = {"kl": 2.75692, "kl_low": 0.0214511, "kl_high": 13.21878, "difference": -0.40164}
+    row = {"feature": "f1234", "read_strand": "-", "concept": "acceptor", "site_strand": "+", "where": "outside"}
+    show(pd.DataFrame([row | {"bases": 199_954, "difference_low": -2.95, "difference_high": 9.1e-6} | large]))
+    words = capsys.readouterr().out.split("f1234-")[1].split()
+    assert words == ["outside", "acceptor", "+", "199,954", "2757", "21.5", "13219", "-402", "-2950", "0.01"]

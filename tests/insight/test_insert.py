@@ -1,5 +1,7 @@
 """Insertion tells a feature that reads a motif from features that read what stands beside it."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import planted
@@ -13,10 +15,14 @@ from sae_tracks.controls.verdict import TEXTS
 from sae_tracks.dna import reverse_complement
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
-from sae_tracks.insight.insert import REACH, insert_motifs, judge_again, matches_of
+from sae_tracks.insight.insert import REACH, InsertRun, insert_motifs
+from sae_tracks.insight.judged import judge_again, matches_of
+from sae_tracks.insight.merge import merge_shards
+from sae_tracks.insight.shards import run_shard
 from sae_tracks.lm import describe, load_lm
 from sae_tracks.metrics import read_table
 from sae_tracks.motifs import Motif, Scanner
+from sae_tracks.regions import Shard
 from sae_tracks.sae import SAE, save_sae
 from sae_tracks.source import Source
 
@@ -215,6 +221,27 @@ def test_verdicts_take_insertions_into_account(genome, scores):
     assert np.isfinite(kept.loc[("MA9001.1", "+"), "insertion_auroc"])
 
 
+def test_a_merge_judges_the_scores_as_one_run_does(genome, scores, tmp_path):
+    for name in ("one", "shards"):
+        shutil.copytree(scores, tmp_path / name)
+    asked = InsertRun(source(genome[0]), [MOTIF, OTHER], [READS, SILENT], contexts=30, scores=tmp_path / "shards")
+    judge_again(tmp_path / "one", asked.whole().table)
+    folders = [tmp_path / str(i) for i in (1, 2)]
+    for i, folder in enumerate(folders, 1):
+        run_shard(asked, folder, Shard(i, 2))
+    before = (tmp_path / "shards" / "metrics.tsv").read_bytes()
+    record = (tmp_path / "shards" / "provenance.json").read_text()
+    (tmp_path / "shards" / "provenance.json").write_text(record.replace(asked.sources()[0]["sae_sha256"], "0" * 64))
+    with pytest.raises(SaeTracksError, match="has scores of another SAE"):
+        merge_shards(folders, tmp_path / "out")
+    assert (tmp_path / "shards" / "metrics.tsv").read_bytes() == before and not (tmp_path / "out").exists()
+    (tmp_path / "shards" / "provenance.json").write_text(record)
+    merge_shards(folders, tmp_path / "out")
+    for name in ("metrics.tsv", "metrics.parquet"):
+        assert (tmp_path / "shards" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    assert (tmp_path / "shards" / "metrics.tsv").read_bytes() != before
+
+
 def test_scores_of_another_sae_are_refused(genome, scores):
     other = source(genome[0])
     other.sae.b_enc[0] = -0.5
@@ -247,7 +274,11 @@ def test_the_verb_writes_tables_and_judges_scores(genome, scores, tmp_path):
         "-r",
         "c1:1-30,000",
     )
-    done = run("insert", *words, "-f", "3,5,3", "--matrix", "MA9001.1, MA9002.1", "-o", tmp_path / "out")
+    call = ("insert", *words, "-f", "3,5,3", "--matrix", "MA9001.1, MA9002.1", "-o", tmp_path / "out")
+    dry = run(*call, "--dry-run")
+    assert "40 contexts of 128 bases per read strand, each read once; 8 words of 2 motifs" in dry.stdout
+    assert "320 copies; 8 rows; responses of 0.1 MB" in dry.stdout and not (tmp_path / "out").exists()
+    done = run(*call)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "out" / "insertion.tsv", sep="\t")
     assert len(table) == 8 and set(table["feature"]) == {"f3", "f5"}

@@ -159,6 +159,9 @@ def test_dead_features_are_left_out_unless_asked_for(tmp_path):
     source.sae.stats["dead"] = [False, True, True, True, True, True]
     table = feature_motifs(source, places=20).table
     assert table["feature"].tolist() == ["f0"] and table["consensus"].tolist() == ["A"]
+    source.sae.stats["dead"] = True
+    with pytest.raises(SaeTracksError, match="all features of this SAE are dead"):
+        feature_motifs(source, places=20)
 
 
 def test_the_other_strand_of_the_mirrored_genome_gives_the_same_motifs(known, sites, text, tmp_path):

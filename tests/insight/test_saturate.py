@@ -201,9 +201,11 @@ def test_what_cannot_be_done_is_refused(genome, monkeypatch):
 def test_the_estimate_counts_the_copies(genome, reader):
     toy = Source(OneHotLM(), identity_sae(), genome, window=64, context=20)
     assert estimate(toy, GenomicRegion("c1", 30, 50), [0]).startswith("51 changed copies of c1:31-50 per read strand")
-    assert "each read whole; 1 features, read +; dependency maps of 0.0 MB" in estimate(
+    assert "each read whole, 40 bases; 1 features, read +; dependency maps of 0.0 MB" in estimate(
         toy, GenomicRegion("c1", 30, 50), [0]
     )
+    with pytest.raises(SaeTracksError, match="45 bases; this model reads at most 44 beside the context"):
+        estimate(toy, GenomicRegion("c1", 220, 265), [0])
     ours = Source(reader, random_sae(reader.d_model, 8), genome, read_strands=["+", "-"], window=64, context=20)
     text = estimate(ours, GenomicRegion("c1", 0, 40), [0, 1])
     assert "from the changed base on; 2 features, read + and -; dependency maps of 0.0 MB" in text

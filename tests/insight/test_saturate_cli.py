@@ -45,3 +45,10 @@ def test_a_dry_run_writes_nothing(work):
 def test_a_peak_of_several_bases_is_refused(work, at):
     done = run(*CALL, "-r", "chr1:101-120", "--at", at, cwd=work)
     assert done.returncode == 2 and "it is one base of chr1:101-120, such as chr1:101" in done.stderr
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["run", "dry run"])
+def test_a_peak_outside_of_the_region_is_refused_in_a_dry_run_too(work, dry):
+    done = run(*CALL, "-r", "chr1:101-120", "--at", "chr1:130", *dry, cwd=work)
+    assert done.returncode == 1 and "lies outside of chr1:101-120: name a base of the region" in done.stderr
+    assert not (work / "out").exists()

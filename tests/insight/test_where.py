@@ -136,7 +136,7 @@ def test_positions_in_the_consensus_of_alu_on_either_strand(tmp_path):
     line = Line(source.genome.lengths, 100)
     start = line.starts["c"]
     others = np.array([5, start + 3, start + 600])
-    inside, position = alu_positions(source, line, np.concatenate([places[::-1] + start, others]))
+    inside, position = alu_positions(source.genome, line, np.concatenate([places[::-1] + start, others]))
     assert inside.tolist() == [True] * 24 + [False] * 3
     assert position.tolist() == [120] * 24 + [-1] * 3
 
@@ -147,7 +147,7 @@ def test_features_are_named_by_the_stretch_of_alu_that_holds_half_of_their_place
     places = places + line.starts["c"]
     spread = places + np.where(np.arange(24) % 2, 1, -1) * (np.arange(24) // 2 - 6) * 20  # along the whole consensus
     others = line.starts["c"] + np.arange(0, 23_000, 137)
-    table = alu_context(source, line, [places, spread, others[:20], places[:0]], others)
+    table = alu_context(source.genome, line, [places, spread, others[:20], places[:0]], others)
     assert names_of(table, "repeat") == ["Alu 121", "Alu", "", ""]
     assert table["repeat_share"][0] == 1 and table["repeat_background"][0] == pytest.approx(0.28, abs=0.1)
 

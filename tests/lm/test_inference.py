@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from toy import random_dna
 
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNAReader, base_tokens, kernels
-from sae_tracks.lm.inference import CHANNELS, ROWS
+from sae_tracks.lm.passes import CHANNELS, ROWS
 
 
 def random_model(seed=0, **sizes):
@@ -171,19 +171,51 @@ def test_add_norm(rows, width, seed):
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
 
 
-def filtered(u, taps, add, bias):
-    """The causal filter of three taps by numpy's convolution, fp64."""
-    shifted = u.astype(np.float64) + add[:, None]
-    return np.stack([np.convolve(row, t[::-1])[: len(row)] + b for row, t, b in zip(shifted, taps, bias)])
+def filtered(u, known, first, taps, add, bias):
+    """The causal filter of three taps by numpy's convolution, fp64: of m sequences behind what is known."""
+    rows = []
+    for row, before, t, a, b in zip(u.astype(np.float64), known.astype(np.float64), taps, add, bias):
+        sequences = [
+            np.concatenate([before[:start], part + a]) for start, part in zip(first, np.split(row, len(first)))
+        ]
+        rows.append([np.convolve(one, t[::-1])[start : len(one)] + b for one, start in zip(sequences, first)])
+    return np.array(rows).reshape(u.shape)
+
+
+sequences = given(st.integers(1, 5), st.integers(1, 40), st.integers(1, 4), st.integers(0, 99))
+
+
+def places(m, length, seed):
+    """The first base of each of m copies of a sequence of length + 4 bases: 0, 1 and others; and changed ones."""
+    first = np.concatenate(([0, 1], np.random.default_rng(seed).integers(0, 5, m)))[:m]
+    return first, np.random.default_rng(seed + 1).integers(0, length + 1, m)
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(1, 5), st.integers(1, 40), st.integers(0, 99))
-def test_the_short_filters(channels, length, seed):
-    u, v, y = (drawn((channels, length), seed + i) for i in range(3))
+@sequences
+def test_the_short_filters(channels, length, m, seed):
+    u, v, y = (drawn((channels, m * length), seed + i) for i in range(3))
     (s, t), (a, b, c, d) = [drawn((channels, 3), seed + i) for i in (3, 4)], drawn((4, channels), seed + 5)
+    (k, n), (first, _) = drawn((2, channels, length + 4), seed + 6), places(m, length, seed)
     out = np.empty_like(u)
-    kernels.filter_and_multiply(length, u, v, s, t, a, b, c, d, out)
-    np.testing.assert_allclose(out, filtered(u, s, a, c) * filtered(v, t, b, d), rtol=1e-4, atol=1e-4)
-    kernels.filter_and_gate(length, u, y, s, a, c, out)
-    np.testing.assert_allclose(out, y * filtered(u, s, a, c), rtol=1e-4, atol=1e-4)
+    kernels.filter_and_multiply(length, first, u, k, s, a, c, v, n, t, b, d, out)
+    gate = filtered(u, k, first, s, a, c)
+    np.testing.assert_allclose(out, gate * filtered(v, n, first, t, b, d), rtol=1e-4, atol=1e-4)
+    kernels.filter_and_gate(length, first, u, k, s, a, c, y, out)
+    np.testing.assert_allclose(out, y * gate, rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@sequences
+def test_the_long_filter_of_what_copies_change(channels, length, m, seed):
+    x, taps = drawn((channels, m * length), seed), drawn((channels, length), seed + 1)
+    (known, convolved), (first, start) = drawn((2, channels, length + 4), seed + 2), places(m, length, seed)
+    at = first[:, None] + np.arange(length)
+    difference = x.reshape(channels, m, length) - known[:, at]
+    difference[:, np.arange(length) < start[:, None]] = 0
+    filtered = [[np.convolve(one, t)[:length] for one in of_channel] for of_channel, t in zip(difference, taps)]
+    y = np.empty_like(x)
+    kernels.keep_difference(length, first, start, known, x)
+    np.testing.assert_array_equal(x, difference.reshape(x.shape))
+    kernels.add_filtered(length, first, start, convolved, x, np.pad(taps, ((0, 0), (7, 0))), y)
+    np.testing.assert_allclose(y, (convolved[:, at] + filtered).reshape(y.shape), rtol=1e-4, atol=1e-4)

@@ -128,8 +128,8 @@ def scores(tmp_path):
 def test_a_feature_is_described_if_a_line_lies_beside_its_scores(scores, tmp_path):
     described = scores / "describe.tsv"
     described.write_text("feature\tname\tline\nf7\tTSS\tTSS: most of its strongest places\nf9\tno name\tx\n")
-    columns = json.loads(page_of(scores, tmp_path / "site").scripts[0])["columns"]
-    assert set(columns["described"]) == {"TSS: most of its strongest places"}
+    features = json.loads(page_of(scores, tmp_path / "site").scripts[0])["features"]
+    assert features == {"f7": {"line": "TSS: most of its strongest places"}, "f9": {"line": "x"}}
     described.write_text("feature\tname\nf7\tTSS\n")
     with pytest.raises(SaeTracksError, match=r"describe.tsv has no column 'line'"):
         page_of(scores, tmp_path / "site2")
@@ -302,8 +302,9 @@ needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="no node")
 
 
 def in_node(expression):
-    """The value of an expression beside table.js."""
-    script = (files("sae_tracks.report") / "assets" / "table.js").read_text()
+    """The value of an expression beside the scripts of the page."""
+    folder = files("sae_tracks.report") / "assets"
+    script = "\n".join((folder / name).read_text() for name in ("table.js", "charts.js", "atlas.js"))
     code = f"{script}\nconsole.log(JSON.stringify({expression}))"
     return json.loads(subprocess.run(["node", "-e", code], capture_output=True, text=True, check=True).stdout)
 
@@ -337,6 +338,33 @@ def test_a_row_passes_by_every_word_and_choice():
     )
     assert not passes(search="ctcf rest")
     assert not (passes(strand="+") or passes(kind="nucleotide") or passes(verdicts=["chance"]))
+    line = json.dumps("Alu 109-125: most of its strongest places")
+    assert in_node(f"passes({json.dumps(row)}, {json.dumps(wanted | {'search': 'ctcf alu'})}, {line})")
+
+
+@needs_node
+def test_the_row_that_stands_for_a_feature_has_the_best_verdict():
+    rows = [
+        ("f1", "chance", 0.9),
+        ("f1", "supported", 0.2),
+        ("f1", "supported", 0.3),
+        ("f2", "", None),
+        ("f3", "", None),
+    ]
+    rows = [dict(zip(("feature", "verdict", "f1"), row)) for row in [*rows, ("f2", "chance", 0.1)]]
+    found = in_node(f"[...bestRows({json.dumps(rows)}, ['supported', 'chance'])]")
+    assert found == [["f1", rows[2]], ["f2", rows[5]], ["f3", rows[4]]]
+
+
+@needs_node
+def test_the_nearest_point_is_one_within_reach():
+    points = json.dumps([[0, 0], None, [10, 0], [10, 5]])
+    assert [in_node(f"nearestPoint({points}, {x}, {y})") for x, y in [(1, 1), (9, 1), (10, 4), (40, 40)]] == [
+        0,
+        2,
+        3,
+        -1,
+    ]
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")

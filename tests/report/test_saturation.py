@@ -23,7 +23,7 @@ def found(tmp_path):
 def test_letters_stand_at_their_positions_in_rows_of_100_bases(found):
     figure = plot_contributions(found, 1, 0)
     title = figure.get_suptitle()
-    assert title.startswith("f/5 at c:21-150, read strand - (the model reads right to left): what each base does")
+    assert title.startswith("f/5 at c:21-150, read strand - (right to left): what each base does")
     assert f"peak: base {found.peaks[1, 0] + 1}, activation 1" in title
     panels = figure.axes[:6]
     assert [tuple(axes.get_xlim()) for axes in panels[1::3]] == [(20.5, 120.5), (120.5, 220.5)]

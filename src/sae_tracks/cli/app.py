@@ -9,5 +9,5 @@ from sae_tracks.cli import evaluate
 from sae_tracks.cli import tracks
 from sae_tracks.cli import metrics
 from sae_tracks.cli import report, plot, browsers
-from sae_tracks.cli import motifs, insert, saturate, variants, effects, compare, describe
+from sae_tracks.cli import motifs, insert, saturate, variants, effects, compare, merge, atlas, describe
 from sae_tracks.cli import convert

@@ -9,7 +9,7 @@ import typer
 from typer import Argument, Option
 
 from sae_tracks.cli.inputs import open_source
-from sae_tracks.cli.options import GenomePath, ReadingOptions
+from sae_tracks.cli.options import GenomePath, InsightShardOption, ReadingOptions
 from sae_tracks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -33,12 +33,21 @@ def compare(
     from_b: Annotated[Path | None, Option("--from-b", metavar="SCORES", help=SCORES.format("B"))] = None,
     *,
     reading: ReadingOptions,
+    shard: InsightShardOption = None,
 ) -> None:
     """Match the features of two SAEs by their activations on the same bases. Say which replicate."""
     from sae_tracks import compare_saes
+    from sae_tracks.insight.compare import CompareRun
+    from sae_tracks.insight.shards import run_shard
+    from sae_tracks.regions import parse_shard
 
+    part = parse_shard(shard)
     source = open_source(a, genome, reading)
-    found = compare_saes(source, _beside(source, b, reading), out, from_a=from_a, from_b=from_b)
+    other = _beside(source, b, reading)
+    if shard:
+        run_shard(CompareRun(source, other, from_a, from_b), out, part)
+        return
+    found = compare_saes(source, other, out, from_a=from_a, from_b=from_b)
     typer.echo("\n".join(found.lines()))
     log.info("%d features in %s", len(found.table), out)
 

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from sae_tracks.cli.inputs import open_source, parse_features
-from sae_tracks.cli.options import GenomePath, ReadingOptions, SaePath, ScaleOption, SeedOption, ThresholdOption
+from sae_tracks.cli.options import (
+    GenomePath,
+    InsightShardOption,
+    ReadingOptions,
+    SaePath,
+    ScaleOption,
+    SeedOption,
+    ThresholdOption,
+)
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import SaeTracksError, UsageError
 
@@ -28,7 +36,14 @@ log = logging.getLogger(__name__)
 def effects(
     sae: SaePath,
     genome: GenomePath,
-    out: Annotated[Path, Option("--out", "-o", help="File to write, .tsv; a .parquet with the same rows lies beside.")],
+    out: Annotated[
+        Path,
+        Option(
+            "--out",
+            "-o",
+            help="File to write, .tsv, and .parquet beside; with --shard, a folder.",
+        ),
+    ],
     features: Annotated[
         str | None, Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @FILE that lists them.")
     ] = None,
@@ -50,29 +65,38 @@ def effects(
     threshold: ThresholdOption = 0.15,
     scale: ScaleOption = "max",
     seed: SeedOption = 0,
+    shard: InsightShardOption = None,
     given: Given,
 ) -> None:
     """Ablate features one at a time, and measure how the predictions of the model change.
 
     Of a HyenaDNA: the loss of the next base, in nats. Of a plug-in that offers outputs: their divergence.
     """
-    from sae_tracks import effects as measure
-    from sae_tracks.insight.effects import Blocks, check_name, features_with_verdict, write_effects
+    from sae_tracks.insight.effects import EffectRun, check_name, features_with_verdict, write_effects
+    from sae_tracks.insight.shards import run_shard
     from sae_tracks.metrics import annotation_checksums
+    from sae_tracks.regions import parse_shard
 
     if (features is None) == (scores is None):
         raise UsageError("name features with one of -f 357,12 and --from metrics.tsv")
     given.refuse_if(scores is None, "only --from has verdicts", "verdict")
     given.refuse_if(not annotation, "only an --annotation has concepts", "concept")
-    check_name(out)
+    part = parse_shard(shard)
+    if not shard:
+        check_name(out)
+    elif out.suffix == ".tsv":
+        raise UsageError(f"--shard writes a folder: name one, not {out}")
     ids = features_with_verdict(scores, verdict) if scores else parse_features(features or "")
     source = open_source(sae, genome, reading)
     sites = _sites(annotation or [], concept or [], source)
-    table = measure(source, ids, sites, threshold=threshold, scale=scale, seed=seed)
-    facts = {"features": ids, "annotations": annotation_checksums(annotation or []), "concepts": concept}
-    facts |= {"threshold": threshold, "scale": scale, "seed": seed, "block": Blocks.of(source.regions or []).size}
-    write_effects(table, out, **source.provenance(), **facts)
-    _show(table)
+    named = {"annotations": annotation_checksums(annotation or []), "concepts": concept}
+    run = EffectRun(source, ids, sites, threshold=threshold, scale=scale, seed=seed, named=named)
+    if shard:
+        run_shard(run, out, part)
+        return
+    table = run.whole()
+    write_effects(table, out, **run.provenance())
+    show(table)
     log.info("effects of %d features in %s", table["feature"].nunique(), out)
 
 
@@ -94,7 +118,7 @@ def _sites(paths: list[str], concepts: list[str], source: "Source") -> "Annotati
     return replace(found, sites=only(found.sites, series(found.sites, "Name").isin(concepts))) if concepts else found
 
 
-def _show(table: "pd.DataFrame") -> None:
+def show(table: "pd.DataFrame") -> None:
     """Print the first rows."""
     from rich.box import SIMPLE
     from rich.console import Console
@@ -118,7 +142,10 @@ def _show(table: "pd.DataFrame") -> None:
 
 
 def _milli(value: float) -> str:
-    return "" if value != value else f"{1000 * value:.2f}"
+    """Thousandths, with fewer decimals the larger they are: the outputs of a plug-in may change by some nats."""
+    milli = 1000 * value
+    decimals = sum(abs(milli) < limit for limit in (10, 100))
+    return "" if milli != milli else f"{milli:.{decimals}f}"
 
 
 def _interval(low: float, high: float) -> str:

@@ -4,10 +4,20 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import typer
 from typer import Option
 
 from sae_tracks.cli.inputs import open_source, parse_features
-from sae_tracks.cli.options import RELEASE, GenomePath, MatricesOption, ReadingOptions, SaePath, SeedOption
+from sae_tracks.cli.options import (
+    RELEASE,
+    DryRunOption,
+    GenomePath,
+    InsightShardOption,
+    MatricesOption,
+    ReadingOptions,
+    SaePath,
+    SeedOption,
+)
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import UsageError
 
@@ -52,31 +62,42 @@ def insert(
         str | None, Option(metavar="FILE|softmask|alu", help="Also put motifs into repeats; see metrics --repeats.")
     ] = None,
     seed: SeedOption = 0,
+    shard: InsightShardOption = None,
+    dry_run: DryRunOption = False,
     given: Given,
 ) -> None:
     """Put words of motifs and of their decoys into real and into shuffled sequence, and compare what features do.
 
     An AUROC of 0.5 means that a feature does not tell the motif from its decoys: then it follows something else.
     """
-    from sae_tracks import insert_motifs
-    from sae_tracks.insight.insert import judge_again, matches_of, write_insertion
+    from sae_tracks.insight.insert import InsertRun, write_insertion
+    from sae_tracks.insight.judged import judge_again, matches_of
+    from sae_tracks.insight.shards import run_shard
     from sae_tracks.motifs import chosen_motifs, named_motifs
+    from sae_tracks.regions import parse_shard
 
     if (scores is None) == (features is None):
         raise UsageError("name features with -f 357,12, or matches with --from scores/")
-    if (folder := out or scores) is None:
+    if (folder := out if shard else out or scores) is None:
         raise UsageError("name the folder to write: -o")
     given.refuse_if(scores is None, "only --from has verdicts", "verdict")
     given.refuse_if(scores, "--from names the matrices", "matrix")
+    part = parse_shard(shard)
     source = open_source(sae, genome, reading)
     pairs = matches_of(scores, source, verdict or ("supported", "not-tested", "context")) if scores else None
     found, where = named_motifs(motifs)
     names = {name for name, _ in pairs} if pairs else {name.strip() for name in matrix.split(",")} if matrix else None
     chosen = found if names is None else chosen_motifs(found, where, names)
     ids = sorted({feature for _, feature in pairs}) if pairs else parse_features(features or "")
-    measured = insert_motifs(source, chosen, ids, pairs=pairs, contexts=contexts, repeats=repeats, seed=seed)
-    facts = {"motifs": where, "contexts": contexts, "repeats": repeats, "seed": seed}
-    write_insertion(measured, folder, **source.provenance(), **facts)
+    how = {"contexts": contexts, "repeats": repeats, "seed": seed}
+    run = InsertRun(source, chosen, ids, pairs=pairs, **how, scores=scores, named={"motifs": where})
+    if dry_run:
+        return typer.echo(f"{folder}: {run.size()}")
+    if shard:
+        run_shard(run, folder, part)
+        return
+    measured = run.whole()
+    write_insertion(measured, folder, **run.provenance())
     if scores:
         judge_again(scores, measured.table)
         log.info("verdicts in %s take the insertions into account", scores)

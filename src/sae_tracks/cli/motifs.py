@@ -12,13 +12,14 @@ from sae_tracks.cli.options import (
     DryRunOption,
     FilterOptions,
     GenomePath,
+    InsightShardOption,
     MotifsOption,
     ReadingOptions,
     SaePath,
     SeedOption,
     SomeFeaturesOption,
 )
-from sae_tracks.cli.verb import verb
+from sae_tracks.cli.verb import Given, verb
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,8 +31,13 @@ SHOWN = 15  # features on the screen
 log = logging.getLogger(__name__)
 
 
+EXAMPLE = """In parts: sae-tracks motifs sae/ hg38.fa --motifs JASPAR2024 --shard $i/16 -o shards/$i    (i from 1 to 16)
+
+Example: sae-tracks motifs sae/ hg38.fa -r chr14 --motifs JASPAR2024 --repeats alu -o motifs/"""
+
+
 @verb(
-    "Example: sae-tracks motifs sae/ hg38.fa -r chr14 --motifs JASPAR2024 --repeats alu -o motifs/",
+    EXAMPLE,
     panel="Explain features",
     without=["min_instances", "min_score", "max_coverage"],
 )
@@ -59,24 +65,35 @@ def motifs(
     filters: FilterOptions,
     reading: ReadingOptions,
     seed: SeedOption = 0,
+    shard: InsightShardOption = None,
     dry_run: DryRunOption = False,
+    given: Given,
 ) -> None:
     """Name what features respond to: align the sequence of their strongest places.
 
     The motif is made on one half of the genome and tested on the other. It is compared with known ones (--motifs).
     Where a feature peaks can explain more: at a position of a repeat (--repeats) or of codons (--annotation).
     """
-    from sae_tracks import feature_motifs
+    from sae_tracks.insight.motifs import MotifQuestion, MotifRun, asked_features
+    from sae_tracks.insight.shards import run_shard
     from sae_tracks.metrics import halves_on
+    from sae_tracks.regions import parse_shard
+    from sae_tracks.source import ReadBases
 
+    given.refuse_if(shard, "--shard makes no motif yet; sae-tracks plot logo draws those of motifs.meme", "logos")
+    part = parse_shard(shard)
     source = open_source(sae, genome, reading)
-    ids = parse_features(features) if features else None
+    ids = asked_features(source, parse_features(features) if features else None)
     regions, select, report = source.regions or (), filters.select_on or (), filters.report_on or ()
     halves = halves_on(source.genome, regions, split=not filters.no_split, select=select, report=report)
     if dry_run:
         return typer.echo(_size(source, ids, out))
-    options = {"places": places, "apart": apart, "motifs": known, "repeats": repeats, "alias": filters.alias}
-    found = feature_motifs(source, halves, ids, annotation=annotation or (), seed=seed, **options)
+    files = known, repeats, annotation or (), filters.alias
+    run = MotifRun(source, MotifQuestion(ReadBases.of(source), halves, ids, places, apart, *files, seed))
+    if shard:
+        run_shard(run, out, part)
+        return
+    found = run.whole()
     found.write(out)
     if logos:
         _draw(found.motifs, out / "logos")
@@ -85,14 +102,13 @@ def motifs(
     log.info("%d features: %d have a motif, %d a name; in %s", len(found.table), len(found.motifs), named, out)
 
 
-def _size(source: "Source", ids: list[int] | None, out: Path) -> str:
+def _size(source: "Source", ids: list[int], out: Path) -> str:
     """What would be read, and how long that takes."""
     from sae_tracks.tracks.export import estimate
 
-    wanted = range(source.sae.d_sae) if ids is None else ids
-    expected = estimate(source, wanted)
+    expected = estimate(source, ids)
     read = f"{expected.bases:,} bases in {expected.windows:,} windows"
-    return f"{len(set(wanted)):,} features in {out}: {read}; about {expected.seconds / 60:.1f} min to read them"
+    return f"{len(ids):,} features in {out}: {read}; about {expected.seconds / 60:.1f} min to read them"
 
 
 def _draw(motifs: "list[Motif]", folder: Path) -> None:

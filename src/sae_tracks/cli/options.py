@@ -70,6 +70,14 @@ ShardOption = Annotated[
     str | None,
     Option("--shard", help="Read only part i of n of the windows; written i/n, such as $SLURM_ARRAY_TASK_ID/16."),
 ]
+InsightShardOption = Annotated[
+    str | None,
+    Option(
+        "--shard",
+        help="Read only part i of n, such as $SLURM_ARRAY_TASK_ID/16, into the folder -o, for merge-shards. What is "
+        "complete there is not read again.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,10 +16,12 @@ TracksOption = Annotated[
 BrowserGenomeOption = Annotated[
     Path | None, Option("--genome", help="FASTA of the tracks, plain or bgzip (default: the one in their provenance).")
 ]
-CompareOption = Annotated[
-    Path | None,
+ExplainedOption = Annotated[
+    list[Path] | None,
     Option(
-        "--compare", help="compare.parquet of this SAE with another: which features replicate (default: one in SCORES)."
+        "--explained",
+        metavar="FOLDER",
+        help="What describe, motifs, atlas or compare wrote; repeatable (default: what of it lies beside the scores).",
     ),
 ]
 log = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ def report(
     tracks: TracksOption = None,
     genome: BrowserGenomeOption = None,
     annotation: ShownAnnotationsOption = None,
-    compare: CompareOption = None,
+    explained: ExplainedOption = None,
 ) -> None:
     """Write a static page of scores: what each feature matches, and what else explains the match.
 
@@ -49,7 +51,7 @@ def report(
 
     chosen = choose_tracks(tracks, genome, annotation or ())
     made = write_report(
-        scores, out, chosen, motifs=motifs, figures=figure or (), title=title or TITLE, compared=compare
+        scores, out, chosen, motifs=motifs, figures=figure or (), title=title or TITLE, explained=explained or ()
     )
     path = out / "index.html"
     log.info("%d matches, %d of them supported, %d logos: %s", made.matches, made.supported, made.logos, path)
@@ -70,7 +72,7 @@ def view(
     genome: BrowserGenomeOption = None,
     annotation: ShownAnnotationsOption = None,
     motifs: MotifsOption = None,
-    compare: CompareOption = None,
+    explained: ExplainedOption = None,
     port: Annotated[int, Option(min=0, max=65535, help="Port of the page; 0 uses a free port.")] = 0,
     browser: Annotated[bool, Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
@@ -80,7 +82,7 @@ def view(
     """
     from sae_tracks.report import serve, view_site
 
-    site = view_site(folder, tracks, genome, annotation or (), motifs, compare)
+    site = view_site(folder, tracks, genome, annotation or (), motifs, explained or ())
     serve(site, port, browser=browser, ready=_announce)
 
 

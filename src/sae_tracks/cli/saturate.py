@@ -52,9 +52,10 @@ def saturate(
     peak = source.genome.region(at) if at else None
     if peak and (len(peak) > 1 or peak.contig != place.contig):
         raise UsageError(f"--at {at}: it is one base of {place}, such as {place.contig}:{place.start + 1:,}")
+    peak_at = peak.start if peak else None
     if dry_run:
-        return typer.echo(f"{out}: {estimate(source, place, ids)}")
-    found = saturate(source, place, ids, at=peak.start if peak else None)
+        return typer.echo(f"{out}: {estimate(source, place, ids, at=peak_at)}")
+    found = saturate(source, place, ids, at=peak_at)
     write_saturation(found, source, out)
     write_saturation_figures(found, out)
     for remark in found.remarks():

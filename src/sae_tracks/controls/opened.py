@@ -31,7 +31,7 @@ from sae_tracks.controls.untrained import (
 from sae_tracks.controls.verdict import LEAST_INSTANCES, is_motif, strength, verdicts
 from sae_tracks.controls.view import concept_numbers
 from sae_tracks.errors import SaeTracksError, UsageError
-from sae_tracks.files import atomic, sha256
+from sae_tracks.files import atomic, sha256, whole_path
 from sae_tracks.genome import Genome
 from sae_tracks.lm.untrained import Kind
 from sae_tracks.metrics import OFFSETS, Evaluation, Halves, Judge, Labels, annotation_checksums
@@ -213,7 +213,7 @@ class OpenControls:
 
     def record(self, evaluation: Evaluation) -> dict[str, Any]:
         """What `evaluation_again` and `again` need when shards are merged, as JSON."""
-        halves, filters, settings = evaluation.halves, ("min_score", "min_instances", "max_coverage"), self.settings
+        filters, settings = ("min_score", "min_instances", "max_coverage"), self.settings
         annotations: dict[str, str | None] = evaluation.facts.get("annotations", {})
         named = [*annotations, *filter(None, (settings.motifs, settings.repeats, evaluation.alias))]
         gone = [name for name in named if Path(name).exists() and not Path(name).is_file()]
@@ -223,20 +223,22 @@ class OpenControls:
             )
         return {
             "checksums": {
-                _whole(name): annotations.get(str(name)) or sha256(Path(name)) for name in named if Path(name).is_file()
+                whole_path(name): annotations.get(str(name)) or sha256(Path(name))
+                for name in named
+                if Path(name).is_file()
             },
-            "genome": _whole(evaluation.genome.path),
+            "genome": whole_path(evaluation.genome.path),
             "contigs": evaluation.genome.identity(dict.fromkeys(r.contig for r in evaluation.regions)),
-            "annotations": [_whole(name) for name in annotations],
+            "annotations": [whole_path(name) for name in annotations],
             "instances": _instances(evaluation.labels),
-            "alias": evaluation.alias and _whole(evaluation.alias),
+            "alias": evaluation.alias and whole_path(evaluation.alias),
             "filters": {name: evaluation.facts[name] for name in filters},
             "regions": _spans(evaluation.regions),
             "black_list": _spans(evaluation.black_list),
-            "halves": [halves.size, halves.margin, halves.named and [_spans(half) for half in halves.named]],
-            "motifs": settings.motifs and _whole(settings.motifs),
+            "halves": evaluation.halves.record(),
+            "motifs": settings.motifs and whole_path(settings.motifs),
             "decoys": settings.decoys,
-            "repeats": settings.repeats and _whole(settings.repeats),
+            "repeats": settings.repeats and whole_path(settings.repeats),
             "causal": self.causal,
             "facts": {name: self.facts[name] for name in ("seeds", "untrained_on")},
         }
@@ -248,11 +250,6 @@ def _instances(labels: Labels) -> int:
 
 def _spans(regions: Sequence[GenomicRegion]) -> list[tuple[str, int, int]]:
     return [(region.contig, region.start, region.end) for region in regions]
-
-
-def _whole(name: str | Path) -> str:
-    """The whole path, if it is a file; else the name, such as ``softmask``."""
-    return str(Path(name).absolute()) if Path(name).is_file() else str(name)
 
 
 def evaluation_again(record: dict[str, Any], facts: dict[str, Any]) -> Evaluation:
@@ -267,14 +264,18 @@ def evaluation_again(record: dict[str, Any], facts: dict[str, Any]) -> Evaluatio
     if genome.identity(dict.fromkeys(region.contig for region in regions)) != record["contigs"]:
         raise SaeTracksError(f"{genome.path} has changed since its features were counted: run the shards again")
     read = read_annotations(record["annotations"], genome, regions, alias=record["alias"])
-    size, margin, named = record["halves"]
-    spans = [[GenomicRegion(*one) for one in half] for half in named or ()]
-    halves = Halves(size, margin, (spans[0], spans[1]) if spans else None)
     labels = Labels(filter_sites(read, regions, **record["filters"]))
     if _instances(labels) != record["instances"]:
         raise SaeTracksError("annotations that were named twice cannot be merged: name each file once")
     return Evaluation(
-        genome, regions, black_list, labels, halves, record["alias"], record["filters"]["min_score"], facts
+        genome,
+        regions,
+        black_list,
+        labels,
+        Halves.again(record["halves"]),
+        record["alias"],
+        record["filters"]["min_score"],
+        facts,
     )
 
 

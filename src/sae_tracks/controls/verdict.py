@@ -26,7 +26,7 @@ MOST_INSIDE = 0.5  # of the sites that are hit, if too few sites lie outside for
 COIN = 0.5  # AUROC of a coin
 INSERTED = 0.6  # the highest AUROC of an insertion that does as good as nothing
 DESCRIBES = 1 / 3  # the least F1 of a word whose places describe where a feature is active
-NOT_TESTED, SUPPORTED = "not-tested", "supported"
+NOT_TESTED, SUPPORTED, LOW_POWER = "not-tested", "supported", "low-power"
 UNKNOWN = "unknown"
 
 
@@ -186,7 +186,7 @@ def _reached(
 
 TESTS = (
     Test(
-        "low-power",
+        LOW_POWER,
         columns=("instances",),
         fails=_few_instances,
         meaning=f"fewer than {LEAST_INSTANCES} sites, which is too few to judge",

@@ -50,18 +50,11 @@ def matched_cosine(a: SAE, b: SAE, *, leave_out_dead: bool = True) -> Stability:
     return Stability(len(ours), len(theirs), float(matched.mean()), highest, shared, same)
 
 
-def pair_cosines(a: SAE, b: SAE, ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(k,) cosines of the decoder rows of pairs of features; NaN if the SAEs are of different models or layers.
-
-    Parameters
-    ----------
-    ours, theirs : (k,) int64
-        Features of `a` and of `b`.
-    """
+def decoder_directions(a: SAE, b: SAE) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """(Fa, d_in) and (Fb, d_in) decoder rows of length 1; None if the SAEs are of different models or layers."""
     if _other_place(a, b):
-        return np.full(len(ours), np.nan)
-    rows, others = (_directions(sae, False) for sae in (a, b))
-    return (rows[torch.from_numpy(ours)] * others[torch.from_numpy(theirs)]).sum(1).double().numpy()
+        return None
+    return _directions(a, False).numpy(), _directions(b, False).numpy()
 
 
 def _directions(sae: SAE, leave_out_dead: bool) -> torch.Tensor:

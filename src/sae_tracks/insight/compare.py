@@ -5,8 +5,8 @@ bases, whatever their decoders say. Both models read in the same direction, and 
 feature that says the same some bases later is another feature here.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -18,15 +18,17 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.evaluate.compare import pair_cosines
-from sae_tracks.features import FeatureBlock, encode_reading
-from sae_tracks.files import atomic, make_folder, values_differ, write_provenance, write_tsv
+from sae_tracks.evaluate.compare import decoder_directions
+from sae_tracks.features import FeatureBlock, encode_reading, side_by_side
+from sae_tracks.files import atomic, digest, make_folder, sha256, values_differ, write_provenance, write_tsv
 from sae_tracks.insight.joint import BATCH, NONE, SHIFT, JointSums, height, stacked
 from sae_tracks.insight.meaning import CARRIED, COMPARED, COMPARED_TSV, Meanings, beside, carried, read_meanings
+from sae_tracks.insight.shards import Arrays, Shards, provenance
+from sae_tracks.metrics.scores import BEST_SCORES, SCORES
 from sae_tracks.names import feature_name, feature_number
 from sae_tracks.progress import track
-from sae_tracks.reading import Reading, read_windows
-from sae_tracks.regions import ReadStrand
+from sae_tracks.reading import Reading, Window, plan_windows, read_windows
+from sae_tracks.regions import WHOLE, ReadStrand, Shard
 from sae_tracks.sae.encoder import SparseEncoder
 from sae_tracks.source import Source
 
@@ -34,6 +36,7 @@ LEAST = 0.5  # correlation: a quarter of the variance in common
 QUANTILE = 0.99  # of the highest correlations that the shifted stream gives
 OF_SAE = ("sae_sha256", "sae_architecture", "sae_k")
 Rows = tuple[csr_array, csr_array]
+Directions = tuple[NDArray[np.float32], ...] | None  # decoder rows of both SAEs, of length 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,17 @@ class SAEComparison:
     shift: int
     chance: float
     bound: float
+    facts: dict[str, Any] = field(repr=False)
+
+    def write(self, out: Path) -> None:
+        """Write compare.parquet, compare.tsv, provenance.json and, with scores, carried.tsv into a folder."""
+        make_folder(out)
+        with atomic(out / COMPARED) as temporary:
+            self.table.to_parquet(temporary, index=False)
+        tables = {COMPARED_TSV: self.table} | ({} if self.carried is None else {CARRIED: self.carried})
+        for name, table in tables.items():
+            write_tsv(table, out / name)
+        write_provenance(out, **self.facts)
 
     def lines(self) -> list[str]:
         """A summary for people."""
@@ -127,19 +141,77 @@ def compare_saes(
     >>> found = compare_saes(a, b, "compared/")
     >>> found.table.query("replicates")[["feature", "partner", "correlation"]]
     """
-    _check_same_bases(a, b)
-    meanings = _read_both(a, b, from_a, from_b)
+    run = CompareRun(a, b, from_a, from_b)
     if out is not None:
         make_folder(out)
-    sums = JointSums((a.sae.d_sae, b.sae.d_sae), min(SHIFT, _planned(a) // 2))
-    for ours, theirs in _batches(_rows(a, b)):
-        sums.add(ours, theirs)
-    if sums.bases == 0:
-        raise SaeTracksError("no base of the regions is readable for both: name other regions")
-    found = _compared(sums, a, b, meanings)
+    found = run.whole()
     if out is not None:
-        _write(found, out, _facts(found, a, b, from_a, from_b))
+        found.write(out)
     return found
+
+
+class CompareRun:
+    """A run of `compare_saes`; `run_shard` reads it in parts."""
+
+    verb = "compare"
+
+    def __init__(self, a: Source, b: Source, from_a: Path | None = None, from_b: Path | None = None) -> None:
+        _check_same_bases(a, b)
+        if (from_a is None) != (from_b is None):
+            raise SaeTracksError(
+                "scores of one SAE say nothing of the other: give both --from-a and --from-b, or neither"
+            )
+        self._a, self._b = a, b
+        self._scores = [Path(path) for path in (from_a, from_b) if path is not None]
+        _read_meanings(self._scores, self.sources())
+
+    def whole(self) -> SAEComparison:
+        """Read all windows."""
+        sums, directions = self._read(WHOLE), decoder_directions(self._a.sae, self._b.sae)
+        return _compared(sums, directions, self._scores, self.sources(), provenance(self.sources(), self.facts()))
+
+    def sources(self) -> list[dict[str, Any]]:
+        return [self._a.provenance(), self._b.provenance()]
+
+    def facts(self) -> dict[str, Any]:
+        names = zip(("from_a", "from_b"), self._scores)
+        return {name: {str(path): _checksum(path)} for name, path in names}
+
+    def inputs(self) -> dict[str, Any]:
+        scores = [str(path.absolute()) for path in self._scores]
+        return {"features": [self._a.sae.d_sae, self._b.sae.d_sae], "shift": self._shift(), "scores": scores}
+
+    def read(self, shard: Shard) -> Arrays:
+        directions = decoder_directions(self._a.sae, self._b.sae)
+        named = {} if directions is None else dict(zip(DIRECTIONS, directions))
+        return self._read(shard).arrays() | named
+
+    def _shift(self) -> int:
+        planned = sum(len(window.kept) for strand in self._a.read_strands for window in self._a.windows(strand))
+        return min(SHIFT, planned // 2)
+
+    def _read(self, shard: Shard) -> JointSums:
+        sums = JointSums((self._a.sae.d_sae, self._b.sae.d_sae), self._shift())
+        for number, strand in enumerate(self._a.read_strands):
+            for ours, theirs in _batches(_rows(self._a, self._b, strand, shard)):
+                sums.add(ours, theirs, number)
+        return sums
+
+
+DIRECTIONS = ("directions_a", "directions_b")
+
+
+def merge_compare(shards: Shards) -> SAEComparison:
+    """Add the sums of all shards, and match the features; of the scores, what features mean is read."""
+    scores = list(map(Path, shards.inputs["scores"]))
+    names = zip(("from_a", "from_b"), scores)
+    shards.check(shards.facts | {name: {str(path): _checksum(path)} for name, path in names})
+    a, b = shards.inputs["features"]
+    sums, directions = JointSums((a, b), shards.inputs["shift"]), None
+    for arrays in shards.arrays():
+        sums.merge(arrays)
+        directions = tuple(arrays[name] for name in DIRECTIONS) if DIRECTIONS[0] in arrays else None
+    return _compared(sums, directions, scores, shards.sources, shards.provenance())
 
 
 def _check_same_bases(a: Source, b: Source) -> None:
@@ -154,35 +226,37 @@ def _identity(source: Source, contigs: list[str]) -> dict[str, Any]:
     return source.genome.identity(name for name in contigs if name in source.genome.lengths)
 
 
-def _read_both(a: Source, b: Source, from_a: Path | None, from_b: Path | None) -> tuple[Meanings, Meanings] | None:
-    if from_a is None and from_b is None:
-        return None
-    if from_a is None or from_b is None:
-        raise SaeTracksError("scores of one SAE say nothing of the other: give both --from-a and --from-b, or neither")
-    ours, theirs = ((Path(path), source) for path, source in ((from_a, a), (from_b, b)))
-    return tuple(read_meanings(path, one.sae.checksum, one.read_strands) for path, one in (ours, theirs))  # pyright: ignore[reportReturnType]
+def _checksum(scores: Path) -> str:
+    """Of both tables of a folder of scores."""
+    if not scores.exists():
+        raise SaeTracksError(f"{scores} is gone, and merge-shards reads its scores again")
+    folder = scores if scores.is_dir() else scores.parent
+    return digest([sha256(folder / SCORES), sha256(folder / BEST_SCORES)])
 
 
-def _planned(source: Source) -> int:
-    return sum(len(window.kept) for strand in source.read_strands for window in source.windows(strand))
+def _read_meanings(scores: Sequence[Path], sources: Sequence[dict[str, Any]]) -> list[Meanings]:
+    """What the features of each SAE mean; empty without scores."""
+    return [read_meanings(path, one["sae_sha256"], one["read_strands"]) for path, one in zip(scores, sources)]
 
 
-def _rows(a: Source, b: Source) -> Iterator[Rows]:
-    """Yield the rows of bases that both can read, from both streams."""
+def _rows(a: Source, b: Source, strand: ReadStrand, shard: Shard) -> Iterator[Rows]:
+    """Yield the rows of bases that both can read, from both streams; a shard is of the windows of the first."""
     encoders = SparseEncoder.of(a.sae), SparseEncoder.of(b.sae)
-    one = values_differ(a.identity(), b.identity(), ignore=OF_SAE) is None
-    for strand in a.read_strands:
-        windows = a.windows(strand)
-        readings = track(_readings(a, strand), f"reading {strand}", len(windows))
-        if one:
-            for reading in readings:
-                yield from aligned(*(encode_reading(encoder, reading) for encoder in encoders))
-        else:
-            yield from aligned(*map(_encode, encoders, (readings, _readings(b, strand))))
+    windows = a.windows(strand, shard)
+    if not windows:
+        return
+    readings = track(_readings(a, windows), f"reading {strand}", len(windows))
+    if values_differ(a.identity(), b.identity(), ignore=OF_SAE) is None:
+        for reading in readings:
+            yield from aligned(*(encode_reading(encoder, reading) for encoder in encoders))
+    else:
+        same_bases = [window.kept for window in windows]
+        others = plan_windows(b.genome, same_bases, layout=b.layout, read_strand=strand)
+        yield from aligned(*map(_encode, encoders, (readings, _readings(b, others))))
 
 
-def _readings(source: Source, strand: ReadStrand) -> Iterator[Reading]:
-    return read_windows(source.lm, source.genome, source.windows(strand), source.black_list, source.min_context)
+def _readings(source: Source, windows: Sequence[Window]) -> Iterator[Reading]:
+    return read_windows(source.lm, source.genome, windows, source.black_list, source.min_context)
 
 
 def _encode(encoder: SparseEncoder, readings: Iterator[Reading]) -> Iterator[FeatureBlock]:
@@ -190,24 +264,16 @@ def _encode(encoder: SparseEncoder, readings: Iterator[Reading]) -> Iterator[Fea
 
 
 def aligned(ours: Iterator[FeatureBlock], theirs: Iterator[FeatureBlock]) -> Iterator[Rows]:
-    """Yield the activations of two streams on the bases that are readable in both.
-
-    The streams cover the same bases in the same order. Their blocks may end at different bases.
+    """Yield the activations of two streams of the same bases on those that are readable in both.
 
     Yields
     ------
     (k, Fa) and (k, Fb) sparse float32
         Rows of the same bases.
     """
-    a, b = next(ours, None), next(theirs, None)
-    while a and b:
-        both = a.region.overlap(b.region)
-        assert both, f"{a.region} and {b.region} are not of the same bases"
-        parts = [slice(both.start - block.region.start, both.end - block.region.start) for block in (a, b)]
-        readable = a.readable[parts[0]] & b.readable[parts[1]]
-        yield a.to_scipy()[parts[0]][readable], b.to_scipy()[parts[1]][readable]
-        a = next(ours, None) if a.region.end == both.end else a
-        b = next(theirs, None) if b.region.end == both.end else b
+    for a, b in side_by_side(ours, theirs):
+        readable = a.readable & b.readable
+        yield a.to_scipy()[readable], b.to_scipy()[readable]
 
 
 def _batches(rows: Iterator[Rows]) -> Iterator[Rows]:
@@ -228,16 +294,29 @@ def _joined(held: list[Rows]) -> Rows:
     return stacked(ours), stacked(theirs)
 
 
-def _compared(sums: JointSums, a: Source, b: Source, meanings: tuple[Meanings, Meanings] | None) -> SAEComparison:
+def _compared(
+    sums: JointSums,
+    directions: Directions,
+    scores: Sequence[Path],
+    sources: Sequence[dict[str, Any]],
+    facts: dict[str, Any],
+) -> SAEComparison:
+    if sums.bases == 0:
+        raise SaeTracksError("no base of the regions is readable for both: name other regions")
     chance = _chance(sums)
     bound = float(np.nanmax([chance, LEAST]))
     correlations = sums.correlations()
-    table = _table(sums, correlations, bound, a, b)
-    found = None
-    if meanings:
+    table, found = _table(sums, correlations, bound, directions), None
+    if meanings := _read_meanings(scores, sources):
         table, found = beside(table, *meanings), carried(table, *meanings)
         found = found.assign(best_b_correlation=_of_pairs(correlations, found["feature"], found["best_b"]))
-    return SAEComparison(table, found, sums.bases, sums.shift, chance, bound)
+    measured = {
+        "bases": sums.bases,
+        "shift": sums.shift,
+        "bound": bound,
+        "chance": None if np.isnan(chance) else chance,
+    }
+    return SAEComparison(table, found, sums.bases, sums.shift, chance, bound, facts | measured)
 
 
 def _chance(sums: JointSums) -> float:
@@ -249,7 +328,7 @@ def _chance(sums: JointSums) -> float:
     return float(np.quantile(best, QUANTILE)) if len(best) else np.nan
 
 
-def _table(sums: JointSums, correlations: NDArray[np.float64], bound: float, a: Source, b: Source) -> pd.DataFrame:
+def _table(sums: JointSums, correlations: NDArray[np.float64], bound: float, directions: Directions) -> pd.DataFrame:
     features = np.arange(len(correlations))
     best = correlations.argmax(axis=1)
     highest = correlations[features, best]
@@ -257,7 +336,9 @@ def _table(sums: JointSums, correlations: NDArray[np.float64], bound: float, a: 
     matched, matched_correlation = _one_to_one(correlations)
     joint = sums.joint[features, best].astype(np.int64)
     either = sums.ours.active + sums.theirs.active[best] - joint
-    known = highest > NONE
+    known, cosine = highest > NONE, np.full(len(best), np.nan)
+    if directions:
+        cosine = (directions[0] * directions[1][best]).sum(axis=1, dtype=np.float64)
     columns = {
         "feature": [feature_name(i) for i in features.tolist()],
         "density": sums.ours.active / sums.bases,
@@ -265,7 +346,7 @@ def _table(sums: JointSums, correlations: NDArray[np.float64], bound: float, a: 
         "partner_density": np.where(known, sums.theirs.active[best] / sums.bases, np.nan),
         "correlation": np.where(known, highest, np.nan),
         "jaccard": np.where(known, joint / np.maximum(either, 1), np.nan),
-        "cosine": np.where(known, pair_cosines(a.sae, b.sae, features, best), np.nan),
+        "cosine": np.where(known, cosine, np.nan),
         "reciprocal": reciprocal,
         "replicates": reciprocal & (highest > bound),
         "matched": _names(matched, ~np.isnan(matched_correlation)),
@@ -295,19 +376,3 @@ def _of_pairs(correlations: NDArray[np.float64], ours: Iterable[str], theirs: It
         correlations[feature_number(f), feature_number(g)] if isinstance(g, str) else NONE for f, g in zip(ours, theirs)
     ]
     return [float(value) if value > NONE else np.nan for value in found]
-
-
-def _facts(found: SAEComparison, a: Source, b: Source, from_a: Path | None, from_b: Path | None) -> dict[str, Any]:
-    scores = {"from_a": str(from_a), "from_b": str(from_b)} if from_a else {}
-    measured = {name: getattr(found, name) for name in ("bases", "shift", "bound")}
-    chance = None if np.isnan(found.chance) else found.chance
-    return {"a": a.provenance(), "b": b.provenance(), **scores, **measured, "chance": chance}
-
-
-def _write(found: SAEComparison, out: Path, facts: dict[str, Any]) -> None:
-    with atomic(out / COMPARED) as temporary:
-        found.table.to_parquet(temporary, index=False)
-    tables = {COMPARED_TSV: found.table} | ({} if found.carried is None else {CARRIED: found.carried})
-    for name, table in tables.items():
-        write_tsv(table, out / name)
-    write_provenance(out, **facts)

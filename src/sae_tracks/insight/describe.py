@@ -13,11 +13,12 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from sae_tracks.controls.verdict import INSERTED, OUTCOMES, SUPPORTED, TEXTS
+from sae_tracks.controls.verdict import INSERTED, LOW_POWER, OUTCOMES, SUPPORTED, TEXTS
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, make_folder, read_json, write_provenance, write_tsv
+from sae_tracks.files import PROVENANCE, atomic, make_folder, write_provenance, write_tsv
+from sae_tracks.insight.meaning import check_origin
 from sae_tracks.metrics.scores import read_table
-from sae_tracks.names import DESCRIBED, NO_NAME, feature_name
+from sae_tracks.names import DESCRIBED, NO_NAME, feature_name, motif_label
 from sae_tracks.sae.model import SAE
 
 MOST_Q = 0.05
@@ -64,7 +65,7 @@ def describe_features(sae: SAE, folders: Iterable[str | Path]) -> pd.DataFrame:
     grouped = {}
     for evidence in EVIDENCE:
         if evidence.table in tables:
-            _check_origin(tables[evidence.table], sae)
+            check_origin(tables[evidence.table], sae.checksum)
             table = read_table(tables[evidence.table], (*TEXTS, *TEXT_COLUMNS))
             if unknown := set(table["feature"]) - set(map(feature_name, range(sae.d_sae))):
                 raise SaeTracksError(f"{tables[evidence.table]} has {min(unknown)}, which this SAE does not have")
@@ -93,16 +94,6 @@ def find_tables(folders: Iterable[str | Path]) -> dict[str, Path]:
     return found
 
 
-def _check_origin(table: Path, sae: SAE) -> None:
-    """Refuse a table that was made of another SAE, if the record beside it says so."""
-    names = (f"{table.stem}.{PROVENANCE}", f"{table.name}.{PROVENANCE}", PROVENANCE)
-    records = [read_json(path) for name in names if (path := table.with_name(name)).is_file()]
-    for record in records[:1]:
-        made = record.get("sae_sha256") or record.get("a", {}).get("sae_sha256")
-        if made not in (None, sae.checksum):
-            raise SaeTracksError(f"{table} is of another SAE ({made:.12}, not {sae.checksum:.12})")
-
-
 def _describe(feature: str, density: float, grouped: Mapping[Evidence, Mapping[str, Rows]]) -> Facts:
     name, name_from, clauses, facts = NO_NAME, "", [], {"density": density}
     for evidence, by_feature in grouped.items():
@@ -128,10 +119,12 @@ def _often(density: float) -> str:
 
 
 def _match_facts(rows: Rows) -> Facts:
-    """The best supported match, else the best one, and all concepts that are supported."""
+    """The best supported match, else the best one that could be judged, else the best; and all that are supported."""
     supported = cast(pd.DataFrame, rows[rows["verdict"] == SUPPORTED])
+    judged = cast(pd.DataFrame, rows[rows["verdict"] != LOW_POWER])
     order = "effect" if "effect" in rows and len(supported) else "f1"
-    best = (supported if len(supported) else rows).sort_values(order, ascending=False, kind="stable").iloc[0]
+    some = next(part for part in (supported, judged, rows) if len(part))
+    best = some.sort_values(order, ascending=False, kind="stable").iloc[0]
     names = [_concept(row) for row in supported.sort_values(order, ascending=False).to_dict("records")]
     facts = {
         "concept": best["concept"],
@@ -214,7 +207,7 @@ def _insertion_facts(rows: Rows) -> Facts:
 def _insertion_clause(facts: Facts) -> str:
     if not _known(facts, "insertion_auroc"):
         return ""
-    what = f"{facts['inserted_tf']} ({facts['inserted']})" if facts["inserted_tf"] else facts["inserted"]
+    what = motif_label(facts["inserted_tf"], facts["inserted"])
     interval = f"AUROC {facts['insertion_auroc']:.2f} ({facts['insertion_low']:.2f} to {facts['insertion_high']:.2f})"
     sure = "hardly raises it" if facts["insertion_high"] <= INSERTED else "may raise it"
     does = "raises it" if facts["insertion_low"] > INSERTED else sure

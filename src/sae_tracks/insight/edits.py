@@ -58,10 +58,24 @@ def open_frame(source: Source, region: GenomicRegion, read_strand: ReadStrand) -
     Raises
     ------
     SaeTracksError
+        See `with_context`.
+    """
+    fed = with_context(source, region, read_strand)
+    forward = source.genome.sequence(fed)
+    oriented = forward if read_strand == "+" else reverse_complement(forward)
+    return Frame(fed, read_strand, np.frombuffer(oriented, np.uint8), begin_edits(source.lm, oriented))
+
+
+def with_context(source: Source, region: GenomicRegion, read_strand: ReadStrand) -> GenomicRegion:
+    """Return what `open_frame` reads of the genome.
+
+    Raises
+    ------
+    SaeTracksError
         The region reaches into a run of 100 N or more, or is too long to be read at once with its context.
     """
-    layout, genome = source.layout, source.genome
-    around = [stretch for stretch in genome.stretches(region.contig) if stretch.overlap(region) == region]
+    layout = source.layout
+    around = [stretch for stretch in source.genome.stretches(region.contig) if stretch.overlap(region) == region]
     if not around:
         raise SaeTracksError(f"{region} reaches into a long run of N: name a region without one")
     before, after = layout.before, 0 if source.lm.causal else layout.after
@@ -72,10 +86,7 @@ def open_frame(source: Source, region: GenomicRegion, read_strand: ReadStrand) -
         raise SaeTracksError(
             f"{region} has {len(region):,} bases; this model reads at most {most:,} beside the context"
         )
-    fed = GenomicRegion(region.contig, start, end)
-    forward = genome.sequence(fed)
-    oriented = forward if read_strand == "+" else reverse_complement(forward)
-    return Frame(fed, read_strand, np.frombuffer(oriented, np.uint8), begin_edits(source.lm, oriented))
+    return GenomicRegion(region.contig, start, end)
 
 
 class FeatureReader:
@@ -117,11 +128,13 @@ class FeatureReader:
         self, edits: Edits, starts: NDArray[np.int64], letters: NDArray[np.uint8], before: int
     ) -> NDArray[np.float32]:
         rows = edits.read(starts, letters, before)
-        at = torch.from_numpy(starts)[:, None] + torch.arange(-before, letters.shape[1])
-        changed = (rows != edits.activations[at]).any(2).numpy()
+        at = starts[:, None] + np.arange(-before, letters.shape[1])
+        # by numpy: torch's threads would still be waiting for work when the next copies are read
+        changed = (rows.numpy() != edits.activations.numpy()[at]).any(2)
         first, last = int(at.min()), int(at.max()) + 1
-        found = self.values(edits.activations[first:last])[(at - first).numpy()]
-        found[changed] = self.values(rows[torch.from_numpy(changed)]) if changed.any() else 0
+        found = self.values(edits.activations[first:last])[at - first]
+        if changed.any():
+            found[changed] = self.values(torch.from_numpy(rows.numpy()[changed]))
         return found
 
     def _dense(self, n: int, sparse: Sparse) -> NDArray[np.float32]:

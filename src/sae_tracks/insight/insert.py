@@ -5,44 +5,29 @@ words are put into sequence that has nothing else of it, and words of its decoys
 reads the motif, it tells the two apart.
 """
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import parquet
 
 from sae_tracks.bootstrap import INTERVAL, draws_of, interval
 from sae_tracks.controls.items import auroc
-from sae_tracks.controls.verdict import TEXTS, is_motif, verdicts
-from sae_tracks.dna import reverse_complement
-from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, make_folder, read_json, write_json, write_provenance, write_tsv
-from sae_tracks.insight.contexts import KINDS, LEAST, Context, Shape, draw_contexts, kinds_of, words_of
-from sae_tracks.insight.edits import FeatureReader
-from sae_tracks.insight.meaning import check_scored
-from sae_tracks.lm.edits import begin_edits
-from sae_tracks.metrics.scores import BEST_SCORES, PAIR, SCORES, read_table
-from sae_tracks.motifs import Motif, Scanner
-from sae_tracks.names import feature_name, feature_number
-from sae_tracks.progress import track
-from sae_tracks.regions import ReadStrand
+from sae_tracks.files import PROVENANCE, atomic, digest, make_folder, write_provenance, write_tsv
+from sae_tracks.insight.contexts import KINDS, LEAST, draw_contexts, kinds_of
+from sae_tracks.insight.responses import DECOY, REACH, SITE, Plan, Responses, measure, plan_copies
+from sae_tracks.insight.shards import Arrays, Shards, provenance
+from sae_tracks.metrics import annotation_checksums
+from sae_tracks.motifs import Motif
+from sae_tracks.regions import WHOLE, ReadStrand, Shard
 from sae_tracks.source import Source
 
-REACH = 15  # bases behind a word in which the feature may fire, and with a model that is not causal also before it
 CONTEXTS = 100  # of each kind
-SPAN = 64  # bases from the place on that are read, at least: so most motifs get the same contexts, alone or with others
-MOST_BYTES = 2 << 30  # of the responses at each base
 INSERTION, PROFILE = "insertion", "insertion_profile"
 PROFILE_COLUMNS = ("concept", "tf", "site_strand", "feature", "read_strand", "offset", "change", "low", "high")
-JUDGED = ("insertion_auroc", "insertion_low", "insertion_high")
-SITE, DECOY = 0, 1
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +44,6 @@ class Insertion:
 
     table: pd.DataFrame
     profile: pd.DataFrame
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """The copies of each context, and the R rows of the table, by their indices."""
-
-    motifs: Sequence[Motif]
-    words: list[tuple[list[bytes], list[bytes]]]  # of each motif, a word per context: sites, decoys
-    features: list[int]
-    motif: NDArray[np.int64]  # (R,)
-    strand: NDArray[np.int64]  # (R,) of the site: 0 is +
-    column: NDArray[np.int64]  # (R,) in `features`
-    shape: Shape
-    back: int  # bases before the word in which the feature may fire
-    span: int  # bases from the word's first one on that are read
-
-    def names(self, row: int, read_strand: ReadStrand) -> dict[str, str]:
-        """The columns that identify a row."""
-        motif = self.motifs[self.motif[row]]
-        names = motif.matrix_id, motif.tf, "+-"[self.strand[row]], feature_name(self.features[self.column[row]])
-        return dict(zip(("concept", "tf", "site_strand", "feature", "read_strand"), (*names, read_strand)))
 
 
 def insert_motifs(
@@ -127,114 +91,115 @@ def insert_motifs(
     SaeTracksError
         The regions have too few contexts, a feature is not in the SAE, or the context is longer than the model reads.
     """
-    features = list(dict.fromkeys(features))
-    source.sae.check_features(features)
-    plan = _plan(source, motifs, list(features), pairs, contexts, 3 if repeats else 2, seed)
-    tables, profiles = [], []
-    for strand in source.read_strands:
-        drawn = draw_contexts(source, plan.shape, contexts, strand, repeats=repeats, seed=seed)
-        found = _measure(source, plan, drawn, strand)
-        tables.append(_table(plan, found, kinds_of(drawn), strand, seed))
-        profiles += _profile(plan, found, kinds_of(drawn), strand, seed)
-    profile = pd.concat(profiles, ignore_index=True) if profiles else pd.DataFrame(columns=PROFILE_COLUMNS)
-    return Insertion(pd.concat(tables, ignore_index=True), profile)
+    run = InsertRun(source, motifs, features, pairs=pairs, contexts=contexts, repeats=repeats, seed=seed)
+    return run.whole()
 
 
-def _plan(
-    source: Source,
-    motifs: Sequence[Motif],
-    features: list[int],
-    pairs: set[tuple[str, int]] | None,
-    contexts: int,
-    kinds: int,
-    seed: int,
-) -> _Plan:
-    words = [words_of(motif, kinds * contexts, seed) for motif in motifs]
-    wanted = np.array([[pairs is None or (m.matrix_id, f) in pairs for f in features] for m in motifs])
-    motif, strand, column = np.nonzero(np.repeat(wanted[:, None], 2, axis=1))
-    if without := [motif.matrix_id for motif, (sites, _) in zip(motifs, words) if not sites]:
-        log.info("%d motifs have too few words or decoys and are left empty: %s", len(without), ", ".join(without))
-    span = max(SPAN, max(motif.width for motif in motifs) + REACH)
-    if (size := 4 * len(motif) * kinds * contexts * (span + REACH)) > MOST_BYTES:
-        raise SaeTracksError(
-            f"{len(motif):,} rows of {kinds * contexts} contexts need {size / 1e9:.1f} GB: name fewer features, "
-            "matrices (--matrix) or contexts"
+class InsertRun:
+    """A run of `insert_motifs`, which has the parameters; `run_shard` reads it in parts: a shard is some of the motifs.
+
+    `scores` is a folder whose matches are judged again when shards are merged. `named` are more facts for the
+    provenance, such as the file of the motifs.
+    """
+
+    verb = "insert"
+
+    def __init__(
+        self,
+        source: Source,
+        motifs: Sequence[Motif],
+        features: Sequence[int],
+        *,
+        pairs: set[tuple[str, int]] | None = None,
+        contexts: int = CONTEXTS,
+        repeats: str | None = None,
+        seed: int = 0,
+        scores: Path | None = None,
+        named: Mapping[str, Any] | None = None,
+    ) -> None:
+        features = list(dict.fromkeys(features))
+        source.sae.check_features(features)
+        self._source, self._scores = source, scores
+        self._plan = plan_copies(source, motifs, features, pairs, contexts, 3 if repeats else 2, seed)
+        self._contexts, self._repeats, self._seed, self._named = contexts, repeats, seed, dict(named or {})
+
+    def whole(self) -> Insertion:
+        """Read all motifs."""
+        return self._read(WHOLE)
+
+    def provenance(self) -> dict[str, Any]:
+        """What the result records."""
+        return provenance(self.sources(), self.facts())
+
+    def size(self) -> str:
+        """Say what is read, and how much memory the responses take. No context is drawn."""
+        plan, strands = self._plan, len(self._source.read_strands)
+        groups, words = plan.groups(WHOLE), 4 * len(plan.motifs)
+        bases, times = plan.shape.before + plan.shape.behind, "once" if len(groups) == 1 else f"{len(groups):,} times"
+        return (
+            f"{plan.contexts:,} contexts of {bases:,} bases per read strand, each read {times}; {words:,} words of "
+            f"{len(plan.motifs):,} motifs and their decoys in each: {words * plan.contexts * strands:,} copies; "
+            f"{len(plan.motif) * strands:,} rows; responses of {max(map(plan.bytes, groups)) / 1e6:,.1f} MB"
         )
-    layout, causal = source.layout, source.lm.causal
-    behind = span if causal else max(span, layout.after)
-    if layout.before + behind > source.lm.max_length:
-        raise SaeTracksError(
-            f"{layout.before:,} bases of context and {behind} of the motif are more than the {source.lm.max_length:,} "
-            "that this model reads: lower --context"
-        )
-    back = 0 if causal else min(REACH, layout.before)
-    return _Plan(motifs, words, features, motif, strand, column, Shape(layout.before, behind), back, span)
+
+    def sources(self) -> list[dict[str, Any]]:
+        return [self._source.provenance()]
+
+    def facts(self) -> dict[str, Any]:
+        plan = self._plan
+        matrices = digest(f"{motif.matrix_id} {motif.counts.tolist()}" for motif in plan.motifs)
+        rows = digest(str(plan.names(row, "+")) for row in range(len(plan.motif)))
+        repeats = self._repeats and annotation_checksums([self._repeats])
+        more = {"contexts": self._contexts, "repeats": repeats, "seed": self._seed}
+        return {**self._named, **more, "matrices_sha256": matrices, "rows_sha256": rows}
+
+    def inputs(self) -> dict[str, Any]:
+        return {"scores": self._scores and str(self._scores.absolute()), "read_strands": [*self._source.read_strands]}
+
+    def read(self, shard: Shard) -> Arrays:
+        found = self._read(shard)
+        tables = (("table", found.table), ("profile", found.profile))
+        columns = {f"{kind}.{name}": table[name].to_numpy() for kind, table in tables for name in table}
+        return {name: array.astype(np.str_) if array.dtype.kind == "O" else array for name, array in columns.items()}
+
+    def _read(self, shard: Shard) -> Insertion:
+        tables, profiles, source, seed = [], [], self._source, self._seed
+        for strand in source.read_strands:
+            drawn = draw_contexts(source, self._plan.shape, self._contexts, strand, repeats=self._repeats, seed=seed)
+            kinds = kinds_of(drawn)
+            for group in self._plan.groups(shard):
+                plan = self._plan.part(group)
+                found = measure(source, plan, drawn, strand)
+                tables.append(_table(plan, found, kinds, strand, seed))
+                profiles += _profile(plan, found, kinds, strand, seed)
+        return Insertion(_joined(tables), _joined(profiles, PROFILE_COLUMNS))
 
 
-@dataclass(frozen=True, slots=True)
-class _Responses:
-    """Responses to the words of each row."""
-
-    change: NDArray[np.float32]  # (R, contexts, 2) of the maximum, by the motif's word and by the decoy's
-    profile: NDArray[np.float32]  # (R, contexts, bases) by the motif's word, at each base
-    used: NDArray[np.bool_]  # (R, contexts) the motif has words and no site near the place
-
-
-def _measure(source: Source, plan: _Plan, contexts: Sequence[Context], read_strand: ReadStrand) -> _Responses:
-    bases, place, rows = plan.back + plan.span, plan.shape.before, len(plan.motif)
-    change = np.zeros((rows, len(contexts), 2), np.float32)
-    profile = np.zeros((rows, len(contexts), bases), np.float32)
-    reader = FeatureReader(source.sae, plan.features)
-    width = np.array([motif.width for motif in plan.motifs])[plan.motif]
-    far = np.arange(bases) >= (plan.back + width + REACH)[:, None]
-    for number, context in enumerate(track(contexts, f"inserting {read_strand}", len(contexts))):
-        copies, edits = _copies(plan, context, number, read_strand), begin_edits(source.lm, context.letters)
-        values = reader.copies(edits, np.full(len(copies), place), copies, plan.back)
-        values = values.reshape(len(plan.motifs), 2, 2, bases, len(plan.features))
-        own = reader.values(edits.activations[place - plan.back : place + plan.span]).T[plan.column]
-        highest = np.where(far, 0, own).max(axis=1)
-        for word in (SITE, DECOY):
-            found = values[plan.motif, plan.strand, word, :, plan.column]
-            change[:, number, word] = np.where(far, 0, found).max(axis=1) - highest
-            if word == SITE:
-                profile[:, number] = found - own
-    return _Responses(change, profile, _free(plan, contexts)[plan.motif])
+def merge_insert(shards: Shards) -> Insertion:
+    """Join the rows of all shards, in the order of one run; nothing is read again."""
+    parts: dict[str, list[pd.DataFrame]] = {"table": [], "profile": []}
+    for arrays in shards.arrays():
+        for kind, tables in parts.items():
+            named = {
+                name.removeprefix(f"{kind}."): array for name, array in arrays.items() if name.startswith(f"{kind}.")
+            }
+            columns = {
+                name: array.astype(object) if array.dtype.kind == "U" else array for name, array in named.items()
+            }
+            tables.append(pd.DataFrame(columns))
+    order = {strand: number for number, strand in enumerate(shards.inputs["read_strands"])}
+    joined = (_joined(parts["table"]), _joined(parts["profile"], PROFILE_COLUMNS))
+    by_strand = (table.sort_values("read_strand", key=lambda one: one.map(order), kind="stable") for table in joined)
+    return Insertion(*(table.reset_index(drop=True) for table in by_strand))
 
 
-def _copies(plan: _Plan, context: Context, number: int, read_strand: ReadStrand) -> NDArray[np.uint8]:
-    """(motifs x 2 site strands x 2 words, span) letters from the place on, in the direction of reading."""
-    behind, rows = context.letters[plan.shape.before :][: plan.span], []
-    for sites, decoys in plan.words:
-        for strand in "+-":
-            for words in (sites, decoys):
-                word = words[number] if words else b""
-                word = word if strand == read_strand else reverse_complement(word)
-                rows.append(word + behind[len(word) :])
-    return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), plan.span)
+def _joined(tables: Sequence[pd.DataFrame], columns: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows of all tables that have some; no rows but these columns if none has."""
+    tables = [table for table in tables if len(table)]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(columns))
 
 
-def _free(plan: _Plan, contexts: Sequence[Context]) -> NDArray[np.bool_]:
-    """(motifs, contexts) bool: the motif has words, and none of its sites touches bases from which responses come."""
-    able = [i for i, (sites, _) in enumerate(plan.words) if sites]
-    free = np.zeros((len(plan.motifs), len(contexts)), bool)
-    if not able:
-        return free
-    free[able] = True
-    scanner = Scanner([plan.motifs[i] for i in able])
-    widths = np.array([plan.motifs[i].width for i in able])
-    first = max(plan.shape.before - plan.back - scanner.widest + 1, 0)
-    for number, context in enumerate(contexts):
-        hits = scanner.scan(context.letters[first : plan.shape.before + plan.span])
-        width = widths[hits.motif]
-        start = hits.start + first - plan.shape.before
-        near = (start + width > -plan.back) & (start < width + REACH)
-        free[np.array(able)[hits.motif[near]], number] = False
-    return free
-
-
-def _table(
-    plan: _Plan, found: _Responses, kinds: NDArray[np.int64], read_strand: ReadStrand, seed: int
-) -> pd.DataFrame:
+def _table(plan: Plan, found: Responses, kinds: NDArray[np.int64], read_strand: ReadStrand, seed: int) -> pd.DataFrame:
     rows, plain = [], kinds < KINDS.index("repeat")
     for row, used in enumerate(found.used):
         both = used & plain
@@ -270,7 +235,7 @@ def _scores(change: NDArray[np.float32], seed: int, name: str) -> dict[str, floa
 
 
 def _profile(
-    plan: _Plan, found: _Responses, kinds: NDArray[np.int64], read_strand: ReadStrand, seed: int
+    plan: Plan, found: Responses, kinds: NDArray[np.int64], read_strand: ReadStrand, seed: int
 ) -> list[pd.DataFrame]:
     """A table per row, with a line per base; `offset` counts from the word's first base in the direction of reading."""
     tables = []
@@ -292,66 +257,3 @@ def write_insertion(found: Insertion, out: Path, **facts: Any) -> None:
             table.to_parquet(temporary, index=False)
     write_tsv(found.table, out / f"{INSERTION}.tsv")
     write_provenance(out, file_name=f"{INSERTION}.{PROVENANCE}", **facts)
-
-
-def matches_of(scores: Path, source: Source, verdict: Sequence[str]) -> set[tuple[str, int]]:
-    """The motifs and features of the matches with one of these verdicts, in a folder of ``sae-tracks metrics``.
-
-    Raises
-    ------
-    SaeTracksError
-        The scores are of another SAE, or there is no such match.
-    """
-    check_scored(scores, source.sae.checksum)
-    best = read_judged(scores)
-    wanted = best[is_motif(best) & best["verdict"].isin(verdict)]
-    if not len(wanted):
-        raise SaeTracksError(
-            f"{scores / BEST_SCORES} has no motif with the verdict {' or '.join(verdict)}: --verdict names others"
-        )
-    return {(concept, feature_number(name)) for concept, name in zip(wanted["concept"], wanted["feature"])}
-
-
-def judge_again(scores: Path, found: pd.DataFrame) -> pd.DataFrame:
-    """Add the AUROC of insertion to ``metrics.tsv`` of a folder of ``sae-tracks metrics``, and judge its matches again.
-
-    Matches that were not measured keep what they have. Verdicts change in ``metrics.parquet`` too, and the folder's
-    provenance says that matches were judged again. Returns the rows of ``metrics.tsv``.
-    """
-    best = read_judged(scores)
-    pairs = pd.MultiIndex.from_frame(cast(pd.DataFrame, best[PAIR]))
-    measured = found.set_index(PAIR)[list(JUDGED)].reindex(pairs).reset_index(drop=True)
-    kept = best.reindex(columns=list(JUDGED)).astype(np.float64)
-    known = measured.combine_first(kept)
-    best = best.assign(**{name: known[name] for name in JUDGED})
-    judged = verdicts(best)
-    best = best.assign(**{str(name): judged[name] for name in judged})
-    verdict = cast(pd.Series, best.set_index(PAIR)["verdict"])
-    with atomic(scores / SCORES) as temporary:
-        _rewrite(scores / SCORES, temporary, verdict)
-        write_tsv(best, scores / BEST_SCORES)
-    record = read_json(scores / PROVENANCE)
-    write_json(
-        scores / PROVENANCE,
-        record | {"judged_again": {"insertion": int(np.isfinite(found["insertion_auroc"].to_numpy()).sum())}},
-    )
-    return best
-
-
-def read_judged(scores: Path) -> pd.DataFrame:
-    """Read ``metrics.tsv`` of a folder whose matches have verdicts; an error if no control tests were run."""
-    best = read_table(scores / BEST_SCORES, TEXTS)
-    if "untested" not in best:
-        raise SaeTracksError(f"{scores} has scores without control tests: run metrics with --controls first")
-    return best
-
-
-def _rewrite(table: Path, out: Path, verdict: pd.Series) -> None:
-    """Copy a table of pairs, part by part, with the verdicts of the best ones."""
-    file = parquet.ParquetFile(table)
-    with parquet.ParquetWriter(out, file.schema_arrow) as writer:
-        for batch in file.iter_batches():
-            rows = batch.to_pandas()
-            known = verdict.reindex(pd.MultiIndex.from_frame(cast(pd.DataFrame, rows[PAIR]))).to_numpy(object)
-            rows["verdict"] = np.where(pd.isna(known), rows["verdict"], known)
-            writer.write_table(pa.Table.from_pandas(rows, file.schema_arrow, preserve_index=False))

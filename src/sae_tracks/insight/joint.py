@@ -6,7 +6,7 @@ multiplied with the second SAE's stream *shifted* by some kb on the circle of al
 by chance: each feature keeps its density and its runs, and only the places differ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -53,8 +53,31 @@ class Moments:
 
 
 @dataclass(slots=True)
+class Stretch:
+    """The ends of a stretch of the circle of bases, which find their partners in the shifted null beyond it."""
+
+    shift: int
+    bases: int = 0
+    head: list[csr_array] = field(default_factory=list)  # the first `shift` rows of the chosen features
+    behind: csr_array | None = None  # the last `shift` rows of the second stream, which the first has not reached
+
+    def add(self, ours: csr_array, theirs: csr_array, products: NDArray[np.float64], bases: int) -> None:
+        """Add the next bases: rows of the chosen features and of the second SAE, to (s, Fb) products.
+
+        Of `bases` that were paired among themselves, such as those of another stretch, the rows are its two ends.
+        """
+        first = min(max(self.shift - self.bases, 0), height(ours))  # rows before it have no partner yet
+        self.head += [ours[:first]] if first else []
+        behind = theirs if self.behind is None else stacked([self.behind, theirs])
+        reached = height(ours) - first
+        add_products(ours[first:], behind[:reached], products)
+        self.behind = behind[reached:]
+        self.bases += bases
+
+
+@dataclass(slots=True)
 class JointSums:
-    """Sums over the bases of two streams.
+    """Sums over the bases of two streams, which may be read in parts: `merge` adds the `arrays` of the next part.
 
     Parameters
     ----------
@@ -73,8 +96,7 @@ class JointSums:
     products: NDArray[np.float64] = field(init=False)  # (Fa, Fb)
     chosen: NDArray[np.int64] = field(init=False)  # (s,) features of the first that the null takes, ascending
     shifted: NDArray[np.float64] = field(init=False)  # (s, Fb) products with the shifted stream
-    _head: list[csr_array] = field(default_factory=list)  # the first `shift` rows of the chosen features
-    _behind: csr_array | None = None  # the rows of the second stream that the first has not reached
+    _stretches: dict[int, list[Stretch]] = field(default_factory=dict)  # by read strand, ascending
 
     def __post_init__(self) -> None:
         a, b = self.features
@@ -85,29 +107,57 @@ class JointSums:
         self.chosen = np.sort(np.random.default_rng(0).choice(a, min(a, SHIFTED), replace=False))
         self.shifted = np.zeros((len(self.chosen), b))
 
-    def add(self, ours: csr_array, theirs: csr_array) -> None:
-        """Add the next k bases: (k, Fa) and (k, Fb) activations."""
+    def add(self, ours: csr_array, theirs: csr_array, strand: int = 0) -> None:
+        """Add the next k bases of a read strand, by its number: (k, Fa) and (k, Fb) activations."""
         self.ours.add(ours)
         self.theirs.add(theirs)
         add_products(ours, theirs, self.products, self.joint)
-        self._add_shifted(ours[:, self.chosen], theirs)
+        stretch = self._stretches.setdefault(strand, [Stretch(self.shift)])[-1]
+        stretch.add(cast(csr_array, ours[:, self.chosen]), theirs, self.shifted, height(ours))
         self.bases += height(ours)
 
-    def _add_shifted(self, ours: csr_array, theirs: csr_array) -> None:
-        first = min(max(self.shift - self.bases, 0), height(ours))  # rows before it have no partner yet
-        self._head += [ours[:first]] if first else []
-        behind = theirs if self._behind is None else stacked([self._behind, theirs])
-        reached = height(ours) - first
-        add_products(ours[first:], behind[:reached], self.shifted)
-        self._behind = behind[reached:]
+    def arrays(self) -> dict[str, NDArray]:
+        """All sums, and the ends of the stretches, for `merge`."""
+        sums = {"bases": np.array(self.bases), **{name: getattr(self, name) for name in SUMS}}
+        for side in SIDES:
+            sums |= {f"{side}_{name}": getattr(getattr(self, side), name) for name in MOMENTS}
+        for strand, (stretch,) in self._stretches.items():
+            sums[f"stretch_{strand}"] = np.array(stretch.bases)
+            behind = cast(csr_array, stretch.behind)
+            head = stacked([csr_array((0, len(self.chosen)), dtype=np.float32), *stretch.head])
+            for name, rows in (("head", head), ("behind", behind)):
+                sums |= {f"{name}_{strand}_{part}": getattr(rows, part) for part in CSR}
+        return sums
+
+    def merge(self, arrays: Mapping[str, NDArray]) -> None:
+        """Add the part that follows this one on every read strand."""
+        self.bases += int(arrays["bases"])
+        for name in SUMS:
+            getattr(self, name)[...] += arrays[name]
+        for side in SIDES:
+            for name in MOMENTS:
+                getattr(getattr(self, side), name)[...] += arrays[f"{side}_{name}"]
+        for strand in (int(name.removeprefix("stretch_")) for name in arrays if name.startswith("stretch_")):
+            ends = []
+            for name, width in (("head", len(self.chosen)), ("behind", self.features[1])):
+                data, indices, indptr = (arrays[f"{name}_{strand}_{part}"] for part in CSR)
+                ends.append(csr_array((data, indices, indptr), shape=(len(indptr) - 1, width)))
+            stretch = Stretch(self.shift, int(arrays[f"stretch_{strand}"]), [ends[0]], ends[1])
+            self._stretches.setdefault(strand, []).append(stretch)
 
     def close_circle(self) -> bool:
-        """Pair the first bases with the last ones of the shifted stream; False if the bases do not go round."""
+        """Pair the first bases with the last ones of the shifted stream; False if the bases do not go round.
+
+        The circle is that of all bases of the first read strand, then those of the second, however they were read.
+        """
         if self.bases <= self.shift or self.shift == 0:
             return False
-        assert self._behind is not None
-        add_products(stacked(self._head), self._behind, self.shifted)
-        self._head, self._behind = [], None
+        circle = Stretch(self.shift)
+        for _, stretches in sorted(self._stretches.items()):
+            for one in stretches:
+                circle.add(stacked(one.head), cast(csr_array, one.behind), self.shifted, one.bases)
+        add_products(stacked(circle.head), cast(csr_array, circle.behind), self.shifted)
+        self._stretches = {}
         return True
 
     def correlations(self) -> NDArray[np.float64]:
@@ -124,6 +174,10 @@ class JointSums:
 
     def _theirs(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return self.theirs.mean_and_deviation(self.bases)
+
+
+SUMS, SIDES, MOMENTS = ("joint", "products", "shifted"), ("ours", "theirs"), ("active", "total", "squares")
+CSR = ("data", "indices", "indptr")  # of a sparse matrix
 
 
 def _correlate(products: NDArray[np.float64], ours, theirs, bases: int) -> NDArray[np.float64]:

@@ -15,7 +15,6 @@ from sae_tracks.metrics.scores import BEST_SCORES, SCORES
 
 COMPARED, COMPARED_TSV, CARRIED = "compare.parquet", "compare.tsv", "carried.tsv"
 SUPPORTED = "supported"
-SHOWN = ("replicates", "partner", "correlation")  # on the page
 MATCH = ["concept", "site_strand", "read_strand"]
 
 
@@ -89,6 +88,16 @@ def check_scored(folder: Path, sae_sha256: str) -> None:
         raise SaeTracksError(f"{folder} has scores of another SAE ({scored:.12}, not {sae_sha256:.12})")
 
 
+def check_origin(table: Path, sae_sha256: str) -> None:
+    """Refuse a table that was made of another SAE, if the record beside it says so."""
+    names = (f"{table.stem}.{PROVENANCE}", f"{table.name}.{PROVENANCE}", PROVENANCE)
+    records = [read_json(path) for name in names if (path := table.with_name(name)).is_file()]
+    for record in records[:1]:
+        made = record.get("sae_sha256") or record.get("a", {}).get("sae_sha256")
+        if made not in (None, sae_sha256):
+            raise SaeTracksError(f"{table} is of another SAE ({made:.12}, not {sae_sha256:.12})")
+
+
 def beside(table: pd.DataFrame, ours: Meanings, theirs: Meanings) -> pd.DataFrame:
     """Add the best concepts of each feature and of its partner to the table of a comparison.
 
@@ -129,31 +138,3 @@ def carried(table: pd.DataFrame, ours: Meanings, theirs: Meanings) -> pd.DataFra
         [*MATCH, "best_b", "best_b_verdict", "best_b_f1"], axis=1
     )
     return rows.merge(best, "left", MATCH).sort_values("f1", ascending=False, kind="stable").reset_index(drop=True)
-
-
-def read_compared(scores: Path, compared: Path | None = None) -> pd.DataFrame | None:
-    """Read which features of scores replicate: ``replicates``, ``partner`` and ``correlation`` by feature.
-
-    Parameters
-    ----------
-    scores : path
-        The folder of `metrics`.
-    compared : path, optional
-        ``compare.parquet``. Default: the one in the folder, and None if there is none.
-
-    Raises
-    ------
-    SaeTracksError
-        There is no such table, or the first SAE of the comparison is not the one that was scored.
-    """
-    path = compared or scores / COMPARED
-    if compared is None and not path.is_file():
-        return None
-    table = read_table(path)
-    if missing := [name for name in ("feature", *SHOWN) if name not in table]:
-        raise SaeTracksError(f"{path} has no column {missing[0]!r}: name the {COMPARED} of sae-tracks compare")
-    if (path.parent / PROVENANCE).exists():
-        record = read_json(path.parent / PROVENANCE).get("a", {})
-        if record.get("sae_sha256"):
-            check_scored(scores, record["sae_sha256"])
-    return cast(pd.DataFrame, table.set_index("feature")[list(SHOWN)])

@@ -6,7 +6,7 @@ half, and so is where the feature peaks.
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +17,25 @@ from numpy.typing import NDArray
 from sae_tracks.annotations import Annotation, read_annotation, read_annotations
 from sae_tracks.controls.chance import adjusted
 from sae_tracks.controls.opened import ALU
-from sae_tracks.dna import NUCLEOTIDES, OTHER
+from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import run
-from sae_tracks.files import digest
-from sae_tracks.insight.align import LEAST_SITES, Alignment, align
-from sae_tracks.insight.named import SITE, FeatureMotifs
-from sae_tracks.insight.places import FLANK, Places, windows_at
-from sae_tracks.insight.separation import like, separation
+from sae_tracks.files import digest, whole_path
+from sae_tracks.insight.named import FeatureMotifs
+from sae_tracks.insight.places import FLANK, Places
+from sae_tracks.insight.shards import Arrays, Shards, provenance
+from sae_tracks.insight.study import Studied, study
 from sae_tracks.insight.tomtom import FEW, Comparison, compare_motifs
 from sae_tracks.insight.where import Q, Sites, alu_context, half_bases, most_enriched, names_of
 from sae_tracks.metrics import Evaluation, Halves, annotation_checksums, split_halves
 from sae_tracks.motifs import Motif, named_motifs
-from sae_tracks.names import feature_name
-from sae_tracks.progress import counter
-from sae_tracks.source import Source
-from sae_tracks.threads import in_threads
+from sae_tracks.names import feature_name, motif_label
+from sae_tracks.regions import WHOLE, Shard
+from sae_tracks.source import ReadBases, Source
 
 PLACES, APART = 1000, 100
 MIN_OVERLAP = 5  # columns of a motif and a known one, at least, or all of the narrower one
 MATCHES = 3  # known motifs that the table names
-HELD = 1 << 20  # windows in memory at once, about
-BLOCK = 32_768  # bases of a block of the bootstrap
 log = logging.getLogger(__name__)
 
 
@@ -99,187 +96,141 @@ def feature_motifs(
     SaeTracksError
         A feature is not in the SAE, the regions lie in one half, or a file cannot be read.
     """
-    ids = _asked(source, features)
     halves = halves.halves if isinstance(halves, Evaluation) else halves or split_halves(source.regions or ())
-    known, known_from = named_motifs(motifs) if motifs else ([], None)
-    genes = read_annotations(annotation, source.genome, source.regions, alias=alias) if annotation else None
-    copies = _read_repeats(repeats, source, alias)
-    sink = Places(source, halves, ids, places, apart, seed)
-    run(source.blocks(ids), sink)
-    studied = _study(sink, seed)
-    table, made = _table(ids, studied, halves)
-    table = table.join(_matched(made, known, table))
-    report = [some["line"][some["half"] == len(halves.names) - 1] for some in studied.places.values()]
-    table = table.join(_where(sink, report, repeats == ALU, copies, genes))
-    table = _named(table)
-    facts = source.provenance() | {
-        "halves_sha256": digest([str(halves)]),
-        "features": len(ids),
-        "places": places,
-        "apart": apart,
-        "flank": FLANK,
-        "background": "frequencies of A, C, G and T on the select half, both strands",
-        "motifs": known_from,
-        "repeats": None if repeats is None else annotation_checksums([repeats]),
-        "annotation": annotation_checksums(annotation),
-        "alias": None if alias is None else str(alias),
-        "seed": seed,
-    }
-    return FeatureMotifs(table, made, studied.places, studied.background, facts, source, sink.line, halves)
-
-
-def _asked(source: Source, features: Iterable[int] | None) -> list[int]:
-    """The features to look at, ascending."""
-    if features is None:
-        stats = source.sae.stats
-        features = range(source.sae.d_sae) if stats is None else np.flatnonzero(~stats["dead"].to_numpy(bool)).tolist()
-    return source.sae.check_features(features).tolist()
-
-
-def _read_repeats(name: str | None, source: Source, alias: str | Path | None) -> Annotation | None:
-    if name is None or name == ALU:
-        return None
-    found = read_annotation(name, source.genome, source.regions, alias=alias)
-    if not len(found):
-        raise SaeTracksError(f"{found.source} has no repeat in the regions: leave --repeats out, or name another file")
-    return found
-
-
-@dataclass(slots=True)
-class _Found:
-    """What the windows of one feature say."""
-
-    why: str = ""  # why there is no motif
-    alignment: Alignment | None = None
-    silent: int = 0
-    auroc: tuple[float, float, float] = (np.nan, np.nan, np.nan)  # with its interval
-    p: float = np.nan
+    ids, named = asked_features(source, features), (motifs, repeats, annotation, alias)
+    question = MotifQuestion(ReadBases.of(source), halves, ids, places, apart, *named, seed)
+    return MotifRun(source, question).whole()
 
 
 @dataclass(frozen=True, slots=True)
-class _Studied:
-    found: list[_Found]
-    places: dict[int, NDArray]
-    background: NDArray[np.float64]
+class MotifQuestion:
+    """What is asked of the places of features, and what they are compared with; see `feature_motifs`.
 
+    The files that it names are read at once, so that one that is missing is told before the genome is read.
+    """
 
-@dataclass(frozen=True, slots=True)
-class _Silent:
-    """The drawn tiles of a half, and their windows."""
+    bases: ReadBases
+    halves: Halves
+    features: list[int]
+    places: int = PLACES
+    apart: int = APART
+    motifs: str | None = None
+    repeats: str | None = None
+    annotation: Sequence[str | Path] = ()
+    alias: str | Path | None = None
+    seed: int = 0
+    known: tuple[list[Motif], dict[str, str] | None] = field(init=False)
+    genes: Annotation | None = field(init=False)
+    copies: Annotation | None = field(init=False)
 
-    tiles: NDArray[np.int64]
-    line: NDArray[np.int64]
-    windows: NDArray[np.uint8]
+    def __post_init__(self) -> None:
+        on = self.bases.genome, self.bases.regions
+        genes = read_annotations(self.annotation, *on, alias=self.alias) if self.annotation else None
+        object.__setattr__(self, "known", named_motifs(self.motifs) if self.motifs else ([], None))
+        object.__setattr__(self, "genes", genes)
+        copies = None
+        if self.repeats and self.repeats != ALU:
+            copies = read_annotation(self.repeats, *on, alias=self.alias)
+            if not len(copies):
+                raise SaeTracksError(
+                    f"{copies.source} has no repeat in the regions: leave --repeats out, or name another file"
+                )
+        object.__setattr__(self, "copies", copies)
 
     @classmethod
-    def of(cls, sink: Places, half: int) -> "_Silent":
-        tiles = sink.tiles(half)
-        line, strands = sink.middles(tiles), np.array(sink.source.read_strands)
-        backwards = strands[np.arange(len(tiles)) % len(strands)] == "-"
-        return cls(tiles, line, windows_at(sink.source.genome, sink.line, line, backwards))
+    def again(cls, inputs: dict[str, Any]) -> "MotifQuestion":
+        """The question of a shard."""
+        bases, halves = ReadBases.again(inputs["bases"]), Halves.again(inputs["halves"])
+        return cls(bases, halves, inputs["features"], **{name: inputs[name] for name in _OPTIONS})
 
-    def places(self, sink: Places, column: int, wanted: int) -> NDArray[np.int64]:
-        """Tiles in which a feature is silent; if there are fewer than wanted, those on whose middle base it is."""
-        throughout, here = sink.silent(column, self.tiles)
-        return np.flatnonzero(throughout if throughout.sum() >= wanted else here)
+    def inputs(self) -> dict[str, Any]:
+        """What `again` needs, as JSON."""
+        named = {name: (value := getattr(self, name)) and whole_path(value) for name in ("motifs", "repeats", "alias")}
+        named["annotation"] = [*map(whole_path, self.annotation)]
+        options = {name: getattr(self, name) for name in _OPTIONS} | named
+        return options | {"bases": self.bases.record(), "halves": self.halves.record(), "features": self.features}
 
+    def facts(self) -> dict[str, Any]:
+        """What the result depends on beside the source."""
+        return {
+            "halves_sha256": digest([str(self.halves)]),
+            "features": len(self.features),
+            "features_sha256": digest(map(str, self.features)),
+            "places": self.places,
+            "apart": self.apart,
+            "flank": FLANK,
+            "background": "frequencies of A, C, G and T on the select half, both strands",
+            "motifs": self.known[1],
+            "repeats": None if self.repeats is None else annotation_checksums([self.repeats]),
+            "annotation": annotation_checksums(self.annotation),
+            "alias": None if self.alias is None else annotation_checksums([self.alias]),
+            "seed": self.seed,
+        }
 
-def _study(sink: Places, seed: int) -> _Studied:
-    """Align the windows of every feature; features are handled in groups that fit in memory."""
-    halves = range(len(sink.halves.names))
-    silent = [_Silent.of(sink, half) for half in halves]
-    letters = np.bincount(silent[0].windows.ravel(), minlength=OTHER + 1)[:OTHER] + 1.0
-    background = (letters + letters[::-1]) / (2 * letters.sum())
-    places, found = dict[int, NDArray](), list[_Found]()
-    group = max(HELD // (sink.count * len(halves)), 1)
-    with counter("aligning", len(sink.features)) as advance:
-        for first in range(0, len(sink.features), group):
-            columns = range(first, min(first + group, len(sink.features)))
-            made = {column: _sites(sink, column) for column in columns}
-            found += _aligned(sink, silent, background, made, seed, advance)
-            places |= {sink.features[column]: some for column, some in made.items()}
-    return _Studied(found, places, background)
+    def sink(self) -> Places:
+        return Places(self.bases, self.halves, self.features, self.places, self.apart, self.seed)
 
-
-def _sites(sink: Places, column: int) -> NDArray:
-    """(n,) `SITE`: the places of a feature, those of the select half first, without sites so far."""
-    parts = []
-    for half in range(len(sink.halves.names)):
-        best = sink.best(column, half)
-        some = np.zeros(len(best), SITE)
-        some["half"] = half
-        for name in ("line", "strand", "value"):
-            some[name] = best[name]
-        parts.append(some)
-    return np.concatenate(parts)
-
-
-def _aligned(
-    sink: Places, silent: list[_Silent], background, made: dict[int, NDArray], seed: int, advance
-) -> list[_Found]:
-    """Study the features of a group, and fill in the sites of their motifs."""
-    rows = np.concatenate(list(made.values()))
-    backwards = np.array(sink.source.read_strands)[rows["strand"]] == "-"
-    windows = windows_at(sink.source.genome, sink.line, rows["line"], backwards)
-    edges = np.cumsum([0, *(len(some) for some in made.values())])
-    found = [_Found() for _ in made]
-
-    def study(part: slice) -> None:
-        for i, column in list(enumerate(made))[part]:
-            mine = slice(edges[i], edges[i + 1])
-            found[i] = _one(sink, silent, background, column, made[column], windows[mine], seed)
-            if (alignment := found[i].alignment) is not None:
-                _fill_sites(made[column], windows[mine], backwards[mine], alignment)
-            advance()
-
-    with in_threads() as each:
-        each(study, len(made), 1)
-    return found
+    def answer(self, sink: Places, facts: dict[str, Any]) -> FeatureMotifs:
+        """Align and test the windows of a sink that has seen all bases."""
+        studied, last = study(sink, self.seed), len(self.halves.names) - 1
+        table, made = _table(self.features, studied, self.halves)
+        table = table.join(_matched(made, self.known[0], table))
+        report = [some["line"][some["half"] == last] for some in studied.places.values()]
+        table = _named(table.join(_where(sink, report, self.repeats == ALU, self.copies, self.genes)))
+        strands = self.bases.read_strands
+        return FeatureMotifs(table, made, studied.places, studied.background, facts, strands, sink.line, self.halves)
 
 
-def _one(sink: Places, silent: list[_Silent], background, column: int, places: NDArray, windows, seed: int) -> _Found:
-    """Align the windows of the select half of a feature, and score the motif on the report half."""
-    last = len(silent) - 1
-    chosen, reported = windows[places["half"] == 0], places["half"] == last
-    if not len(places):
-        return _Found("never active in the regions")
-    for name, number in zip(sink.halves.names, (len(chosen), int(reported.sum()))):
-        if number < LEAST_SITES:
-            return _Found(f"{number} places on the {name} half, fewer than {LEAST_SITES}")
-    others = silent[0].windows[silent[0].places(sink, column, len(chosen))]
-    alignment = align(chosen, others, background)
-    if alignment is None:
-        return _Found("no informative column")
-    if not last:
-        return _Found("there is no second half to test it on", alignment)
-    positive, candidates = windows[reported], silent[last].places(sink, column, int(reported.sum()))
-    candidates = np.random.default_rng(seed).permutation(candidates)  # of equal GC, no end of the half is preferred
-    candidates = candidates[like(_gc(positive), _gc(silent[last].windows[candidates]))]
-    if len(candidates) < LEAST_SITES:
-        return _Found(f"{len(candidates)} silent places on the report half, fewer than {LEAST_SITES}", alignment)
-    score, _, _ = alignment.place(positive)
-    other, _, _ = alignment.place(silent[last].windows[candidates])
-    blocks = places["line"][reported] // BLOCK, silent[last].line[candidates] // BLOCK
-    auroc, low, high, p = separation(score, other, blocks[0], blocks[1], seed)
-    return _Found("", alignment, len(candidates), (auroc, low, high), p)
+_OPTIONS = ("places", "apart", "motifs", "repeats", "annotation", "alias", "seed")
 
 
-def _gc(windows: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """(n,) int64: G and C of each window."""
-    return ((windows == 1) | (windows == 2)).sum(axis=1)
+class MotifRun:
+    """A run of `feature_motifs`; `run_shard` reads it in parts."""
+
+    verb = "motifs"
+
+    def __init__(self, source: Source, question: MotifQuestion) -> None:
+        self._source, self._question = source, question
+
+    def whole(self) -> FeatureMotifs:
+        """Read all windows."""
+        sink = self._read(WHOLE)
+        return self._question.answer(sink, provenance(self.sources(), self.facts()))
+
+    def sources(self) -> list[dict[str, Any]]:
+        return [self._source.provenance()]
+
+    def facts(self) -> dict[str, Any]:
+        return self._question.facts()
+
+    def inputs(self) -> dict[str, Any]:
+        return self._question.inputs()
+
+    def read(self, shard: Shard) -> Arrays:
+        return self._read(shard).arrays()
+
+    def _read(self, shard: Shard) -> Places:
+        sink = self._question.sink()
+        run(self._source.blocks(self._question.features, shard=shard), sink)
+        return sink
 
 
-def _fill_sites(
-    places: NDArray, windows: NDArray[np.uint8], backwards: NDArray[np.bool_], alignment: Alignment
-) -> None:
-    """Where the motif lies, in bases from each place on the forward strand."""
-    score, start, turned = alignment.place(windows)
-    places["bases"] = np.where(score > 0, alignment.width, 0)
-    places["first"] = np.where(backwards, FLANK - start - alignment.width + 1, start - FLANK)
-    places["turned"] = turned
+def merge_motifs(shards: Shards) -> FeatureMotifs:
+    """Join the places of all shards, and align them as one run does; only the FASTA and other files are read again."""
+    question = MotifQuestion.again(shards.inputs)
+    shards.check(question.facts())
+    sink = question.sink()
+    for arrays in shards.arrays():
+        sink.merge(arrays)
+    return question.answer(sink, shards.provenance())
 
 
-def _table(ids: list[int], studied: _Studied, halves: Halves) -> tuple[pd.DataFrame, list[Motif]]:
+def asked_features(source: Source, features: Iterable[int] | None) -> list[int]:
+    """The features to look at, ascending."""
+    return source.sae.check_features(source.sae.alive() if features is None else features).tolist()
+
+
+def _table(ids: list[int], studied: Studied, halves: Halves) -> tuple[pd.DataFrame, list[Motif]]:
     """One row per feature on its motif, and the motifs that hold."""
     q = adjusted(np.array([found.p for found in studied.found], np.float64))
     rows, motifs = [], []
@@ -343,7 +294,7 @@ def _matched(motifs: list[Motif], known: Sequence[Motif], table: pd.DataFrame) -
 
 def _match(compared: Comparison, q: NDArray[np.float64], row: int, known: Sequence[Motif]) -> dict[str, Any]:
     first, *rest = compared.best(row, MATCHES)
-    more = [f"{_title(known[i])} q={q[row, i]:.1e}" for i in rest if q[row, i] < Q]
+    more = [f"{motif_label(known[i].tf, known[i].matrix_id)} q={q[row, i]:.1e}" for i in rest if q[row, i] < Q]
     return {
         "match": known[first].matrix_id,
         "match_tf": known[first].tf,
@@ -354,19 +305,15 @@ def _match(compared: Comparison, q: NDArray[np.float64], row: int, known: Sequen
     }
 
 
-def _title(motif: Motif) -> str:
-    return f"{motif.tf} ({motif.matrix_id})" if motif.tf else motif.matrix_id
-
-
 def _where(
     sink: Places, report: list[NDArray[np.int64]], alu: bool, copies: Annotation | None, genes: Annotation | None
 ) -> pd.DataFrame:
     """In which repeats and in which concepts features peak on the report half."""
     last = len(sink.halves.names) - 1
-    bases = half_bases(sink.source, sink.halves, last, sink.line)
+    bases = half_bases(sink.bases, sink.halves, last, sink.line)
     parts = []
     if alu:
-        parts.append(alu_context(sink.source, sink.line, report, sink.middles(sink.tiles(last))[::_STEP]))
+        parts.append(alu_context(sink.bases.genome, sink.line, report, sink.middles(sink.tiles(last))[::_STEP]))
     for kind, read, stranded in (("repeat", copies, False), ("concept", genes, True)):
         if read is not None:
             parts.append(most_enriched(Sites.of(read, sink.line, bases, stranded=stranded), report, kind))
@@ -379,7 +326,7 @@ _STEP = 5  # of the drawn tiles every fifth says which share of the bases lies i
 def _named(table: pd.DataFrame) -> pd.DataFrame:
     """The table with names behind the features: of a repeat first, then of a concept, then of a known motif."""
     names, origin = [""] * len(table), [""] * len(table)
-    known = [f"{tf} ({match})" if tf else match for tf, match in zip(table["match_tf"], table["match"])]
+    known = [motif_label(tf, match) for tf, match in zip(table["match_tf"], table["match"])]
     matched = [name if q < Q else "" for name, q in zip(known, table["match_q"])]
     kinds = {kind: names_of(table, kind) for kind in ("repeat", "concept") if kind in table}
     for kind, given in (kinds | {"motif": matched}).items():

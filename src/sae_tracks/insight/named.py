@@ -1,6 +1,6 @@
 """What features respond to, as a result: the table, the motifs, the places, and the files that hold them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from sae_tracks.files import TOP_SCORE, atomic, make_folder, opened, write_prove
 from sae_tracks.insight.places import Line
 from sae_tracks.metrics import Halves
 from sae_tracks.motifs import Motif
-from sae_tracks.names import feature_name, feature_number
-from sae_tracks.source import Source
+from sae_tracks.names import MOTIFS, feature_name, feature_number
+from sae_tracks.regions import ReadStrand
 
-MEME, TABLE, BED, PARQUET = "motifs.meme", "motifs.tsv", "places.bed", "motifs.parquet"
+TABLE, BED, PARQUET = "motifs.tsv", "places.bed", "motifs.parquet"
 SITE = np.dtype([("line", np.int64), ("strand", np.int8), ("value", np.float32), ("half", np.int8), ("first", np.int8),
                  ("bases", np.int8), ("turned", np.bool_)])  # fmt: skip
 
@@ -46,14 +46,14 @@ class FeatureMotifs:
     places: dict[int, NDArray]
     background: NDArray[np.float64]
     facts: dict[str, Any] = field(repr=False)
-    source: Source = field(repr=False)
+    read_strands: Sequence[ReadStrand] = field(repr=False)
     line: Line = field(repr=False)
     halves: Halves = field(repr=False)
 
     def write(self, out: str | Path) -> None:
         """Write motifs.meme, motifs.tsv, motifs.parquet, places.bed and provenance.json into a folder."""
         folder = make_folder(Path(out))
-        with atomic(folder / MEME) as temporary:
+        with atomic(folder / MOTIFS) as temporary:
             temporary.write_text(self.meme())
         write_tsv(self.table, folder / TABLE)
         with atomic(folder / PARQUET) as temporary:
@@ -83,7 +83,7 @@ class FeatureMotifs:
         sited = (rows["bases"] > 0) & np.isin(each, [*with_motif])
         start = rows["line"] + np.where(sited, rows["first"], 0)
         end = start + np.where(sited, rows["bases"], 1)
-        backwards = np.array([strand == "-" for strand in self.source.read_strands])[rows["strand"]]
+        backwards = np.array([strand == "-" for strand in self.read_strands])[rows["strand"]]
         minus = backwards ^ (sited & rows["turned"])
         number, names, starts = self.line.contigs(rows["line"]), list(self.line.lengths), self.line.starts
         highest = {feature: float(some["value"].max(initial=0)) for feature, some in self.places.items()}

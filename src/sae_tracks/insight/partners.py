@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.features import FeatureBlock, encode_reading
+from sae_tracks.features import FeatureBlock, encode_reading, side_by_side
 from sae_tracks.jit import EXACT
 from sae_tracks.names import feature_name
 from sae_tracks.progress import track
 from sae_tracks.reading import read_windows
-from sae_tracks.regions import GenomicRegion, ReadStrand
+from sae_tracks.regions import ReadStrand
 from sae_tracks.sae.encoder import SparseEncoder
 from sae_tracks.source import Source
 
@@ -186,33 +186,12 @@ def _both_strands(
 
     The windows of the two read strands lie differently, so blocks are cut where one of either strand ends.
     """
+    reached = ("", 0)
     streams = _stream(source, "+", ids.tolist(), bar=True), _stream(source, "-", None, bar=False)
-    columns, reached = (ids, None), ("", 0)
-    heads = [_Head.next_of(stream, cutoffs, chosen) for stream, chosen in zip(streams, columns)]
-    while heads[0] and heads[1]:
-        pair = heads[0], heads[1]
-        start, end = max(head.region.start for head in pair), min(head.region.end for head in pair)
-        plus, minus = (head.active[start - head.region.start : end - head.region.start] for head in pair)
-        yield plus, minus, reached == (pair[0].region.contig, start)
-        reached = pair[0].region.contig, end
-        for i, head in enumerate(pair):
-            if head.region.end == end:
-                heads[i] = _Head.next_of(streams[i], cutoffs, columns[i])
-
-
-@dataclass(frozen=True, slots=True)
-class _Head:
-    """The block of one read strand that is compared now."""
-
-    region: GenomicRegion
-    active: csr_array
-
-    @classmethod
-    def next_of(
-        cls, stream: Iterator[FeatureBlock], cutoffs: NDArray[np.float32], ids: NDArray[np.int64] | None
-    ) -> "_Head | None":
-        block = next(stream, None)
-        return block and cls(block.region, _active(block, cutoffs, ids))
+    for plus, minus in side_by_side(*streams):
+        region = plus.region
+        yield _active(plus, cutoffs, ids), _active(minus, cutoffs), reached == (region.contig, region.start)
+        reached = region.contig, region.end
 
 
 class _Lags:

@@ -1,6 +1,6 @@
 """Where features are strongest, and places where they are silent: one pass over a stream, in bounded memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -15,7 +15,7 @@ from sae_tracks.genome import Genome
 from sae_tracks.jit import EXACT
 from sae_tracks.metrics import Halves
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.source import Source
+from sae_tracks.source import ReadBases
 
 FLANK = 30  # bases of a window on either side of its middle
 SILENT = 5000  # places per half at which is looked whether features are silent
@@ -50,9 +50,11 @@ class Places:
     on any strand. Of equal ones the first in the stream comes first. A place bars the candidates of at most three tiles
     per strand, so the ``3 x count x strands`` highest ones are kept: 36 kB per feature, half and thousand places.
 
+    A stream may also be read in parts, by a sink each: `merge` adds the `arrays` of the others, in any order.
+
     Parameters
     ----------
-    source : Source
+    bases : ReadBases
         Regions, read strands and the genome.
     halves : Halves
         The bases that choose and those that report.
@@ -67,23 +69,23 @@ class Places:
     """
 
     def __init__(
-        self, source: Source, halves: Halves, features: Sequence[int], count: int, apart: int, seed: int = 0
+        self, bases: ReadBases, halves: Halves, features: Sequence[int], count: int, apart: int, seed: int = 0
     ) -> None:
         if count < 1 or apart < 2 * FLANK + 1:
             raise SaeTracksError(
                 f"--places is at least 1 and --apart at least {2 * FLANK + 1}, not {count} and {apart}"
             )
-        self.source, self.halves, self.features = source, halves, list(features)
-        self.line = Line(source.genome.lengths, apart)
+        self.bases, self.halves, self.features = bases, halves, list(features)
+        self.line = Line(bases.genome.lengths, apart)
         self.count, self._starts = count, self.line.starts
-        size, kept, n_halves = len(self.features), 3 * count * len(source.read_strands), len(halves.names)
-        self._column = np.full(source.sae.d_sae, -1, np.int32)
-        self._column[self.features] = np.arange(size)
+        size, kept, n_halves = len(self.features), 3 * count * len(bases.read_strands), len(halves.names)
+        self._column = np.empty(0, np.int32)
         self._heap = np.empty((n_halves, size, kept), np.float32), np.empty((n_halves, size, kept), np.int64)
         self._size = np.zeros((n_halves, size), np.int64)
-        self._open = np.full((3, size), -1, np.int64), np.zeros(size, np.float32)  # tile, half, place; value
-        self._strand_line = sum(-(-length // apart) + 1 for length in source.genome.lengths.values()) * apart
-        tiles = [_draw_tiles(source, halves, half, apart, seed) for half in range(n_halves)]
+        # the candidates of the tiles that are being read: tile and place; value
+        self._open = np.full((2, n_halves, size), -1, np.int64), np.zeros((n_halves, size), np.float32)
+        self._strand_line = sum(-(-length // apart) + 1 for length in bases.genome.lengths.values()) * apart
+        tiles = [_draw_tiles(bases, halves, half, apart, seed) for half in range(n_halves)]
         self._tile = np.unique(np.concatenate([self._starts_of(drawn) for drawn in tiles]))
         self._seen = np.zeros(len(self._tile), np.int64)
         self._active = np.zeros((len(self._tile), size), np.uint8)
@@ -93,9 +95,12 @@ class Places:
 
     def add(self, block: FeatureBlock) -> None:
         """Add a block; blocks ascend per read strand."""
+        if len(self._column) != block.d_sae:
+            self._column = np.full(block.d_sae, -1, np.int32)
+            self._column[self.features] = np.arange(len(self.features))
         contig, start, n = block.region.contig, block.region.start, len(block.region)
         half = self.halves.of(contig, np.arange(start, start + n)).astype(np.int8)
-        strand = self.source.read_strands.index(block.read_strand)
+        strand = self.bases.read_strands.index(block.read_strand)
         first = self._starts[contig] + start
         sparse = block.indptr, block.feature, block.value, self._column
         line = first + strand * self._strand_line
@@ -125,7 +130,7 @@ class Places:
 
         A place whose window reaches into the other half, or out of both, is left out.
         """
-        self._close(column)
+        self._close(half, column)
         kept = self._size[half, column]
         value, line = self._heap[0][half, column, :kept], self._heap[1][half, column, :kept]
         strand, place = np.divmod(line, self._strand_line)
@@ -147,17 +152,46 @@ class Places:
                 found[mine] = np.all([self.halves.of(name, end) == half for end in ends], axis=0)
         return found
 
-    def _close(self, column: int) -> None:
-        """Keep the candidate of a feature's last tile, which no later base can complete."""
-        tile, half, place = self._open[0][:, column]
+    def _close(self, half: int, column: int) -> None:
+        """Keep the candidate of a feature's last tile in a half, which no later base can complete."""
+        tile, place = self._open[0][:, half, column]
         if tile >= 0:
-            value = self._open[1][column]
+            value = self._open[1][half, column]
             _push(self._heap[0][half, column], self._heap[1][half, column], self._size[half], column, value, place)
-            self._open[0][0, column] = -1
+            self._open[0][0, half, column] = -1
+
+    def arrays(self) -> dict[str, NDArray]:
+        """All that was found, for `merge`: candidates by half and feature, and what is active in the drawn tiles."""
+        parts = list(np.ndindex(self._size.shape))
+        for half, column in parts:
+            self._close(half, column)
+        heap = [[array[half, column, : self._size[half, column]] for half, column in parts] for array in self._heap]
+        value, line = (np.concatenate(some) for some in heap)
+        return {"size": self._size, "value": value, "line": line, "seen": self._seen, "active": self._active}
+
+    def merge(self, arrays: Mapping[str, NDArray]) -> None:
+        """Add what another sink found in other bases.
+
+        Of a tile that both saw in part, the higher candidate stays, of equal ones the first in the stream.
+        """
+        edges = np.concatenate(([0], np.cumsum(arrays["size"])))
+        for i, (half, column) in enumerate(np.ndindex(self._size.shape)):
+            self._close(half, column)
+            theirs, mine = slice(edges[i], edges[i + 1]), self._size[half, column]
+            value = np.concatenate((self._heap[0][half, column, :mine], arrays["value"][theirs]))
+            line = np.concatenate((self._heap[1][half, column, :mine], arrays["line"][theirs]))
+            order = np.lexsort((line, -value))
+            first = np.unique(line[order] // self.line.apart, return_index=True)[1]
+            best = order[np.sort(first)[: self._heap[0].shape[2]]][::-1]  # the worst first: a heap
+            self._size[half, column] = len(best)
+            self._heap[0][half, column, : len(best)] = value[best]
+            self._heap[1][half, column, : len(best)] = line[best]
+        self._seen += arrays["seen"]
+        self._active |= arrays["active"]
 
     def tiles(self, half: int) -> NDArray[np.int64]:
         """(m,) int64: the drawn tiles of a half that are readable throughout, as numbers for `silent` and `middles`."""
-        whole = self._seen == self.line.apart * len(self.source.read_strands)
+        whole = self._seen == self.line.apart * len(self.bases.read_strands)
         return np.flatnonzero(whole & self._inside(self.middles(np.arange(len(self._tile))), half))
 
     def middles(self, tiles: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -171,10 +205,10 @@ class Places:
 
 
 def _draw_tiles(
-    source: Source, halves: Halves, half: int, apart: int, seed: int
+    bases: ReadBases, halves: Halves, half: int, apart: int, seed: int
 ) -> list[tuple[str, NDArray[np.int64]]]:
     """At most `SILENT` of all tiles of a half that lie in the regions, as starts by contig."""
-    parts = [region for whole in source.regions or () for region, one in halves.tiles(whole) if one == half]
+    parts = [region for whole in bases.regions for region, one in halves.tiles(whole) if one == half]
     first = np.array([-(-part.start // apart) for part in parts], np.int64)
     number = np.maximum(np.array([part.end // apart for part in parts], np.int64) - first, 0)
     rng, total = np.random.default_rng([seed, half]), int(number.sum())
@@ -255,8 +289,8 @@ def _apart(place, by_place, apart, count):
 
 @njit(**EXACT)
 def _collect(indptr, feature, value, column, half, line, apart, opened, highest, heap_value, heap_line, size):
-    """Keep the highest base of every tile, feature and half; see `Places`. `opened` is tile, half and place."""
-    tile, of_half, place = opened[0], opened[1], opened[2]
+    """Keep the highest base of every tile, feature and half; see `Places`. `opened` is tile and place."""
+    tile, place = opened[0], opened[1]
     for i in range(len(half)):
         h = half[i]
         if h < 0:
@@ -266,13 +300,12 @@ def _collect(indptr, feature, value, column, half, line, apart, opened, highest,
             c = column[feature[k]]
             if c < 0:
                 continue
-            if tile[c] != at or of_half[c] != h:
-                if tile[c] >= 0:
-                    old = of_half[c]
-                    _push(heap_value[old, c], heap_line[old, c], size[old], c, highest[c], place[c])
-                tile[c], of_half[c], place[c], highest[c] = at, h, line + i, value[k]
-            elif value[k] > highest[c]:
-                place[c], highest[c] = line + i, value[k]
+            if tile[h, c] != at:
+                if tile[h, c] >= 0:
+                    _push(heap_value[h, c], heap_line[h, c], size[h], c, highest[h, c], place[h, c])
+                tile[h, c], place[h, c], highest[h, c] = at, line + i, value[k]
+            elif value[k] > highest[h, c]:
+                place[h, c], highest[h, c] = line + i, value[k]
 
 
 @njit(**EXACT)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sae_tracks.dna import LETTERS, NUCLEOTIDES, OTHER, codes
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, make_folder, write_provenance, write_tsv
-from sae_tracks.insight.edits import MOST_ROWS, FeatureReader, Frame, open_frame
+from sae_tracks.insight.edits import MOST_ROWS, FeatureReader, Frame, open_frame, with_context
 from sae_tracks.lm.protocol import OffersEdits
 from sae_tracks.names import feature_label, feature_name
 from sae_tracks.progress import track
@@ -178,14 +178,15 @@ def saturate(source: Source, region: GenomicRegion, features: Iterable[int], *, 
     return Saturation(region, sequence, ids, list(source.read_strands), *arrays)
 
 
-def estimate(source: Source, region: GenomicRegion, features: Sequence[int]) -> str:
-    """Say what `saturate` would read, and how much memory the maps take."""
+def estimate(source: Source, region: GenomicRegion, features: Sequence[int], *, at: int | None = None) -> str:
+    """Say what `saturate` would read, and how much memory the maps take; inputs are checked as `saturate` does."""
     ids = _ids(source, features)
     size = _check_size(source, region, ids)
     sequence = source.genome.sequence(region)
-    _check_peak(region, sequence, None)
+    _check_peak(region, sequence, at)
     copies = 3 * int((codes(sequence) != OTHER).sum())
-    how = "from the changed base on" if isinstance(source.lm, OffersEdits) else "whole"
+    fed = max(len(with_context(source, region, strand)) for strand in source.read_strands)
+    how = "from the changed base on" if isinstance(source.lm, OffersEdits) else f"whole, {fed:,} bases"
     return (
         f"{copies:,} changed copies of {region} per read strand, each read {how}; {len(ids):,} features, "
         f"read {' and '.join(source.read_strands)}; dependency maps of {size / 1e6:,.1f} MB"

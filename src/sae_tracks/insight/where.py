@@ -15,11 +15,12 @@ from scipy.stats import binom
 from sae_tracks.annotations import Annotation
 from sae_tracks.controls.alu import ALU, find_copies, longest
 from sae_tracks.controls.chance import adjusted
+from sae_tracks.genome import Genome
 from sae_tracks.insight.places import Line
 from sae_tracks.intervals import Spans, hold, intersect, merge, subtract
 from sae_tracks.metrics import Halves
 from sae_tracks.regions import GenomicRegion, merge_regions
-from sae_tracks.source import Source
+from sae_tracks.source import ReadBases
 
 Q = 0.05
 MOST_OF = 0.5  # a feature is named by what holds so much of its places, and of those that chance would put elsewhere
@@ -70,12 +71,12 @@ class Sites:
         return np.stack(counts, axis=1)
 
 
-def half_bases(source: Source, halves: Halves, half: int, line: Line) -> Spans:
+def half_bases(read: ReadBases, halves: Halves, half: int, line: Line) -> Spans:
     """The bases of a half in the regions, on the line, without long runs of N and the black list; ascending."""
     starts = line.starts
-    tiles = [tile for region in source.regions or () for tile, one in halves.tiles(region) if one == half]
-    known = [part for contig in source.contigs for part in source.genome.stretches(contig)]
-    return subtract(intersect(_on(tiles, starts), _on(known, starts)), _on(source.black_list, starts))
+    tiles = [tile for region in read.regions for tile, one in halves.tiles(region) if one == half]
+    known = [part for contig in read.contigs for part in read.genome.stretches(contig)]
+    return subtract(intersect(_on(tiles, starts), _on(known, starts)), _on(read.black_list, starts))
 
 
 def _on(regions: Sequence[GenomicRegion], starts: dict[str, int]) -> Spans:
@@ -136,7 +137,7 @@ def most_enriched(sites: Sites, places: Sequence[NDArray[np.int64]], kind: str) 
     return pd.DataFrame(rows, columns=[name.format(kind) for name in COLUMNS])
 
 
-def alu_positions(source: Source, line: Line, places: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+def alu_positions(genome: Genome, line: Line, places: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Which of (n,) places on the line lie in a copy of Alu, and the position in its consensus, -1 if it has none.
 
     Positions are 0-based, along the consensus on either strand. Only the sequence around the places is aligned.
@@ -152,7 +153,7 @@ def alu_positions(source: Source, line: Line, places: NDArray[np.int64]) -> tupl
     inside, found = np.zeros(len(places), bool), np.full(len(places), -1, np.int64)
     for region in merge_regions(around, line.lengths):
         first = line.starts[region.contig] + region.start
-        for copy in find_copies(source.genome.sequence(region)):
+        for copy in find_copies(genome.sequence(region)):
             low, high = np.searchsorted(places[order], (first + copy.start, first + copy.end))
             here = order[low:high]
             inside[here], found[here] = True, copy.consensus[places[here] - first - copy.start]
@@ -160,7 +161,7 @@ def alu_positions(source: Source, line: Line, places: NDArray[np.int64]) -> tupl
 
 
 def alu_context(
-    source: Source, line: Line, places: Sequence[NDArray[np.int64]], others: NDArray[np.int64]
+    genome: Genome, line: Line, places: Sequence[NDArray[np.int64]], others: NDArray[np.int64]
 ) -> pd.DataFrame:
     """Whether features peak in copies of Alu, and at which positions of its consensus.
 
@@ -180,7 +181,7 @@ def alu_context(
     some = [one[:STRONGEST] for one in places]
     n = np.array([len(one) for one in some])
     flat, copies = np.unique(np.concatenate([others, *some]), return_inverse=True)
-    inside, position = alu_positions(source, line, flat)
+    inside, position = alu_positions(genome, line, flat)
     inside, position = inside[copies], position[copies]
     edges = len(others) + np.concatenate(([0], np.cumsum(n)))
     held = np.array([inside[a:b].sum() for a, b in zip(edges, edges[1:])])

@@ -8,21 +8,21 @@ are asked for, not the window. Of other models, every copy is read whole.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
-from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.lm.hyenadna import HyenaBackbone, HyenaBlock, fft_length
+from sae_tracks.lm.hyenadna import HyenaBlock, fft_length
+from sae_tracks.lm.passes import ROWS, BlockPass, Trace, Workspace
 from sae_tracks.lm.protocol import Edits, GeneLM, OffersEdits, checked_batch, checked_rows
 from sae_tracks.lm.tokens import base_tokens
-from sae_tracks.threads import in_threads
+from sae_tracks.threads import in_threads, in_turn
 
-ROWS = 1024  # bases of copies that one thread reads at once, about
-DIRECT = 128  # the most bases of a copy over which the long filter is a matrix product, not a transform
+DIRECT = 256  # the most bases of a copy over which the long filter is a sum, not a product of transforms
 
 
 def begin_edits(lm: GeneLM, sequence: bytes) -> Edits:
@@ -49,27 +49,71 @@ class WholeCopies:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
-    """What a block did with a sequence of n bases."""
+class Copies:
+    """Bases of m changed copies of a sequence, s of each."""
 
-    projected: torch.Tensor  # (n, 3 d) float32, before the short filter
-    fed: torch.Tensor  # (n, d) what the long filter took
-    convolved: torch.Tensor  # (n, d) its output
+    first: torch.Tensor  # (m,) int64: the first base of each copy
+    same: torch.Tensor  # (m, s) bool: no base up to and including this one is changed
 
-    @classmethod
-    def empty(cls, n: int, block: HyenaBlock, device: torch.device) -> "Trace":
-        """Room for the trace of a block."""
-        three, d = block.mixer.in_proj.weight.shape
-        return cls(*(torch.empty(n, width, device=device) for width in (three, d, d)))
+    def of(self, traced: torch.Tensor) -> torch.Tensor:
+        """(d, n) of the sequence -> (d, m, s): the same at the bases of the copies."""
+        return traced.unfold(1, self.same.shape[1], 1)[:, self.first]
 
-    def fill(self, block: HyenaBlock, x: torch.Tensor, spectrum: torch.Tensor) -> None:
-        """Trace the block on the (1, n, d) stream before it."""
-        mixer = block.mixer
-        projected = mixer.in_proj(block.norm1(x))
-        fed = mixer.split(projected.transpose(1, 2))[1]
-        convolved = mixer.convolve(fed, spectrum)
-        for room, made in zip((self.projected, self.fed, self.convolved), (projected, fed.mT, convolved.mT)):
-            room.copy_(made[0])
+    def before(self, projected: torch.Tensor, bases: int) -> torch.Tensor:
+        """(3, d, n) of the sequence -> (3, d, m, bases) just before the copies, zeros before the sequence."""
+        at = self.first[:, None] + torch.arange(-bases, 0, device=self.first.device)
+        return torch.where(at < 0, 0, projected[..., at.clamp(min=0)])
+
+
+ReadCopies = Callable[[torch.Tensor, Copies, Trace], torch.Tensor]  # a block on the (m * s, d) stream of copies
+
+
+def copies_as_they_are(
+    block: HyenaBlock, spectrum: torch.Tensor, x: torch.Tensor, copies: Copies, trace: Trace
+) -> torch.Tensor:
+    """Run a block over copies, with the filter's transform at their length, on any device."""
+    mixer, (m, s) = block.mixer, copies.same.shape
+    left = copies.before(trace.projected, mixer.short_filter.kernel_size[0] - 1).flatten(0, 1)
+    projected = mixer.in_proj(block.norm1(x)).view(m, s, -1).permute(2, 0, 1)
+    gate, fed = (part[..., -s:] for part in mixer.split(torch.cat([left, projected], 2).transpose(0, 1)))
+    difference = (fed - copies.of(trace.fed).transpose(0, 1)).masked_fill(copies.same[:, None], 0)
+    y = mixer.convolve(difference, spectrum) + copies.of(trace.convolved).transpose(0, 1)
+    x = x + mixer.out_proj((y * gate).mT).flatten(0, 1)
+    return x + block.mlp(block.norm2(x))
+
+
+class CopyPass(BlockPass):
+    """One block over copies of one length, on the CPU."""
+
+    def __init__(self, block: HyenaBlock, bases: int, space: Callable[[int], Workspace]) -> None:
+        super().__init__(block)
+        function = block.mixer.filter_fn
+        self.space, self.no_bias = space, torch.zeros_like(function.bias)
+        if bases > DIRECT:
+            self.filter = function.spectrum(bases)
+        else:
+            self.filter = torch.nn.functional.pad(function(bases), (7, 0))
+            self.filter[:, 7] += function.bias
+
+    def __call__(self, x: torch.Tensor, copies: Copies, trace: Trace) -> torch.Tensor:
+        """See `ReadCopies`; in place."""
+        space, first = self.space(max(ROWS, len(x))), copies.first.numpy()
+        convolve = partial(self._convolve, copies, trace)
+        return x.add_(self.run(x, self.no_bias, in_turn, space, first, trace.projected, convolve))
+
+    def _convolve(self, copies: Copies, trace: Trace, fed: torch.Tensor, channels: slice) -> torch.Tensor:
+        """The output of the long filter, from that on the sequence and what changes of its input."""
+        m, s = copies.same.shape
+        bases = s, copies.first.numpy(), copies.same.sum(1).numpy()
+        self.kernels.keep_difference(*bases, trace.fed[channels].numpy(), fed.numpy())
+        known, filters = trace.convolved[channels], self.filter[channels]
+        if s <= DIRECT:
+            y = torch.empty(len(fed), m * s)
+            self.kernels.add_filtered(*bases, known.numpy(), fed.numpy(), filters.numpy(), y.numpy())
+            return y
+        n, difference = fft_length(s), fed[:, : m * s].unflatten(1, (m, s))
+        transform = torch.fft.rfft(difference, n=n).mul_(filters[:, None])
+        return torch.fft.irfft(transform, n=n, norm="forward")[..., :s].add_(copies.of(known)).flatten(1)
 
 
 class HyenaEdits:
@@ -77,16 +121,15 @@ class HyenaEdits:
 
     def __init__(
         self,
-        backbone: HyenaBackbone,
-        blocks: Sequence[HyenaBlock],
+        embed: Callable[[torch.Tensor], torch.Tensor],
+        blocks: Callable[[int], Sequence[ReadCopies]],
         traces: Sequence[Trace],
         ids: torch.Tensor,
         rows: torch.Tensor,
-        filters: Callable[[int], list[torch.Tensor]],
         one_at_a_time: Lock,
     ) -> None:
-        self._embed, self._blocks, self._traces, self._ids = backbone.embeddings, blocks, traces, ids
-        self._rows, self._filters, self._lock, self.activations = rows, filters, one_at_a_time, rows.cpu()
+        self._embed, self._blocks, self._traces, self._ids = embed, blocks, traces, ids
+        self._rows, self._lock, self.activations = rows, one_at_a_time, rows.cpu()
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -100,65 +143,26 @@ class HyenaEdits:
         found = torch.empty(m, before + s, d)
 
         def read_some(copies: slice) -> None:
-            found[copies, before:] = self._read(first[copies], ids[copies], filters).cpu()
+            found[copies, before:] = self._read(first[copies], ids[copies], blocks).cpu()
             if before:
                 at = first[copies, None] + torch.arange(-before, 0, device=device)
                 found[copies, :before] = self._rows[at].cpu()
 
         with self._lock, in_threads() as each:
-            filters = self._filters(s)
+            blocks = self._blocks(s)
             each(read_some, m, max(ROWS // s, 1))
         return found
 
-    def _read(self, first: torch.Tensor, ids: torch.Tensor, filters: list[torch.Tensor]) -> torch.Tensor:
+    def _read(self, first: torch.Tensor, ids: torch.Tensor, blocks: Sequence[ReadCopies]) -> torch.Tensor:
         """(m, s, d) activations of copies with (m, s) ids from base `first` (m,) on."""
         at = first[:, None] + torch.arange(ids.shape[1], device=ids.device)
-        same = ((ids == self._ids[at]).cummin(1).values)[..., None]
-        x = self._embed(ids)
-        for block, trace, taps in zip(self._blocks, self._traces, filters):
-            gate, fed = _split(block, trace, first, block.mixer.in_proj(block.norm1(x)))
-            difference = torch.where(same, 0, fed - trace.fed[at])
-            y = trace.convolved[at] + _convolve(difference, taps)
-            x = x + block.mixer.out_proj(y * gate)
-            x = x + block.mlp(block.norm2(x))
-        return torch.where(same, self._rows[at], x)
-
-
-def _split(
-    block: HyenaBlock, trace: Trace, first: torch.Tensor, projected: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gate and input of the long filter, (m, s, d), from the (m, s, 3 d) projections of copies."""
-    short, s = block.mixer.short_filter, projected.shape[1]
-    taps = short.weight[:, 0]
-    back = taps.shape[1] - 1
-    at = first[:, None] + torch.arange(-back, 0, device=first.device)
-    left = torch.where(at[..., None] < 0, 0, trace.projected[at.clamp(min=0)])  # zeros lie before a sequence
-    whole = torch.cat([left, projected], dim=1)
-    filtered = torch.addcmul(cast(torch.Tensor, short.bias), whole[:, :s], taps[:, 0])
-    for t in range(1, back + 1):
-        filtered.addcmul_(whole[:, t : t + s], taps[:, t])
-    gate, inner, v = filtered.chunk(3, dim=2)
-    return gate, v * inner
-
-
-def filter_over(block: HyenaBlock, s: int) -> torch.Tensor:
-    """The long filter over s bases with its skip weight: (d, s, s) Toeplitz matrices, or (n_fft, d) transforms."""
-    function = block.mixer.filter_fn
-    taps = function(s).clone()
-    taps[:, 0] += function.bias
-    if s > DIRECT:
-        return torch.fft.rfft(taps, n=fft_length(s)).T
-    behind = torch.arange(s, device=taps.device)[:, None] - torch.arange(s, device=taps.device)
-    return torch.where(behind < 0, 0, taps[:, behind.clamp(min=0)])
-
-
-def _convolve(x: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
-    """The long filter of (m, s, d), by what `filter_over` made."""
-    s = x.shape[1]
-    if s <= DIRECT:
-        return torch.bmm(taps, x.permute(2, 1, 0)).permute(2, 1, 0)
-    n = fft_length(s)
-    return torch.fft.irfft(torch.fft.rfft(x, n=n, dim=1) * taps, n=n, dim=1)[:, :s]
+        copies = Copies(first, (ids == self._ids[at]).cummin(1).values)
+        x = self._embed(ids).flatten(0, 1)
+        for block, trace in zip(blocks, self._traces):
+            x = block(x, copies, trace)
+        rows = x.view(*ids.shape, -1)
+        rows[copies.same] = self._rows[at[copies.same]]
+        return rows
 
 
 def _check_inside(length: int, starts: NDArray[np.int64], span: int) -> None:

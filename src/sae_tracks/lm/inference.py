@@ -1,10 +1,8 @@
 """HyenaDNA read at one layer: the parameters of the differentiable `forward`, with less memory traffic.
 
-On a CPU a block runs in three stages: projection by rows, long filters by channels, output projection and MLP by rows.
-Each stage is cut into slices that one thread computes in its cache. Threads share no work within a slice, so the result
-does not depend on their number, and a busy machine slows them by no more than its load. A sequence of one slice leaves
-nothing to share: of several such sequences each thread takes whole ones. On other devices the blocks run as they are,
-with the filters' transforms computed once.
+On a CPU the blocks run as `passes` has them. A sequence of one slice leaves nothing to share between threads: of
+several such sequences each thread takes whole ones. On other devices the blocks run as they are, with the filters'
+transforms computed once.
 """
 
 import threading
@@ -18,16 +16,14 @@ import torch
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.lm.edits import HyenaEdits, Trace, filter_over
-from sae_tracks.lm.hyenadna import HyenaBackbone, HyenaBlock, HyenaDNAForCausalLM, HyenaDNAModel, fft_length
+from sae_tracks.lm.edits import CopyPass, HyenaEdits, ReadCopies, copies_as_they_are
+from sae_tracks.lm.hyenadna import HyenaBackbone, HyenaDNAForCausalLM, HyenaDNAModel
+from sae_tracks.lm.passes import ROWS, TAPS, Trace, WindowPass, Workspace
 from sae_tracks.lm.protocol import check_length, weights_checksum
 from sae_tracks.lm.tokens import BASES, SPECIAL_TOKENS, base_tokens
 from sae_tracks.lm.untrained import Kind, untrained_id, without_learning
 from sae_tracks.threads import ForEachSlice, in_threads, in_turn
 
-ROWS = 1024  # bases of a slice: with fewer the matrix products slow down, with more the caches overflow
-CHANNELS = 32  # of a slice: with fewer, planning the FFTs takes longer than running them
-TAPS = 3  # of the short filter, as the kernels have it
 _ONE_AT_A_TIME = threading.Lock()  # protects the work memory and torch's number of threads
 
 
@@ -152,7 +148,7 @@ class Inference:
     def __init__(self, backbone: HyenaBackbone, layers: int) -> None:
         self.backbone, self.blocks = backbone, backbone.blocks[:layers]
         self._spectra = lru_cache(maxsize=2)(lambda length: backbone.spectra(length, layers))
-        self._filters = lru_cache(maxsize=2)(lambda bases: [filter_over(block, bases) for block in self.blocks])
+        self._copy_passes = lru_cache(maxsize=2)(self._make_copy_passes)
         self._passes = lru_cache(maxsize=2)(self._make_passes)  # full windows, and the last of a stretch
         self._space = lru_cache(maxsize=2)(self._make_space)
         self._mine = threading.local()  # the work memory of each thread that reads whole sequences
@@ -187,7 +183,8 @@ class Inference:
         else:
             with _ONE_AT_A_TIME, in_threads() as each:
                 rows = self._read(ids, each, self._space(len(ids)), traces)
-        return HyenaEdits(self.backbone, self.blocks, traces, ids, rows, self._filters, _ONE_AT_A_TIME)
+        passes = partial(self._copy_passes, self._other(ids))
+        return HyenaEdits(self.backbone.embeddings, passes, traces, ids, rows, _ONE_AT_A_TIME)
 
     def _other(self, ids: torch.Tensor) -> bool:
         """Whether the kernels cannot read these ids: they are not on the CPU, or a short filter has other taps."""
@@ -222,75 +219,11 @@ class Inference:
         d, inner = self.blocks[0].mlp.fc1.weight.shape[::-1]
         return Workspace(length, d, inner)
 
-    def _make_passes(self, length: int) -> "list[BlockPass]":
-        return [BlockPass(*pair) for pair in zip(self.blocks, self._spectra(length))]
+    def _make_copy_passes(self, as_they_are: bool, bases: int) -> Sequence[ReadCopies]:
+        if as_they_are:
+            spectra = self.backbone.spectra(bases, len(self.blocks))
+            return [partial(copies_as_they_are, *pair) for pair in zip(self.blocks, spectra)]
+        return [CopyPass(block, bases, self._own_space) for block in self.blocks]
 
-
-class Workspace:
-    """Memory that the blocks of one length share, and work memory of each thread."""
-
-    def __init__(self, length: int, d_model: int, d_inner: int) -> None:
-        # Rows are not a power of two long: that would crowd them into a few sets of the cache.
-        self.projected = torch.empty(3, d_model, -(-length // 16) * 16 + 16)
-        self._shapes = {"normed": (ROWS, d_model), "hidden": (ROWS, d_inner), "padded": (CHANNELS, fft_length(length))}
-        self._mine = threading.local()
-
-    def take(self, name: str, rows: int) -> torch.Tensor:
-        """Return the first rows of this thread's ``normed``, ``hidden`` or ``padded``, which ends in zeros."""
-        if not hasattr(self._mine, name):
-            setattr(self._mine, name, torch.zeros(self._shapes[name]))
-        return getattr(self._mine, name)[:rows]
-
-
-class BlockPass:
-    """One block over windows of one length, on the CPU."""
-
-    def __init__(self, block: HyenaBlock, spectrum: torch.Tensor) -> None:
-        from sae_tracks.lm import kernels
-
-        self.kernels, self.block, self.spectrum = kernels, block, spectrum
-        mixer, d = block.mixer, len(spectrum)
-        names = "short_filter.weight", "in_proj.bias", "short_filter.bias"
-        taps, add, bias = (mixer.get_parameter(name).data.numpy().reshape(3, d, -1) for name in names)
-        self.filters = list(zip(taps, add[:, :, 0], bias[:, :, 0]))
-
-    def __call__(
-        self, x: torch.Tensor, bias: torch.Tensor, each: ForEachSlice, space: Workspace, trace: Trace | None = None
-    ) -> torch.Tensor:
-        """Add `bias` to x and run the block, in place, without the bias of its last layer. Return that bias."""
-        each(partial(self._project, x, bias, space, trace), len(x), ROWS)
-        each(partial(self._filter, len(x), space, trace), x.shape[1], CHANNELS)
-        each(partial(self._transform, x, space), len(x), ROWS)
-        return self.block.mlp.fc2.bias
-
-    def _project(self, x: torch.Tensor, bias: torch.Tensor, space: Workspace, trace: Trace | None, rows: slice) -> None:
-        normed, mixer = self._add_norm(x[rows], bias, self.block.norm1, space), self.block.mixer
-        projected = torch.mm(mixer.in_proj.weight, normed.T, out=space.projected.flatten(0, 1)[:, rows])
-        if trace is not None:
-            torch.add(projected.T, mixer.in_proj.bias, out=trace.projected[rows])
-
-    def _filter(self, length: int, space: Workspace, trace: Trace | None, channels: slice) -> None:
-        """The gated long convolution of some channels. The result replaces the second projection."""
-        gate, inner, v = (projection[channels].numpy() for projection in space.projected)
-        (g_taps, g_add, g_bias), *others = ([a[channels] for a in one] for one in self.filters)
-        (i_taps, i_add, i_bias), (v_taps, v_add, v_bias) = others
-        padded = space.take("padded", len(v))
-        self.kernels.filter_and_multiply(length, inner, v, i_taps, v_taps, i_add, v_add, i_bias, v_bias, padded.numpy())
-        y = torch.fft.irfft(torch.fft.rfft(padded).mul_(self.spectrum[channels]), n=padded.shape[1], norm="forward")
-        if trace is not None:
-            trace.fed[:, channels], trace.convolved[:, channels] = padded[:, :length].T, y[:, :length].T
-        self.kernels.filter_and_gate(length, gate, y.numpy(), g_taps, g_add, g_bias, inner)
-
-    def _transform(self, whole: torch.Tensor, space: Workspace, rows: slice) -> None:
-        mixer, mlp, x = self.block.mixer, self.block.mlp, whole[rows]
-        x.addmm_(space.projected[1][:, rows].T, mixer.out_proj.weight.T)
-        normed = self._add_norm(x, mixer.out_proj.bias, self.block.norm2, space)
-        hidden = torch.mm(normed, mlp.fc1.weight.T, out=space.take("hidden", len(x)))
-        self.kernels.add_gelu(hidden.numpy(), mlp.fc1.bias.data.numpy())
-        x.addmm_(hidden, mlp.fc2.weight.T)
-
-    def _add_norm(self, x: torch.Tensor, add: torch.Tensor, norm: torch.nn.LayerNorm, space: Workspace) -> torch.Tensor:
-        normed = space.take("normed", len(x))
-        vectors = (v.data.numpy() for v in (add, norm.weight, norm.bias))
-        self.kernels.add_norm(x.numpy(), *vectors, norm.eps, normed.numpy())
-        return normed
+    def _make_passes(self, length: int) -> list[WindowPass]:
+        return [WindowPass(*pair) for pair in zip(self.blocks, self._spectra(length))]

@@ -57,38 +57,102 @@ def add_norm(x, add, weight, bias, eps, out):
 
 
 @njit(inline="always")
-def _start(u, i, add, taps, bias):
-    """Return the short filter at one of the first two bases, which have zeros before them."""
+def _start(u, i, known, first, taps, add, bias):
+    """Return the short filter at base i, one of the first two, which has `known` ones or zeros before it."""
     y = bias + taps[2] * (u[i] + add)
     if i == 1:
         y += taps[1] * (u[0] + add)
-    return y
+    elif first > 0:
+        y += taps[1] * known[first - 1]
+    return y + taps[0] * known[first + i - 2] if first + i > 1 else y
 
 
-@njit("void(i8,f4[:,::1],f4[:,::1],f4[:,::1],f4[:,::1],f4[::1],f4[::1],f4[::1],f4[::1],f4[:,::1])", **FAST)
-def filter_and_multiply(length, u, v, u_taps, v_taps, u_add, v_add, u_bias, v_bias, out):
-    """Multiply two projections after their causal short filters of three taps; all (channels, >= length).
+@njit(
+    "void(i8,i8[::1],f4[:,::1],f4[:,::1],f4[:,::1],f4[::1],f4[::1],f4[:,::1],f4[:,::1],f4[:,::1],f4[::1],f4[::1],f4[:,::1])",
+    **FAST,
+)
+def filter_and_multiply(length, first, u, u_known, u_taps, u_add, u_bias, v, v_known, v_taps, v_add, v_bias, out):
+    """Multiply two projections of m sequences after their causal short filters of three taps.
+
+    u, v and `out` are (channels, >= m * length). Sequence j lies at base ``first[j]`` of ``known`` (channels, n), which
+    has ``u + add`` at the bases before it. Zeros lie before base 0.
 
     ``filtered[i] = bias + taps[2] (u[i] + add) + taps[1] (u[i-1] + add) + taps[0] (u[i-2] + add)``
     """
     for c in range(u.shape[0]):
-        a, b, o, s, t = u[c], v[c], out[c], u_taps[c], v_taps[c]
-        for i in range(min(2, length)):
-            o[i] = _start(a, i, u_add[c], s, u_bias[c]) * _start(b, i, v_add[c], t, v_bias[c])
+        s, t, before_a, before_b = u_taps[c], v_taps[c], u_known[c], v_known[c]
         s0, s1, s2, t0, t1, t2 = s[0], s[1], s[2], t[0], t[1], t[2]
         e, f = u_bias[c] + u_add[c] * (s0 + s1 + s2), v_bias[c] + v_add[c] * (t0 + t1 + t2)
-        for i in range(2, length):
-            o[i] = (e + s2 * a[i] + s1 * a[i - 1] + s0 * a[i - 2]) * (f + t2 * b[i] + t1 * b[i - 1] + t0 * b[i - 2])
+        for j in range(len(first)):
+            part = slice(j * length, (j + 1) * length)
+            a, b, o = u[c, part], v[c, part], out[c, part]
+            for i in range(min(2, length)):
+                y = _start(a, i, before_a, first[j], s, u_add[c], u_bias[c])
+                o[i] = y * _start(b, i, before_b, first[j], t, v_add[c], v_bias[c])
+            for i in range(2, length):
+                o[i] = (e + s2 * a[i] + s1 * a[i - 1] + s0 * a[i - 2]) * (f + t2 * b[i] + t1 * b[i - 1] + t0 * b[i - 2])
 
 
-@njit("void(i8,f4[:,::1],f4[:,::1],f4[:,::1],f4[::1],f4[::1],f4[:,::1])", **FAST)
-def filter_and_gate(length, u, y, taps, add, bias, out):
-    """Compute ``out = y * filtered(u)``, all (channels, >= length), with the filter of `filter_and_multiply`."""
+@njit("void(i8,i8[::1],f4[:,::1],f4[:,::1],f4[:,::1],f4[::1],f4[::1],f4[:,::1],f4[:,::1])", **FAST)
+def filter_and_gate(length, first, u, known, taps, add, bias, y, out):
+    """Compute ``out = y * filtered(u)``, all (channels, >= m * length), with the filter of `filter_and_multiply`."""
     for c in range(u.shape[0]):
-        a, g, o, s = u[c], y[c], out[c], taps[c]
-        for i in range(min(2, length)):
-            o[i] = g[i] * _start(a, i, add[c], s, bias[c])
+        s, before = taps[c], known[c]
         s0, s1, s2 = s[0], s[1], s[2]
         e = bias[c] + add[c] * (s0 + s1 + s2)
-        for i in range(2, length):
-            o[i] = g[i] * (e + s2 * a[i] + s1 * a[i - 1] + s0 * a[i - 2])
+        for j in range(len(first)):
+            part = slice(j * length, (j + 1) * length)
+            a, g, o = u[c, part], y[c, part], out[c, part]
+            for i in range(min(2, length)):
+                o[i] = g[i] * _start(a, i, before, first[j], s, add[c], bias[c])
+            for i in range(2, length):
+                o[i] = g[i] * (e + s2 * a[i] + s1 * a[i - 1] + s0 * a[i - 2])
+
+
+@njit("void(i8,i8[::1],i8[::1],f4[:,::1],f4[:,::1])", **FAST)
+def keep_difference(length, first, changed, known, x):
+    """Subtract from x (channels, >= m * length) what is `known` (channels, n) at the bases of m copies.
+
+    Copy j begins at base ``first[j]`` of what is known. Its first ``changed[j]`` bases become zeros.
+    """
+    for c in range(x.shape[0]):
+        for j in range(len(first)):
+            a, k = x[c, j * length : (j + 1) * length], known[c, first[j] : first[j] + length]
+            a[: changed[j]] = F(0)
+            for i in range(changed[j], length):
+                a[i] -= k[i]
+
+
+@njit("void(i8,i8[::1],i8[::1],f4[:,::1],f4[:,::1],f4[:,::1],f4[:,::1])", **FAST)
+def add_filtered(length, first, changed, known, x, taps, y):
+    """Add to what is `known` the causal convolution of `taps` (channels, 7 + >= length) and differences of copies.
+
+    Copies, `known` and the differences x are those of `keep_difference`. Seven zeros lie before the taps.
+    """
+    for c in range(x.shape[0]):
+        h = taps[c]
+        for j in range(len(first)):
+            part, start = slice(j * length, (j + 1) * length), changed[j]
+            a, o = x[c, part], y[c, part]
+            o[:] = known[c, first[j] : first[j] + length]
+            for p in range(start, length - 7, 8):  # eight at a time, so that y is read and written less
+                a0, a1, a2, a3, a4, a5, a6, a7 = (
+                    a[p],
+                    a[p + 1],
+                    a[p + 2],
+                    a[p + 3],
+                    a[p + 4],
+                    a[p + 5],
+                    a[p + 6],
+                    a[p + 7],
+                )
+                q = o[p:]
+                for i in range(len(q)):
+                    q[i] += (
+                        a0 * h[i + 7] + a1 * h[i + 6] + a2 * h[i + 5] + a3 * h[i + 4]
+                        + a4 * h[i + 3] + a5 * h[i + 2] + a6 * h[i + 1] + a7 * h[i]
+                    )  # fmt: skip
+            for p in range(start + (length - start) // 8 * 8, length):
+                q = o[p:]
+                for i in range(len(q)):
+                    q[i] += a[p] * h[i + 7]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,18 @@ class Halves:
     size: int | None = None
     margin: int = 0  # bases on either side of a border between blocks that are in no half; at most half a block
     named: tuple[list[GenomicRegion], list[GenomicRegion]] | None = None  # the two halves, each disjoint and ascending
+
+    def record(self) -> list[Any]:
+        """The halves as JSON, for `again`."""
+        named = self.named and [[[r.contig, r.start, r.end] for r in half] for half in self.named]
+        return [self.size, self.margin, named]
+
+    @classmethod
+    def again(cls, record: Sequence[Any]) -> "Halves":
+        """The halves of a `record`."""
+        size, margin, named = record
+        spans = [[GenomicRegion(*one) for one in half] for half in named or ()]
+        return cls(size, margin, (spans[0], spans[1]) if spans else None)
 
     @property
     def names(self) -> tuple[str, ...]:

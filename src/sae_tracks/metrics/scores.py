@@ -222,7 +222,18 @@ def top_features(table: str | Path, count: int) -> list[int]:
         )
     matches = matches.dropna(subset="f1").sort_values("f1", ascending=False, kind="stable")
     best = matches.drop_duplicates([name for name in columns if name != "f1"]).head(count)
-    names = list(dict.fromkeys(best["feature"].astype(str)))
+    return features_of(best, table)
+
+
+def features_of(matches: pd.DataFrame, table: str | Path) -> list[int]:
+    """Return the features of matches from a file, each once, in their order.
+
+    Raises
+    ------
+    SaeTracksError
+        A feature is not of an SAE, such as a dimension.
+    """
+    names = list(dict.fromkeys(matches["feature"].astype(str)))
     if other := [name for name in names if not re.fullmatch(r"f\d{1,9}", name)]:
         raise SaeTracksError(f"{table} is not of an SAE: its feature {other[0]!r} has no name like f357")
     return [feature_number(name) for name in names]

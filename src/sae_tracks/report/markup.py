@@ -23,6 +23,14 @@ COMPARED_HEAD = (
     '<th scope="col" data-column="replicates"><button type="button" '
     'title="Replicates: another SAE has a feature with the same activity">Repl.</button></th>'
 )
+VIEWS = (
+    '<label>View <select id="view"><option value="">table</option><option value="decoder">map by decoder</option>'
+    '<option value="activity">map by activity</option></select></label>'
+)
+MAP = (
+    '<div id="map" hidden><canvas role="img" aria-label="Features in a plane; the table has the same"></canvas>'
+    '<output></output><p class="legend"></p><p class="note"></p></div>'
+)
 GENOME = '<div id="genome" role="region" aria-label="Genome browser" tabindex="-1"></div>'
 WIDE, EDGE = 108, 4  # width and margin of the strip that shows average precision beside rivals, in pixels
 

@@ -19,13 +19,14 @@ from sae_tracks.files import PROVENANCE, make_folder, read_json, sha256, write_p
 from sae_tracks.metrics.scores import BEST_SCORES
 from sae_tracks.motifs import Motif, named_motifs
 from sae_tracks.report import head, markup
+from sae_tracks.report.explained import Explained, read_explained
 from sae_tracks.report.figures import plot_scores, save_figure
 from sae_tracks.report.logos import COLORS, LETTERS, glyphs, letter_heights
-from sae_tracks.report.scores import columns_of, embedded, load_scores, profiles_of, with_lines, with_unscored
+from sae_tracks.report.scores import columns_of, embedded, load_scores, profiles_of, with_unscored
 from sae_tracks.report.serve import PAGE, Content, Site, folder_site, write_site
 from sae_tracks.report.tracks import LIBRARY, TrackSet, asset, browser_settings, open_tracks, track_files
 
-SCRIPTS = ("table.js", "charts.js", "browser.js", "detail.js")
+SCRIPTS = ("table.js", "charts.js", "atlas.js", "browser.js", "detail.js")
 SCORES, TRACKS = "metrics", "tracks"  # folders below one that holds the whole work, as the demo writes it
 TITLE = "Features and what they match"
 
@@ -48,7 +49,7 @@ def make_page(
     motifs: str | None = None,
     figures: Sequence[Path] = (),
     title: str = TITLE,
-    compared: Path | None = None,
+    explained: Sequence[Path] = (),
 ) -> Page:
     """Make the page of a folder of scores, of tracks, or of both.
 
@@ -65,8 +66,9 @@ def make_page(
         Matrices, for the logos of concepts that have their IDs; see `named_motifs`.
     figures : sequence of Path
         Pictures to show, such as activations along a region: PNG, JPEG or SVG.
-    compared : Path, optional
-        ``compare.parquet`` of the scored SAE with another, which says what replicates. Default: the one in the folder.
+    explained : sequence of Path
+        Folders that `describe`, `motifs`, `atlas` and `compare` wrote, beside the one of the scores, which may hold
+        their files too.
 
     Raises
     ------
@@ -76,17 +78,20 @@ def make_page(
     folder = scores or (tracks.tracks[0].path.parent if tracks else None)
     if folder is None:
         raise SaeTracksError("a page needs scores or tracks, and neither was given")
-    scored = load_scores(scores, compared) if scores else None
-    table = with_lines(with_unscored(scored, tracks.by_feature() if tracks else {}), scores)
+    facts = provenance_of(folder)
+    known = read_explained(folder, explained, facts.get("sae_sha256"))
+    scored = load_scores(scores, known.compared) if scores else None
+    table = with_unscored(scored, tracks.by_feature() if tracks else {})
     scored = table.head(0 if scored is None else len(scored))
     concepts = set(table["concept"])
     matrices = [motif for motif in named_motifs(motifs)[0] if motif.matrix_id in concepts] if motifs else []
-    facts = provenance_of(folder)
     replicates = bool(table["replicates"].notna().any())
-    data = _data(scores, table, matrices) | ({"browser": browser_settings(tracks)} if tracks else {})
+    data = _data(scores, table, matrices, known) | ({"browser": browser_settings(tracks)} if tracks else {})
     sections = _sections(scored, facts) | {
         "title": markup.escape(title),
         "rows": markup.table_rows(table.to_dict("records"), tracks is not None, replicates),
+        "views": markup.VIEWS if known.atlas else "",
+        "map": markup.MAP if known.atlas else "",
         "compared": markup.COMPARED_HEAD if replicates else "",
         "figures": "".join([_scores_figure(scored), *map(markup.picture_of, figures)]),
         "data": embedded(data),
@@ -111,7 +116,7 @@ def write_report(
     motifs: str | None = None,
     figures: Sequence[Path] = (),
     title: str = TITLE,
-    compared: Path | None = None,
+    explained: Sequence[Path] = (),
 ) -> Page:
     """Write the page into the folder `out`: ``index.html``, its files and ``provenance.json``.
 
@@ -125,7 +130,7 @@ def write_report(
     taken = [scores, *(track.path.parent for track in (tracks.tracks if tracks else ())[:1])]
     if out.resolve() in [path.resolve() for path in taken]:
         raise SaeTracksError(f"{out} holds the scores or the tracks: name another folder for the page")
-    page = make_page(scores, tracks, motifs=motifs, figures=figures, title=title, compared=compared)
+    page = make_page(scores, tracks, motifs=motifs, figures=figures, title=title, explained=explained)
     make_folder(out)
     write_site(page.files, out)
     facts = {"scores": str(scores), "scores_sha256": sha256(scores / BEST_SCORES), "scored": page.facts}
@@ -151,7 +156,7 @@ def _sections(scored: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _data(scores: Path | None, table: pd.DataFrame, matrices: Sequence[Motif]) -> dict[str, Any]:
+def _data(scores: Path | None, table: pd.DataFrame, matrices: Sequence[Motif], known: Explained) -> dict[str, Any]:
     """Return what the scripts draw. Logos are heights in bits, and the page draws one when its row is opened."""
     return {
         "columns": columns_of(table),
@@ -159,6 +164,8 @@ def _data(scores: Path | None, table: pd.DataFrame, matrices: Sequence[Motif]) -
         "rivals": [rival._asdict() | {"ap": rival.ap, "f1": rival.f1} for rival in RIVALS],
         "verdicts": list(OUTCOMES),
         "logos": {motif.matrix_id: np.round(letter_heights(motif), 3).tolist() for motif in matrices},
+        "features": known.features,
+        "atlas": known.atlas,
         "letters": [{"letter": letter, "color": COLORS[letter], "path": glyphs()[letter]} for letter in LETTERS],
     }
 
@@ -220,7 +227,7 @@ def view_site(
     genome: Path | None = None,
     annotations: Sequence[Path] = (),
     motifs: str | None = None,
-    compared: Path | None = None,
+    explained: Sequence[Path] = (),
 ) -> Site:
     """Return the site that `view` serves: a page in the folder, or one of its scores and tracks.
 
@@ -236,7 +243,7 @@ def view_site(
     if not folder.is_dir():
         raise SaeTracksError(f"no folder {folder}: name one of scores, of tracks, of both, or a page of `report`")
     if (folder / PAGE).is_file():
-        if tracks or genome or annotations or motifs or compared:
+        if tracks or genome or annotations or motifs or explained:
             raise UsageError(f"{folder} is a page, to which nothing can be added: give the options to `report`")
         return folder_site(folder)
     scores = next((path for path in (folder, folder / SCORES) if (path / BEST_SCORES).is_file()), None)
@@ -245,10 +252,8 @@ def view_site(
         raise SaeTracksError(
             f"nothing to look at in {folder}: neither {BEST_SCORES} (in it or {SCORES}/) nor *.bw (in it or {TRACKS}/)"
         )
-    if compared and scores is None:
-        raise UsageError(f"--compare is shown beside scores, and {folder} has none")
     chosen = choose_tracks(tracks or found, genome, annotations)
-    return make_page(scores, chosen, motifs=motifs, compared=compared).files
+    return make_page(scores, chosen, motifs=motifs, explained=explained).files
 
 
 def _genome_of(tracks: Path) -> Path:

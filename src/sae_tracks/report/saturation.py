@@ -76,7 +76,7 @@ def _title(found: "Saturation", strand: int, feature: int, what: str) -> str:
     place = f"{region.contig}:{region.start + 1:,}-{region.end:,}"
     peak, height = found.peaks[strand, feature] + 1, found.heights[strand, feature]
     return (
-        f"{name} at {place}, read strand {found.read_strands[strand]} (the model reads {way}): {what}\n"
+        f"{name} at {place}, read strand {found.read_strands[strand]} ({way}): {what}\n"
         f"peak: base {peak:,}, activation {height:.3g}" + ("" if height > 0 else " (changes can only raise it)")
     )
 

@@ -13,17 +13,14 @@ from sae_tracks.controls import verdict
 from sae_tracks.controls.verdict import OUTCOMES, RIVALS, explain
 from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.insight.meaning import read_compared
 from sae_tracks.metrics import read_table
 from sae_tracks.metrics.scores import BEST_SCORES, OFFSETS
-from sae_tracks.names import DESCRIBED
 from sae_tracks.report.figures import read_offsets
 
 NEEDED = ("concept", "site_strand", "feature", "f1", "verdict")
 TEXTS = (
     *("concept", "tf", "site_strand", "feature", "read_strand", "verdict"),
     *(name for name in verdict.TEXTS if name not in verdict.FLAGS),
-    "partner",
 )
 NUMBERS = (
     *("threshold", "instances", "instances_hit", "tp", "fp", "fn", "precision", "recall", "f1", "select_f1"),
@@ -35,7 +32,7 @@ NUMBERS = (
     *("seeds_f1_min", "seeds_f1_max", "seeds_ap_min", "seeds_ap_max"),
     *("insertion_auroc", "insertion_low", "insertion_high"),
     *verdict.FLAGS,
-    *("replicates", "correlation"),
+    "replicates",
     *(column for rival in RIVALS for column in (rival.ap, rival.f1)),
 )
 UNSCORED = "f/{} has a track but no score in this table: what it matches best, if anything, is not known here."
@@ -43,18 +40,17 @@ DIGITS = 4
 SHARES = 1000  # P(active) is written as whole thousandths
 
 
-def load_scores(folder: Path, compared: Path | None = None) -> pd.DataFrame:
+def load_scores(folder: Path, compared: pd.DataFrame | None = None) -> pd.DataFrame:
     """Read ``metrics.tsv`` with all the columns of `TEXTS` and `NUMBERS`, and three columns of the page.
 
     Rows keep the order of the file. A missing text is "", a missing number NaN; ``memorised`` is 1 or 0. The added
-    columns are ``nucleotide`` and ``motif`` (bool), and ``meaning`` (a few sentences). ``partner``, ``correlation`` and
-    ``replicates`` (1 or 0) of each feature come from a ``compare.parquet``: `compared`, or one in the folder.
+    columns are ``nucleotide`` and ``motif`` (bool), and ``meaning`` (a few sentences). ``replicates`` (1 or 0) of
+    each feature is that of `compared`; see `Explained`.
 
     Raises
     ------
     SaeTracksError
-        There is no such table, it lacks a column that every table has, it has no row, or a verdict is unknown. Or what
-        was compared is another SAE.
+        There is no such table, it lacks a column that every table has, it has no row, or a verdict is unknown.
     """
     table = read_table(folder / BEST_SCORES, verdict.TEXTS)
     missing = [name for name in NEEDED if name not in table]
@@ -67,8 +63,7 @@ def load_scores(folder: Path, compared: Path | None = None) -> pd.DataFrame:
     unknown = sorted(set(table["verdict"]) - set(OUTCOMES))
     if unknown:
         raise SaeTracksError(f"{folder / BEST_SCORES}: {unknown[0]!r} is no verdict; expected {', '.join(OUTCOMES)}")
-    found = read_compared(folder, compared)
-    table = table if found is None else table.join(found, on="feature")
+    table = table if compared is None else table.join(compared["replicates"], on="feature")
     table = pd.DataFrame({**{name: _text(table, name) for name in TEXTS}, **{n: _number(table, n) for n in NUMBERS}})
     nucleotide = table["concept"].isin(list(NUCLEOTIDES)) & (table["tf"] == "")
     table = table.assign(nucleotide=nucleotide, motif=verdict.is_motif(table))
@@ -103,18 +98,6 @@ def _number(table: pd.DataFrame, name: str) -> pd.Series:
         return pd.Series(np.nan, table.index)
     values = table[name].replace({"True": 1, "False": 0}) if table[name].dtype != bool else table[name]
     return cast(pd.Series, pd.to_numeric(values, errors="coerce")).astype(float)
-
-
-def with_lines(table: pd.DataFrame, folder: Path | None) -> pd.DataFrame:
-    """Return a table with the column ``described``: the line of ``describe.tsv`` in the folder on each feature."""
-    path = folder and folder / DESCRIBED
-    if path is None or not path.is_file():
-        return table.assign(described="")
-    lines = read_table(path, ("name", "line"))
-    if missing := [name for name in ("feature", "line") if name not in lines]:
-        raise SaeTracksError(f"{path} has no column {missing[0]!r}: run sae-tracks describe again")
-    known = dict(zip(lines["feature"], lines["line"]))
-    return table.assign(described=[known.get(feature, "") for feature in table["feature"]])
 
 
 def columns_of(table: pd.DataFrame) -> dict[str, list]:

@@ -127,6 +127,23 @@ class SAE:
         """Weights and bias with the pre-bias folded in: ``h = x W + b``, ``b = b_enc - b_dec W_enc``."""
         return self.W_enc, self.b_enc - self.b_dec @ self.W_enc
 
+    def alive(self) -> list[int]:
+        """Return the ids of all features that the statistics do not call dead, ascending.
+
+        Raises
+        ------
+        SaeTracksError
+            All are dead.
+        """
+        if self.stats is None:
+            return list(range(self.d_sae))
+        found = np.flatnonzero(~self.stats["dead"].to_numpy(bool)).tolist()
+        if not found:
+            raise SaeTracksError(
+                "all features of this SAE are dead: name those to look at (-f), or train it for longer"
+            )
+        return found
+
     def check_features(self, features: Iterable[int]) -> torch.Tensor:
         """Feature ids as (k,) int64, ascending, each once; an id outside the dictionary is an error."""
         ids = sorted(set(features))

@@ -53,14 +53,14 @@ function featureName(row) {
   return `f/${row.feature.replace(/^f/, "")}`;
 }
 
-function heading(row) {
+function heading(row, line) {
   const about = [row.tf_class, row.tf_family].filter(has).join(", ");
   const strand = row.site_strand === "." || !has(row.site_strand) ? "" : `, site strand ${row.site_strand}`;
   const name = has(row.concept) ? `${row.concept}${has(row.tf) && row.tf !== row.concept ? ` ${row.tf}` : ""}` : featureName(row);
   const title = node("h2", {}, name, has(row.verdict) ? node("span", { class: `badge ${row.verdict}` }, row.verdict) : null);
   const pair = `${featureName(row)}${strand}${has(row.read_strand) ? `, read strand ${row.read_strand}` : ""}`;
-  return [title, node("p", { class: "about" }, about ? `${pair} \u00b7 ${about}` : pair), node("p", { class: "meaning" }, row.meaning),
-    ...(has(row.described) ? [node("p", { class: "described" }, row.described)] : [])];
+  return [title, node("p", { class: "about" }, pair === name ? "" : about ? `${pair} \u00b7 ${about}` : pair), node("p", { class: "meaning" }, row.meaning),
+    ...(has(line) ? [node("p", { class: "described" }, line)] : [])];
 }
 
 function besideRivals(row, rivals) {
@@ -93,23 +93,40 @@ function alsoBest(row, rows) {
   return [node("h3", {}, `${featureName(row)} is also the best for`), node("p", { class: "also" }, ...links, ...more)];
 }
 
+// The motif of a feature's strongest places, which need not be that of the concept it matches.
+function motifSection(heights, letters) {
+  return heights ? [node("h3", {}, "Motif of its strongest places"), logo(heights, letters)] : [];
+}
+
+const NEIGHBOURS = { decoder: "Most alike by decoder (cosine)", activity: "Active at the same bases (Jaccard index)" };
+
+function neighbours(known) {
+  return Object.entries(NEIGHBOURS).filter(([plane]) => has(known[plane])).flatMap(([plane, title]) => [
+    node("h3", {}, title),
+    node("p", { class: "also" }, ...known[plane].map(([name, value]) => node("a", { href: `#${name}` }, `f/${name.slice(1)} ${value.toFixed(2)}`))),
+  ]);
+}
+
 function startPage() {
   const data = JSON.parse(document.getElementById("data").textContent);
   const pane = document.getElementById("detail");
   const browser = data.browser ? startBrowser(data.browser, data.letters) : null;
   const { rows, lines } = startTable(data, (row, i, rows) => {
     const heights = data.logos[row.concept];
+    const known = data.features[row.feature] || {};
     pane.replaceChildren(
-      ...heading(row),
+      ...heading(row, known.line),
       ...(browser ? browser.open(row) : []),
       ...(heights ? [logo(heights, data.letters)] : []),
+      ...motifSection(known.motif, data.letters),
       ...numbers("Strength", row),
       ...besideRivals(row, data.rivals),
-      ...lagSection(row, data.profiles[i], heights),
-      ...numbers("Another SAE", row),
+      ...(i === null ? [] : lagSection(row, data.profiles[i], heights)),
+      ...numbers("Another SAE", known.compared || {}),
       ...numbers("Numbers", row),
       ...numbers("Chance and words", row),
       ...numbers("Repeats", row),
+      ...neighbours(known),
       ...alsoBest(row, rows),
     );
     pane.scrollTop = 0;

@@ -15,9 +15,9 @@ function ordered(values, descending) {
   });
 }
 
-// Whether a row passes: every word of the search somewhere in its names, and each choice that was made.
-function passes(row, filter) {
-  const names = [row.concept, row.tf, row.tf_class, row.tf_family, row.feature].join(" ").toLowerCase();
+// Whether a row passes: every word of the search somewhere in its names or its line, and each choice that was made.
+function passes(row, filter, line = "") {
+  const names = [row.concept, row.tf, row.tf_class, row.tf_family, row.feature, line].join(" ").toLowerCase();
   const words = filter.search.toLowerCase().replace(/\bf\/(?=\d)/g, "f").split(/\s+/);
   return (
     words.every((word) => names.includes(word)) &&
@@ -37,20 +37,50 @@ function keyOf(row) {
   return encodeURIComponent(row.concept ? `${row.concept},${row.site_strand}` : `${row.feature},${row.read_strand}`);
 }
 
+// The row that stands for each feature: the one with the best verdict, of equal ones that with the highest F1.
+function bestRows(rows, verdicts) {
+  const worse = (a, b) => verdicts.indexOf(a.verdict) - verdicts.indexOf(b.verdict) || (b.f1 || 0) - (a.f1 || 0);
+  const found = new Map();
+  for (const row of rows) {
+    const other = found.get(row.feature);
+    if (!other || !has(other.verdict) || (has(row.verdict) && worse(row, other) < 0)) found.set(row.feature, row);
+  }
+  return found;
+}
+
+// A feature of the map that has no row of the table.
+function withoutRow(feature, scored) {
+  const name = `f/${feature.slice(1)}`;
+  return { feature, meaning: scored ? `${name} is the best feature of no concept in this table.` : `${name} was not scored.` };
+}
+
 function startTable(data, open) {
   const rows = rowsOf(data.columns);
+  const best = bestRows(rows, data.verdicts);
+  const others = new Map((data.atlas.feature || []).filter((name) => !best.has(name)).map((name) => [name, withoutRow(name, rows.some((row) => has(row.verdict)))]));
+  const atlas = startAtlas(data, best, (feature) => { location.hash = feature; });
+  const lineOf = (row) => (data.features[row.feature] || {}).line || "";
   const body = document.querySelector("#table tbody");
   const lines = [...body.rows];
   const byKey = new Map(rows.map((row, i) => [keyOf(row), i]).reverse());
   const field = (id) => document.getElementById(id);
   const toggles = [...document.querySelectorAll(".filter")];
-  let current = null;
+  let current = null; // the number of the row that is open
+  let opened = false;
 
   function filter() {
     const verdicts = toggles.filter((b) => b.getAttribute("aria-pressed") === "true").map((b) => b.dataset.verdict);
     const wanted = { search: field("search").value.trim(), strand: field("strand").value, kind: field("kind").value, verdicts };
+    const found = new Set();
     let shown = 0;
-    rows.forEach((row, i) => { shown += !(lines[i].hidden = !passes(row, wanted)); });
+    rows.forEach((row, i) => {
+      lines[i].hidden = !passes(row, wanted, lineOf(row));
+      if (lines[i].hidden) return;
+      shown += 1;
+      if (!verdicts.length || verdicts.includes(best.get(row.feature).verdict)) found.add(row.feature); // as it is coloured
+    });
+    for (const row of others.values()) if (passes(row, wanted, lineOf(row))) found.add(row.feature);
+    atlas.update(found);
     field("none").hidden = shown > 0;
     field("shown").value = `${shown.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows`;
   }
@@ -67,22 +97,36 @@ function startTable(data, open) {
     body.append(...ordered(values, descending).map((i) => lines[i]));
   }
 
-  function show(i) {
+  // Row i of the table, or a feature without one.
+  function show(i, row = rows[i]) {
     if (current !== null) lines[current].removeAttribute("aria-current");
-    current = i;
-    lines[i].setAttribute("aria-current", "true");
-    bringIntoView(lines[i]);
-    open(rows[i], i, rows);
+    [current, opened] = [i, true];
+    if (i !== null) {
+      lines[i].setAttribute("aria-current", "true");
+      bringIntoView(lines[i]);
+    }
+    atlas.mark(row.feature);
+    open(row, i, rows);
   }
 
   function followHash() {
-    const key = byKey.get(encodeURIComponent(decode(location.hash.slice(1))));
-    if (key !== undefined) show(key);
+    const key = decode(location.hash.slice(1));
+    const i = byKey.get(encodeURIComponent(key));
+    if (i !== undefined) show(i);
+    else if (best.has(key)) show(rows.indexOf(best.get(key)));
+    else if (others.has(key)) show(null, others.get(key));
+  }
+
+  // The table or the map; in the table, the open row is where one sees it.
+  function look() {
+    atlas.look();
+    if (current !== null) bringIntoView(lines[current]);
   }
 
   function step(down) {
     const next = down ? "nextElementSibling" : "previousElementSibling";
-    let line = (document.activeElement.closest("tbody tr") || lines[current])[next];
+    const from = document.activeElement.closest("tbody tr") || lines[current];
+    let line = from ? from[next] : body.rows[0];
     while (line && line.hidden) line = line[next];
     if (!line) return;
     line.querySelector("a").focus({ preventScroll: true });
@@ -99,8 +143,9 @@ function startTable(data, open) {
   field("filters").addEventListener("submit", (event) => event.preventDefault());
   field("filters").addEventListener("reset", () => {
     toggles.forEach((button) => button.setAttribute("aria-pressed", "false"));
-    setTimeout(filter);
+    setTimeout(() => { filter(); look(); });
   });
+  if (field("view")) field("view").addEventListener("change", look);
   body.addEventListener("click", (event) => {
     if (!event.target.closest("a")) location.hash = event.target.closest("tr").querySelector("a").hash;
   });
@@ -114,8 +159,9 @@ function startTable(data, open) {
   });
   window.addEventListener("hashchange", followHash);
   filter();
+  look(); // a browser may have kept what was chosen before
   followHash();
-  if (current === null) show(firstShown(rows, data.browser));
+  if (!opened) show(firstShown(rows, data.browser));
   return { rows, lines };
 }
 

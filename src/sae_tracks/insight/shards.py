@@ -1,0 +1,211 @@
+"""A long run in parts: what a shard of a run stores, and all shards of a run together."""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, Protocol
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import PROVENANCE, atomic, values_differ, write_provenance
+from sae_tracks.regions import Shard, check_complete, parse_shard
+
+STORED, RECORD, FORMAT_VERSION = "shard.npz", "record", 1
+BY_CHECKSUM = ("annotation", "annotations", "repeats", "alias", "from_a", "from_b")  # path: checksum, or None
+Arrays = dict[str, NDArray]
+log = logging.getLogger(__name__)
+
+
+class Run(Protocol):
+    """A run that can be read in shards.
+
+    Attributes
+    ----------
+    verb : str
+        The verb of ``sae-tracks`` that makes such runs.
+    """
+
+    verb: str
+
+    def sources(self) -> list[dict[str, Any]]:
+        """The provenance of each source."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Everything else that the result depends on, for its provenance: the same for all shards of a run."""
+        ...
+
+    def inputs(self) -> dict[str, Any]:
+        """What a merge needs beside the arrays, such as the paths of files that it reads again."""
+        ...
+
+    def read(self, shard: Shard) -> Arrays:
+        """Read a shard: arrays from which the result of the run follows, together with those of the other shards."""
+        ...
+
+
+def run_shard(run: Run, folder: str | Path, shard: Shard) -> bool:
+    """Read a shard of a run and store it, unless its folder holds it already.
+
+    So if some shards of a run were interrupted, the same commands again read only these.
+
+    Parameters
+    ----------
+    run : Run
+        Its inputs are open and checked; no window is read yet.
+    folder : path
+        A folder of this shard alone, made if it is missing, for ``shard.npz`` and ``provenance.json``; see
+        docs/formats.md. `merge_shards` takes the folders of all shards.
+    shard : Shard
+        Which part.
+
+    Returns
+    -------
+    bool
+        Whether the shard was read; False if it was complete.
+
+    Raises
+    ------
+    SaeTracksError
+        The folder holds another shard, or one of other settings.
+    """
+    folder, facts = Path(folder), run.facts()
+    name = f"{shard.index}/{shard.count}"
+    record = {"format_version": FORMAT_VERSION, "sae_tracks": _version(), "verb": run.verb, "shard": name}
+    record |= {"sources": run.sources(), "facts": facts, "inputs": run.inputs()}
+    if (folder / STORED).exists():
+        stored = _load(folder, RECORD)[0]
+        if key := _differ(stored, record):
+            raise SaeTracksError(f"{folder} holds a shard of another run, whose {key} differs: name another folder")
+        if stored["shard"] != name:
+            raise SaeTracksError(f"{folder} holds shard {stored['shard']}: name a folder for shard {name} alone")
+        log.info("shard %s in %s is complete already", name, folder)
+        return False
+    if (folder / PROVENANCE).exists():
+        raise SaeTracksError(f"{folder} holds other results: name a folder for shard {name} alone")
+    if pipes := [path for path in _named(record["inputs"].values()) if Path(path).is_fifo()]:
+        raise SaeTracksError(f"{pipes[0]} is a pipe, which merge-shards could not read again: name a file")
+    arrays = run.read(shard)
+    with atomic(folder / STORED) as temporary, temporary.open("wb") as file:
+        np.savez(file, **{RECORD: np.frombuffer(json.dumps(record).encode(), np.uint8), **arrays})
+    write_provenance(folder, **provenance(record["sources"], facts), verb=run.verb, shard=name)
+    log.info("shard %s in %s; sae-tracks merge-shards joins all shards", name, folder)
+    return True
+
+
+def provenance(sources: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run records: of one source its facts as they are, of two sources under ``a`` and ``b``."""
+    return {**(sources[0] if len(sources) == 1 else dict(zip("ab", sources))), **facts}
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """All shards of a run, from 1 to n.
+
+    Attributes
+    ----------
+    verb, sources, facts, inputs
+        As in `Run`.
+    folders : list of Path
+        One per shard.
+    """
+
+    verb: str
+    sources: list[dict[str, Any]]
+    facts: dict[str, Any]
+    inputs: dict[str, Any]
+    folders: list[Path]
+
+    def arrays(self) -> Iterator[Arrays]:
+        """Yield what `Run.read` returned, shard by shard."""
+        for folder in self.folders:
+            yield _load(folder)[1]
+
+    def check(self, facts: Mapping[str, Any]) -> None:
+        """Refuse files that are not what they were when the shards were read; `facts` are those of now."""
+        if key := _facts_differ(self.facts, facts):
+            raise SaeTracksError(f"the files of {key} have changed since the shards were read: run the shards again")
+
+    def provenance(self) -> dict[str, Any]:
+        """What the merged run records."""
+        return provenance(self.sources, self.facts) | {"shards": len(self.folders)}
+
+
+def read_shards(folders: Iterable[str | Path]) -> Shards:
+    """Open the shards of a run, in any order.
+
+    Raises
+    ------
+    SaeTracksError
+        A folder holds no shard, shards are of different runs, or one is missing or there twice.
+    """
+    paths = list(map(Path, folders))
+    records = [_load(path, RECORD)[0] for path in paths]
+    for path, record in zip(paths, records):
+        if key := _differ(records[0], record):
+            raise SaeTracksError(f"{path} is of another run than {paths[0]}: its {key} differs")
+    shards = [parse_shard(record["shard"]) for record in records]
+    check_complete(shards, records[0]["verb"] if records else "motifs, effects, compare or insert")
+    first = records[0]
+    ordered = [path for _, path in sorted(zip([shard.index for shard in shards], paths))]
+    return Shards(first["verb"], first["sources"], first["facts"], first["inputs"], ordered)
+
+
+def _load(folder: Path, *only: str) -> tuple[dict[str, Any], Arrays]:
+    """The record of a shard and its arrays, or only some; never a pickle."""
+    path = folder / STORED
+    try:
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in only or file.files}
+        record = json.loads(arrays.pop(RECORD).tobytes())
+        if record["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"its format version is {record['format_version']}, this release reads {FORMAT_VERSION}")
+    except FileNotFoundError as error:
+        raise SaeTracksError(
+            f"{folder} holds no shard: name the folders of motifs, effects, compare or insert --shard i/n"
+        ) from error
+    except (OSError, KeyError, ValueError, BadZipFile, EOFError) as error:
+        raise SaeTracksError(f"cannot read {path}: {error}; delete it, and run that shard again") from error
+    return record, arrays
+
+
+def _differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """The first thing by which two records are of different runs; None if they are of one."""
+    for name in ("verb", "sae_tracks"):
+        if one[name] != other[name]:
+            return name
+    for ours, theirs in zip_longest(one["sources"], other["sources"], fillvalue={}):
+        if key := values_differ(ours, theirs):
+            return key
+    return _facts_differ(one["facts"], other["facts"])
+
+
+def _facts_differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    return values_differ(_by_content(one), _by_content(other))
+
+
+def _by_content(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts that know a file by its checksum, because two shards may spell the path of one file in different ways."""
+    files = {key: [checksum or path for path, checksum in (facts.get(key) or {}).items()] for key in BY_CHECKSUM}
+    return {**facts, **files}
+
+
+def _named(values: Iterable[Any]) -> Iterator[str]:
+    """All texts among values, and in lists of them; some are paths."""
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            yield from _named(value)
+
+
+def _version() -> str:
+    from sae_tracks import __version__
+
+    return __version__
