@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import typer
 from typer import Option
 
 from sae_tracks.cli.inputs import open_source, parse_features
@@ -16,6 +17,7 @@ from sae_tracks.cli.options import (
     SeedOption,
     ThresholdOption,
 )
+from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import SaeTracksError, UsageError
 
@@ -120,25 +122,20 @@ def _sites(paths: list[str], concepts: list[str], source: "Source") -> "Annotati
 
 def show(table: "pd.DataFrame") -> None:
     """Print the first rows."""
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
     main = "change" if "change" in table else "kl"
     said = "loss of the next base" if main == "change" else "divergence of the outputs"
     title = f"Change of the {said} without the feature, 1e-3 nats per base (in-out: inside less outside)"
-    shown = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))  # fits a terminal of 80 columns
-    for name in ("feature", "where", "bases", "mean", "95 %", "in-out", "95 %"):
-        shown.add_column(name, justify="left" if name in ("feature", "where") else "right", no_wrap=True)
+    rows = []
     for row in table.head(SHOWN).to_dict("records"):
         feature = row["feature"] if row["read_strand"] == "+" else f"{row['feature']}-"
         where = f"{row['where']} {row['concept']} {row['site_strand']}".strip()
         numbers = [_milli(row[main]), _interval(row[f"{main}_low"], row[f"{main}_high"])]
         more = [_milli(row["difference"]), _interval(row["difference_low"], row["difference_high"])]
-        shown.add_row(feature, where, f"{row['bases']:,}", *numbers, *more)
-    Console().print(shown)
+        rows.append((feature, where, f"{row['bases']:,}", *numbers, *more))
+    columns = ("feature", "where", "bases", "mean", "95 %", "in-out", "95 %")
+    print_table(title, columns, rows, left=columns[:2], wrap=False)
     if len(table) > SHOWN:
-        Console().print(f"... and {len(table) - SHOWN:,} more rows in the file")
+        typer.echo(f"... and {len(table) - SHOWN:,} more rows in the file")
 
 
 def _milli(value: float) -> str:

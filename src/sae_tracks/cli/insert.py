@@ -18,6 +18,7 @@ from sae_tracks.cli.options import (
     SaePath,
     SeedOption,
 )
+from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import UsageError
 
@@ -107,15 +108,9 @@ def insert(
 
 def show(table: "pd.DataFrame") -> None:
     """Print the rows that respond most clearly."""
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
     inside = bool(table["repeat_auroc"].notna().any())
     title = f"Insertion of motifs: {min(SHOWN, len(table))} of {len(table)} rows, the highest AUROC first"
-    shown = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))
-    for name in ("matrix", "TF", "site", "feature", "AUROC", "change", "at", *(["in repeats"] * inside)):
-        shown.add_column(name, justify="left" if name in ("matrix", "TF", "feature") else "right")
+    rows = []
     for row in table.sort_values("insertion_auroc", ascending=False).head(SHOWN).to_dict("records"):
         feature = f"{row['feature']}{row['read_strand'] if row['read_strand'] == '-' else ''}"
         auroc = f"{row['insertion_auroc']:.3f} ({row['insertion_low']:.2f}-{row['insertion_high']:.2f})"
@@ -125,5 +120,6 @@ def show(table: "pd.DataFrame") -> None:
             f"{row['offset']:+.0f}",
             *([f"{row['repeat_auroc']:.3f}"] * inside),
         )
-        shown.add_row(row["concept"], row["tf"], row["site_strand"], feature, *numbers)
-    Console().print(shown)
+        rows.append((row["concept"], row["tf"], row["site_strand"], feature, *numbers))
+    columns = ("matrix", "TF", "site", "feature", "AUROC", "change", "at", *(["in repeats"] * inside))
+    print_table(title, columns, rows, left=("matrix", "TF", "feature"))

@@ -18,6 +18,7 @@ from sae_tracks.cli.options import (
     ShardOption,
     SomeFeaturesOption,
 )
+from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import SaeTracksError, UsageError
 
@@ -133,20 +134,14 @@ def merge_metrics(
 
 def show(best: "pd.DataFrame") -> None:
     """Print the first rows of the table of best features; nothing if a shard was counted."""
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
     if not best.columns.size:
         return
     title = f"Best feature of {min(SHOWN, len(best))} of {len(best)} concepts, on the report half"
-    table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))  # fits a terminal of 80 columns
-    for name in ("concept", "TF", "site", "feature", "cut", "sites", "prec.", "rec.", "F1", "verdict"):
-        table.add_column(name, justify="left" if name in ("concept", "TF", "feature", "verdict") else "right")
-    forward = bool((best["read_strand"] == "+").all())
+    forward, rows = bool((best["read_strand"] == "+").all()), []
     for row in best.head(SHOWN).to_dict("records"):
         scores = (f"{row[name]:.3f}" for name in ("precision", "recall", "f1"))
         feature = row["feature"] if forward else f"{row['feature']}{row['read_strand']}"
         names = (row["concept"], row["tf"], row["site_strand"], feature)
-        table.add_row(*names, f"{row['threshold']:g}", f"{row['instances']:,}", *scores, row["verdict"])
-    Console().print(table)
+        rows.append((*names, f"{row['threshold']:g}", f"{row['instances']:,}", *scores, row["verdict"]))
+    columns = ("concept", "TF", "site", "feature", "cut", "sites", "prec.", "rec.", "F1", "verdict")
+    print_table(title, columns, rows, left=("concept", "TF", "feature", "verdict"))

@@ -19,6 +19,7 @@ from sae_tracks.cli.options import (
     SeedOption,
     SomeFeaturesOption,
 )
+from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
 
 if TYPE_CHECKING:
@@ -122,16 +123,11 @@ def _draw(motifs: "list[Motif]", folder: Path) -> None:
 
 def show(table: "pd.DataFrame") -> None:
     """Print the features whose motif or place is clearest: those with a name first, then by AUROC."""
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
     some = table.assign(unnamed=table["name"] == "").sort_values(["unnamed", "auroc"], ascending=[True, False])
     title = f"{min(SHOWN, len(some))} of {len(some)} features; AUROC on the report half"
-    shown = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))
-    for name in ("feature", "name", "motif", "sites", "AUROC"):
-        shown.add_column(name, justify="right" if name in ("sites", "AUROC") else "left")
+    rows = []
     for row in some.head(SHOWN).to_dict("records"):
         auroc = "" if row["auroc"] != row["auroc"] else f"{row['auroc']:.3f}"
-        shown.add_row(row["feature"], row["name"] or row["why"], row["consensus"], f"{row['sites']:,}", auroc)
-    Console().print(shown)
+        rows.append((row["feature"], row["name"] or row["why"], row["consensus"], f"{row['sites']:,}", auroc))
+    columns = ("feature", "name", "motif", "sites", "AUROC")
+    print_table(title, columns, rows, left=columns[:3])

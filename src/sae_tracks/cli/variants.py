@@ -17,6 +17,7 @@ from sae_tracks.cli.options import (
     Scale,
     SeedOption,
 )
+from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
 
 if TYPE_CHECKING:
@@ -85,14 +86,8 @@ def variants(
 
 def show(table: "pd.DataFrame") -> None:
     """Print the features that are hit most clearly."""
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
     title = f"Features that the variants hit: {min(SHOWN, len(table))} of {len(table)}, the lowest p first"
-    shown = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))
-    for name in ("feature", "read", "hits", "expected", "blocks", "p", "q"):
-        shown.add_column(name, justify="left" if name == "feature" else "right")
+    rows = []
     for row in table.head(SHOWN).to_dict("records"):
         numbers = (
             f"{row['hits']:,}",
@@ -101,5 +96,5 @@ def show(table: "pd.DataFrame") -> None:
             f"{row['p']:.2g}",
             f"{row['q']:.2g}",
         )
-        shown.add_row(row["feature"], row["read_strand"], *numbers)
-    Console().print(shown)
+        rows.append((row["feature"], row["read_strand"], *numbers))
+    print_table(title, ("feature", "read", "hits", "expected", "blocks", "p", "q"), rows, left=("feature",))

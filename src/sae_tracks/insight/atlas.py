@@ -18,7 +18,7 @@ from scipy.spatial import KDTree
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, make_folder, write_json, write_provenance, write_tsv
-from sae_tracks.insight.partners import Coactivation, coactivation
+from sae_tracks.insight.partners import Coactivation, coactivation, jaccard_index
 from sae_tracks.names import ATLAS, PLANES, feature_name
 from sae_tracks.progress import track
 from sae_tracks.source import Source
@@ -164,8 +164,7 @@ def _jaccard(together: Coactivation, seen: NDArray[np.int64]) -> Similarity:
     alone, found = np.diagonal(together.counts)[seen], np.empty((len(seen), len(seen)), np.float32)
     for first in range(0, len(seen), BLOCK):
         rows = slice(first, first + BLOCK)
-        both = together.counts[np.ix_(seen[rows], seen)]
-        found[rows] = both / (alone[rows, None] + alone - both)
+        found[rows] = jaccard_index(together.counts[np.ix_(seen[rows], seen)], alone[rows, None], alone)
     return found
 
 

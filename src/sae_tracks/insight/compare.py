@@ -23,6 +23,7 @@ from sae_tracks.features import FeatureBlock, encode_reading, side_by_side
 from sae_tracks.files import atomic, digest, make_folder, sha256, values_differ, write_provenance, write_tsv
 from sae_tracks.insight.joint import BATCH, NONE, SHIFT, JointSums, height, stacked
 from sae_tracks.insight.meaning import CARRIED, COMPARED, COMPARED_TSV, Meanings, beside, carried, read_meanings
+from sae_tracks.insight.partners import jaccard_index
 from sae_tracks.insight.shards import Arrays, Shards, provenance
 from sae_tracks.metrics.scores import BEST_SCORES, SCORES
 from sae_tracks.names import feature_name, feature_number
@@ -335,7 +336,7 @@ def _table(sums: JointSums, correlations: NDArray[np.float64], bound: float, dir
     reciprocal = (correlations.argmax(axis=0)[best] == features) & (highest > NONE)
     matched, matched_correlation = _one_to_one(correlations)
     joint = sums.joint[features, best].astype(np.int64)
-    either = sums.ours.active + sums.theirs.active[best] - joint
+    jaccard = jaccard_index(joint, sums.ours.active, sums.theirs.active[best])
     known, cosine = highest > NONE, np.full(len(best), np.nan)
     if directions:
         cosine = (directions[0] * directions[1][best]).sum(axis=1, dtype=np.float64)
@@ -345,7 +346,7 @@ def _table(sums: JointSums, correlations: NDArray[np.float64], bound: float, dir
         "partner": _names(best, known),
         "partner_density": np.where(known, sums.theirs.active[best] / sums.bases, np.nan),
         "correlation": np.where(known, highest, np.nan),
-        "jaccard": np.where(known, joint / np.maximum(either, 1), np.nan),
+        "jaccard": np.where(known, jaccard, np.nan),
         "cosine": np.where(known, cosine, np.nan),
         "reciprocal": reciprocal,
         "replicates": reciprocal & (highest > bound),

@@ -16,7 +16,7 @@ import pandas as pd
 from sae_tracks.controls.verdict import INSERTED, LOW_POWER, OUTCOMES, SUPPORTED, TEXTS
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, atomic, make_folder, write_provenance, write_tsv
-from sae_tracks.insight.meaning import check_origin
+from sae_tracks.insight.meaning import check_origin, find_files
 from sae_tracks.metrics.scores import read_table
 from sae_tracks.names import DESCRIBED, NO_NAME, feature_name, motif_label
 from sae_tracks.sae.model import SAE
@@ -81,17 +81,8 @@ def describe_features(sae: SAE, folders: Iterable[str | Path]) -> pd.DataFrame:
 
 def find_tables(folders: Iterable[str | Path]) -> dict[str, Path]:
     """The tables of evidence in folders, by file name."""
-    found: dict[str, Path] = {}
-    for folder in map(Path, folders):
-        here = [folder / evidence.table for evidence in EVIDENCE if (folder / evidence.table).is_file()]
-        if not here:
-            names = ", ".join(evidence.table for evidence in EVIDENCE)
-            raise SaeTracksError(f"{folder} has nothing to describe features with: none of {names}")
-        for path in here:
-            if path.name in found:
-                raise SaeTracksError(f"two folders have {path.name}: {found[path.name].parent} and {folder}; name one")
-            found[path.name] = path
-    return found
+    names = [evidence.table for evidence in EVIDENCE]
+    return find_files(folders, names, "has nothing to describe features with: none of")
 
 
 def _describe(feature: str, density: float, grouped: Mapping[Evidence, Mapping[str, Rows]]) -> Facts:

@@ -1,6 +1,6 @@
 """Does the meaning of a feature carry over to its partner in another SAE? Tables of `metrics` beside a comparison."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -86,6 +86,26 @@ def check_scored(folder: Path, sae_sha256: str) -> None:
         raise SaeTracksError(f"{folder} does not say which SAE was scored: name a folder that sae-tracks metrics wrote")
     if scored != sae_sha256:
         raise SaeTracksError(f"{folder} has scores of another SAE ({scored:.12}, not {sae_sha256:.12})")
+
+
+def find_files(folders: Iterable[str | Path], names: Collection[str], nothing: str) -> dict[str, Path]:
+    """Files of other verbs in folders, by name.
+
+    Raises
+    ------
+    SaeTracksError
+        A folder has none of them (`nothing` says so), or two have the same.
+    """
+    found: dict[str, Path] = {}
+    for folder in map(Path, folders):
+        here = [folder / name for name in names if (folder / name).is_file()]
+        if not here:
+            raise SaeTracksError(f"{folder} {nothing} {', '.join(names)}")
+        for path in here:
+            if path.name in found:
+                raise SaeTracksError(f"two folders have {path.name}: {found[path.name].parent} and {folder}; name one")
+            found[path.name] = path
+    return found
 
 
 def check_origin(table: Path, sae_sha256: str) -> None:

@@ -52,7 +52,7 @@ class Coactivation:
     def jaccard(self) -> NDArray[np.float64]:
         """(k, k) float64: bases at which both are active over those at which either is; 0 if neither ever is."""
         alone = np.diagonal(self.counts)
-        return _jaccard(self.counts, alone[:, None], alone[None])
+        return jaccard_index(self.counts, alone[:, None], alone[None])
 
 
 def coactivation(
@@ -165,7 +165,7 @@ def _active(block: FeatureBlock, cutoffs: NDArray[np.float32], ids: NDArray[np.i
     return csr_array((np.ones(len(columns), np.int64), columns, indptr), shape=shape)
 
 
-def _jaccard(both, one, other) -> NDArray[np.float64]:
+def jaccard_index(both, one, other) -> NDArray[np.float64]:
     """Jaccard indices from the number of bases of both, of the one and of the other; 0 where all are 0."""
     either = one + other - both
     return np.divide(both, either, out=np.zeros(either.shape), where=either > 0)
@@ -276,7 +276,7 @@ class _Lags:
 
     def _scores(self, shift: int, f: int) -> NDArray[np.float64]:
         """(d_sae, lags) float64: the Jaccard index of one feature with every other."""
-        return _jaccard(self.both[shift, f].astype(np.int64), self.plus[shift, f], self.minus[shift][:, None])
+        return jaccard_index(self.both[shift, f].astype(np.int64), self.plus[shift, f], self.minus[shift][:, None])
 
 
 @njit(**EXACT)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
-from sae_tracks.insight.meaning import COMPARED, check_origin
+from sae_tracks.insight.meaning import COMPARED, check_origin, find_files
 from sae_tracks.metrics import read_table
 from sae_tracks.motifs import read_motifs
 from sae_tracks.names import ATLAS, DESCRIBED, MOTIFS, PLANES
@@ -60,7 +60,10 @@ def read_explained(beside: Path, folders: Sequence[Path] = (), sae_sha256: str |
     SaeTracksError
         A folder has none of the files, two have the same one, or a file cannot be read or is of another SAE.
     """
-    found = _find(beside, folders)
+    places = {folder.resolve(): folder for folder in folders}
+    if any((beside / name).is_file() for name in FILES):
+        places = {beside.resolve(): beside} | places
+    found = find_files(places.values(), FILES, "explains no feature: it has none of")
     for path in found.values():
         if sae_sha256:
             check_origin(path, sae_sha256)
@@ -77,20 +80,6 @@ def read_explained(beside: Path, folders: Sequence[Path] = (), sae_sha256: str |
     if ATLAS in found:
         _add_atlas(explained, found[ATLAS])
     return explained
-
-
-def _find(beside: Path, folders: Sequence[Path]) -> dict[str, Path]:
-    """The files that there are, by name."""
-    found = {name: beside / name for name in FILES if (beside / name).is_file()}
-    for folder in folders:
-        here = {name: folder / name for name in FILES if (folder / name).is_file()}
-        if not here:
-            raise SaeTracksError(f"{folder} explains no feature: it has none of {', '.join(FILES)}")
-        for name in here.keys() & found.keys():
-            if here[name].resolve() != found[name].resolve():
-                raise SaeTracksError(f"two folders have {name}: {found[name].parent} and {folder}; name one")
-        found |= here
-    return found
 
 
 def _add(explained: Explained, name: str, values: dict[str, Any]) -> None:
