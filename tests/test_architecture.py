@@ -13,12 +13,12 @@ from sae_tracks.cli.app import app
 
 ROOT = Path(sae_tracks.__file__).parent
 FLOORS = [
-    {"errors", "names", "regions", "files", "progress", "threads", "jit", "intervals", "bootstrap", "dna"},
+    {"errors", "names", "regions", "files", "progress", "threads", "jit", "intervals", "bootstrap", "dna", "bbi"},
     {"genome", "lm", "sae"},
     {"annotations", "motifs", "reading"},
     {"features", "source", "activations", "train", "pretrain"},
-    {"tracks", "metrics", "controls", "evaluate"},
-    {"insight", "interp"},
+    {"tracks", "metrics", "controls", "signals", "evaluate"},
+    {"insight", "interp", "region_sets"},
     {"browsers", "report", "fetch", "demo"},
     {"cli", "__main__"},
 ]

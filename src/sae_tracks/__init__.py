@@ -59,11 +59,35 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from sae_tracks.reading import Reading as Reading
     from sae_tracks.reading import Window as Window
     from sae_tracks.reading import read as read
+    from sae_tracks.region_sets.along import activity_along as activity_along
+    from sae_tracks.region_sets.comparison import Comparison as Comparison
+    from sae_tracks.region_sets.comparison import in_universe as in_universe
+    from sae_tracks.region_sets.comparison import with_matched as with_matched
+    from sae_tracks.region_sets.comparison import with_other as with_other
+    from sae_tracks.region_sets.deviations import CellDeviations as CellDeviations
+    from sae_tracks.region_sets.deviations import cell_deviations as cell_deviations
+    from sae_tracks.region_sets.enrich import enrich as enrich
+    from sae_tracks.region_sets.gene_lists import GeneLists as GeneLists
+    from sae_tracks.region_sets.gene_lists import gene_lists as gene_lists
+    from sae_tracks.region_sets.matched import MatchedRegions as MatchedRegions
+    from sae_tracks.region_sets.matched import landscape as landscape
+    from sae_tracks.region_sets.matched import match_regions as match_regions
+    from sae_tracks.region_sets.matched import read_matched as read_matched
+    from sae_tracks.region_sets.matrix import MatrixReport as MatrixReport
+    from sae_tracks.region_sets.matrix import region_matrix as region_matrix
+    from sae_tracks.region_sets.profile import BinLayout as BinLayout
+    from sae_tracks.region_sets.profile import Profiles as Profiles
+    from sae_tracks.region_sets.profile import region_profiles as region_profiles
+    from sae_tracks.region_sets.regions import RegionSet as RegionSet
+    from sae_tracks.region_sets.regions import read_gene_set as read_gene_set
+    from sae_tracks.region_sets.regions import read_region_set as read_region_set
     from sae_tracks.regions import GenomicRegion as GenomicRegion
     from sae_tracks.sae import SAE as SAE
     from sae_tracks.sae import load_sae as load_sae
     from sae_tracks.sae import save_sae as save_sae
     from sae_tracks.sae.interop.convert import import_sae as import_sae
+    from sae_tracks.signals.score import merge_signals as merge_signals
+    from sae_tracks.signals.score import score_signals as score_signals
     from sae_tracks.source import Source as Source
     from sae_tracks.tracks.bed import write_bed as write_bed
     from sae_tracks.tracks.bed import write_beds as write_beds
@@ -102,9 +126,15 @@ _HOME = {  # public name: the module that defines it, in the order of docs/api.m
     "coactivation": "insight.partners",
     "Coactivation": "insight.partners",
     "reverse_complement_partner": "insight.partners",
+    "region_profiles": "region_sets.profile",
+    "BinLayout": "region_sets.profile",
+    "Profiles": "region_sets.profile",
+    "activity_along": "region_sets.along",
     "score": "controls.score",
     "score_bed": "controls.score",
     "merge_scores": "controls.score",
+    "score_signals": "signals.score",
+    "merge_signals": "signals.score",
     "ControlSettings": "controls.opened",
     "evaluate_on": "metrics.evaluation",
     "Evaluation": "metrics.evaluation",
@@ -124,6 +154,24 @@ _HOME = {  # public name: the module that defines it, in the order of docs/api.m
     "variant_effects": "insight.variants",
     "VariantSettings": "insight.variants",
     "VariantReport": "insight.variants",
+    "read_region_set": "region_sets.regions",
+    "read_gene_set": "region_sets.regions",
+    "RegionSet": "region_sets.regions",
+    "landscape": "region_sets.matched",
+    "match_regions": "region_sets.matched",
+    "read_matched": "region_sets.matched",
+    "MatchedRegions": "region_sets.matched",
+    "with_matched": "region_sets.comparison",
+    "in_universe": "region_sets.comparison",
+    "with_other": "region_sets.comparison",
+    "Comparison": "region_sets.comparison",
+    "enrich": "region_sets.enrich",
+    "region_matrix": "region_sets.matrix",
+    "MatrixReport": "region_sets.matrix",
+    "gene_lists": "region_sets.gene_lists",
+    "GeneLists": "region_sets.gene_lists",
+    "cell_deviations": "region_sets.deviations",
+    "CellDeviations": "region_sets.deviations",
     "plan_extraction": "activations.extract",
     "extract": "activations.extract",
     "open_shards": "activations.shards",

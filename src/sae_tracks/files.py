@@ -163,10 +163,15 @@ def write_provenance(folder: Path, *, file_name: str = PROVENANCE, public: bool 
 
     A public record, for a folder that is served, holds no folders of this machine (see `without_folders`).
     """
+    record = provenance_record(**facts)
+    write_json(folder / file_name, without_folders(record) if public else record)
+
+
+def provenance_record(**facts: Any) -> dict[str, Any]:
+    """What `write_provenance` writes, for files that hold their own record."""
     from sae_tracks import __version__
 
-    record = {"sae_tracks": __version__, "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), **facts}
-    write_json(folder / file_name, without_folders(record) if public else record)
+    return {"sae_tracks": __version__, "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), **facts}
 
 
 def values_differ(one: Mapping[str, Any], other: Mapping[str, Any], ignore: Iterable[str] = ()) -> str | None:

@@ -5,7 +5,7 @@ only selects some of these windows and clips what they keep. So any subset of a 
 bit for bit on one machine, and the ``-`` read is the forward read of the reverse-complemented genome.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import get_args
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sae_tracks.dna import readable_bases, reverse_complement
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
-from sae_tracks.intervals import NO_SPANS, cover
+from sae_tracks.intervals import NO_SPANS, Spans, cover
 from sae_tracks.lm.protocol import GeneLM, OffersBatches, checked_batch
 from sae_tracks.lm.spans import PROBE
 from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard, spans_by_contig
@@ -182,7 +182,8 @@ def _clip(windows: Sequence[Window], regions: Sequence[GenomicRegion]) -> Iterat
     for window in windows:
         while first < len(regions) and regions[first].end <= window.kept.start:
             first += 1
-        for region in regions[first:]:
+        for i in range(first, len(regions)):
+            region = regions[i]
             if region.start >= window.kept.end:
                 break
             kept = window.kept.overlap(region)
@@ -233,10 +234,26 @@ def read_windows(
     masked = spans_by_contig(genome.merged(black_list))
     for window, whole in _read_fed(lm, genome, windows, min_context):
         inside = slice(window.kept.start - window.fed.start, window.kept.end - window.fed.start)
-        black = cover(masked.get(window.kept.contig, NO_SPANS), window.kept.start, window.kept.end)
-        readable = whole.readable[inside] & ~black
+        readable = whole.readable[inside] & ~_black(masked, window.kept)
         arrays = whole.context[inside], whole.token_starts[inside], whole.activations[inside]
         yield Reading(window.kept, window.read_strand, readable, *arrays)
+
+
+def readable_in(
+    lm: GeneLM, genome: Genome, window: Window, masked: Mapping[str, Spans], min_context: int = 0
+) -> NDArray[np.bool_]:
+    """(n,) bool: which kept bases of a window are readable; the model is not run. `masked` are black-listed."""
+    fed, kept = window.fed, window.kept
+    before = np.arange(kept.start - fed.start, kept.end - fed.start)
+    behind = len(fed) - 1 - before
+    if window.read_strand == "-":
+        before, behind = behind, before
+    known = before if lm.causal else np.minimum(before, behind)
+    return readable_bases(genome.sequence(kept)) & (known >= min_context) & ~_black(masked, kept)
+
+
+def _black(masked: Mapping[str, Spans], region: GenomicRegion) -> NDArray[np.bool_]:
+    return cover(masked.get(region.contig, NO_SPANS), region.start, region.end)
 
 
 def _read_fed(

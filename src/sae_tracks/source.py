@@ -4,14 +4,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock, encode_reading
 from sae_tracks.files import digest, whole_path
 from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, describe, load_lm
 from sae_tracks.progress import track
-from sae_tracks.reading import Reading, Window, WindowLayout, plan_windows, read_windows, window_layout
-from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard, StreamPosition
+from sae_tracks.reading import (
+    Reading,
+    Window,
+    WindowLayout,
+    plan_windows,
+    read_windows,
+    readable_in,
+    window_layout,
+)
+from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard, StreamPosition, spans_by_contig
 from sae_tracks.sae import SAE
 from sae_tracks.sae.directory import check_match
 from sae_tracks.sae.encoder import SparseEncoder
@@ -122,6 +133,21 @@ class Source:
     def windows(self, read_strand: ReadStrand, shard: Shard = WHOLE) -> list[Window]:
         """List the windows of one read strand, or of a shard of them, ascending."""
         return plan_windows(self.genome, self.regions, layout=self.layout, read_strand=read_strand, shard=shard)
+
+    def readable(self, window: Window) -> NDArray[np.bool_]:
+        """Which bases of a window are readable, without the model; see `Reading`.
+
+        Parameters
+        ----------
+        window : Window
+            One of `windows`.
+
+        Returns
+        -------
+        (n,) bool
+            Of the kept bases, in forward order.
+        """
+        return readable_in(self.lm, self.genome, window, spans_by_contig(self.black_list), self.min_context)
 
     def _from(self, position: StreamPosition, windows: Iterable[Window]) -> Iterator[Window]:
         """Yield windows without the bases before a position."""

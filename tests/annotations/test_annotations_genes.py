@@ -11,7 +11,7 @@ from conftest import shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sae_tracks.annotations import read_annotation
+from sae_tracks.annotations import read_annotation, read_transcripts
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.regions import GenomicRegion
 
@@ -141,6 +141,24 @@ def test_gencode_equals_pyranges(hg38):
     forward = introns["Strand"] == "+"
     assert ours["splice_donor"] == sites(pd.concat([left[forward], right[~forward]]))
     assert ours["splice_acceptor"] == sites(pd.concat([right[forward], left[~forward]]))
+
+
+def test_transcripts_go_from_their_first_exon_to_their_last(hg38, genome, tmp_path):
+    path = shared(GENCODE)
+    _, transcripts = rows_and_transcripts(open_text(path))
+    expected = defaultdict(set)
+    for (contig, strand, name), parts in transcripts.items():
+        exons = [row for row in parts if row[4] == "exon"]
+        if exons:
+            expected[contig, min(row[1] for row in exons), max(row[2] for row in exons), strand].add(name)
+    found = read_transcripts(path, hg38)
+    sites = rows(found, "Chromosome", "Start", "End", "Strand", "Name")
+    assert {site[:4] for site in sites} == set(expected) and len(sites) == len(expected)
+    assert all(name in expected[tuple(site)] for *site, name in sites)
+    assert read_transcripts(write(tmp_path, "a.bed", "chr1\t1\t2"), genome) is None
+    coding = write(tmp_path, "cds.gtf", 'chr1\tx\tCDS\t1\t9\t.\t+\t0\ttranscript_id "t";')
+    with pytest.raises(SaeTracksError, match="no exon names its transcript; name a concept"):
+        read_transcripts(coding, genome)
 
 
 def test_utr_where_the_file_has_none_is_gencodes_less_the_stop_codon(hg38, tmp_path):

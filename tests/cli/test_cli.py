@@ -31,8 +31,12 @@ def test_the_verbs_of_the_path_are_there():
         "pygenometracks",
         "plot logo",
         "plot offsets",
+        "plot heatmap",
+        "plot profile",
+        "plot genome",
     }
     verbs |= {"motifs", "insert", "saturate", "variants", "effects", "compare", "atlas", "merge-shards", "describe"}
+    verbs |= {"match-regions", "enrich", "matrix", "gene-lists", "cells"}
     assert verbs | FETCHES == set(COMMANDS)
 
 

@@ -12,13 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from toy import random_dna, unit_stats, write_fasta
+from tiny import write_tiny_model
+from toy import random_dna, write_fasta
 from track_oracle import read_back
 
 from sae_tracks.cli import main
-from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, describe, load_lm
-from sae_tracks.sae import SAE, save_sae
 
 pytestmark = pytest.mark.skipif(shutil.which("bedtools") is None, reason="needs bedtools")
 PAGE = Path(__file__).parents[2] / "docs" / "bedtools.md"
@@ -31,12 +29,7 @@ BED6 = ["contig", "start", "end", "name", "score", "strand"]
 def folder(tmp_path_factory):
     """The files that the page names, and what its commands made of them."""
     folder = tmp_path_factory.mktemp("page")
-    torch.manual_seed(0)
-    HyenaDNAForCausalLM(HyenaDNAConfig(d_model=16, n_layer=3, max_seq_len=514)).save_pretrained(folder / "lm")
-    weights = torch.randn(16, 1000, generator=torch.Generator().manual_seed(1))
-    metadata = {"lm": describe(load_lm(str(folder / "lm"), 3))}
-    sae = SAE(weights, torch.full((1000,), -0.1), weights.T, torch.zeros(16), metadata, unit_stats(1000))
-    save_sae(sae, folder / "sae")
+    write_tiny_model(folder, d_sae=1000, bias=-0.1, max_seq_len=514)
     write_fasta(folder / "hg38.fa", **{name: random_dna(n, seed=n) for name, n in LENGTHS.items()})
     rng = np.random.default_rng(0)
     starts = np.sort(rng.integers(0, 3975, 120))

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import write_tiny_model
 from toy import OneHotLM, identity_sae, random_dna, unit_stats, write_fasta
 
 from sae_tracks import features as stream
@@ -21,10 +22,8 @@ from sae_tracks.dna import reverse_complement
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.evaluate.seams import Seams, context_bins, measure_seams
 from sae_tracks.genome import Genome
-from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, describe, load_lm
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.report.figures import plot_seams
-from sae_tracks.sae import SAE, save_sae
 from sae_tracks.source import Source
 
 COUNTS = ("bases", "active_both", "active_either")
@@ -367,11 +366,7 @@ def test_the_figure_has_a_level_a_bin_and_none_where_nothing_differs():
 def project(tmp_path_factory):
     """A folder with a tiny language model, an SAE and a genome."""
     folder = tmp_path_factory.mktemp("project")
-    torch.manual_seed(0)
-    HyenaDNAForCausalLM(HyenaDNAConfig(d_model=16, n_layer=3, max_seq_len=66)).save_pretrained(folder / "lm")
-    weights = torch.randn(16, 32, generator=torch.Generator().manual_seed(1))
-    metadata = {"lm": describe(load_lm(str(folder / "lm"), 3))}
-    save_sae(SAE(weights, torch.zeros(32), weights.T, torch.zeros(16), metadata, unit_stats(32)), folder / "sae")
+    write_tiny_model(folder)
     write_fasta(folder / "toy.fa", chr14=random_dna(600))
     return folder
 

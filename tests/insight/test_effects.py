@@ -10,13 +10,14 @@ from command_line import run
 from hooked import LAYERS, D, HeadLM, drawn_sae, predictions, small_hyenadna
 from toy import identity_sae, random_dna, unit_stats, write_fasta
 
+from sae_tracks import bootstrap
 from sae_tracks.annotations import read_annotation
 from sae_tracks.cli.effects import show
 from sae_tracks.dna import reverse_complement
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import read_json
 from sae_tracks.genome import Genome
-from sae_tracks.insight import ablation, effect_sums
+from sae_tracks.insight import ablation
 from sae_tracks.insight.effects import effects, features_with_verdict
 from sae_tracks.lm import HyenaDNAReader, describe, load_lm
 from sae_tracks.pretrain.pretrain import save_model
@@ -187,7 +188,7 @@ def test_the_norm_ignores_a_feature_along_the_ones(model, genome):
 
 
 def test_intervals_are_percentiles_of_ratios_of_drawn_blocks(model, genome, monkeypatch):
-    monkeypatch.setattr(effect_sums, "BLOCK", 25)
+    monkeypatch.setattr(bootstrap, "BLOCK", 25)
     sae = sae_with_maxima()
     source = source_of(model, sae, genome, [GenomicRegion("c", 0, 200)])
     table = effects(source, FEATURES, seed=4)
@@ -198,7 +199,7 @@ def test_intervals_are_percentiles_of_ratios_of_drawn_blocks(model, genome, monk
     line = table[(table["feature"] == "f2") & (table["where"] == "all")].iloc[0]
     assert (line["change_low"], line["change_high"]) == pytest.approx((low, high), abs=2e-4)
     assert low < line["change"] < high
-    monkeypatch.setattr(effect_sums, "BLOCK", 100)
+    monkeypatch.setattr(bootstrap, "BLOCK", 100)
     assert effects(source, [2])["change_low"].isna().all(), "two blocks tell nothing"
 
 

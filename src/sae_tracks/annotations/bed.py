@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sae_tracks.annotations.alias import Contigs
 from sae_tracks.annotations.sites import STRANDS, constant, intervals, relabelled, strands
 from sae_tracks.annotations.text import COLUMN_NAMES, Rows, pc
 
 log = logging.getLogger(__name__)
-_NUMBER = re.compile(r"[-+]?(?:[0-9.]+(?:e[-+]?[0-9]+)?|inf|nan)", re.IGNORECASE)
+BED_NUMBER = re.compile(r"[-+]?(?:[0-9.]+(?:e[-+]?[0-9]+)?|inf|nan)", re.IGNORECASE)
 MATRIX_ID = re.compile(r"(?:MA|UN)\d{4}\.\d+")  # JASPAR's
 _FIELDS = COLUMN_NAMES | {
     "name": ("encodelabel", "name"),  # of an ENCODE cCRE, whose name is its own, the class
@@ -97,6 +98,18 @@ def _names(rows: Rows, where: BedColumns) -> pd.Categorical:
     return relabelled(names.codes, [stem if name == "." else name for name in names.categories])
 
 
+def own_names(rows: Rows, where: BedColumns) -> NDArray[np.object_]:
+    """(n,) str: the name of each row itself, also of a peak; "" for ``.`` and in a file without such a column."""
+    names, first = rows.text.names, rows.text.first()
+    column = where.contig + 3 if where.contig + 3 < len(first) else None
+    if len(names) == len(first) and not _is_motif_table(first) and not _is_own(names):
+        column = names.index("name") if "name" in names else None
+    if column is None:
+        return np.full(len(rows), "", object)
+    found = rows.columns[column].to_numpy(zero_copy_only=False)
+    return np.where(found == ".", "", found)
+
+
 def _is_own(names: Sequence[str]) -> bool:
     """Whether contig, start and end come first, and then the only name, in a column such as ``gene``."""
     names = names[names[0] == "bin" :]
@@ -118,10 +131,10 @@ def _is_peak(first: Sequence[str], suffix: str) -> bool:
     if suffix in (".narrowPeak", ".broadPeak", ".gappedPeak"):
         return True
     if len(first) == 15:
-        return _has_blocks(first) and all(map(_NUMBER.fullmatch, first[12:]))
+        return _has_blocks(first) and all(map(BED_NUMBER.fullmatch, first[12:]))
     values = first[6:]
     fractions = [value for value in values if not value.isdecimal()]
-    return all(map(_NUMBER.fullmatch, values)) and (len(first) == 10 or (len(first) == 9 and fractions != []))
+    return all(map(BED_NUMBER.fullmatch, values)) and (len(first) == 10 or (len(first) == 9 and fractions != []))
 
 
 def _has_blocks(first: Sequence[str]) -> bool:

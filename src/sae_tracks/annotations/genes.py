@@ -117,21 +117,26 @@ def by_side(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def starts(exons: pd.DataFrame) -> pd.DataFrame:
     """The first transcribed base of every transcript whose strand is known."""
-    first = stranded(_transcripts(exons))
-    start = np.where(_forward(first), first["Start"], first["End"] - 1)
-    return first.assign(Start=start, End=start + 1)
+    return first_bases(transcripts(exons))
 
 
-def promoters(tss: pd.DataFrame) -> pd.DataFrame:
-    """The 200 bases upstream of each TSS; some may lie beyond the contig."""
-    start = np.where(_forward(tss), tss["Start"] - PROMOTER, tss["End"])
-    return tss.assign(Start=start, End=start + PROMOTER)
+def first_bases(frame: pd.DataFrame) -> pd.DataFrame:
+    """The first base of each row, in the direction of its strand; rows without a strand are left out."""
+    frame = stranded(frame)
+    start = np.where(_forward(frame), frame["Start"], frame["End"] - 1)
+    return frame.assign(Start=start, End=start + 1)
+
+
+def promoters(tss: pd.DataFrame, upstream: int = PROMOTER, downstream: int = 0) -> pd.DataFrame:
+    """The bases upstream of each TSS, and some from the TSS on; some may lie beyond the contig."""
+    start = np.where(_forward(tss), tss["Start"] - upstream, tss["End"] - downstream)
+    return tss.assign(Start=start, End=start + upstream + downstream)
 
 
 def intergenic(rows: pd.DataFrame, exons: pd.DataFrame, landmarks: Landmarks) -> pd.DataFrame:
     """The bases of contigs with a row that neither a row nor a transcript, introns included, covers. Strand ``.``"""
     site = ["Chromosome", "Start", "End"]
-    spans = cast(pd.DataFrame, pd.concat([rows[site], _transcripts(exons)[site]]))
+    spans = cast(pd.DataFrame, pd.concat([rows[site], transcripts(exons)[site]]))
     covered = landmarks.fit(spans)
     names = series(rows, "Chromosome").cat.categories
     known = [code for code in np.unique(_codes(covered)) if names[code] in landmarks.lengths]
@@ -239,7 +244,7 @@ def _placed(frame: pd.DataFrame, group: NDArray[np.int64]) -> NDArray[np.int64]:
     return frame[["Start", "End"]].to_numpy(np.int64) + group[:, None] * _STRIDE
 
 
-def _transcripts(exons: pd.DataFrame) -> pd.DataFrame:
+def transcripts(exons: pd.DataFrame) -> pd.DataFrame:
     """One row per transcript, from its first exon to its last."""
     whole = exons.groupby("transcript").agg(left=("Start", "min"), right=("End", "max"))
     first = exons.drop_duplicates("transcript").join(whole, on="transcript")

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,8 @@ _SITE = ["Chromosome", "Start", "End", "Strand"]
 _VALUE = r"""(?:\s*=\s*|\s+)(?:"(?P<quoted>[^"]*)"|(?P<bare>[^";\s]+))"""
 _TRANSCRIPT_ID = r"(?:^|;)\s*transcript_id" + _VALUE
 _BIOTYPES = (r"(?:^|;)\s*transcript_(?:bio)?type" + _VALUE, r"(?:^|;)\s*(?:gene_biotype|gene_type|biotype)" + _VALUE)
+_GENE_ID, _OWN_ID = (rf"(?:^|;)\s*{name}" + _VALUE for name in ("gene_id", "ID"))
+_GENE_NAMES = [rf"(?:^|;)\s*{name}" + _VALUE for name in ("gene_name", "gene", "Name")]
 _PARENT, _ID = r"(?:^|;)\s*Parent=(?P<id>[^;]*)", r"(?:^|;)\s*ID=(?P<id>[^;]*)"
 _OPEN = {"open_start": "partial=true|cds_start_NF", "open_end": "partial=true|cds_end_NF"}  # NCBI's and Ensembl's words
 _SEQUENCE = re.compile(rb"\n##sequence-region[ \t]+(\S+)[ \t]+1[ \t]+([0-9]+)[ \t]*(?=\n|\Z)")
@@ -64,21 +67,9 @@ def gff_sites(
     SaeTracksError
         A row is malformed (the line is named), the file is of another assembly, or all of it has no exon, CDS or UTR.
     """
-    if len(rows.columns) != 9:
-        raise rows.text.refuse(0, f"{len(rows.columns)} columns; GTF and GFF3 have 9")
-    _check_lengths(rows.text, contigs)
-    types = rows.categories(2)
-    kind = relabelled(types.codes, [_kind(name) for name in types.categories])
-    if set(kind.categories) <= {"", "gene"} and not rows.text.place:  # by index, other rows may have these types
-        first = ", ".join(list(types.categories)[:5])
-        raise SaeTracksError(f"{rows.text.path.name} has no exon, CDS or UTR: its rows are of type {first}")
-    read = np.asarray(kind != "", bool)
-    if not read.any():
+    if (read := _gene_rows(rows, contigs)) is None:
         return no_sites()
-    landmarks = genes.Landmarks(contigs.lengths, _circular(rows, contigs))
-    rows, kind = rows.only(read), kind[read]
-    frame = intervals(rows, GFF_COLUMNS, contigs, one_based=True, circular=landmarks.circular)
-    frame = frame.assign(kind=kind, Strand=strands(rows, 6, {"?": "."}), phase=_phases(rows, np.asarray(kind == "CDS")))
+    rows, frame, landmarks = read
     parts, ids = _by_transcript(frame, rows)
     parts = genes.behind_origin(parts, landmarks)
     coding = genes.with_phases(_of(parts, "CDS"))
@@ -92,6 +83,98 @@ def gff_sites(
         sites.append(genes.codon_positions(pd.concat([stated, coding]), landmarks, regions))
     table = joined(sites)
     return table.assign(Score=np.nan, TF=constant("", len(table)))
+
+
+def transcripts(rows: Rows, contigs: Contigs) -> pd.DataFrame:
+    """Return the transcripts of a GTF or GFF3, from the first exon to the last; those at one place are one site.
+
+    ``Name`` is the transcript's, the first one's of those at one place. Errors are those of `gff_sites`; it is another
+    one if no exon names a transcript.
+    """
+    if (read := _gene_rows(rows, contigs)) is None:
+        return no_sites()
+    rows, frame, landmarks = read
+    parts, ids = _by_transcript(frame, rows)
+    exons = _of(genes.behind_origin(parts, landmarks), "exon").sort_values(["transcript", "Start"])
+    if exons.empty:
+        raise SaeTracksError(f"{rows.text.path.name}: no exon names its transcript; name a concept, such as CDS")
+    whole = genes.transcripts(exons)
+    names = ids.take(pa.array(whole["parent"].to_numpy())).to_numpy(zero_copy_only=False)
+    found = landmarks.fit(whole.assign(Name=names)).drop_duplicates(_SITE)[[*_SITE, "Name"]]
+    return found.astype({"Name": "category"}).assign(Score=np.nan, TF=constant("", len(found)))
+
+
+def _gene_rows(rows: Rows, contigs: Contigs) -> tuple[Rows, pd.DataFrame, genes.Landmarks] | None:
+    """The rows that are read, the same as a frame with their kind, and the contigs; None if no row is read."""
+    _check(rows, contigs)
+    types = rows.categories(2)
+    kind = relabelled(types.codes, [_kind(name) for name in types.categories])
+    if set(kind.categories) <= {"", "gene"} and not rows.text.place:  # by index, other rows may have these types
+        first = ", ".join(list(types.categories)[:5])
+        raise SaeTracksError(f"{rows.text.path.name} has no exon, CDS or UTR: its rows are of type {first}")
+    read = np.asarray(kind != "", bool)
+    if not read.any():
+        return None
+    landmarks = genes.Landmarks(contigs.lengths, _circular(rows, contigs))
+    rows, kind = rows.only(read), kind[read]
+    frame = intervals(rows, GFF_COLUMNS, contigs, one_based=True, circular=landmarks.circular)
+    frame = frame.assign(kind=kind, Strand=strands(rows, 6, {"?": "."}), phase=_phases(rows, np.asarray(kind == "CDS")))
+    return rows, frame, landmarks
+
+
+def gene_spans(rows: Rows, contigs: Contigs) -> pd.DataFrame:
+    """The genes of a GTF or GFF3, each from its first base to its last.
+
+    A gene is all rows with one ``gene_id`` on one contig and strand. In a GFF3 without it, it is a row of type gene,
+    ncRNA_gene, pseudogene ... with an ``ID``. On a circular contig it ends at the origin.
+
+    Returns
+    -------
+    DataFrame
+        In the order of the file: ``Chromosome``, ``Start``, ``End``, ``Name`` (the id), ``Strand``, ``Row`` (its first
+        row in the file, from 0) and ``gene_name`` (``gene_name``, ``gene`` or ``Name`` of a row, else the id).
+
+    Raises
+    ------
+    SaeTracksError
+        A row is malformed (the line is named), the file is of another assembly, or no row names a gene.
+    """
+    _check(rows, contigs)
+    types = rows.categories(2)
+    gene = np.array([name.endswith("gene") for name in types.categories], bool)[types.codes]
+    own = pc.replace_substring_regex(_value(rows.columns[8], _OWN_ID), "^gene[-:]", "")
+    ids = _value(rows.columns[8], _GENE_ID)
+    ids = pc.if_else(pc.and_(pc.equal(ids, ""), pa.array(gene)), own, ids)
+    known = pc.not_equal(ids, "").to_numpy()
+    if not known.any():
+        raise SaeTracksError(
+            f"{rows.text.path.name} names no gene: no row has a gene_id, and none is a gene with an ID"
+        )
+    circular, row, rows = _circular(rows, contigs), np.flatnonzero(known), rows.only(known)
+    frame = intervals(rows, GFF_COLUMNS, contigs, one_based=True, circular=circular)
+    lengths = genes.Landmarks(contigs.lengths).of(frame)[0]
+    name, *others = (_value(rows.columns[8], pattern) for pattern in _GENE_NAMES)
+    for other in others:
+        name = pc.if_else(pc.equal(name, ""), other, name)
+    name = pc.if_else(pc.equal(name, ""), pa.scalar(None, pa.string()), name)
+    frame = frame.assign(
+        End=np.minimum(frame["End"], lengths),
+        Name=ids.filter(pa.array(known)).to_numpy(zero_copy_only=False),
+        Strand=strands(rows, 6, {"?": "."}),
+        Row=row,
+        gene_name=name.to_numpy(zero_copy_only=False),
+    )
+    of = frame.groupby(["Name", "Chromosome", "Strand"], observed=True, sort=False)
+    whole = of.agg(Start=("Start", "min"), End=("End", "max"), Row=("Row", "first"), gene_name=("gene_name", "first"))
+    whole = whole.reset_index()
+    whole["gene_name"] = whole["gene_name"].fillna(whole["Name"])
+    return cast(pd.DataFrame, whole[["Chromosome", "Start", "End", "Name", "Strand", "Row", "gene_name"]])
+
+
+def _check(rows: Rows, contigs: Contigs) -> None:
+    if len(rows.columns) != 9:
+        raise rows.text.refuse(0, f"{len(rows.columns)} columns; GTF and GFF3 have 9")
+    _check_lengths(rows.text, contigs)
 
 
 def _kind(name: str) -> str:

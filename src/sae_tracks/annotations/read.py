@@ -8,16 +8,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pandas as pd
 import pysam
 
 from sae_tracks.annotations.alias import Contigs
-from sae_tracks.annotations.bed import bed_columns, bed_sites
+from sae_tracks.annotations.bed import bed_columns, bed_sites, own_names
 from sae_tracks.annotations.bigbed import is_bigbed, read_bigbed
-from sae_tracks.annotations.gtf import GFF_COLUMNS, gff_sites
+from sae_tracks.annotations.gtf import GFF_COLUMNS, gene_spans, gff_sites, transcripts
 from sae_tracks.annotations.repeats import is_out, out_sites, rmsk_names, rmsk_sites, soft_mask
 from sae_tracks.annotations.sgd import SGD_COLUMNS, is_sgd, sgd_sites
-from sae_tracks.annotations.sites import COLUMNS, Annotation, intervals, joined, no_sites, only, series
+from sae_tracks.annotations.sites import (
+    COLUMNS,
+    Annotation,
+    constant,
+    intervals,
+    joined,
+    no_sites,
+    only,
+    series,
+    strands,
+)
 from sae_tracks.annotations.text import Text, check_last_block, is_bgzip, is_header, is_no_row, read_text
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import ContigLengths, Genome
@@ -69,7 +80,9 @@ def read_annotation(
     path = Path(path)
     text = _text(path, contigs, wanted)
     sites = no_sites() if text.place and not text.rows else _sites(text, contigs, wanted, per_base=per_base)
-    return Annotation(_on_known_contigs(sites, path.name, contigs) if len(sites) else no_sites(), path.name)
+    if not len(sites):
+        return Annotation(no_sites(), path.name)
+    return Annotation(_on_known_contigs(cast(pd.DataFrame, sites[[*COLUMNS]]), path.name, contigs), path.name)
 
 
 def read_annotations(
@@ -83,6 +96,17 @@ def read_annotations(
     regions = None if regions is None else list(regions)
     read = [read_annotation(path, genome, regions, alias=alias) for path in paths]
     return Annotation(joined([one.sites for one in read]), ", ".join(one.source for one in read))
+
+
+def read_transcripts(path: str | Path, genome: ContigLengths, *, alias: str | Path | None = None) -> Annotation | None:
+    """Read the transcripts of a GTF or GFF3, from the first exon to the last; None for a file of another format.
+
+    Transcripts at one place are one site. The rest is as `read_annotation` has it.
+    """
+    path, contigs = Path(path), Contigs(genome, alias)
+    if str(path) == SOFT_MASK or not (text := _text(path, contigs, None)).is_gff:
+        return None
+    return Annotation(_on_known_contigs(transcripts(text.columns(), contigs), path.name, contigs), path.name)
 
 
 def read_regions(path: str | Path, genome: Genome, *, skip_unknown: bool = False) -> list[GenomicRegion]:
@@ -102,6 +126,50 @@ def read_regions(path: str | Path, genome: Genome, *, skip_unknown: bool = False
     elif unknown.all():
         log.warning("no contig of %s is in %s: it leaves nothing out", Path(path).name, genome.path.name)
     return [GenomicRegion(*row) for row in found[~unknown].itertuples(index=False, name=None)]
+
+
+def read_rows(path: str | Path, genome: ContigLengths, *, alias: str | Path | None = None) -> pd.DataFrame:
+    """Read the intervals of BED or a relative (peaks, UCSC's tables, bigBed) as regions, each with its own name.
+
+    Rows on contigs that the genome does not have are left out and counted in the log.
+
+    Parameters
+    ----------
+    alias : str or path, optional
+        Other names of contigs; see `Contigs`.
+
+    Returns
+    -------
+    DataFrame
+        In the order of the file: ``Chromosome``, ``Start``, ``End`` (0-based half-open), ``Name`` (column 4, also of
+        peaks; "" for ``.`` and without such a column), ``Strand`` (+, - or .) and ``Row``, the number of the row in the
+        file, from 0.
+
+    Raises
+    ------
+    SaeTracksError
+        As `read_annotation`; or the file is a table of genes, whose rows are their parts.
+    """
+    path, contigs = Path(path), Contigs(genome, alias)
+    text = _text(path, contigs, None)
+    if text.is_gff or is_sgd(text):
+        raise SaeTracksError(f"{path.name} is a table of genes, whose rows are their parts: name a BED of regions")
+    rows = text.columns()
+    names = rmsk_names(text.names, text.first()) or text.names
+    where = bed_columns(text.first(), names, text.plain.suffix)
+    found = intervals(rows, (where.contig, where.start, where.end), contigs, one_based=where.one_based)
+    strand = constant(".", len(rows)) if where.strand is None else strands(rows, where.strand)
+    found = found.assign(Name=own_names(rows, where), Strand=strand, Row=np.arange(len(rows)))
+    return _on_known_contigs(found, path.name, contigs)
+
+
+def read_genes(path: str | Path, genome: ContigLengths, *, alias: str | Path | None = None) -> pd.DataFrame:
+    """Read the genes of a GTF or GFF3, without those on contigs that the genome does not have; see `gene_spans`."""
+    path, contigs = Path(path), Contigs(genome, alias)
+    text = _text(path, contigs, None)
+    if not text.is_gff:
+        raise SaeTracksError(f"{path.name} is no GTF or GFF3: genes are read from these")
+    return _on_known_contigs(gene_spans(text.columns(), contigs), path.name, contigs)
 
 
 def _text(path: Path, contigs: Contigs, wanted: Sequence[GenomicRegion] | None) -> Text:
@@ -237,7 +305,6 @@ def _place(path: Path, line: bytes) -> str:
 
 def _on_known_contigs(sites: pd.DataFrame, source: str, contigs: Contigs) -> pd.DataFrame:
     """The rows on contigs of the genome. No such row is an error."""
-    sites = cast(pd.DataFrame, sites[[*COLUMNS]])
     known = series(sites, "Chromosome").isin(contigs.lengths).to_numpy()
     if not known.any():
         contigs.check_common(list(sites["Chromosome"].cat.categories), source)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
+from sae_tracks.bbi import BIGBED, contig_lengths, read_header
 from sae_tracks.browsers.sites import Contigs
 from sae_tracks.browsers.stanzas import HUB, LONG, SHORT, Finding, Stanza, read_stanzas
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.regions import parse_region
-from sae_tracks.tracks.bbi.read import BIGBED, contig_lengths, read_header
 from sae_tracks.tracks.bbi.twobit import two_bit_lengths
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")

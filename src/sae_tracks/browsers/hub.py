@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from sae_tracks.bbi import contig_lengths
 from sae_tracks.browsers.names import REPEAT, NamedTrack, best_track, named_tracks
 from sae_tracks.browsers.sites import Contigs, Sites, write_sites
 from sae_tracks.browsers.stanzas import HUB, LONG, SHORT
@@ -19,7 +20,6 @@ from sae_tracks.errors import SaeTracksError, UsageError
 from sae_tracks.files import PROVENANCE, atomic, make_folder, read_json, without_folders
 from sae_tracks.genome import ContigLengths, Genome
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.tracks.bbi.read import contig_lengths
 from sae_tracks.tracks.bbi.twobit import write_two_bit
 from sae_tracks.tracks.folder import relative
 from sae_tracks.tracks.loci import highest

@@ -14,12 +14,12 @@ import pyBigWig
 from sae_tracks.annotations import read_annotation
 from sae_tracks.annotations.alias import LENGTHS
 from sae_tracks.annotations.sites import Annotation
+from sae_tracks.bbi import BIGBED, contig_lengths, read_header
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import TOP_SCORE, atomic
 from sae_tracks.genome import ContigLengths
 from sae_tracks.tracks.bbi.bigbed import write_bigbed
 from sae_tracks.tracks.bbi.bigwig import finest_zoom
-from sae_tracks.tracks.bbi.read import BIGBED, contig_lengths, read_header
 from sae_tracks.tracks.folder import list_intervals
 
 ASSEMBLIES = {"hg19": "GRCh37", "hg38": "GRCh38"}

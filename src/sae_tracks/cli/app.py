@@ -7,7 +7,8 @@ from sae_tracks.cli import scan, fetch
 from sae_tracks.cli import activations, train
 from sae_tracks.cli import evaluate
 from sae_tracks.cli import tracks
-from sae_tracks.cli import metrics
-from sae_tracks.cli import report, plot, browsers
+from sae_tracks.cli import metrics, enrich
+from sae_tracks.cli import report, plot, profiles, browsers
 from sae_tracks.cli import motifs, insert, saturate, variants, effects, compare, merge, atlas, describe
+from sae_tracks.cli import matrix, cells
 from sae_tracks.cli import convert

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SHOWN = 15  # concepts on the screen
 SETTINGS_OF_CONTROLS = ("motifs", "decoys", "repeats", "seeds", "trained_on")
+OF_INTERVALS = ("threshold", "scale", "min_instances", "min_score", "max_coverage", "all_pairs", "controls")
+OF_INTERVALS = (*OF_INTERVALS, *SETTINGS_OF_CONTROLS)  # what says nothing about signals
 OutOption = Annotated[Path, Option("--out", "-o", help="Folder of metrics.parquet, metrics.tsv, counts.npz.")]
 AllPairsOption = Annotated[
     bool, Option("--all-pairs", help="Write all pairs with a true positive, not the ten best per concept and feature.")
@@ -57,6 +59,9 @@ def metrics(
     filters: FilterOptions,
     all_pairs: AllPairsOption = False,
     control: ControlOptions,
+    bin_size: Annotated[
+        int, Option("--bin-size", "-bs", min=1, help="Bases of a bin in which signals (bigWig, bedGraph) are averaged.")
+    ] = 100,
     shard: ShardOption = None,
     dry_run: DryRunOption = False,
     given: Given,
@@ -64,13 +69,17 @@ def metrics(
     """Score features against annotations and A, C, G, T, and test whether each match is real.
 
     Writes precision, recall and F1 per base, the best feature of each concept, and a verdict for it. Meanwhile, the
-    folder holds the levels of all features on the report half (controls/).
+    folder holds the levels of all features on the report half (controls/). A bigWig or a bedGraph is a signal: features
+    are correlated with it (signals.tsv).
     """
     from sae_tracks import Genome, score_bed
+    from sae_tracks.annotations.signal import is_signal
     from sae_tracks.controls.score import ScoreTask, why_untested
     from sae_tracks.metrics import THRESHOLDS
 
     sae, genome, annotations = _split(paths, annotation, bed)
+    signals = [path for path in annotations if is_signal(path)]
+    annotations = [path for path in annotations if path not in signals]
     if out.exists() and not out.is_dir():
         raise SaeTracksError(f"cannot write {out}: it is a file; name a folder")
     wanted = control.controls != "none"
@@ -78,7 +87,11 @@ def metrics(
     untested = "--bed reads no model" if bed else untested
     tests = ("controls", *SETTINGS_OF_CONTROLS) if wanted else SETTINGS_OF_CONTROLS
     given.refuse_if(untested, f"{untested}, so no controls are run", *tests)
-    given.refuse_if(bed, "--bed reads no model", *READING, "features", "scale", "shard")
+    given.refuse_if(bed, "--bed reads no model", *READING, "features", "scale", "shard", "bin_size")
+    given.refuse_if(not signals, "no bigWig or bedGraph is named", "bin_size")
+    given.refuse_if(not annotations, "only signals are scored, not intervals", *OF_INTERVALS)
+    if bed and signals:
+        raise UsageError(f"{signals[0]}: --bed has intervals of features, and a signal needs their activations")
     given.refuse_if(shard, "--shard writes counts only", "all_pairs")
     given.refuse_if(filters.no_split, "--no-split has one half", "select_on", "report_on")
     given.refuse_if(control.controls != "untrained", "only --controls untrained makes untrained models", "trained_on")
@@ -91,12 +104,21 @@ def metrics(
         return show(score_bed(bed, evaluation, out, threshold=exported_at, all_pairs=all_pairs).table)
     controls = None if untested else control.settings(sae)
     source = open_source(sae, genome, reading)
-    evaluation = filters.evaluation(source.genome, annotations, source.regions, source.black_list)
     ids = parse_features(features) if features else None
+    along = filters.signal_task(source, signals, out, ids, bin_size, shard) if signals else None
+    if along and not annotations:
+        if dry_run:
+            return typer.echo(along.size)
+        return show_signals(along.run())
+    evaluation = filters.evaluation(source.genome, annotations, source.regions, source.black_list)
     task = ScoreTask(source, evaluation, out, ids, threshold or THRESHOLDS, scale, shard, controls)
     if dry_run:
-        return typer.echo(task.estimate())
-    show(task.run(all_pairs=all_pairs).table)
+        return typer.echo("; ".join([*([along.size] if along else []), task.estimate()]))
+    if along:
+        along.survey()
+    show(task.run(all_pairs=all_pairs, beside=along).table)
+    if along:
+        show_signals(along.finish(alone=False))
 
 
 def _split(paths: list[str], named: list[str] | None, bed: Path | None) -> tuple[str, Path, list[str]]:
@@ -122,14 +144,21 @@ def merge_metrics(
     ],
     out: OutOption,
     all_pairs: AllPairsOption = False,
+    *,
+    given: Given,
 ) -> None:
     """Add the counts of all shards, test whether each match is real, and write what one run would have written.
 
     Reads counts.npz and controls/ of each shard, and again the genome and the annotation, but no model.
     """
-    from sae_tracks import merge_scores
+    from sae_tracks import merge_scores, merge_signals
 
-    show(merge_scores(shards, out, all_pairs=all_pairs).table)
+    intervals, signals = ([one for one in shards if (one / name).is_file()] for name in ("counts.npz", "signals.npz"))
+    given.refuse_if(signals and not intervals, "the shards are of signals alone", "all_pairs")
+    if intervals or not signals:
+        show(merge_scores(shards, out, all_pairs=all_pairs).table)
+    if signals:
+        show_signals(merge_signals(shards, out))
 
 
 def show(best: "pd.DataFrame") -> None:
@@ -145,3 +174,19 @@ def show(best: "pd.DataFrame") -> None:
         rows.append((*names, f"{row['threshold']:g}", f"{row['instances']:,}", *scores, row["verdict"]))
     columns = ("concept", "TF", "site", "feature", "cut", "sites", "prec.", "rec.", "F1", "verdict")
     print_table(title, columns, rows, left=("concept", "TF", "feature", "verdict"))
+
+
+def show_signals(best: "pd.DataFrame") -> None:
+    """Print the table of the best feature of each signal; nothing if a shard was added up."""
+    rows = []
+    for row in best.to_dict("records"):
+        between = f"{row['bin_spearman_low']:.2f} to {row['bin_spearman_high']:.2f}"
+        numbers = (row["bin_spearman"], row["sequence_spearman"], row["neuron_spearman"])
+        scores = [f"{value:.2f}" for value in numbers]
+        name = row["feature"] if row["read_strand"] == "+" else f"{row['feature']}-"
+        r2 = f"{row['r2']:.2f}" if "r2" in row else ""
+        rows.append((row["signal"], name, scores[0], between, *scores[1:], r2, row["verdict"]))
+    if rows:
+        columns = ("signal", "feature", "rho", "interval", "letters", "neuron", "R2", "verdict")
+        title = "Best feature of each signal: Spearman's correlation in bins of the report half"
+        print_table(title, columns, rows, left=("signal", "feature", "verdict"))

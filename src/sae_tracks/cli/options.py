@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from sae_tracks.genome import Genome
     from sae_tracks.metrics import Evaluation
     from sae_tracks.regions import GenomicRegion, ReadStrand
+    from sae_tracks.signals import SignalTask
+    from sae_tracks.source import Source
 
 RELEASE = "JASPAR2024"  # the default of `MatricesOption`
 ACTIVE = "A feature is active if its value is strictly greater."
@@ -46,6 +48,13 @@ ShownAnnotationsOption = Annotated[
 ]
 SomeFeaturesOption = Annotated[
     str | None, Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @FILE that lists them (default: all).")
+]
+AliasOption = Annotated[
+    str | None,
+    Option(metavar="ucsc|FILE", help="Other names of contigs: ucsc (chr14, 14, NC_000014.9) or a file; see metrics."),
+]
+RepeatsOption = Annotated[
+    str | None, Option(metavar="FILE|softmask|alu", help="Match the share of bases in repeats as well; see metrics.")
 ]
 ThresholdOption = Annotated[float, Option("--threshold", "-t", min=0, help=ACTIVE)]
 ScaleOption = Annotated[
@@ -212,6 +221,29 @@ class FilterOptions:
             select=self.select_on or (),
             report=self.report_on or (),
         )
+
+    def signal_task(
+        self,
+        source: "Source",
+        signals: list[str],
+        out: Path,
+        features: list[int] | None,
+        bin_size: int,
+        shard: str | None,
+    ) -> "SignalTask":
+        """Open signals, and split the regions of the source into halves."""
+        from sae_tracks.metrics import halves_on
+        from sae_tracks.signals import SignalTask
+
+        halves = halves_on(
+            source.genome,
+            source.regions or [],
+            split=not self.no_split,
+            select=self.select_on or (),
+            report=self.report_on or (),
+        )
+        alias = self.alias
+        return SignalTask(source, signals, halves, out, features=features, bin_size=bin_size, alias=alias, shard=shard)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

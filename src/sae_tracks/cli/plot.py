@@ -7,9 +7,18 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option, Typer
 
-from sae_tracks.cli.inputs import open_source
-from sae_tracks.cli.options import LOCUS, RELEASE, GenomePath, MatricesOption, ReadingOptions, SaePath
-from sae_tracks.cli.verb import app, verb
+from sae_tracks.cli.inputs import open_source, parse_features
+from sae_tracks.cli.options import (
+    LOCUS,
+    RELEASE,
+    GenomePath,
+    MatricesOption,
+    ReadingOptions,
+    SaePath,
+    ScaleOption,
+    ThresholdOption,
+)
+from sae_tracks.cli.verb import Given, app, verb
 from sae_tracks.errors import UsageError
 
 FigurePath = Annotated[Path, Option("--out", "-o", help="Figure to write: .png, .pdf or .svg.")]
@@ -90,3 +99,59 @@ def offsets(
 
     save_figure(plot_offsets(read_offsets(folder / OFFSETS), concept, strand), out)
     log.info("profile of %s on strand %s in %s", concept, strand, out)
+
+
+@verb(
+    """Named features, part of a genome: sae-tracks plot genome sae/ hg38.fa -f 357,12 -r chr14 -r chr21 -o genome.pdf
+
+Example: sae-tracks plot genome sae/ hg38.fa --from scores/ -o genome.png""",
+    group=plots,
+)
+def genome(
+    sae: SaePath,
+    genome: GenomePath,
+    out: FigurePath,
+    features: Annotated[
+        str | None, Option("--features", "-f", help="Feature ids, in the order wanted: 357,12 or 0-9, or @FILE.")
+    ] = None,
+    scores: Annotated[
+        Path | None,
+        Option(
+            "--from", metavar="SCORES", help="Folder of `sae-tracks metrics`: its verdicts, and without -f its best."
+        ),
+    ] = None,
+    top: Annotated[int, Option("--top", min=1, help="Without -f: features of the N best matches by F1.")] = 12,
+    *,
+    threshold: ThresholdOption = 0.15,
+    scale: ScaleOption = "max",
+    bin_size: Annotated[
+        int | None,
+        Option("--bin-size", "-bs", "--binSize", min=1, help="Bases per bin (default: about 400 bins in all)."),
+    ] = None,
+    reading: ReadingOptions,
+    given: Given,
+) -> None:
+    """Draw where along the genome features are active, with --from also the verdicts and F1 of all matches.
+
+    Writes the counts of active bases beside the figure, as .tsv.
+    """
+    from sae_tracks import activity_along
+    from sae_tracks.metrics import top_features
+    from sae_tracks.metrics.scores import BEST_SCORES
+    from sae_tracks.report.figures import check_format
+    from sae_tracks.report.genome_figure import write_genome
+    from sae_tracks.report.scores import load_scores
+
+    check_format(out)
+    given.refuse_if(features, "-f names the features", "top")
+    if features:
+        ids = parse_features(features)
+    elif scores:
+        ids = top_features(scores / BEST_SCORES, top)
+    else:
+        raise UsageError("name the features: -f 357,12, or --from SCORES for the best ones")
+    best = load_scores(scores) if scores else None
+    source = open_source(sae, genome, reading)
+    along = activity_along(source, ids, threshold=threshold, scale=scale, bin_size=bin_size)
+    write_genome(along, out, source, best, threshold=threshold, scale=scale)
+    log.info("%d features along %d contigs in %s", len(ids), along["contig"].nunique(), out)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from sae_tracks.controls.gather import FEATURES, Gathered, Gatherer, disk_needed
 from sae_tracks.controls.methods import METHODS, methods_paragraph
 from sae_tracks.controls.opened import STANDARD, ControlSettings, OpenControls, evaluation_again
 from sae_tracks.errors import UsageError
-from sae_tracks.features import run
+from sae_tracks.features import Sink, run
 from sae_tracks.files import atomic, digest, read_json, write_json, write_provenance
 from sae_tracks.metrics import (
     COUNTS,
@@ -34,7 +34,7 @@ from sae_tracks.metrics import (
     merge_shards,
     write_tables,
 )
-from sae_tracks.reading import read_together
+from sae_tracks.reading import Reading, read_together
 from sae_tracks.regions import parse_shard
 from sae_tracks.sae import SAE
 from sae_tracks.source import Source
@@ -197,6 +197,14 @@ def why_untested(*, split: bool, controls: bool) -> str:
     return "" if controls else "--controls none"
 
 
+class Beside(Sink, Protocol):
+    """A sink that also takes the readings, for another product of the same pass; its facts are for the provenance."""
+
+    facts: dict[str, Any]
+
+    def add_reading(self, reading: Reading) -> None: ...
+
+
 class ScoreTask:
     """A scoring whose inputs are open and checked; no window is read yet. See `score` for the parameters.
 
@@ -234,18 +242,19 @@ class ScoreTask:
         strands = source.read_strands
         self.counter = Counter(annotations, self.thresholds, self.cutoffs, features=self.features, read_strands=strands)
 
-    def run(self, *, all_pairs: bool = False) -> Scored:
+    def run(self, *, all_pairs: bool = False, beside: Beside | None = None) -> Scored:
         """Read the genome once, and again with each untrained model; run the controls and write the tables.
 
-        If a shard is counted, write its counts and what the controls need of it.
+        If a shard is counted, write its counts and what the controls need of it. `beside` reads along.
         """
-        gatherer = self._read()
+        gatherer = self._read(beside)
         counts = self.counter.counts()
         facts = self.source.provenance() | self.evaluation.facts
         facts["removed"] = [asdict(removal) for removal in self.evaluation.labels.annotation.removed]
         facts["scale"], facts["thresholds"] = self.scale, counts.thresholds.tolist()
         facts["cutoffs_sha256"] = digest(map(str, self.cutoffs.ravel()))
         facts["controls"] = self.opened.facts if self.opened else {"not_run": self.untested}
+        facts |= {"signals": beside.facts} if beside else {}
         if self.shard:
             counts.save(self.out / COUNTS)
             if gatherer and self.opened:
@@ -292,17 +301,25 @@ class ScoreTask:
         disk = disk_needed(bases // 2, timed[0], self.source.lm.d_model, self.opened.sources)  # the report half
         return f"{says} without controls, which need about {disk / 1e9:.2g} GB of disk in {self.out} meanwhile"
 
-    def _read(self) -> Gatherer | None:
-        """Stream the blocks into the counter and, with controls, into all that they need."""
+    def _read(self, beside: Beside | None) -> Gatherer | None:
+        """Stream the blocks into the counter, what reads along and, with controls, into all that they need."""
         shard = parse_shard(self.shard)
+        sinks = [self.counter, *([beside] if beside else [])]
         if not self.opened:
-            run(self.source.blocks(self.features, shard=shard), self.counter)
+            along = beside.add_reading if beside else None
+            run(self.source.blocks(self.features, shard=shard, on_reading=along), *sinks)
             return None
         shutil.rmtree(self.out / KEPT, ignore_errors=True)
         seeds, competitors = self.opened.seeds, self.opened.competitors
         on = self.source, self.evaluation, self.thresholds
         gatherer = Gatherer(*on, self._cutoffs, self.out / KEPT, competitors, seeds)
-        run(self.source.blocks(self.features, shard=shard, on_reading=gatherer.add_reading), self.counter, gatherer)
+
+        def on_reading(reading: Reading) -> None:
+            gatherer.add_reading(reading)
+            if beside:
+                beside.add_reading(reading)
+
+        run(self.source.blocks(self.features, shard=shard, on_reading=on_reading), *sinks, gatherer)
         for kind, seed, other in self.opened.untrained(self.source, self.out):
             gatherer.read_through(f"{kind}-{seed}", other, self.thresholds, self._cutoffs(other.sae), shard=shard)
         return gatherer

@@ -6,7 +6,7 @@ docs/methods.md describes the same tests. This file imports no model, so the pag
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -291,20 +291,47 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     """
     motif = is_motif(table)
     why = _why_untested(table, motif)
-    table = _numbers(table, [name for test in TESTS for name in (*test.columns, *test.also, *test.needs)])
+    table = _numbers(table, _columns(TESTS))
     table["regions_q"] = table["regions_q"].mask(motif | (why != ""))
     table["decoy_q"] = table["decoy_q"].mask(~motif | (why != ""))
+    return first_failed(table, TESTS, motif).assign(why_untested=why)
+
+
+def first_failed(table: pd.DataFrame, tests: Sequence[Test], motif: NDArray[np.bool_] | None = None) -> pd.DataFrame:
+    """The verdict of every row by the tests of a registry, in their order.
+
+    Parameters
+    ----------
+    table : DataFrame
+        n rows. A column that the tests look at is NaN, or missing, if it was not measured.
+    tests : sequence of Test
+        The registry.
+    motif : (n,) bool, optional
+        Which rows are of motifs, if some tests are for these alone or for the others.
+
+    Returns
+    -------
+    DataFrame
+        ``verdict``: the first test that fails; else ``not-tested`` if a test has not run, else ``supported``.
+        ``untested``: the names of the tests not run, joined by commas.
+    """
+    numbers = _numbers(table, _columns(tests))
     verdict = np.full(len(table), "", object)
     untested = np.full(len(table), "", object)
-    for test in TESTS:
-        meant = np.full(len(table), True) if test.motifs is None else motif == test.motifs
-        ran = meant & cast(pd.DataFrame, table[list(test.columns)]).notna().any(axis=1).to_numpy()
-        ran &= cast(pd.DataFrame, table[list(test.needs)]).notna().all(axis=1).to_numpy()
-        verdict[(verdict == "") & meant & test.fails(table)] = test.name
+    for test in tests:
+        meant = np.full(len(table), True) if test.motifs is None or motif is None else motif == test.motifs
+        ran = meant & cast(pd.DataFrame, numbers[list(test.columns)]).notna().any(axis=1).to_numpy()
+        ran &= cast(pd.DataFrame, numbers[list(test.needs)]).notna().all(axis=1).to_numpy()
+        verdict[(verdict == "") & meant & test.fails(numbers)] = test.name
         left = meant & ~ran & (not test.optional)
         untested[left] = [f"{before},{test.name}".lstrip(",") for before in untested[left]]
     verdict[verdict == ""] = np.where(untested[verdict == ""] == "", SUPPORTED, NOT_TESTED)
-    return pd.DataFrame({"verdict": verdict, "untested": untested, "why_untested": why}, index=table.index)
+    return pd.DataFrame({"verdict": verdict, "untested": untested}, index=table.index)
+
+
+def _columns(tests: Sequence[Test]) -> list[str]:
+    """All columns that tests look at."""
+    return [name for test in tests for name in (*test.columns, *test.also, *test.needs)]
 
 
 def strength(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,12 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_tracks.annotations import read_annotation
-from sae_tracks.controls.alu import alu_sites
-from sae_tracks.controls.opened import ALU
+from sae_tracks.controls.repeats import repeat_spans
 from sae_tracks.dna import LETTERS, codes, readable_bases, reverse_complement
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.intervals import NO_SPANS, Spans, as_spans, hold, merge
+from sae_tracks.intervals import NO_SPANS, Spans, hold, merge
 from sae_tracks.motifs import Motif
 from sae_tracks.motifs.decoys import decoys, hashed
 from sae_tracks.motifs.matrix import Cutoff, cutoff
@@ -69,26 +67,12 @@ def draw_contexts(
     SaeTracksError
         The regions hold fewer than 20 contexts of a kind.
     """
-    spans = _repeats(source, repeats)
+    spans = repeat_spans(source.genome, source.regions or source.genome.whole, repeats) if repeats else {}
     rng = np.random.default_rng(seed)
     real = _real(source, shape, n, read_strand, "genome", _everywhere(source, shape, spans))
     inside = _real(source, shape, n, read_strand, "repeat", _middles(spans)) if repeats else []
     shuffled = [Context("shuffled", one.place, read_strand, shuffle_dinucleotides(one.letters, rng)) for one in real]
     return [*shuffled, *real, *inside]
-
-
-def _repeats(source: Source, name: str | None) -> dict[str, Spans]:
-    """Merged repeats by contig."""
-    if name is None:
-        return {}
-    regions = source.regions or source.genome.whole
-    found = alu_sites(source.genome, regions) if name == ALU else read_annotation(name, source.genome, regions).sites
-    if not len(found):
-        raise SaeTracksError(f"{name} has no repeat in the regions: leave --repeats out, or name another file")
-    return {
-        str(contig): merge(as_spans(rows[["Start", "End"]].to_numpy(np.int64)))
-        for contig, rows in found.groupby("Chromosome", observed=True)
-    }
 
 
 def _everywhere(source: Source, shape: Shape, avoid: dict[str, Spans]) -> Places:

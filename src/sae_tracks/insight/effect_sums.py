@@ -9,13 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.annotations import Annotation
-from sae_tracks.bootstrap import draws_of, interval
+from sae_tracks.bootstrap import FEW, Blocks, draws_of, interval
 from sae_tracks.insight.ablation import Ablation, Stand
 from sae_tracks.intervals import NO_SPANS, Spans, cover, merge
 from sae_tracks.regions import GenomicRegion
 
-BLOCK, MOST_BLOCKS = 10_000, 200  # bases of a block of the bootstrap, at least; blocks, about
-FEW = 5  # blocks, which would tell too little about others
 _Parts = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]  # (b,) bases, (b,) nats, (b, m) changes
 
 
@@ -44,21 +42,6 @@ class Concepts:
         spans = self.spans.get(region.contig, [NO_SPANS] * len(self.names))
         covered = [cover(one, region.start, region.end) for one in spans]
         return np.array([np.ones(len(region), bool), *covered], np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """Blocks of contigs that the bootstrap draws."""
-
-    size: int
-    number: dict[tuple[str, int], int]  # (contig, start // size): place in the arrays
-
-    @classmethod
-    def of(cls, regions: Sequence[GenomicRegion]) -> "Blocks":
-        """The blocks that regions touch, of `BLOCK` bases, or of a multiple of it for more than `MOST_BLOCKS`."""
-        size = BLOCK * -(-sum(map(len, regions)) // (BLOCK * MOST_BLOCKS)) if regions else BLOCK
-        places = ((r.contig, i) for r in regions for i in range(r.start // size, -(-r.end // size)))
-        return cls(size, {place: i for i, place in enumerate(dict.fromkeys(places))})
 
 
 @dataclass(slots=True)

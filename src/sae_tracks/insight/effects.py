@@ -13,10 +13,11 @@ from typing import Any, cast
 import pandas as pd
 
 from sae_tracks.annotations import Annotation
+from sae_tracks.bootstrap import Blocks
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, atomic, digest, write_provenance, write_tsv
 from sae_tracks.insight.ablation import Ablation
-from sae_tracks.insight.effect_sums import NAMES, Blocks, Concepts, Sums, table_of
+from sae_tracks.insight.effect_sums import NAMES, Concepts, Sums, table_of
 from sae_tracks.insight.shards import Arrays, Shards, provenance
 from sae_tracks.lm.rest import rest_of
 from sae_tracks.metrics import read_table

@@ -15,6 +15,7 @@ from sae_tracks.metrics.scores import (
     read_table,
     score_tables,
     scores,
+    shard_facts,
     top_features,
     write_tables,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "read_table",
     "score_tables",
     "scores",
+    "shard_facts",
     "split_halves",
     "top_features",
     "write_tables",

@@ -259,16 +259,22 @@ def merge_shards(folders: Iterable[Path]) -> tuple[Counts, dict]:
         A folder holds no shard, shards are of different runs, or one is missing or there twice.
     """
     folders = list(folders)
+    facts = shard_facts(folders)
+    total = load_counts(folders[0] / COUNTS)
+    for folder in folders[1:]:
+        total.merge(load_counts(folder / COUNTS))
+    return total, facts
+
+
+def shard_facts(folders: Sequence[Path]) -> dict:
+    """What the provenance of a run without shards says; errors are those of `merge_shards`."""
     facts = [_facts(folder) for folder in folders]
     shards = [parse_shard(fact["shard"]) for fact in facts]
     for folder, fact in zip(folders, facts):
         if key := values_differ(_by_content(facts[0]), _by_content(fact), ignore=(*OWN, *SPELLED)):
             raise SaeTracksError(f"{folder} is of another run than {folders[0]}: its {key} differs")
     check_complete(shards, "metrics")
-    total = load_counts(folders[0] / COUNTS)
-    for folder in folders[1:]:
-        total.merge(load_counts(folder / COUNTS))
-    return total, {key: value for key, value in facts[0].items() if key not in (*OWN, "sae_tracks")}
+    return {key: value for key, value in facts[0].items() if key not in (*OWN, "sae_tracks")}
 
 
 def _facts(folder: Path) -> dict:

@@ -224,10 +224,15 @@ def _steps(axes: Axes, rows: pd.DataFrame, values: pd.Series, **style: Any) -> N
     axes.plot(edges, np.append(levels, levels[-1]), drawstyle="steps-post", **style)
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write PNG, PDF or SVG by the ending, atomically and without a date, so the same figure gives the same bytes."""
+def check_format(path: Path) -> None:
+    """Refuse a figure whose name does not end in one of the formats."""
     if path.suffix not in FORMATS:
         raise SaeTracksError(f"{path.name}: a figure ends in {', '.join(FORMATS)}")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write PNG, PDF or SVG by the ending, atomically and without a date, so the same figure gives the same bytes."""
+    check_format(path)
     dateless = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}[path.suffix]
     with atomic(path) as temporary, rc_context({"svg.hashsalt": "sae-tracks"}):
         figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=dateless)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from sae_tracks.bbi import contig_lengths
 from sae_tracks.browsers.sites import Contigs
 from sae_tracks.dna import readable_bases
 from sae_tracks.errors import SaeTracksError
@@ -20,7 +21,6 @@ from sae_tracks.motifs import Motif
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.report.logos import LETTERS, letter_heights
 from sae_tracks.report.serve import Content
-from sae_tracks.tracks.bbi.read import contig_lengths
 from sae_tracks.tracks.folder import TrackFile, list_tracks
 from sae_tracks.tracks.loci import Locus, top_loci
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sae_tracks.bbi import read_summary
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.names import feature_name
-from sae_tracks.tracks.bbi.read import read_summary
 
 STRAND_SUFFIX = {"+": ".plus", "-": ".minus"}
 COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233))  # Okabe-Ito

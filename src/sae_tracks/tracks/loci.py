@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_tracks.bbi import opened, read_summary
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.tracks.bbi.read import opened, read_summary
 
 APART = 100  # bases between two loci, at least
 BINS = 30

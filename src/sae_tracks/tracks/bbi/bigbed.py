@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_tracks.bbi import BIGBED
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic
 from sae_tracks.tracks.bbi.bigfile import BigFile
 from sae_tracks.tracks.bbi.bigwig import Tally
-from sae_tracks.tracks.bbi.read import BIGBED
 from sae_tracks.tracks.bbi.runs import make_runs
 
 ITEMS = 256  # intervals per block

@@ -15,7 +15,7 @@ from typing import IO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_tracks.tracks.bbi.read import HEADER, SUMMARY, Header, Summary
+from sae_tracks.bbi import HEADER, SUMMARY, Header, Summary
 from sae_tracks.tracks.bbi.runs import Bins
 
 VERSION, CONTIGS_MAGIC, INDEX_MAGIC = 4, 0x78CA8C91, 0x2468ACE0

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_tracks.bbi import BIGWIG, Summary
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic
 from sae_tracks.tracks.bbi.bigfile import FINEST_ZOOM, MOST_ZOOMS, ZOOM_STEP, BigFile
-from sae_tracks.tracks.bbi.read import BIGWIG, Summary
 from sae_tracks.tracks.bbi.runs import batches, columns_of, sums
 
 MOST_BASES = 2**31 - 1  # coordinates have 32 bits; pyBigWig and pybigtools use the first as a sign

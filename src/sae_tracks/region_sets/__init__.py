@@ -1,0 +1,1 @@
+"""Features in sets of regions: peaks, genes, promoters."""

@@ -1,0 +1,231 @@
+"""Sums of features and signals over bases, from which correlations, means and intervals follow; shards add up."""
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from sae_tracks.jit import EXACT
+
+LEVELS = 160  # levels of a feature: `PER_OCTAVE` for each of ten halvings of its maximum
+PER_OCTAVE = 16
+_SHIFT = 19  # the exponent of a float32 and 4 bits behind it are 1 / 16 of an octave
+_TOP = (127 << 4) - LEVELS + 1  # such that a value of 1 has the highest level
+APART = 1000  # bases of a tile that has at most one of a feature's strongest places
+PLACES = 128  # strongest places that are kept of each feature
+PLACE = np.dtype([("value", np.float32), ("contig", np.int32), ("position", np.int64)])
+X, XX, XY, Y_ACTIVE = range(4)  # of `Sums.moments`
+
+
+def levels_of(ratio: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The level of activations: 16 per octave of their ratio to the feature's maximum.
+
+    Values within 1/16 octave share a level. All below 1/1024 of the maximum have the lowest, all above it the highest.
+
+    Parameters
+    ----------
+    ratio : (n,) float32
+        Activation over the feature's maximum, > 0.
+
+    Returns
+    -------
+    (n,) uint8
+        0 to ``LEVELS - 1``.
+    """
+    key = (ratio.view(np.uint32) >> np.uint32(_SHIFT)).astype(np.int64) - _TOP
+    return np.clip(key, 0, LEVELS - 1).astype(np.uint8)
+
+
+@dataclass(slots=True)
+class Sums:
+    """Sums over the readable bases of one read strand that have a value of the signal.
+
+    H halves, F features, G signals, L levels of a feature, B blocks of the bootstrap on the last half.
+    """
+
+    moments: NDArray[np.float64]  # (H, F, G, 4): of x, x^2, x (y - mean), and of y where the feature is active
+    count: NDArray[np.uint32]  # (H, F, L, G): bases on which the feature has this level
+    ranks: NDArray[np.int64]  # (H, F, L, G): the sum of the signal's ranks there, see `Levels.ranks`
+    on: NDArray[np.uint32]  # (F, B, G): bases of the last half on which the feature is active
+    above: NDArray[np.float64]  # (F, B, G): the sum of the signal there, less what is expected of the strata
+    places: NDArray  # (F, PLACES) `PLACE`: strongest places on the last half, by value; 0 is none
+
+    @classmethod
+    def zeros(cls, halves: int, features: int, signals: int, blocks: int) -> Self:
+        """Sums of nothing."""
+        return cls(
+            np.zeros((halves, features, signals, 4)),
+            np.zeros((halves, features, LEVELS, signals), np.uint32),
+            np.zeros((halves, features, LEVELS, signals), np.int64),
+            np.zeros((features, blocks, signals), np.uint32),
+            np.zeros((features, blocks, signals)),
+            np.zeros((features, PLACES), PLACE),
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return sum(getattr(self, field.name).nbytes for field in fields(self))
+
+    def merge(self, other: "Sums") -> None:
+        """Add the sums over other bases."""
+        for field in fields(self):
+            mine = getattr(self, field.name)
+            if field.name != "places":
+                mine += getattr(other, field.name)
+        self.places = strongest(np.concatenate([self.places, other.places], axis=1), PLACES)
+
+
+def strongest(places: NDArray, most: int) -> NDArray:
+    """The strongest places of each feature, at most one per contig and tile of `APART` bases.
+
+    Parameters
+    ----------
+    places : (F, n) `PLACE`
+        In any order.
+    most : int
+        How many.
+
+    Returns
+    -------
+    (F, most) `PLACE`
+        The highest value first, then by contig and position; value 0 where there is none.
+    """
+    found = np.zeros((len(places), most), PLACE)
+    for mine, row in zip(found, places):
+        row = row[row["value"] > 0]
+        row = row[np.lexsort((row["position"], row["contig"], -row["value"]))]
+        tile = np.stack([row["contig"], row["position"] // APART], axis=1)
+        first = np.sort(np.unique(tile, axis=0, return_index=True)[1])[:most]
+        mine[: len(first)] = row[first]
+    return found
+
+
+def spearman(sums: Sums, half: int, bases: NDArray[np.int64], squares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank correlations of all features with all signals on one half.
+
+    Parameters
+    ----------
+    sums : Sums
+        Of all shards.
+    half : int
+        Which half.
+    bases : (G,) int64
+        Bases with a value of each signal.
+    squares : (G,) float64
+        `Levels.squares` of each signal.
+
+    Returns
+    -------
+    (F, G) float64
+        Spearman's correlation of the signal with the feature's level, with mean ranks of ties. NaN if one of them has
+        the same value on all bases.
+    """
+    found = np.empty(sums.count.shape[1::2])
+    for f in range(len(found)):
+        count, ranks = sums.count[half, f].astype(np.int64), sums.ranks[half, f].astype(np.float64)
+        count = np.concatenate([(bases - count.sum(axis=0))[None], count])
+        ranks = np.concatenate([-ranks.sum(axis=0, keepdims=True), ranks])  # all ranks of a signal add up to 0
+        own = (2 * np.cumsum(count, axis=0) - count - bases).astype(np.float64)
+        found[f] = _quotient((own * ranks).sum(axis=0), np.sqrt((count * own**2).sum(axis=0) * squares))
+    return found
+
+
+def pearson(sums: Sums, half: int, bases: NDArray[np.int64], squares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Correlations of all features with all signals on one half; as for `spearman`, of the activations themselves.
+
+    `squares` are the sums of squared differences of each signal from its mean.
+    """
+    x, xx, xy = (sums.moments[half, :, :, i] for i in (X, XX, XY))
+    own = np.maximum(xx - x**2 / np.maximum(bases, 1), 0)
+    own[xx * 1e-12 > own] = 0  # a constant
+    return _quotient(xy, np.sqrt(own * squares))
+
+
+def _quotient(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+
+
+@njit(**EXACT)
+def add_features(  # noqa: C901 (a kernel)
+    first, last, indptr, row, value, level, cutoff, half, y, rank, mean, expected, block, contig, start,
+    moments, count, ranks, on, above, places, tile
+):  # fmt: skip
+    """Add the non-zeros of features ``first`` to ``last`` of a buffer, whose columns are features.
+
+    Parameters
+    ----------
+    first, last : int
+        The features to add.
+    indptr, row, value, level
+        Columns, as in a CSC matrix; rows ascend.
+    cutoff : (F,) float32
+        A feature is active above it.
+    half : (n,) int8
+        Half of each base, -1 if it is not counted.
+    y, rank, expected : (n, G) float32, int64, float64
+        The signals, their ranks, and what their strata let expect.
+    mean : (H, G) float64
+        Of the signals.
+    block : (n,) int32
+        Number of the block.
+    contig, start : int
+        Of the buffer.
+    moments, count, ranks, on, above, places
+        Those of `Sums`, added to.
+    tile : (F,) `PLACE`
+        The strongest place of the tile that each feature has reached.
+    """
+    signals, reported = y.shape[1], moments.shape[0] - 1
+    for f in range(first, last):
+        best = tile[f]
+        for i in range(indptr[f], indptr[f + 1]):
+            base, x = row[i], np.float64(value[i])
+            h = half[base]
+            if h < 0:
+                continue
+            active = value[i] > cutoff[f]
+            for g in range(signals):
+                v = y[base, g]
+                if np.isnan(v):
+                    continue
+                sums = moments[h, f, g]
+                sums[0] += x
+                sums[1] += x * x
+                sums[2] += x * (v - mean[h, g])
+                count[h, f, level[i], g] += 1
+                ranks[h, f, level[i], g] += rank[base, g]
+                if active:
+                    sums[3] += v
+                    if h == reported:
+                        on[f, block[base], g] += 1
+                        above[f, block[base], g] += v - expected[base, g]
+            if active and h == reported:
+                position = start + base
+                if best.contig != contig or best.position // APART != position // APART:
+                    keep_place(places[f], best)
+                    best.value = 0
+                if value[i] > best.value:
+                    best.value, best.contig, best.position = value[i], contig, position
+
+
+@njit(**EXACT)
+def keep_place(places, one):
+    """Put a place in the position of the weakest one, if it is stronger."""
+    if one.value <= 0:
+        return
+    weakest = 0
+    for i in range(len(places)):
+        if places[i].value < places[weakest].value:
+            weakest = i
+    if one.value > places[weakest].value:
+        places[weakest].value, places[weakest].contig, places[weakest].position = one.value, one.contig, one.position
+
+
+def mean_at_active(sums: Sums) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(F, G) the signal's mean where a feature is active on the last half, and what the strata let expect there."""
+    on = sums.on.sum(axis=1).astype(np.float64)
+    active = _quotient(sums.moments[-1, :, :, Y_ACTIVE], on)
+    return active, active - _quotient(sums.above.sum(axis=1), on)

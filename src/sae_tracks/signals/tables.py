@@ -1,0 +1,164 @@
+"""From sums to the table of all pairs of feature and signal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sae_tracks.annotations.signal import Signal
+from sae_tracks.bootstrap import FEW, INTERVAL, Blocks, draws_of
+from sae_tracks.controls.chance import adjusted
+from sae_tracks.metrics import Halves
+from sae_tracks.names import feature_name
+from sae_tracks.regions import ReadStrand
+from sae_tracks.signals.bins import BinMeans, Bins, BinSums, bin_correlations
+from sae_tracks.signals.sums import Sums, mean_at_active, pearson, spearman
+from sae_tracks.signals.survey import Survey
+from sae_tracks.source import ReadBases
+
+PART = 1 << 24  # numbers drawn at once
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a correlation needs of the signals, on each half: (H, G) each."""
+
+    bases: NDArray[np.int64]  # with a value
+    squares: NDArray[np.float64]  # the sums of squared differences from the mean
+    rank_squares: NDArray[np.float64]  # of the ranks
+
+    @classmethod
+    def of(cls, surveys: Sequence[Sequence[Survey]]) -> "Totals":
+        """The totals of surveys, by half and signal."""
+        rows = [[(one.bases, one.squares, one.levels.squares) for one in half] for half in surveys]
+        bases, squares, ranks = np.moveaxis(np.array(rows, np.float64), 2, 0)
+        return cls(bases.astype(np.int64), squares, ranks)
+
+
+@dataclass(slots=True)
+class Pass:
+    """What was summed on one read strand."""
+
+    totals: Totals
+    sums: Sums
+    bins: BinSums
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What was summed in all shards of a run, and what it was summed on."""
+
+    read: ReadBases
+    signals: list[Signal]
+    halves: Halves
+    bins: Bins
+    features: NDArray[np.int64]  # ids of those that are scored
+    passes: dict[ReadStrand, Pass]
+
+
+def pair_table(strand: ReadStrand, gathered: Gathered, means: BinMeans) -> pd.DataFrame:
+    """One row per signal and feature of a read strand; the columns are those of docs/formats.md, but for ``q``."""
+    one, ids = gathered.passes[strand], gathered.features
+    found: dict[str, NDArray] = {}
+    for prefix, half in (("", -1), ("select_", 0)):
+        totals = one.totals.bases[half]
+        found[f"{prefix}pearson"] = pearson(one.sums, half, totals, one.totals.squares[half])[ids]
+        found[f"{prefix}spearman"] = spearman(one.sums, half, totals, one.totals.rank_squares[half])[ids]
+        for name, ranks in (("bin_pearson", False), ("bin_spearman", True)):
+            found[f"{prefix}{name}"] = _of_bins(means, half % len(gathered.halves.names), ids, ranks=ranks)
+    active, expected = mean_at_active(one.sums)
+    blocks = reported_blocks(gathered)
+    found["active_mean"], found["matched_mean"] = active[ids], expected[ids]
+    found |= differences(one.sums.above[ids][:, blocks], one.sums.on[ids][:, blocks])
+    found["active_bases"] = one.sums.on[ids].sum(axis=1, dtype=np.int64)
+    signals, names = [s.name for s in gathered.signals], [feature_name(i) for i in ids.tolist()]
+    head = {
+        "signal": np.repeat(np.array(signals, object), len(ids)),
+        "feature": np.tile(np.array(names, object), len(signals)),
+        "read_strand": strand,
+        "bases": np.repeat(one.totals.bases[-1], len(ids)),
+    }
+    return pd.DataFrame(head | {name: values.T.ravel() for name, values in found.items()})
+
+
+def with_q(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of all pairs with ``q``, Benjamini and Hochberg's over all rows whose difference was tested."""
+    table = table.assign(q=adjusted(table["p"].to_numpy(np.float64)))
+    return cast(pd.DataFrame, table[[*COLUMNS]])
+
+
+COLUMNS = (
+    *("signal", "feature", "read_strand", "bases", "active_bases", "pearson", "spearman", "bin_pearson"),
+    *("bin_spearman", "select_pearson", "select_spearman", "select_bin_pearson", "select_bin_spearman"),
+    *("active_mean", "matched_mean", "difference", "difference_low", "difference_high", "p", "q"),
+)
+
+
+def _of_bins(means: BinMeans, half: int, ids: NDArray[np.int64], *, ranks: bool) -> NDArray[np.float64]:
+    """(F, G) correlations over the bins of a half that have a value."""
+    found = np.full((len(ids), means.y.shape[1]), np.nan)
+    for g, y in enumerate(means.y.T):
+        mine = np.flatnonzero((means.half == half) & ~np.isnan(y))
+        found[:, g] = bin_correlations(means.x[mine][:, ids], y[mine], ranks=ranks)
+    return found
+
+
+def reported_blocks(gathered: Gathered) -> NDArray[np.int64]:
+    """The blocks of the bootstrap that have bases of the last half, ascending."""
+    blocks, last = Blocks.of(gathered.read.regions), len(gathered.halves.names) - 1
+    found = set[int]()
+    for region in gathered.read.regions:
+        for tile, half in gathered.halves.tiles(region):
+            if half == last:
+                places = range(tile.start // blocks.size, -(-tile.end // blocks.size))
+                found |= {blocks.number[tile.contig, place] for place in places}
+    return np.array(sorted(found), np.int64)
+
+
+def differences(above: NDArray[np.float64], on: NDArray[np.uint32]) -> dict[str, NDArray[np.float64]]:
+    """The mean excess of signals where features are active, with intervals over blocks.
+
+    Parameters
+    ----------
+    above : (F, B, G) float64
+        Sums of the excess by block.
+    on : (F, B, G) uint32
+        Bases.
+
+    Returns
+    -------
+    dict of (F, G) float64
+        ``difference``; ``difference_low`` and ``difference_high``, 95 % over draws of blocks; ``p``, two-sided, of
+        Student's t with the error between blocks. All but the first are NaN for a feature that is active in fewer than
+        5 blocks.
+    """
+    from scipy.stats import t as student
+
+    features, blocks, signals = above.shape
+    bases, total = on.sum(axis=1).astype(np.float64), above.sum(axis=1)
+    mean = np.divide(total, bases, out=np.full(total.shape, np.nan), where=bases > 0)
+    reached = (on > 0).sum(axis=1)
+    enough = reached >= FEW
+    low, high, p = (np.full(total.shape, np.nan) for _ in range(3))
+    if blocks >= FEW:
+        draws = draws_of(blocks, 0)
+        step = max(PART // (len(draws) * signals), 1)
+        for first in range(0, features, step):
+            some = slice(first, first + step)
+            drawn = np.einsum("db,fbg->dfg", draws, on[some].astype(np.float64), optimize=True)
+            sums = np.einsum("db,fbg->dfg", draws, above[some], optimize=True)
+            ratio = np.divide(sums, drawn, out=np.broadcast_to(mean[some], sums.shape).copy(), where=drawn > 0)
+            low[some], high[some] = np.percentile(ratio, INTERVAL, axis=0)
+        away = above - np.nan_to_num(mean)[:, None] * on
+        error = np.sqrt(blocks / (blocks - 1) * (away**2).sum(axis=1)) / np.maximum(bases, 1)
+        ratio = np.divide(np.abs(mean), error, out=np.full(mean.shape, np.nan), where=error > 0)
+        p = 2 * student.sf(ratio, np.maximum(reached - 1, 1))
+    return {
+        "difference": mean,
+        "difference_low": np.where(enough, low, np.nan),
+        "difference_high": np.where(enough, high, np.nan),
+        "p": np.where(enough, p, np.nan),
+    }

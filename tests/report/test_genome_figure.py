@@ -1,0 +1,106 @@
+"""The overview of a run: what is drawn where, and the verbs that read a model for a figure."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from command_line import run
+from tiny import write_tiny_model
+from toy import random_dna, write_fasta
+
+from sae_tracks.region_sets.matrix_file import read_matrix
+from sae_tracks.report.genome_figure import MOST_CONTIGS, plot_genome, verdict_colours
+
+
+def along(contigs=2):
+    """Two features in bins of 10 bases, of which one contig has four and each other one."""
+    rows = [
+        (feature, "+", f"c{i}", 10 * b, 10 * b + 10, 10, (1 + b) * (feature == "f7") + (i == 1))
+        for feature in ("f7", "f2")
+        for i in range(contigs)
+        for b in range(1 if i else 4)
+    ]
+    names = ["feature", "read_strand", "contig", "start", "end", "readable", "active"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def best():
+    rows = [("CDS", "", "+", "f7", "+", 0.9, "supported"), ("MA1", "REB1", "-", "f2", "+", 0.5, "chance")]
+    rows += [("A", "", "+", "f7", "+", 0.3, "chance"), ("x", "", ".", "f9", "+", 0.2, "chance")]
+    return pd.DataFrame(rows, columns=["concept", "tf", "site_strand", "feature", "read_strand", "f1", "verdict"])
+
+
+def test_shares_are_drawn_as_multiples_of_the_share_on_all_bases():
+    figure = plot_genome(along())
+    left, right = figure.axes[:2]
+    f7, f2 = 12 / 50, 1 / 50  # active of 50 bases
+    np.testing.assert_allclose(left.images[0].get_array(), [[0.25 / f7, 0.2 / f7], [0, 0.1 / f2]])
+    np.testing.assert_allclose(right.images[0].get_array()[0], np.array([0.1, 0.2, 0.3, 0.4, 0.2]) / f7)
+    assert [text.get_text() for text in left.get_yticklabels()] == ["f/7", "f/2"]
+    assert [text.get_text() for text in right.get_xticklabels()] == ["c0", "c1"]
+    assert right.get_xticks().tolist() == [1.5, 4]
+
+
+def test_only_the_longest_contigs_are_drawn():
+    left = plot_genome(along(MOST_CONTIGS + 5)).axes[0]
+    assert [text.get_text() for text in left.get_xticklabels()] == [f"c{i}" for i in range(MOST_CONTIGS)]
+
+
+def test_verdicts_and_f1_have_the_colours_of_the_page():
+    density = pd.Series({"f7": 0.1, "f2": 0.01, "f9": 0.0})
+    figure = plot_genome(along(), best(), density)
+    above, below = figure.subfigs
+    assert [text.get_text() for text in above.axes[0].get_yticklabels()] == ["f/7 CDS +", "f/2 REB1 -"]
+    bars, points = below.axes
+    widths = {bar.get_label(): bar.patches[0].get_width() for bar in bars.containers}
+    assert widths == {"supported (1)": 1, "chance (3)": 3}
+    drawn = sorted(tuple(map(float, place)) for one in points.collections for place in one.get_offsets())
+    assert drawn == [(0.01, 0.5), (0.1, 0.3), (0.1, 0.9)]  # a feature that is never active has no place
+    assert verdict_colours()["supported"] == "#009e73" and len(set(verdict_colours().values())) == 10
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("genome-figure")
+    write_tiny_model(folder)
+    write_fasta(folder / "toy.fa", a=random_dna(200), b=random_dna(80, 1))
+    (folder / "sites.bed").write_text("a\t50\t60\tx\t0\t+\nb\t20\t25\ty\t0\t-\n")
+    (folder / "scores").mkdir()
+    best().to_csv(folder / "scores" / "metrics.tsv", sep="\t", index=False)
+    return folder
+
+
+READ = ["sae", "toy.fa", "-m", "lm", "-p", "1"]
+
+
+def test_plot_genome_draws_the_best_features_and_writes_the_counts(project):
+    out = run("plot", "genome", *READ, "--from", "scores", "--top", "2", "-t", "0.1", "-o", "o/g.png", cwd=project)
+    assert out.returncode == 0 and out.stderr == "2 features along 2 contigs in o/g.png\n"
+    table = pd.read_csv(project / "o" / "g.tsv", sep="\t")
+    assert table["feature"].unique().tolist() == ["f7", "f2"]
+    assert table.groupby("feature")["readable"].sum().tolist() == [280, 280]
+    assert json.loads((project / "o" / "g.provenance.json").read_text())["threshold"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        ([], 2, "name the features"),
+        (["-f", "1", "--top", "3"], 2, "-f names the features: leave out --top"),
+        (["-f", "99"], 1, "no feature 99"),
+        (["--from", "nothing"], 1, "no table nothing"),
+    ],
+)
+def test_plot_genome_without_features_is_one_line(project, words, status, message):
+    out = run("plot", "genome", *READ, *words, "-o", "no.png", cwd=project)
+    assert out.returncode == status and message in out.stderr and out.stderr.count("\n") == 1
+    assert not (project / "no.png").exists()
+
+
+def test_plot_heatmap_reads_features_in_both_directions(project):
+    bins = ["-b", "10", "-a", "10", "-bs", "5", "--read-strand", "both"]
+    out = run("plot", "heatmap", *READ, "sites.bed", "-f", "3,1", *bins, "-o", "h.pdf", cwd=project)
+    assert out.returncode == 0 and out.stderr == "2 regions in h.pdf\n"
+    assert read_matrix(project / "h.matrix.gz").columns == ["f3.along", "f3.against", "f1.along", "f1.against"]
+    assert json.loads((project / "h.provenance.json").read_text())["read_strands"] == ["+", "-"]
