@@ -20,8 +20,9 @@ ACTIVE = 30  # regions, with which intervals are looked at
 
 
 def drawn(genome: Genome, rng: np.random.Generator, number: int) -> RegionSet:
-    """50 to 400 regions of 100, 200 or 500 bases, anywhere."""
-    n, width = int(rng.integers(50, 400)), int(rng.choice([100, 200, 500]))
+    """50 to 400 regions anywhere: of 100, 200 or 500 bases each, or of 50 to 1,000."""
+    n = int(rng.integers(50, 400))
+    width = rng.integers(50, 1000, n) if number % 4 == 3 else np.full(n, rng.choice([100, 200, 500]))
     lengths = np.array(list(genome.lengths.values()))
     contig = rng.choice(len(lengths), n, p=lengths / lengths.sum())
     start = (rng.random(n) * (lengths[contig] - width)).astype(np.int64)

@@ -9,6 +9,7 @@ import pytest
 from command_line import run
 from toy import OneHotLM, identity_sae, random_dna, write_fasta
 
+from sae_tracks.cli.metrics import show_signals
 from sae_tracks.metrics import read_table
 from sae_tracks.sae import save_sae
 
@@ -55,6 +56,22 @@ def test_signals_alone_write_no_table_of_intervals(work):
     facts = json.loads((work / "out" / "provenance.json").read_text())
     assert facts["signals"]["bin_size"] == 50
     assert [one["name"] for one in facts["signals"]["files"]] == ["a", "b"]
+
+
+def test_what_could_not_be_computed_is_blank_and_said_once(capsys, caplog):
+    row = {"signal": "a", "feature": "f0", "read_strand": "+", "bin_spearman": 0.5, "verdict": "supported"}
+    row |= {"bin_spearman_low": 0.25, "bin_spearman_high": 0.75, "sequence_spearman": -0.25, "r2": np.nan}
+    row["neuron_spearman"] = np.nan
+    few = row | {"signal": "b", "bin_spearman_low": np.nan, "bin_spearman_high": np.nan}
+    caplog.set_level("INFO")
+    show_signals(pd.DataFrame([row, few]))
+    a, b = (line.split() for line in capsys.readouterr().out.splitlines() if "supported" in line)
+    assert a == ["a", "f0", "0.50", "0.25", "to", "0.75", "-0.25", "supported"]
+    assert b == ["b", "f0", "0.50", "-0.25", "supported"]
+    assert [message.split(":")[0] for message in caplog.messages] == ["R2 is blank"]
+    caplog.clear()
+    show_signals(pd.DataFrame([row]).assign(r2=0.125))
+    assert capsys.readouterr().out.split()[-2:] == ["0.12", "supported"] and not caplog.messages
 
 
 def test_intervals_and_signals_are_scored_in_one_pass(work):

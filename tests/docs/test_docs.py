@@ -26,6 +26,29 @@ def test_links_lead_somewhere(page):
         assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_to_a_heading_lead_to_it(page):
+    for target, anchor in re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", page.read_text()):
+        other = page.parent / target if target else page
+        assert other.suffix != ".md" or anchor in anchors(other.read_text()), f"{target}#{anchor}"
+
+
+def anchors(text):
+    """What GitHub calls the headings of a page."""
+    slugs, found = list[str](), list[str]()
+    for heading in re.findall(r"^#+ +(.+)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M):
+        words = re.sub(r"\]\([^)]*\)", "", heading).strip().lower()
+        slug = re.sub(r"[^\w -]", "", words).replace(" ", "-")
+        found.append(f"{slug}-{slugs.count(slug)}" if slug in slugs else slug)
+        slugs.append(slug)
+    return found
+
+
+def test_anchors_are_those_of_github():
+    text = "# Is it *real*? `a_b` (c)\n```\n# code\n```\n## [Cells](x.md#y)\n### Cells\n# Cells"
+    assert anchors(text) == ["is-it-real-a_b-c", "cells", "cells-1", "cells-2"]
+
+
 @pytest.mark.parametrize("page", [*PAGES, *EXAMPLES], ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_command_in_a_page_names_verbs_and_options_that_exist(page):
     from command_line import COMMANDS

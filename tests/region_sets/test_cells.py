@@ -58,6 +58,75 @@ def test_deviations_are_those_of_the_formula(tmp_path, monkeypatch):
     assert found.obs["counts"].tolist() == counts.sum(axis=1).tolist()
 
 
+@pytest.mark.parametrize(
+    ("cells", "held", "widths"),
+    [(12, 240, [2, 1]), (3, 240, [3]), (3, 120, [2, 1]), (3, 59, [1, 1, 1])],  # 10 draws, 60 peaks
+)
+def test_draws_of_cells_and_peaks_both_count_as_held(tmp_path, monkeypatch, cells, held, widths):
+    counts, means, gc = drawn(np.random.default_rng(6), cells=cells)
+    counts[0] += 1  # every peak is open
+    matrix = write_matrix(tmp_path / "m.h5ad", means, gc, places(60))
+    write_cells(tmp_path / "c.h5ad", csr_array(counts), names(places(60)))
+    seen, real = [], deviations._deviations
+
+    def spy(counts, weights, partners):
+        seen.append(weights.shape)
+        return real(counts, weights, partners)
+
+    monkeypatch.setattr(deviations, "_deviations", spy)
+    monkeypatch.setattr(deviations, "_HELD", held)
+    cell_deviations(matrix, tmp_path / "c.h5ad", draws=10)
+    assert seen == [(60, width) for width in widths]
+
+
+def test_cells_without_a_label_are_in_no_group(tmp_path, caplog):
+    counts, means, gc = drawn(np.random.default_rng(7))
+    counts[0] += 1
+    labels = np.array(["A", "B", None] * 4, object)
+    obs = pd.DataFrame({"kind": pd.Categorical(labels)}, index=[f"cell{i}" for i in range(12)])
+    matrix = write_matrix(tmp_path / "m.h5ad", means, gc, places(60))
+    write_cells(tmp_path / "c.h5ad", csr_array(counts), names(places(60)), obs)
+    found = cell_deviations(matrix, tmp_path / "c.h5ad", clusters="kind", draws=10)
+    assert "4 of 12 cells have no kind and are left out of its groups" in caplog.text
+    assert (found.z == cell_deviations(matrix, tmp_path / "c.h5ad", draws=10).z).all() and len(found.z) == 12
+    a, b = found.z[labels == "A"].astype(float), found.z[labels == "B"].astype(float)
+    rows = found.markers.set_index(["cluster", "feature"])
+    assert rows["cells"].unique().tolist() == [4]
+    for f in range(3):
+        row = rows.loc[("A", f"f{f}")]
+        pairs = [(one > other) + (one == other) / 2 for one in a[:, f] for other in b[:, f]]
+        assert row["difference"] == pytest.approx(a[:, f].mean() - b[:, f].mean(), abs=1e-5)
+        assert row["auroc"] == pytest.approx(np.mean(pairs))
+        assert rows.loc[("B", f"f{f}"), "difference"] == pytest.approx(-row["difference"])
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"), [([], r"no cell of c\.h5ad has a kind"), (["A"], r"all cells of c\.h5ad are of one kind: A")]
+)
+def test_one_label_beside_missing_ones_is_refused(tmp_path, kept, message):
+    counts, means, gc = drawn(np.random.default_rng(7))
+    obs = pd.DataFrame({"kind": pd.Categorical([*kept, *[None] * (12 - len(kept))], ["A"])}, list("abcdefghijkl"))
+    matrix = write_matrix(tmp_path / "m.h5ad", means, gc, places(60))
+    write_cells(tmp_path / "c.h5ad", csr_array(counts), names(places(60)), obs)
+    with pytest.raises(SaeTracksError, match=message):
+        cell_deviations(matrix, tmp_path / "c.h5ad", clusters="kind", draws=10)
+
+
+@pytest.mark.parametrize(("usable", "peaks"), [(49, 60), (50, 60), (1, 1)])
+def test_a_handful_of_peaks_is_refused(tmp_path, usable, peaks):
+    counts, means, gc = drawn(np.random.default_rng(8), peaks=peaks)
+    counts += 1
+    counts[:, usable:] = 0
+    means[0] = 1
+    matrix = write_matrix(tmp_path / "m.h5ad", means, gc, places(peaks))
+    write_cells(tmp_path / "c.h5ad", csr_array(counts), names(places(peaks)))
+    if usable == 50:
+        assert cell_deviations(matrix, tmp_path / "c.h5ad", draws=10).record["peaks"] == 50
+    else:
+        with pytest.raises(SaeTracksError, match=rf"^{usable} of {peaks} peaks of c\.h5ad can be used, at least 50 "):
+            cell_deviations(matrix, tmp_path / "c.h5ad", draws=10)
+
+
 def test_a_draw_is_held_against_the_other_draws():
     rng = np.random.default_rng(1)
     values = rng.normal(size=(12, 5, 2))
@@ -182,6 +251,39 @@ def test_peaks_are_read_from_columns_and_from_multiome(tmp_path):
     counts = np.array([[9, 1, 0], [9, 0, 2]])
     found = read_counts(write_10x(tmp_path / "c.h5", counts, ["ENSG1", "chr1:1-5", "chr2:2-6"], kinds))
     assert found.places == [("chr1", 1, 5), ("chr2", 2, 6)] and found.counts.toarray().tolist() == [[1, 0], [0, 2]]
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.5, np.nan, np.inf, -np.inf])
+def test_the_value_that_is_no_count_is_named(tmp_path, value):
+    counts = np.array([[1, 0, 2], [3, value, 0]])
+    with pytest.raises(SaeTracksError, match=rf"^c\.h5ad holds no counts, but values such as {value:g}$"):
+        read_counts(write_cells(tmp_path / "c.h5ad", csr_array(counts), names(places(3))))
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "what"),
+    [
+        ("start", [1.0, np.nan], "whole number"),
+        ("start", pd.array([1, None], "Int64"), "whole number"),
+        ("end", [5, np.inf], "whole number"),
+        ("end", [5, 6.5], "whole number"),
+        ("end", ["5", "x"], "whole number"),
+        ("chrom", pd.Categorical(["chr1", None]), "name of a contig"),
+    ],
+)
+def test_a_place_that_is_missing_names_its_column(tmp_path, column, values, what):
+    var = pd.DataFrame({"chrom": ["chr1", "chr2"], "start": [1, 2], "end": [5, 6]}, index=["peak1", "peak2"])
+    var[column] = values
+    path = write_cells(tmp_path / "c.h5ad", np.ones((2, 2)), None, var=var)
+    with pytest.raises(SaeTracksError, match=rf"^c\.h5ad: column '{column}' of var has no {what} for peak 'peak2'$"):
+        read_counts(path)
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], ["1", "2"], pd.Categorical(["1", "2"]), pd.array([1, 2], "Int64")])
+def test_whole_numbers_of_any_type_are_places(tmp_path, values):
+    var = pd.DataFrame({"chrom": ["chr1", "chr2"], "start": values, "end": [5, 6]}, index=["peak1", "peak2"])
+    found = read_counts(write_cells(tmp_path / "c.h5ad", np.ones((2, 2)), None, var=var))
+    assert found.places == [("chr1", 1, 5), ("chr2", 2, 6)]
 
 
 def test_what_cannot_be_used_is_refused(tmp_path):

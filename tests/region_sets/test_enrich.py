@@ -124,6 +124,8 @@ def test_columns_are_those_of_plain_loops(source, dense, kind):
     for row in table.to_dict("records"):
         check(dense, comparison, int(row["feature"][1:]), row["read_strand"], row)
     np.testing.assert_allclose(table["q"], adjusted(table["p"].to_numpy()))
+    both = (table["support"] > 0) & (table["b"] > 0)
+    assert (table["fold_low"].notna() == both).all()
     assert table["p"].dropna().is_monotonic_increasing
 
 

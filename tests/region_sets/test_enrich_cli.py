@@ -69,6 +69,25 @@ def test_other_backgrounds(project, tmp_path, more, kind, background):
     assert f"regions, {background} in the background" in done.stdout
 
 
+def test_a_file_is_no_folder(project, tmp_path):
+    (tmp_path / "file").touch()
+    done = run(*WORDS, "a.bed", *MORE, "-o", tmp_path / "file", cwd=project)
+    assert done.returncode == 1 and done.stderr.endswith("it is a file; name a folder\n")
+
+
+def test_aliases_serve_genes_and_a_region_takes_part_of_matched_ones(project, tmp_path):
+    lines = [line.replace("chr1", "1", 1) for line in (project / "g.gtf").read_text().splitlines()]
+    write(tmp_path, "g.gtf", *lines)
+    drawn = run("match-regions", "g.fa", "a.bed", "--genes", tmp_path / "g.gtf", "--alias", "ucsc", "-o",
+                tmp_path / "m.bed", cwd=project)  # fmt: skip
+    assert drawn.returncode == 0, drawn.stderr
+    part = run(*WORDS, "a.bed", "--matched", tmp_path / "m.bed", "-r", "chr1:1-10000", *MORE, "-o", tmp_path / "e",
+               cwd=project)  # fmt: skip
+    assert part.returncode == 0, part.stderr
+    table = pd.read_parquet(tmp_path / "e" / "enrichment.parquet")
+    assert set(table["regions"]) == {5} and 0 < table["background"].iloc[0] <= 25
+
+
 @pytest.mark.parametrize(
     "words, status, message",
     [

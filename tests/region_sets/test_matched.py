@@ -174,3 +174,31 @@ def test_what_is_written_is_read_again(genome, genes, tmp_path):
         read_matched(tmp_path / "m.bed", drawn(genome, 30, 60, 5), land)
     with pytest.raises(SaeTracksError, match="name what match-regions wrote"):
         read_matched(write(tmp_path, "x.bed", "a\t1\t2"), regions, land)
+
+
+def test_equal_regions_count_once(genome, caplog):
+    one = drawn(genome, 20, 60, 4)
+    twice = as_set([*one.regions(), *one.regions()], genome.lengths)
+    found = match_regions(twice, landscape(genome))
+    pd.testing.assert_frame_equal(found.table, match_regions(one, landscape(genome)).table)
+    assert "20 regions of drawn.bed are there twice or more: each counts once" in caplog.text
+
+
+def test_only_matches_in_the_landscape_are_read(genome, tmp_path):
+    regions = drawn(genome, 30, 60, 4)
+    found = match_regions(regions, landscape(genome))
+    found.write(tmp_path / "m.bed")
+    part = read_matched(tmp_path / "m.bed", regions, landscape(genome, [GenomicRegion("b", 0, LETTERS)]))
+    assert set(part.table["Chromosome"]) <= {"a", "b"} and set(part.regions.table["Chromosome"]) == {"b"}
+    kept = regions.table.iloc[found.table["Region"]]["Chromosome"].to_numpy() == "b"
+    assert len(part.table) == kept.sum()
+
+
+def test_a_long_region_does_not_make_others_slow(genome, monkeypatch):
+    monkeypatch.setattr(module, "AT_ONCE", 2000)
+    read, plain = [], Genome.sequence
+    monkeypatch.setattr(Genome, "sequence", lambda self, region: read.append(len(region)) or plain(self, region))
+    spans = [(0, 25_000), *((start, start + 50) for start in range(100, 24_000, 100))]
+    regions = as_set([GenomicRegion("a", *span) for span in spans], genome.lengths)
+    landscape(genome).measure(regions.table)
+    assert sum(read) < 60_000

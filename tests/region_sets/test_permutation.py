@@ -1,6 +1,7 @@
 """P-values of permutation tests: against all permutations, exact distributions, and many random permutations."""
 
 from itertools import combinations, product
+from math import comb
 
 import numpy as np
 import pytest
@@ -122,3 +123,54 @@ def test_the_largest_and_the_smallest_sum_are_exact():
 
 def test_nothing_active_tells_nothing():
     assert by_strata(np.zeros((4, 3))) == pooled(np.zeros(9), np.arange(9) < 3) == (1, 1)
+
+
+def all_choices(values, regions, labelled):
+    """The sums of all choices of the values that are not 0, and the probability of each."""
+    sums, shares = [], []
+    for choice in product([0, 1], repeat=len(values)):
+        held = sum(choice)
+        sums.append(np.dot(choice, values))
+        shares.append(hypergeom(regions, len(values), labelled).pmf(held) / comb(len(values), held))
+    return np.array(sums), np.array(shares)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([0.01, 0.02, 0.05, 0.3, 1.0, 60.0]), min_size=1, max_size=8), st.data())
+def test_few_unequal_values_are_counted(values, data):
+    own = np.array([data.draw(st.booleans()) for _ in values])
+    values = np.array(values)
+    mine = values[own].sum()
+    where, size = np.arange(len(values)) * 3, np.full(40, 6)
+    sums = np.array([np.dot(choice, values) for choice in product([0, 1], repeat=len(values))])
+    share = np.array([np.prod(np.where(c, 1 / 6, 5 / 6)) for c in product([0, 1], repeat=len(values))])
+    exact = share[sums >= mine - 1e-9].sum(), share[sums <= mine + 1e-9].sum()
+    assert stratified_tails(where, values, own, size, 0.0) == pytest.approx(exact)
+    sums, share = all_choices(values, 80, 20)
+    exact = share[sums >= mine - 1e-9].sum(), share[sums <= mine + 1e-9].sum()
+    assert pooled_tails(values, own, 20, 80, 0.0) == pytest.approx(exact)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_values_of_which_few_dominate_are_drawn(seed):
+    rng = np.random.default_rng(seed)
+    values, own = rng.lognormal(0, 2.5, 40), np.arange(40) % 6 == 0
+    hits = rng.random((100_000, 40)) < 1 / 6
+    exact = shares(hits @ values, values[own].sum())
+    where, size = np.arange(40), np.full(100, 6)
+    assert stratified_tails(where, values, own, size, 0.0) == pytest.approx(exact, abs=0.015)
+    assert stratified_tails(where, values, own, size, 0.0) == stratified_tails(where, values, own, size, 0.0)
+    drawn = np.array([rng.permutation(600)[:100] for _ in range(20_000)])
+    padded = np.concatenate([values, np.zeros(560)])
+    exact = shares(padded[drawn].sum(axis=1), values[own].sum())
+    assert pooled_tails(values, own, 100, 600, 0.0) == pytest.approx(exact, abs=0.015)
+
+
+def test_the_largest_sum_of_many_regions_has_a_p_value():
+    rng = np.random.default_rng(0)
+    values, own = rng.random(1800) + 0.1, np.arange(1800) < 300
+    assert pooled_tails(values[~own], own[~own], 300, 1800, 0.0)[0] == 1
+    assert 0 < pooled_tails(values[~own], own[~own], 300, 1800, 0.0)[1] < 1e-200
+    strata = np.arange(900)
+    upper, lower = stratified_tails(strata, np.ones(900), np.ones(900, bool), np.full(900, 6), 0.0)
+    assert 0 < upper < 1e-200 and lower == 1

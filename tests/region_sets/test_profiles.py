@@ -21,9 +21,9 @@ from sae_tracks.region_sets.matrix_file import is_matrix, read_matrix, write_mat
 from sae_tracks.region_sets.profile import (
     BinLayout,
     Profiles,
-    bigwig_profiles,
     feature_profiles,
     region_profiles,
+    signal_profiles,
 )
 
 RECORDS = {
@@ -183,7 +183,7 @@ def test_the_mirrored_genome_gives_the_same_rows(genome, folder, layout):
 def test_an_exported_bigwig_gives_the_same_numbers_as_the_features_and_as_plain_loops(genome, folder, layout):
     paths = write_bigwigs(source_of(genome), FEATURES, folder / "tracks")
     by_name = {path.stem: path for path in paths}
-    found = bigwig_profiles([by_name["f4"], by_name["f1"]], EDGES, layout, genome)
+    found = signal_profiles([by_name["f4"], by_name["f1"]], EDGES, layout, genome)
     assert found.columns == ["f4", "f1"]
     np.testing.assert_allclose(
         found.values, feature_profiles(source_of(genome), EDGES, layout, FEATURES).values, rtol=1e-6
@@ -207,18 +207,18 @@ def test_signals_of_others_may_be_negative_have_other_names_and_miss_contigs(fol
     chromosomes = ContigLengths(folder / "x.fa", {"chr1": 100, "chr2": 50})
     signal = write_signal(folder / "s.bw", {"1": 100}, ("1", 10, 20, -2.0), ("1", 20, 30, 4.0))
     sites = table(("chr1", 15, 25, "+"), ("chr2", 5, 9, "+"))
-    found = bigwig_profiles([signal, signal], sites, BinLayout(10, 20, 10), chromosomes, alias="ucsc")
-    assert found.columns == ["s 1", "s 2"]
+    found = signal_profiles([signal, signal], sites, BinLayout(10, 20, 10), chromosomes, alias="ucsc")
+    assert found.columns == ["s.bw 1", "s.bw 2"]
     assert np.array_equal(found.values[0, :, 0], np.float32([-2, 1, 4]))
     assert np.isnan(found.values[1]).all()
     with pytest.raises(SaeTracksError, match=r"no contig of s\.bw is in x\.fa"):
-        bigwig_profiles([signal], sites, BinLayout(), chromosomes)
+        signal_profiles([signal], sites, BinLayout(), chromosomes)
     other = write_signal(folder / "other.bw", {"chr1": 99}, ("chr1", 1, 2, 1.0))
     with pytest.raises(SaeTracksError, match=r"chr1 has 99 bases there and 100 here"):
-        bigwig_profiles([other], sites, BinLayout(), chromosomes)
-    (folder / "no.bw").write_text("text")
-    with pytest.raises(SaeTracksError, match="is not a bigWig"):
-        bigwig_profiles([folder / "no.bw"], sites, BinLayout(), chromosomes)
+        signal_profiles([other], sites, BinLayout(), chromosomes)
+    (folder / "no.bw").write_text("chr1\t1\t9\n")
+    with pytest.raises(SaeTracksError, match="bedGraph has 4"):
+        signal_profiles([folder / "no.bw"], sites, BinLayout(), chromosomes)
 
 
 @pytest.mark.parametrize(
@@ -380,3 +380,30 @@ def test_features_and_signals_stand_side_by_side(genome, folder):
     assert set(found.facts) >= {"region_files", "layout", "bigwigs", "sae_sha256"} and "lm" not in alone.facts
     with pytest.raises(SaeTracksError, match="name a source and features"):
         region_profiles([peaks], BinLayout(), source=source_of(genome))
+
+
+def test_a_bedgraph_gives_what_a_bigwig_of_the_same_rows_gives(genome, folder):
+    runs = [("a", 10, 25, -2.0), ("a", 25, 30, 4.5), ("b", 0, 91, 3.0)]
+    signal = write_signal(folder / "same.bw", LENGTHS, *runs)
+    table = folder / "same.bedgraph"
+    table.write_text("".join(f"{c}\t{s}\t{e}\t{v}\n" for c, s, e, v in runs))
+    peaks = folder / "same.bed"
+    peaks.write_text("b\t5\t9\tp1\t0\t+\na\t20\t28\tp2\t0\t-\na\t200\t210\tp3\t0\t+\n")
+    found = region_profiles([peaks], BinLayout(20, 20, 5), bigwigs=[table, signal])
+    assert found.columns == ["same.bedgraph", "same.bw"]
+    np.testing.assert_array_equal(found.values[:, :, 0], found.values[:, :, 1])
+    np.testing.assert_array_equal(
+        found.values, region_profiles([peaks], BinLayout(20, 20, 5), bigwigs=[signal, table]).values
+    )
+    with pytest.raises(SaeTracksError, match=r"same\.bedgraph does not say how long contigs are: name a bigWig too"):
+        region_profiles([peaks], BinLayout(20, 20, 5), bigwigs=[table])
+
+
+def test_a_feature_keeps_its_name_beside_its_own_bigwig(genome, folder):
+    peaks = folder / "kept.bed"
+    peaks.write_text("b\t5\t9\n")
+    signal = write_signal(folder / "f1.bw", LENGTHS, ("b", 0, 91, 3.0))
+    other = write_signal(folder / "f2.bw", LENGTHS, ("b", 0, 91, 3.0))
+    layout = BinLayout(5, 5, 5)
+    found = region_profiles([peaks], layout, source=source_of(genome), features=[1, 4], bigwigs=[signal, other])
+    assert found.columns == ["f1", "f4", "f1.bw", "f2"]

@@ -71,15 +71,13 @@ def test_peaks_on_both_read_strands_in_a_folder_of_10x(project):
 
 
 def test_cells_of_peaks(project):
-    done = run(*WORDS, "peaks.bed", *MORE, "-o", "peaks.h5ad", cwd=project)
+    starts = range(0, 400, 8)
+    write(project, "tiles.bed", *(f"chr1\t{start}\t{start + 8}" for start in starts))
+    done = run(*WORDS, "tiles.bed", *MORE, "-o", "peaks.h5ad", cwd=project)
     assert done.returncode == 0, done.stderr
-    rng = np.random.default_rng(0)
-    counts, peaks = (
-        rng.poisson([[5, 1, 3], [1, 5, 3], [5, 2, 1], [1, 4, 2]]),
-        ["chr1:10-40", "chr1:100-180", "chr1:390-400"],
-    )
+    counts = np.random.default_rng(0).poisson(3, (4, 50))
     obs = pd.DataFrame({"kind": list("ABAB")}, index=list("wxyz"))
-    write_cells(project / "atac.h5ad", counts, peaks, obs)
+    write_cells(project / "atac.h5ad", counts, [f"chr1:{start}-{start + 8}" for start in starts], obs)
     done = run(
         "cells",
         "peaks.h5ad",
@@ -102,7 +100,7 @@ def test_cells_of_peaks(project):
         4,
         2,
     )
-    assert json.loads(found.uns["sae_tracks"])["matrix"]["regions_from"] == "peaks.bed"
+    assert json.loads(found.uns["sae_tracks"])["matrix"]["regions_from"] == "tiles.bed"
     markers = pd.read_csv(project / "c.markers.tsv", sep="\t")
     assert len(markers) == len(found.uns["markers"]) == 4
     assert pd.read_csv(project / "c.clusters.tsv", sep="\t")["cells"].tolist() == [2, 2]

@@ -42,6 +42,49 @@ def test_shares_are_drawn_as_multiples_of_the_share_on_all_bases():
     assert right.get_xticks().tolist() == [1.5, 4]
 
 
+def bins_of(*runs, size=500):
+    """One feature in adjacent bins from start to end of each run, (contig, start, end)."""
+    rows = [("f7", "+", c, at, min(at + size, end), size, at % 3) for c, s, end in runs for at in range(s, end, size)]
+    return pd.DataFrame(rows, columns=["feature", "read_strand", "contig", "start", "end", "readable", "active"])
+
+
+def positions(axes):
+    """Where the labels of positions are, on an axis on which bin i has its middle at i."""
+    return dict(zip((text.get_text() for text in axes.get_xticklabels(minor=True)), axes.get_xticks(minor=True)))
+
+
+def test_adjacent_bins_that_are_wide_enough_have_positions_and_a_border_where_others_are_left_out():
+    axes = plot_genome(bins_of(("c", 0, 50_000), ("d", 100_000, 160_000), ("d", 400_000, 440_250))).axes[1]
+    borders = {line.get_xdata()[0]: line.get_linestyle() for line in axes.get_lines()}
+    assert borders == {99.5: "-", 219.5: "--"}
+    first = {"c": (0, 0), "d": (100_000, 100), "d2": (400_000, 220)}
+    shown = {"c": (10, 20, 30, 40), "d": (110, 120, 130, 140, 150), "d2": (410, 420, 430)}
+    expected = {
+        f"{at} kb": first[one][1] + (1000 * at - first[one][0]) / 500 - 0.5 for one in shown for at in shown[one]
+    }
+    assert positions(axes) == pytest.approx(expected)
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["c", "d"]
+
+
+def test_labels_of_positions_do_not_touch():
+    for runs in (
+        [("c", 1_000_000, 1_400_000)],
+        [("c", 87_040_000, 87_090_000)],
+        [(f"c{i}", 0, 40_000) for i in range(4)],
+        [("c0", 0, 400_000), *((f"c{i}", 0, 4_000) for i in range(1, 30))],
+    ):
+        figure = plot_genome(bins_of(*runs, size=max(runs[0][2] - runs[0][1], 50_000) // 100))
+        figure.draw_without_rendering()
+        axes = figure.axes[1]
+        boxes = [text.get_window_extent() for text in axes.get_xticklabels(minor=True)]
+        assert len(boxes) >= 3
+        assert all(one.x1 < other.x0 for one, other in zip(boxes, boxes[1:]))
+
+
+def test_contigs_that_are_too_narrow_have_no_positions():
+    assert positions(plot_genome(bins_of(*((f"c{i}", 0, 40_000) for i in range(16)))).axes[1]) == {}
+
+
 def test_only_the_longest_contigs_are_drawn():
     left = plot_genome(along(MOST_CONTIGS + 5)).axes[0]
     assert [text.get_text() for text in left.get_xticklabels()] == [f"c{i}" for i in range(MOST_CONTIGS)]

@@ -8,9 +8,10 @@ import pyBigWig
 import pytest
 from command_line import run
 
+from sae_tracks.errors import SaeTracksError
 from sae_tracks.region_sets.matrix_file import read_matrix
 from sae_tracks.region_sets.profile import BinLayout, Profiles
-from sae_tracks.report.profile_figures import plot_heatmap, plot_profile
+from sae_tracks.report.profile_figures import plot_heatmap, plot_profile, write_profiles
 
 
 def profiles(layout=None, rows=20, columns=("f357.along", "atac")):
@@ -44,6 +45,28 @@ def test_a_heatmap_has_a_panel_per_group_and_column_under_their_means():
     np.testing.assert_allclose(line.get_ydata(), mine["mean"])
     np.testing.assert_allclose(line.get_xdata(), mine["start"] + 50)
     assert genes.images[0].get_clim() == (0, pytest.approx(np.nanquantile(drawn.values[:, :, 0], 0.99), rel=0.01))
+
+
+def test_columns_are_titled_as_features_or_files():
+    drawn = profiles(columns=["f357", "f357.against", "f357.bw", "f2.plus", "atac"])
+    titles = [axes.get_title("left") for axes in plot_profile(drawn, drawn.means()).axes]
+    assert titles == ["f/357", "f/357 against", "f357.bw", "f/2 plus", "atac"]
+
+
+def test_columns_that_lack_values_are_named(tmp_path, caplog):
+    drawn = profiles(columns=["f1", "f47.bw", "atac"])
+    drawn.values[:, :, 1] = np.nan
+    drawn.values[:7, :, 2] = np.nan
+    write_profiles(drawn, tmp_path / "h.png", plot_heatmap)
+    assert caplog.messages == ["f47.bw: 0 of 20 regions have a value", "atac: 13 of 20 regions have a value"]
+
+
+def test_no_value_at_all_is_an_error_and_nothing_is_written(tmp_path):
+    drawn = profiles(columns=["f1", "atac"])
+    drawn.values[:] = np.nan
+    with pytest.raises(SaeTracksError, match="f1, atac: 0 of 20 regions have a value"):
+        write_profiles(drawn, tmp_path / "h.png", plot_profile)
+    assert not list(tmp_path.iterdir())
 
 
 def test_values_below_0_get_two_colours_around_0():
@@ -91,7 +114,7 @@ BINS = ["-b", "10", "-a", "10", "-bs", "5"]
 def test_a_heatmap_of_signals_writes_what_it_shows_and_a_profile_draws_it_again(folder):
     words = ["plot", "heatmap", "one.bed", "two.bed", "--bigwig", "s.bw", *BINS, "--referencePoint", "TSS"]
     out = run(*words, "-o", "h.png", cwd=folder)
-    assert out.returncode == 0 and out.stderr == "4 regions in h.png\n"
+    assert out.returncode == 0 and out.stderr == "s: 3 of 4 regions have a value\n4 regions in h.png\n"
     found = read_matrix(folder / "h.matrix.gz")
     assert found.sites[["Start", "Group"]].to_numpy().tolist() == [[50, "one"], [20, "one"], [70, "two"], [20, "two"]]
     assert found.values[:3, :, 0].tolist() == [[68, 63, 58, 53], [12, 17, 22, 27], [62, 67, 72, 77]]

@@ -10,8 +10,10 @@ from scipy.sparse import csr_array
 
 from sae_tracks.controls.verdict import first_failed
 from sae_tracks.dna import NUCLEOTIDES
+from sae_tracks.metrics import Halves
+from sae_tracks.regions import GenomicRegion
 from sae_tracks.signals import survey as survey_module
-from sae_tracks.signals.bins import WORDS, bin_correlations
+from sae_tracks.signals.bins import WORDS, Bins, bin_correlations
 from sae_tracks.signals.judge import SIGNAL_TESTS, correlation_interval, shift_p
 from sae_tracks.signals.ridge import PENALTIES, Ridge
 from sae_tracks.signals.sums import LEVELS, PLACE, levels_of, strongest
@@ -199,3 +201,11 @@ FLIPPED = {"select_bin_spearman": -0.3, "bin_spearman_low": -0.4, "bin_spearman_
 )
 def test_the_verdict_is_the_first_test_that_fails(changes, verdict):
     assert first_failed(pd.DataFrame([PASSES | changes]), SIGNAL_TESTS)["verdict"].tolist() == [verdict]
+
+
+def test_a_bin_lies_in_the_bootstrap_block_of_its_middle_base():
+    regions = [GenomicRegion("a", 0, 28_000), GenomicRegion("b", 14_000, 21_000)]
+    bins = Bins.of(regions, Halves(), 7000)
+    middles = [3500, 10_500, 17_500, 24_500, 17_500]  # the second bin begins in the first block of 10 kb
+    assert [7000 * number + 3500 for number in bins.number.tolist()] == middles
+    assert bins.blocks(regions).tolist() == [0, 1, 1, 2, 3]

@@ -61,7 +61,7 @@ class Signal:
         contigs = Contigs(genome, alias)
         self._theirs: dict[str, str] = {}  # the contigs of a bigWig by the genome's names
         self._pieces: dict[str, Pieces] = {}  # of a bedGraph
-        if _is_bigwig(self.path):
+        if is_bigwig(self.path):
             self._theirs = _bigwig_contigs(self.path, contigs)
             self.name = re.sub(_ENDINGS, "", self.path.name, flags=re.IGNORECASE)
         else:
@@ -119,7 +119,7 @@ def is_signal(path: str | Path) -> bool:
     path = Path(path)
     if not path.is_file():
         return False
-    if _is_bigwig(path):
+    if is_bigwig(path):
         return True
     text = _beginning(path)
     if text is None or not text.rows:
@@ -146,7 +146,8 @@ def _beginning(path: Path) -> Text | None:
     return Text(path, b"\n" + head.replace(b"\r\n", b"\n"))
 
 
-def _is_bigwig(path: Path) -> bool:
+def is_bigwig(path: Path) -> bool:
+    """Whether a file is a bigWig, by its first bytes."""
     if not path.is_file():
         raise SaeTracksError(f"no file {path}")
     with path.open("rb") as file:

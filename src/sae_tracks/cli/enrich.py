@@ -22,7 +22,7 @@ from sae_tracks.cli.options import (
 )
 from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
-from sae_tracks.errors import UsageError
+from sae_tracks.errors import SaeTracksError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +75,7 @@ def enrich(
     unless a --universe or a set --against is named.
     """
     from sae_tracks.metrics import annotation_checksums
-    from sae_tracks.region_sets.comparison import in_universe, with_matched, with_other
+    from sae_tracks.region_sets.comparison import check_names, in_universe, with_matched, with_other
     from sae_tracks.region_sets.enrich import enrich as run
     from sae_tracks.region_sets.enrich import write_enrichment
     from sae_tracks.region_sets.matched import landscape, match_regions, read_matched
@@ -90,9 +90,13 @@ def enrich(
         raise UsageError("--against compares one set with another one: name one")
     if matched and len(matched) != len(sets):
         raise UsageError(f"name one --matched file per set: there are {len(sets)} sets")
+    if out.exists() and not out.is_dir():
+        raise SaeTracksError(f"cannot write {out}: it is a file; name a folder")
     source = open_source(sae, genome, reading)
     fasta, where = source.genome, source.regions or []
-    read = [read_region_set(path, fasta, alias=alias).inside(where) for path in sets]
+    whole = [read_region_set(path, fasta, alias=alias) for path in sets]
+    check_names(one.name for one in whole)
+    read = [one.inside(where) for one in whole]
     found: list[MatchedRegions] = []
     if universe:
         comparison = in_universe(read, read_region_set(universe, fasta, alias=alias).inside(where))
@@ -100,9 +104,9 @@ def enrich(
         other = read_region_set(against, fasta, alias=alias).inside(where)
         comparison = with_other(read[0], other, fasta, paired=paired)
     else:
-        land = landscape(fasta, where, repeats=repeats, genes=genes, black_list=source.black_list)
+        land = landscape(fasta, where, repeats=repeats, genes=genes, black_list=source.black_list, alias=alias)
         if matched:
-            found = [read_matched(path, one, land) for path, one in zip(matched, read)]
+            found = [read_matched(path, one, land) for path, one in zip(matched, whole)]
         else:
             found = [match_regions(one, land, per_region=per_region, seed=seed) for one in read]
         comparison = with_matched(found, fasta)
@@ -150,7 +154,7 @@ def match_regions(
     read = fasta.merged(where.regions_in(fasta))
     masked = read_regions(black_list, fasta, skip_unknown=True) if black_list else []
     own = read_region_set(path, fasta, alias=alias).inside(read)
-    land = landscape(fasta, read, repeats=repeats, genes=genes, black_list=masked)
+    land = landscape(fasta, read, repeats=repeats, genes=genes, black_list=masked, alias=alias)
     found = run(own, land, per_region=per_region, seed=seed)
     files = annotation_checksums([*filter(None, (path, genes, black_list))])
     contigs = fasta.identity(dict.fromkeys(region.contig for region in read))

@@ -1,5 +1,7 @@
 """``sae-tracks metrics`` and ``merge-metrics``: score features against annotations."""
 
+import logging
+from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +27,7 @@ from sae_tracks.errors import SaeTracksError, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger(__name__)
 SHOWN = 15  # concepts on the screen
 SETTINGS_OF_CONTROLS = ("motifs", "decoys", "repeats", "seeds", "trained_on")
 OF_INTERVALS = ("threshold", "scale", "min_instances", "min_score", "max_coverage", "all_pairs", "controls")
@@ -180,13 +183,20 @@ def show_signals(best: "pd.DataFrame") -> None:
     """Print the table of the best feature of each signal; nothing if a shard was added up."""
     rows = []
     for row in best.to_dict("records"):
-        between = f"{row['bin_spearman_low']:.2f} to {row['bin_spearman_high']:.2f}"
-        numbers = (row["bin_spearman"], row["sequence_spearman"], row["neuron_spearman"])
-        scores = [f"{value:.2f}" for value in numbers]
+        low, high = _two_digits(row["bin_spearman_low"]), _two_digits(row["bin_spearman_high"])
+        rho, *scores = (_two_digits(row[f"{name}_spearman"]) for name in ("bin", "sequence", "neuron"))
         name = row["feature"] if row["read_strand"] == "+" else f"{row['feature']}-"
-        r2 = f"{row['r2']:.2f}" if "r2" in row else ""
-        rows.append((row["signal"], name, scores[0], between, *scores[1:], r2, row["verdict"]))
+        between = f"{low} to {high}" if low else ""
+        rows.append((row["signal"], name, rho, between, *scores, _two_digits(row.get("r2", nan)), row["verdict"]))
     if rows:
         columns = ("signal", "feature", "rho", "interval", "letters", "neuron", "R2", "verdict")
         title = "Best feature of each signal: Spearman's correlation in bins of the report half"
         print_table(title, columns, rows, left=("signal", "feature", "verdict"))
+    if "r2" in best and bool(best["r2"].isna().any()):
+        log.info(
+            "R2 is blank: the select half has fewer than 3 blocks with a value, or the signal is constant on a half"
+        )
+
+
+def _two_digits(value: float) -> str:
+    return "" if isnan(value) else f"{value:.2f}"

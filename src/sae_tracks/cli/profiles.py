@@ -40,9 +40,9 @@ class ProfileOptions:
     features: Annotated[
         str | None, Option("--features", "-f", help="Feature ids, in the order wanted: 357,12 or 0-9, or @FILE.")
     ] = None
-    bigwig: Annotated[list[Path] | None, Option(help="Signal to draw behind the features: any bigWig; repeatable.")] = (
-        None
-    )
+    bigwig: Annotated[
+        list[Path] | None, Option(help="Signal to draw behind the features: bigWig or bedGraph; repeatable.")
+    ] = None
     concept: Annotated[
         list[str] | None,
         Option(help="Draw regions of this name, such as start_codon of a GTF, as a group; repeatable."),
@@ -78,7 +78,7 @@ def heatmap(
     reading: ReadingOptions,
     given: Given,
 ) -> None:
-    """Draw features or bigWigs around regions: a row per region, under the mean of each group.
+    """Draw features or signals around regions: a row per region, under the mean of each group.
 
     Writes the numbers beside the figure: .matrix.gz, which deepTools reads, and .tsv, the means with 95 % intervals.
     """
@@ -93,7 +93,7 @@ def heatmap(
 def profile(
     paths: PathsArgument, out: FigurePath, *, drawn: ProfileOptions, reading: ReadingOptions, given: Given
 ) -> None:
-    """Draw the mean of features or bigWigs around regions, with 95 % intervals: a line per group.
+    """Draw the mean of features or signals around regions, with 95 % intervals: a line per group.
 
     Writes the numbers beside the figure, as `plot heatmap` does.
     """
@@ -105,7 +105,7 @@ def profile(
 
 
 def _profiles(paths: list[str], out: Path, drawn: ProfileOptions, reading: ReadingOptions, given: Given) -> "Profiles":
-    """Read the matrix of the first argument, or average features and bigWigs around regions."""
+    """Read the matrix of the first argument, or average features and signals around regions."""
     from sae_tracks import region_profiles
     from sae_tracks.region_sets.matrix_file import is_matrix, read_matrix
     from sae_tracks.region_sets.profile import BinLayout

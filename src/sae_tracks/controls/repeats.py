@@ -1,6 +1,7 @@
 """Repeats of a genome as spans: of a file, of the lower case of the FASTA, or Alu copies found by alignment."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -13,9 +14,11 @@ from sae_tracks.intervals import Spans, as_spans, merge
 from sae_tracks.regions import GenomicRegion
 
 
-def repeat_spans(genome: Genome, regions: Sequence[GenomicRegion], name: str) -> dict[str, Spans]:
+def repeat_spans(
+    genome: Genome, regions: Sequence[GenomicRegion], name: str, *, alias: str | Path | None = None
+) -> dict[str, Spans]:
     """Merged repeats by contig; `name` is a file, ``softmask`` or ``alu``. An error if the regions have none."""
-    found = alu_sites(genome, regions) if name == ALU else read_annotation(name, genome, regions).sites
+    found = alu_sites(genome, regions) if name == ALU else read_annotation(name, genome, regions, alias=alias).sites
     if not len(found):
         raise SaeTracksError(f"{name} has no repeat in the regions: leave --repeats out, or name another file")
     return {

@@ -1,7 +1,7 @@
 """What a set of regions is compared with: regions that are matched to it, the rest of a universe, or another set."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -58,9 +58,14 @@ class Comparison:
     kind: str
 
     def __post_init__(self) -> None:
-        names = [design.name for design in self.designs]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise SaeTracksError(f"two sets are called {twice[0]}: rename one of the files")
+        check_names(design.name for design in self.designs)
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse two sets of one name."""
+    names = list(names)
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise SaeTracksError(f"two sets are called {twice[0]}: rename one of the files")
 
 
 def with_matched(matched: Sequence[MatchedRegions], genome: ContigLengths) -> Comparison:
@@ -107,7 +112,7 @@ def in_universe(sets: Sequence[RegionSet], universe: RegionSet) -> Comparison:
     SaeTracksError
         No region of the universe overlaps a set, or all do.
     """
-    designs = []
+    designs, universe = [], universe.distinct()
     for one in sets:
         ours, theirs = _overlaps(one, universe)
         held = np.zeros(len(universe), np.bool_)
@@ -148,6 +153,7 @@ def with_other(own: RegionSet, other: RegionSet, genome: ContigLengths, *, paire
         regions, rows = _joined([own.table, other.table.iloc[partner]], genome, f"{own.source} and {other.source}")
         n = len(own)
         return Comparison(regions, [Design(own.name, rows[:n], rows[n:], np.arange(n))], "paired")
+    own, other = own.distinct(), other.distinct()
     both = [np.unique(some) for some in _overlaps(own, other)]
     if len(both[0]):
         says = "%d regions of %s and %d of %s overlap each other and are left out"

@@ -4,7 +4,7 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -68,7 +68,7 @@ def read_counts(path: str | Path) -> CellCounts:
     Raises
     ------
     SaeTracksError
-        The file cannot be read, holds no counts, or a peak's name is no place.
+        The file cannot be read, holds no counts, or a peak has no place.
     """
     path = Path(path)
     _, h5py = import_anndata()
@@ -80,10 +80,9 @@ def read_counts(path: str | Path) -> CellCounts:
     except (OSError, KeyError) as error:
         raise SaeTracksError(f"cannot read {path} as cells x peaks, .h5ad or 10x's .h5: {error}") from error
     values = found.counts.data
-    if not (np.isfinite(values) & (values >= 0) & (values == np.floor(values))).all():
-        raise SaeTracksError(
-            f"{path.name} holds no counts, but values such as {values[values != np.floor(values)][:1]}"
-        )
+    wrong = ~(np.isfinite(values) & (values >= 0) & (values == np.floor(values)))
+    if wrong.any():
+        raise SaeTracksError(f"{path.name} holds no counts, but values such as {values[wrong][0]:g}")
     return found
 
 
@@ -97,8 +96,22 @@ def _of_anndata(file: Any, name: str) -> CellCounts:
         places = _places(var.index.astype(str).tolist(), name)
     else:
         contig, start, end = (var[column] for column in columns)
-        places = list(zip(contig.astype(str).tolist(), start.astype(int).tolist(), end.astype(int).tolist()))
+        _check(contig.notna().to_numpy(), contig, "name of a contig", name)
+        places = list(zip(contig.astype(str).tolist(), _whole(start, name), _whole(end, name)))
     return CellCounts(counts, obs, places, name)
+
+
+def _whole(column: pd.Series, source: str) -> list[int]:
+    found = cast(pd.Series, pd.to_numeric(column.astype(object), errors="coerce"))
+    numbers = np.asarray(found.astype(np.float64))
+    _check(np.isfinite(numbers) & (numbers == np.floor(numbers)), column, "whole number", source)
+    return numbers.astype(np.int64).tolist()
+
+
+def _check(good: NDArray[np.bool_], column: pd.Series, what: str, source: str) -> None:
+    if not good.all():
+        peak = column.index[~good][0]
+        raise SaeTracksError(f"{source}: column {column.name!r} of var has no {what} for peak {peak!r}")
 
 
 def _of_10x(group: Any, name: str) -> CellCounts:

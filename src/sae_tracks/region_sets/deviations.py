@@ -31,6 +31,7 @@ from sae_tracks.region_sets.stores import RECORD, import_anndata, with_plain_tex
 
 MOST_Q = 0.05  # of a marker
 LEAST_DRAWS = 10
+LEAST_PEAKS = 50  # with fewer, a peak has hardly any of like GC and accessibility
 _HELD = 1 << 26  # values of the draws that are held at once
 log = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
@@ -51,7 +52,7 @@ class CellDeviations:
         same in the draws, ``p`` and ``q``.
     markers : DataFrame, optional
         One row per cluster and feature: ``cluster``, ``cells``, ``feature``, ``difference`` of the mean z in the
-        cluster and elsewhere, ``auroc``, ``p``, ``q``.
+        cluster and elsewhere, ``auroc``, ``p``, ``q``. Cells without a label are neither inside nor elsewhere.
     record : dict
         The provenance.
     """
@@ -132,7 +133,7 @@ def cell_deviations(
     features : iterable of int, optional
         Feature ids; default all of the matrix. Time grows with their number times the draws.
     clusters : str, optional
-        Column of the cells' table: markers of each of its values are tested too.
+        Column of the cells' table: markers of each of its values are tested too, among the cells that have one.
     draws : int
         Draws of background peaks, 10 or more.
     seed : int
@@ -141,14 +142,16 @@ def cell_deviations(
     Returns
     -------
     CellDeviations
-        Each p-value is the share of the draws of all features that reach as far as the feature does. Each counts in
-        units of the mean and standard deviation of the feature's own draws. q is p after Benjamini and Hochberg.
+        Each p-value is the share of the draws of all features that reach as high as the feature does (one-sided). Each
+        counts in units of the mean and standard deviation of the feature's own draws. q is p after Benjamini and
+        Hochberg.
 
     Raises
     ------
     SaeTracksError
-        A file cannot be read, no peak is a region of the matrix, peaks do not differ in GC and accessibility, no
-        feature is active in a peak, or the cells have no such column or one value in it.
+        A file cannot be read, no peak is a region of the matrix, fewer than 50 peaks can be used, peaks do not differ
+        in GC and accessibility, no feature is active in a peak, or the cells have no such column or fewer than two
+        values in it.
 
     Examples
     --------
@@ -171,7 +174,7 @@ def cell_deviations(
     accessibility, gc = _sums(counts, 0) / len(obs), stored.obs["gc"].to_numpy(np.float64)[rows]
     partners = background_peaks(accessibility, gc, draws, seed)
     found = _Found.of(len(obs), len(var), draws, 0 if groups is None else len(groups.names))
-    size = max(_HELD // (draws * len(obs)), 1)
+    size = max(_HELD // max(draws * len(obs), len(rows)), 1)  # of raw deviations, and of weights
     chunks = [slice(first, min(first + size, len(var))) for first in range(0, len(var), size)]
     for chunk in track(chunks, "features", len(chunks)):
         found.add(chunk, _deviations(counts, weights[:, chunk].toarray().astype(np.float64), partners), groups)
@@ -201,6 +204,11 @@ def _matched(stored: StoredMatrix, counted: CellCounts) -> tuple[csr_array, NDAr
         log.warning("%d of %d cells have no counts in these peaks and are left out", left, len(total))
     if len(cells) < 2:
         raise SaeTracksError(f"{counted.source} has {len(cells)} cells with counts in these peaks")
+    if len(rows) < LEAST_PEAKS:
+        few = f"{len(rows)} of {len(partner)} peaks of {counted.source} can be used"
+        raise SaeTracksError(
+            f"{few}, at least {LEAST_PEAKS} are needed: make the matrix of all peaks that were counted"
+        )
     return csr_array(counts[cells]), rows, cells
 
 
@@ -227,30 +235,36 @@ def _deviations(counts: csr_array, weights: Floats, partners: NDArray[np.int64])
 
 @dataclass(frozen=True, slots=True)
 class _Groups:
-    """Clusters: their names, and which of the c cells are in each, (g, c) bool."""
+    """Clusters: their names, which of the c cells have a label (n,), and which of these are in each, (g, n) bool."""
 
     names: list[str]
+    labelled: NDArray[np.int64]
     inside: NDArray[np.bool_]
 
     def differences(self, z: Floats) -> Floats:
         """(g, k): mean of (c, k) values inside less that outside."""
         inside, outside = (part / part.sum(axis=1, keepdims=True) for part in (self.inside, ~self.inside))
-        return (inside - outside) @ z
+        return (inside - outside) @ z[self.labelled]
 
     def aurocs(self, z: Floats) -> Floats:
         """(g, k): share of pairs of a cell inside and one outside in which the first is higher, ties one half."""
         n = self.inside.sum(axis=1, keepdims=True)
-        return (self.inside @ rankdata(z, axis=0) - n * (n + 1) / 2) / (n * (self.inside.shape[1] - n))
+        return (self.inside @ rankdata(z[self.labelled], axis=0) - n * (n + 1) / 2) / (n * (self.inside.shape[1] - n))
 
 
 def _groups(obs: pd.DataFrame, column: str, source: str) -> _Groups:
     if column not in obs:
         raise SaeTracksError(f"the cells of {source} have no column {column!r}; they have {', '.join(map(str, obs))}")
-    labels = obs[column].astype(str).to_numpy(object)
+    labelled = np.flatnonzero(obs[column].notna())
+    labels = obs[column].iloc[labelled].astype(str).to_numpy(object)
+    if left := len(obs) - len(labelled):
+        log.warning("%d of %d cells have no %s and are left out of its groups", left, len(obs), column)
     names = sorted(set(labels))
+    if not names:
+        raise SaeTracksError(f"no cell of {source} has a {column}")
     if len(names) < 2:
         raise SaeTracksError(f"all cells of {source} are of one {column}: {names[0]}")
-    return _Groups(names, labels == np.array(names, object)[:, None])
+    return _Groups(names, labelled, labels == np.array(names, object)[:, None])
 
 
 @dataclass(frozen=True, slots=True)

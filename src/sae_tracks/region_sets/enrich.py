@@ -194,8 +194,9 @@ def _table(
     whole = np.array([np.bincount(block[own], minlength=sums.shape[2])] * 2)
     if not stratified:
         whole[1] = np.bincount(block[~own], minlength=sums.shape[2])
-    low, high = _fold_interval(sums, whole, seed)
     support, b = (found[name].astype(np.int64) for name in ("support", "b"))
+    either = ((support > 0) & (b > 0)).to_numpy()  # else every draw has the same ratio, 0 or infinity
+    low, high = (np.where(either, end, np.nan) for end in _fold_interval(sums, whole, seed))
     c, d = n - support, m - b
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = {name: found[name] / found[f"{name}_background"] for name in ("share", "hit", "mean")}

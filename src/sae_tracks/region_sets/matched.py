@@ -37,7 +37,7 @@ CLOSE = 100  # bases to a TSS, below which distances count as one
 FAR = 1e12
 TRIED = 200  # nearest candidates of a region that are looked at
 POOL = 2_000_000  # candidates, at most
-AT_ONCE = 4_000_000  # bases of sequence in memory, or one region
+AT_ONCE, TOGETHER = 4_000_000, 1 << 16  # bases of sequence in memory, or one region; regions that are measured together
 log = logging.getLogger(__name__)
 
 
@@ -101,12 +101,13 @@ class Landscape:
 
     def _letters(self, contig: str, spans: Spans) -> Iterator[NDArray[np.float64]]:
         """(k, 3) each: ``gc``, ``cpg`` and ``known`` of spans that ascend by their start."""
-        ends, first = np.maximum.accumulate(spans[:, 1]), 0
+        first = 0
         while first < len(spans):
             start = spans[first, 0]
-            last = max(int(np.searchsorted(ends, start + AT_ONCE, side="right")), first + 1)
+            ends = np.maximum.accumulate(spans[first : first + TOGETHER, 1])
+            last = first + max(int(np.searchsorted(ends, start + AT_ONCE, side="right")), 1)
             some = spans[first:last] - start
-            letter = codes(self.genome.sequence(GenomicRegion(contig, int(start), int(ends[last - 1]))))
+            letter = codes(self.genome.sequence(GenomicRegion(contig, int(start), int(ends[last - first - 1]))))
             cpg = np.append((letter[:-1] == 1) & (letter[1:] == 2), False)
             inside = np.stack([(letter == 1) | (letter == 2), cpg, letter != OTHER])
             before = np.concatenate([np.zeros((3, 1), np.int64), np.cumsum(inside, axis=1)], axis=1)
@@ -125,6 +126,7 @@ def landscape(
     repeats: str | None = None,
     genes: str | Path | None = None,
     black_list: Iterable[GenomicRegion] = (),
+    alias: str | Path | None = None,
 ) -> Landscape:
     """Open what regions are compared by.
 
@@ -139,6 +141,8 @@ def landscape(
         A GTF or GFF3, for transcription starts.
     black_list : iterable of GenomicRegion
         Bases of which no candidate has one.
+    alias : str or path, optional
+        Other names of contigs in the files; see `Contigs`.
 
     Returns
     -------
@@ -150,10 +154,10 @@ def landscape(
         A file cannot be read, has no repeat in the regions, or no transcription start.
     """
     where = subtract_regions(genome.merged(None if regions is None else list(regions)), genome.merged(black_list))
-    spans = repeat_spans(genome, where, repeats) if repeats else None
+    spans = repeat_spans(genome, where, repeats, alias=alias) if repeats else None
     tss = None
     if genes:
-        sites = read_annotation(genes, genome).sites
+        sites = read_annotation(genes, genome, alias=alias).sites
         sites = cast(pd.DataFrame, sites[sites["Name"] == "TSS"])
         if not len(sites):
             raise SaeTracksError(f"{genes} has no transcription start: name a GTF or GFF3 with exons")
@@ -243,7 +247,7 @@ def match_regions(
     Parameters
     ----------
     regions : RegionSet
-        The set; candidates share no base with it.
+        The set; candidates share no base with it. Equal regions count once.
     land : Landscape
         From `landscape`.
     per_region : int
@@ -263,7 +267,7 @@ def match_regions(
     SaeTracksError
         No region has a match within the tolerance.
     """
-    rng = np.random.default_rng(seed)
+    rng, regions = np.random.default_rng(seed), regions.distinct()
     own = land.measure(regions.table)
     pool = _pool(regions, land, rng)
     measured = land.measure(pool)
@@ -300,7 +304,8 @@ def read_matched(path: str | Path, regions: RegionSet, land: Landscape) -> Match
     path : path
         The BED file.
     regions : RegionSet
-        The set for which it was drawn.
+        The set for which it was drawn. Of it and of the file, only regions that lie whole in those of the landscape
+        are kept.
     land : Landscape
         Of the same genome.
 
@@ -319,16 +324,22 @@ def read_matched(path: str | Path, regions: RegionSet, land: Landscape) -> Match
         named = [str(name) for name in text["region"]]
     except (OSError, KeyError, ValueError) as error:
         raise SaeTracksError(f"cannot read {path} as matched regions: name what match-regions wrote") from error
-    mine = regions.table
-    numbers = {f"{c}:{s}-{e}": i for i, (c, s, e) in enumerate(mine[PLACE].itertuples(index=False))}
-    if unknown := [name for name in named if name not in numbers]:
+    if unknown := sorted({*named} - {*_places(regions)}):
         raise SaeTracksError(f"{path} has matches of {unknown[0]}, which is no region of {regions.source}")
     for contig, start, end in table.itertuples(index=False):
         land.genome.check(GenomicRegion(contig, start, end))
+    regions = regions.distinct().inside(land.genome.merged(land.regions))
+    numbers = {name: i for i, name in enumerate(_places(regions))}
+    kept = np.array([name in numbers for name in named], bool)
+    table = only(table, kept).reset_index(drop=True)
     measured = land.measure(table)
     traits = {name: measured[name] for name in TRAITS}
-    table = table.assign(**traits, Region=np.array([numbers[name] for name in named], np.int64))
-    return MatchedRegions(regions, table, land.measure(mine), land.traits)
+    number = np.array([numbers[name] for name, keep in zip(named, kept) if keep], np.int64)
+    return MatchedRegions(regions, table.assign(**traits, Region=number), land.measure(regions.table), land.traits)
+
+
+def _places(regions: RegionSet) -> list[str]:
+    return [f"{c}:{s}-{e}" for c, s, e in regions.table[PLACE].itertuples(index=False)]
 
 
 def _pool(regions: RegionSet, land: Landscape, rng: np.random.Generator) -> pd.DataFrame:

@@ -6,6 +6,9 @@ over all permutations is approximated from its cumulants (Lugannani and Rice 198
 labelled regions is fixed, as in Robinson 1982). If all values are multiples of a span, the sums are corrected for
 continuity (Daniels 1987). The largest and the smallest sum have their exact probability.
 
+The formula needs many values of which none dominates. So if there are few, all permutations are counted. If there are
+more, but as unequal as fewer than `LEAST` equal ones, permutations are drawn.
+
 Values are at least 0, and those that are 0 are not stored.
 """
 
@@ -18,6 +21,10 @@ from sae_tracks.jit import EXACT
 
 STEPS, CLOSE = 200, 1e-10
 SMALL, ASIDE = 1e-3, 0.05  # below the first, in standard deviations, the formula is 0/0, and that far beside it is used
+LEAST = 12  # equal values
+COUNTED, DRAWS = 1 << 14, 20_000  # permutations, at most
+SAME = 1e-9  # sums that differ by less, as a share of the largest value, are equal
+LOWEST = -690.0  # log of the smallest p-value
 LINEAR = 300  # beyond it, sinh overflows, and the probability is that of the largest or smallest sum
 
 
@@ -45,12 +52,19 @@ def stratified_tails(stratum, x, own, size, span):
     """
     if not len(x):
         return 1.0, 1.0
-    most, least = _extremes(stratum, x, own, size)
-    top = x.max()
-    total, half = (x * own).sum() / top, span / top / 2
-    upper = most if most > 0 else 1.0 if least > 0 else _beyond(total - half, 1, half, stratum, x, top, size)
-    lower = least if least > 0 else 1.0 if most > 0 else _beyond(total + half, -1, half, stratum, x, top, size)
-    return upper, lower
+    top, mine = x.max(), (x * own).sum()
+    if _outcomes(stratum, size) <= COUNTED:
+        return _counted(stratum, x, size, mine - SAME * top, mine + SAME * top)
+    is_most, most, is_least, least = _extremes(stratum, x, own, size)
+    if is_most or is_least:
+        return 1.0 if is_least else most, 1.0 if is_most else least
+    half = span / top / 2
+    if _equal_values(x) >= LEAST:
+        upper = _beyond(mine / top - half, 1, half, stratum, x, top, size)
+        lower = _beyond(mine / top + half, -1, half, stratum, x, top, size)
+        if 0 < upper <= 1 and 0 < lower <= 1:
+            return upper, lower
+    return _drawn(stratum, x, size, mine - SAME * top, mine + SAME * top)
 
 
 @njit(**EXACT)
@@ -75,12 +89,111 @@ def pooled_tails(x, own, labelled, regions, span):
     """
     if not len(x) or labelled == 0 or labelled == regions:
         return 1.0, 1.0
-    most, least = _largest(x, own, labelled, regions), _largest(x, ~own, regions - labelled, regions)
-    top = x.max()
-    total, half = (x * own).sum() / top, span / top / 2
-    upper = most if most > 0 else 1.0 if least > 0 else _outside(total - half, 1, half, x, top, labelled, regions)
-    lower = least if least > 0 else 1.0 if most > 0 else _outside(total + half, -1, half, x, top, labelled, regions)
-    return upper, lower
+    top, mine = x.max(), (x * own).sum()
+    if 1 << min(len(x), 62) <= COUNTED:
+        return _counted_pool(x, labelled, regions, mine - SAME * top, mine + SAME * top)
+    is_most, most = _largest(x, own, labelled, regions)
+    is_least, least = _largest(x, ~own, regions - labelled, regions)
+    if is_most or is_least:
+        return 1.0 if is_least else most, 1.0 if is_most else least
+    half = span / top / 2
+    if _equal_values(x) >= LEAST:
+        upper = _outside(mine / top - half, 1, half, x, top, labelled, regions)
+        lower = _outside(mine / top + half, -1, half, x, top, labelled, regions)
+        if 0 < upper <= 1 and 0 < lower <= 1:
+            return upper, lower
+    return _drawn_pool(x, labelled, regions, mine - SAME * top, mine + SAME * top)
+
+
+@njit(**EXACT)
+def _equal_values(x):
+    """The number of equal values whose sum would be as certain: (sum of x)^2 / sum of x^2."""
+    return x.sum() ** 2 / (x * x).sum()
+
+
+@njit(**EXACT)
+def _outcomes(stratum, size):
+    """In how many ways the set's region of each stratum can be one of the values or a 0; infinite if there are many."""
+    ways, i = 1.0, 0
+    while i < len(stratum) and ways <= COUNTED:
+        last = np.searchsorted(stratum, stratum[i], side="right")
+        ways *= last - i + (last - i < size[stratum[i]])
+        i = last
+    return ways
+
+
+@njit(**EXACT)
+def _counted(stratum, x, size, low, high):
+    """Both p-values from all permutations: of sums of at least `low`, and of at most `high`."""
+    sums, share, i = np.zeros(1), np.ones(1), 0
+    while i < len(x):
+        n = size[stratum[i]]
+        last = np.searchsorted(stratum, stratum[i], side="right")
+        zeros = n - (last - i)
+        more = last - i + (zeros > 0)
+        to_sums, to_share = np.empty(len(sums) * more), np.empty(len(sums) * more)
+        for k in range(more):
+            here = slice(k * len(sums), (k + 1) * len(sums))
+            zero = i + k == last
+            to_sums[here] = sums if zero else sums + x[i + k]
+            to_share[here] = share * (zeros if zero else 1) / n
+        sums, share, i = to_sums, to_share, last
+    return min(share[sums >= low].sum(), 1.0), min(share[sums <= high].sum(), 1.0)
+
+
+@njit(**EXACT)
+def _counted_pool(x, labelled, regions, low, high):
+    """As `_counted`, for a fixed number of labelled regions."""
+    k = len(x)
+    share = np.zeros(k + 1)  # of each choice of so many of the values
+    for many in range(k + 1):
+        if many <= labelled and labelled - many <= regions - k:
+            share[many] = math.exp(_choose(regions - k, labelled - many) - _choose(regions, labelled))
+    sums, count = np.zeros(1 << k), np.zeros(1 << k, np.int64)
+    upper, lower = share[0] * (low <= 0), share[0] * (high >= 0)
+    for choice in range(1, 1 << k):
+        rest, bit = choice & (choice - 1), 0
+        while not choice >> bit & 1:
+            bit += 1
+        sums[choice], count[choice] = sums[rest] + x[bit], count[rest] + 1
+        upper += share[count[choice]] * (sums[choice] >= low)
+        lower += share[count[choice]] * (sums[choice] <= high)
+    return min(upper, 1.0), min(lower, 1.0)
+
+
+@njit(**EXACT)
+def _drawn(stratum, x, size, low, high):
+    """Both p-values from random permutations, (1 + hits) / (1 + draws)."""
+    np.random.seed(0)
+    above, below = 1, 1
+    for _ in range(DRAWS):
+        total, i = 0.0, 0
+        while i < len(x):
+            last = i + 1
+            while last < len(x) and stratum[last] == stratum[i]:
+                last += 1
+            chosen = i + int(np.random.random() * size[stratum[i]])
+            total += x[chosen] if chosen < last else 0.0
+            i = last
+        above += total >= low
+        below += total <= high
+    return above / (1 + DRAWS), below / (1 + DRAWS)
+
+
+@njit(**EXACT)
+def _drawn_pool(x, labelled, regions, low, high):
+    """As `_drawn`, for a fixed number of labelled regions."""
+    np.random.seed(0)
+    above, below = 1, 1
+    for _ in range(DRAWS):
+        total, left = 0.0, labelled
+        for i in range(len(x)):
+            if np.random.random() * (regions - i) < left:
+                total += x[i]
+                left -= 1
+        above += total >= low
+        below += total <= high
+    return above / (1 + DRAWS), below / (1 + DRAWS)
 
 
 @njit(**EXACT)
@@ -120,7 +233,7 @@ def _tail(t, half_square, variance, side, half):
         return np.nan
     slope = math.sinh(t * half) / half if half > 0 and abs(t * half) < LINEAR else t
     gap = math.exp(-r * r / 2) / math.sqrt(2 * math.pi) * (1 / (slope * math.sqrt(variance)) - 1 / r)
-    return min(max(math.erfc(side * r / math.sqrt(2)) / 2 + side * gap, 0.0), 1.0)
+    return math.erfc(side * r / math.sqrt(2)) / 2 + side * gap
 
 
 @njit(**EXACT)
@@ -148,8 +261,8 @@ def _cumulants(t, stratum, x, top, size):
 
 @njit(**EXACT)
 def _extremes(stratum, x, own, size):
-    """The probability of the largest sum, and of the smallest, if the sum is that; else 0."""
-    most, least, is_most, is_least, i = 1.0, 1.0, True, True, 0
+    """Whether the sum is the largest one, and the probability of that; the same of the smallest one."""
+    most, least, is_most, is_least, i = 0.0, 0.0, True, True, 0
     while i < len(x):
         s, last, highest, mine = stratum[i], i, 0.0, 0.0
         lowest = np.inf
@@ -164,9 +277,9 @@ def _extremes(stratum, x, own, size):
             at_highest += x[j] == highest
             at_lowest += x[j] == lowest
         is_most, is_least = is_most and mine == highest, is_least and mine == lowest
-        most, least = most * at_highest / size[s], least * at_lowest / size[s]
+        most, least = most + math.log(at_highest / size[s]), least + math.log(at_lowest / size[s])
         i = last
-    return most if is_most else 0.0, least if is_least else 0.0
+    return is_most, math.exp(max(most, LOWEST)), is_least, math.exp(max(least, LOWEST))
 
 
 @njit(**EXACT)
@@ -234,25 +347,19 @@ def _softplus(x):
 
 @njit(**EXACT)
 def _largest(x, own, labelled, regions):
-    """The probability that the labelled regions have the largest sum, if they have it; else 0."""
-    values = np.sort(x)[::-1]
+    """Whether the labelled regions have the largest sum, and the probability of that."""
+    values, held = np.sort(x)[::-1], own.sum()
     if len(x) <= labelled:
-        for i in range(len(x)):
-            if not own[i]:
-                return 0.0
-        return math.exp(_choose(regions - len(x), labelled - len(x)) - _choose(regions, labelled))
-    edge, above, level = values[labelled - 1], 0, 0
+        log = _choose(regions - len(x), labelled - len(x)) - _choose(regions, labelled)
+        return held == len(x), math.exp(max(log, LOWEST))
+    edge, above, level, is_it = values[labelled - 1], 0, 0, held == labelled
     for i in range(len(x)):
         above += x[i] > edge
         level += x[i] == edge
         if (x[i] > edge and not own[i]) or (x[i] < edge and own[i]):
-            return 0.0
-    held = 0
-    for i in range(len(x)):
-        held += own[i]
-    if held < labelled:  # some of the labelled have the value 0
-        return 0.0
-    return math.exp(_choose(level, labelled - above) - _choose(regions, labelled))
+            is_it = False
+    log = _choose(level, labelled - above) - _choose(regions, labelled)
+    return is_it, math.exp(max(log, LOWEST))
 
 
 @njit(**EXACT)

@@ -11,8 +11,8 @@ import pandas as pd
 from numba import njit
 from numpy.typing import NDArray
 
-from sae_tracks.annotations.alias import Contigs
-from sae_tracks.bbi import contig_lengths, opened
+from sae_tracks.annotations.signal import Signal, is_bigwig
+from sae_tracks.bbi import contig_lengths
 from sae_tracks.bootstrap import FEW, block_size, draws_of, interval
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import sha256, whole_path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Point = Literal["start", "end", "center", "TSS", "TES"]
 Order = Literal["descend", "ascend", "keep"]
-CHUNK = 1 << 20  # bases of a bigWig that are read at once
+CHUNK = 1 << 20  # bases of a signal that are read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ def region_profiles(
     within: Sequence[str] = (),
     alias: str | Path | None = None,
 ) -> Profiles:
-    """Average features and bigWigs in bins around regions: what heatmaps and profiles show.
+    """Average features and signals in bins around regions: what heatmaps and profiles show.
 
     Parameters
     ----------
@@ -212,7 +212,8 @@ def region_profiles(
     features : sequence of int
         Feature ids, in the order wanted.
     bigwigs : sequence of path
-        Signals, in the order wanted. Without a source, the first one says how long the contigs are.
+        Signals, bigWig or bedGraph, in the order wanted. Without a source, the first bigWig says how long the contigs
+        are.
     concepts : sequence of str
         Names of regions, such as ``splice_donor``, each of which is a group.
     within : sequence of str
@@ -228,7 +229,8 @@ def region_profiles(
     Raises
     ------
     SaeTracksError
-        A file cannot be read or is of another assembly, a feature is not in the SAE, or no region is left.
+        A file cannot be read or is of another assembly, a feature is not in the SAE, or no region is left. There is
+        neither a source nor a bigWig.
 
     Examples
     --------
@@ -236,8 +238,8 @@ def region_profiles(
     >>> region_profiles(["genes.gtf"], BinLayout(point="TSS"), source=source, features=[357]).means()
     """
     if (source is None) != (not features) or not (features or bigwigs):
-        raise SaeTracksError("nothing to average: name a source and features, or bigWigs")
-    genome = source.genome if source else ContigLengths(Path(bigwigs[0]), contig_lengths(Path(bigwigs[0])))
+        raise SaeTracksError("nothing to average: name a source and features, or signals")
+    genome = source.genome if source else _contigs_of(bigwigs)
     sites = read_groups(regions, genome, concepts, regions=[*map(genome.region, within)] or None, alias=alias)
     facts = {
         "region_files": {whole_path(path): sha256(Path(path)) for path in regions if Path(path).is_file()},
@@ -246,7 +248,9 @@ def region_profiles(
         "within": [*within],
     }
     parts = [feature_profiles(source, sites, layout, features)] if source else []
-    parts += [bigwig_profiles(bigwigs, sites, layout, genome, alias=alias)] if bigwigs else []
+    if bigwigs:
+        taken = parts[0].columns if parts else ()
+        parts.append(signal_profiles(bigwigs, sites, layout, genome, alias=alias, taken=taken))
     joined = reduce(Profiles.beside, parts)
     return replace(joined, facts=facts | joined.facts)
 
@@ -299,45 +303,52 @@ def feature_profiles(source: "Source", sites: pd.DataFrame, layout: BinLayout, f
     return Profiles(sites, layout, names, values.reshape(*plus.shape[:2], -1), facts)
 
 
-def bigwig_profiles(
+def signal_profiles(
     paths: Sequence[Path],
     sites: pd.DataFrame,
     layout: BinLayout,
     genome: ContigLengths,
     *,
     alias: str | Path | None = None,
+    taken: Sequence[str] = (),
 ) -> Profiles:
-    """Average the values of bigWigs in bins around regions; see `feature_profiles`.
+    """Average the values of bigWigs and bedGraphs in bins around regions; see `feature_profiles`.
 
     Returns
     -------
     Profiles
-        A column per file, with the file's name. Bases without a finite value are left out.
+        A column per file, with the file's name. The ending is part of it if another file, or a column that is `taken`,
+        has the same name. Bases without a finite value are left out.
 
     Raises
     ------
     SaeTracksError
-        A file is not a bigWig, has no contig in common with the genome, or states another length for one.
+        `Signal` refuses a file: it is damaged, has no contig in common with the genome, or another length for one.
     """
-    bins, found = Bins(sites, layout, genome.lengths), []
-    contigs = Contigs(genome, alias)
-    for path in map(Path, paths):
-        lengths = contig_lengths(path)
-        contigs.check_common(list(lengths), path.name)
-        theirs = dict(zip(contigs.translate(list(lengths), path.name), lengths))
-        for ours, name in theirs.items():
-            contigs.check_length(ours, lengths[name], path.name)
-        sums = BinSums(bins, 1)
-        with opened(path) as file:
-            for region in (one for c in bins.rows if c in theirs for one in _chunks(c, bins.covered(c))):
-                values = file.values(theirs[region.contig], region.start, region.end, numpy=True)
-                readable = np.isfinite(values)
-                indptr = np.concatenate(([0], np.cumsum(readable)))
-                sums.add(region, readable, indptr, np.zeros(indptr[-1], np.int64), values[readable])
+    bins, names, found = Bins(sites, layout, genome.lengths), [], []
+    for path in paths:
+        signal, sums = Signal(path, genome, alias=alias), BinSums(bins, 1)
+        for region in (one for contig in bins.rows for one in _chunks(contig, bins.covered(contig))):
+            values = signal.values(region)
+            readable = np.isfinite(values)
+            indptr = np.concatenate(([0], np.cumsum(readable)))
+            sums.add(region, readable, indptr, np.zeros(indptr[-1], np.int64), values[readable])
+        names.append(signal.name)
         found.append(sums.means())
-    names = distinct([path.stem for path in map(Path, paths)])
+    every = [*taken, *names]
+    names = [Path(path).name if every.count(name) > 1 else name for path, name in zip(paths, names)]
     facts = {"bigwigs": {whole_path(path): sha256(Path(path)) for path in paths}}
-    return Profiles(sites, layout, names, np.concatenate(found, axis=2), facts)
+    return Profiles(sites, layout, distinct(names), np.concatenate(found, axis=2), facts)
+
+
+def _contigs_of(signals: Sequence[Path]) -> ContigLengths:
+    """The contigs of the first bigWig; a bedGraph does not say how long they are."""
+    for path in map(Path, signals):
+        if is_bigwig(path):
+            return ContigLengths(path, contig_lengths(path))
+    raise SaeTracksError(
+        f"{signals[0]} does not say how long contigs are: name a bigWig too (bedGraphToBigWig makes one), or -f"
+    )
 
 
 def _chunks(contig: str, spans: Spans) -> Iterator[GenomicRegion]:

@@ -57,6 +57,14 @@ class RegionSet:
         rows = self.table[["Chromosome", "Start", "End"]].itertuples(index=False, name=None)
         return [GenomicRegion(*row) for row in rows]
 
+    def distinct(self) -> "RegionSet":
+        """Return the set without regions that equal an earlier one; a warning counts them."""
+        again = self.table.duplicated(["Chromosome", "Start", "End"]).to_numpy()
+        if not again.any():
+            return self
+        log.warning("%d regions of %s are there twice or more: each counts once", again.sum(), self.source)
+        return replace(self, table=only(self.table, ~again).reset_index(drop=True))
+
     def inside(self, regions: Iterable[GenomicRegion]) -> "RegionSet":
         """Return the regions that lie whole in one of others, which are disjoint and ascending.
 

@@ -26,13 +26,15 @@ MOST_CONTIGS = 30  # drawn, the longest; the table has all
 TOP = 0.99  # quantile of the values that gets the darkest colour
 CSS = Path(__file__).parent / "assets" / "report.css"
 ROW = ["feature", "read_strand"]
+LETTERS = 130  # of the labels of positions, side by side along A and B
+MOST_TICKS, LEAST_TICKS = 5, 3  # along adjacent bins
 
 
 def plot_genome(along: pd.DataFrame, best: pd.DataFrame | None = None, density: pd.Series | None = None) -> Figure:
     """Draw where features are active, per contig (A) and along the contigs (B), and the verdicts of a run (C, D).
 
     A and B show how many times as often a feature is active there as on all bases that were read. The share of these is
-    at the right.
+    at the right. A dashed line in B stands for bins of a contig that were not read, or have no readable base.
 
     Parameters
     ----------
@@ -90,12 +92,14 @@ def _draw_along(figure: Figure | SubFigure, along: pd.DataFrame, named: Mapping[
     contigs = _longest(along)
     contig = pd.Index(contigs).get_indexer(pd.Index(along["contig"]))
     shown, contig = only(along, contig >= 0), contig[contig >= 0]
-    bins, place = np.unique(np.stack([contig, shown["start"]], axis=1), axis=0, return_inverse=True)
+    edges = np.stack([contig, shown["start"], shown["end"]], axis=1)
+    bins, place = np.unique(edges, axis=0, return_inverse=True)
     overall = _share(along, np.zeros(len(along), np.int64))[:, 0]
     once = np.where(overall > 0, overall, np.nan)[:, None]
     each, whole = (_share(shown, of) / once for of in (contig, place.ravel()))
     wide = 0.25 * len(contigs) + 0.25
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[wide, max(9 - wide, 4)])
+    rest = max(9 - wide, 4)
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[wide, rest])
     top = float(np.nanquantile(whole, TOP)) if np.isfinite(whole).any() else 1.0
     colours = colormaps["Blues"].with_extremes(bad=UNREADABLE)
     for axes, values in ((left, each), (right, whole)):
@@ -106,6 +110,7 @@ def _draw_along(figure: Figure | SubFigure, along: pd.DataFrame, named: Mapping[
     left.set_xticks(range(len(contigs)), contigs, rotation=90)
     left.set_title("A", loc="left", fontweight="bold")
     _mark_contigs(right, contigs, np.bincount(bins[:, 0]))
+    _mark_positions(right, bins, LETTERS * rest / (wide + rest))
     right.set_title("B  along the contigs", loc="left", fontweight="bold")
     right.set_title("of all bases", loc="right", fontsize="small")
     other = right.secondary_yaxis("right")
@@ -122,6 +127,52 @@ def _mark_contigs(axes: Axes, contigs: Sequence[str], bins: NDArray[np.integer])
     wide = np.flatnonzero(bins > 0.02 * last[-1]).tolist()
     middle = last - bins / 2 - 0.5
     axes.set_xticks(middle[wide], [contigs[i] for i in wide], rotation=90 if len(contigs) > 6 else 0)
+
+
+def _mark_positions(axes: Axes, bins: NDArray[np.integer], letters: float) -> None:
+    """Label positions along (k, 3) bins (contig, start, end), and draw a dashed line where others lie between two.
+
+    Bins that are adjacent have labels of their own, if at least `LEAST_TICKS` of them fit; `letters` fit on the axis.
+    """
+    contig, start, end = bins.T
+    same = contig[1:] == contig[:-1]
+    gaps = np.flatnonzero(same & (start[1:] > end[:-1])) + 1
+    for gap in gaps:
+        axes.axvline(gap - 0.5, color="black", linewidth=0.8, linestyle=(0, (2, 2)))
+    places: list[float] = []
+    labels: list[str] = []
+    borders = np.sort(np.concatenate([[0, len(bins)], gaps, np.flatnonzero(~same) + 1])).tolist()
+    for first, last in zip(borders, borders[1:]):
+        room = letters * (last - first) / len(bins)
+        for position, label in _ticks(int(start[first]), int(end[last - 1]), room):
+            at = np.interp(position, [*start[first:last], end[last - 1]], np.arange(first, last + 1))
+            places.append(float(at) - 0.5)
+            labels.append(label)
+    axes.xaxis.remove_overlapping_locs = False  # a name may stand below a position
+    axes.set_xticks(places, labels, minor=True, fontsize=7)
+    if labels:
+        axes.tick_params(which="minor", length=3, pad=2)
+        axes.tick_params(which="major", pad=14)
+
+
+def _ticks(start: int, end: int, room: float) -> list[tuple[int, str]]:
+    """Round positions between two others, and their labels; none if fewer than `LEAST_TICKS` labels fit.
+
+    `room` is the number of letters that fit side by side.
+    """
+    for step in (times * 10**power for power in range(9) for times in (10, 20, 25, 50)):
+        unit, name = (10**6, "Mb") if step >= 10**5 else (1000, "kb")
+        digits = len(f"{step / unit:.6f}".rstrip("0").partition(".")[2])
+        every = range(-(-start // step) * step, end + 1, step)
+        if len(every) > 2 * MOST_TICKS:
+            continue
+        half = (len(f"{end / unit:,.{digits}f} {name}") + 1) / 2 * (end - start) / room  # bases under half a label
+        kept = [at for at in every if start + half <= at <= end - half]
+        if len(kept) < LEAST_TICKS:
+            break
+        if len(kept) <= MOST_TICKS and step >= 2 * half:
+            return [(at, f"{at / unit:,.{digits}f} {name}") for at in kept]
+    return []
 
 
 def _longest(along: pd.DataFrame) -> list[str]:

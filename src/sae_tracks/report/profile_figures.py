@@ -1,5 +1,6 @@
 """Heatmaps and mean profiles around regions, laid out as those of deepTools."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,6 +13,7 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, write_provenance, write_tsv
 from sae_tracks.names import feature_label
 from sae_tracks.report.figures import BESIDE, UNREADABLE, save_figure
@@ -25,6 +27,8 @@ PER_INCH, MOST_BINS = 120, 200  # rows of a heatmap and bins per panel; of more,
 TOP = 0.99  # quantile of the values that gets the darkest colour
 WIDTH, TALL, SHORT = 1.9, 4.2, 1.3  # inches: a column, the heatmaps, a profile
 BEHIND = "#444444"
+WAYS = ("", "along", "against", "plus", "minus")  # after the name of a feature
+log = logging.getLogger(__name__)
 
 
 def plot_profile(profiles: "Profiles", means: pd.DataFrame) -> Figure:
@@ -101,9 +105,15 @@ def write_profiles(
         `plot_heatmap` or `plot_profile`.
     **facts
         Settings for the provenance.
+
+    Raises
+    ------
+    SaeTracksError
+        No column has a value at any region. Columns that lack some are named in the log.
     """
     from sae_tracks.region_sets.matrix_file import MATRIX, write_matrix
 
+    _check_values(profiles)
     means = profiles.means()
     save_figure(plot(profiles, means), out)
     write_tsv(means, out.with_suffix(".tsv"))
@@ -112,10 +122,21 @@ def write_profiles(
     write_provenance(out.parent, file_name=f"{out.stem}.{PROVENANCE}", **profiles.facts, **facts)
 
 
+def _check_values(profiles: "Profiles") -> None:
+    """Say which columns have no value at some regions; if none has any at all, there is nothing to draw."""
+    regions, having = len(profiles.values), np.isfinite(profiles.values).any(axis=1).sum(axis=0)
+    if not having.any():
+        columns = ", ".join(profiles.columns)
+        raise SaeTracksError(f"{columns}: 0 of {regions:,} regions have a value; name regions that they cover")
+    for column, count in zip(profiles.columns, having):
+        if count < regions:
+            log.warning("%s: %s of %s regions have a value", column, f"{count:,}", f"{regions:,}")
+
+
 def _label(column: str) -> str:
     """``f/357 along`` of ``f357.along``; the name of any other column as it is."""
     feature, _, way = column.partition(".")
-    if feature[:1] == "f" and feature[1:].isdecimal():
+    if feature[:1] == "f" and feature[1:].isdecimal() and way in WAYS:
         return f"{feature_label(feature)} {way}".rstrip()
     return column
 

@@ -71,7 +71,7 @@ class Bins:
         ]
 
     def blocks(self, regions: Sequence[GenomicRegion]) -> NDArray[np.int64]:
-        """(m,) int64: the block of the bootstrap in which each bin begins, or the regions of it do."""
+        """(m,) int64: the block of the bootstrap in which the middle base of each bin lies, numbered from 0."""
         blocks = Blocks.of(regions)
         middle = self.number * self.size + self.size // 2
         place = np.stack([self.contig.astype(np.int64), middle // blocks.size], axis=1)
