@@ -101,6 +101,17 @@ def remove_parts(path: Path) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def check_folder(path: Path) -> None:
+    """Refuse a file where a folder will be written."""
+    if path.exists() and not path.is_dir():
+        raise SaeTracksError(f"cannot write {path}: it is a file; name a folder")
+
+
+def without_endings(path: str | Path) -> str:
+    """The name of a file without ``.gz`` and the ending before it."""
+    return Path(Path(path).name.removesuffix(".gz")).stem
+
+
 def make_folder(path: Path) -> Path:
     """Create a folder and its parents if they are missing; an error names the folder."""
     try:

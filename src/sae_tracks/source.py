@@ -11,6 +11,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock, encode_reading
 from sae_tracks.files import digest, whole_path
 from sae_tracks.genome import Genome
+from sae_tracks.intervals import Spans
 from sae_tracks.lm import GeneLM, describe, load_lm
 from sae_tracks.progress import track
 from sae_tracks.reading import (
@@ -79,12 +80,14 @@ class Source:
     min_context: int = 0
     allow_mismatch: bool = False
     layout: WindowLayout = field(init=False)
+    _masked: dict[str, Spans] = field(init=False, compare=False)  # the black list by contig
 
     def __post_init__(self) -> None:
         check_match(self.sae, self.lm, allow_mismatch=self.allow_mismatch)
         self.layout = window_layout(self.lm, self.window, self.context, self.min_context)
         self.regions = self.genome.merged(self.regions)
         self.black_list = self.genome.merged(self.black_list)
+        self._masked = spans_by_contig(self.black_list)
 
     def __repr__(self) -> str:
         regions = self.regions or []
@@ -147,7 +150,7 @@ class Source:
         (n,) bool
             Of the kept bases, in forward order.
         """
-        return readable_in(self.lm, self.genome, window, spans_by_contig(self.black_list), self.min_context)
+        return readable_in(self.lm, self.genome, window, self._masked, self.min_context)
 
     def _from(self, position: StreamPosition, windows: Iterable[Window]) -> Iterator[Window]:
         """Yield windows without the bases before a position."""

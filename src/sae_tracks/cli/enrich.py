@@ -22,7 +22,8 @@ from sae_tracks.cli.options import (
 )
 from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
-from sae_tracks.errors import SaeTracksError, UsageError
+from sae_tracks.errors import UsageError
+from sae_tracks.files import check_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,8 +91,7 @@ def enrich(
         raise UsageError("--against compares one set with another one: name one")
     if matched and len(matched) != len(sets):
         raise UsageError(f"name one --matched file per set: there are {len(sets)} sets")
-    if out.exists() and not out.is_dir():
-        raise SaeTracksError(f"cannot write {out}: it is a file; name a folder")
+    check_folder(out)
     source = open_source(sae, genome, reading)
     fasta, where = source.genome, source.regions or []
     whole = [read_region_set(path, fasta, alias=alias) for path in sets]

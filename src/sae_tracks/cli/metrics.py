@@ -23,6 +23,7 @@ from sae_tracks.cli.options import (
 from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import SaeTracksError, UsageError
+from sae_tracks.files import check_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,8 +84,7 @@ def metrics(
     sae, genome, annotations = _split(paths, annotation, bed)
     signals = [path for path in annotations if is_signal(path)]
     annotations = [path for path in annotations if path not in signals]
-    if out.exists() and not out.is_dir():
-        raise SaeTracksError(f"cannot write {out}: it is a file; name a folder")
+    check_folder(out)
     wanted = control.controls != "none"
     untested = why_untested(split=not filters.no_split, controls=wanted)
     untested = "--bed reads no model" if bed else untested

@@ -10,6 +10,7 @@ import pandas as pd
 from sae_tracks.annotations import read_annotation, read_transcripts
 from sae_tracks.annotations.sites import Annotation, joined, only, series
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import without_endings
 from sae_tracks.genome import ContigLengths
 from sae_tracks.intervals import NO_SPANS, as_spans, overlapping_pairs
 from sae_tracks.regions import GenomicRegion, spans_by_contig
@@ -49,7 +50,7 @@ def read_groups(
     SaeTracksError
         A file cannot be read, no file has a concept, or no site lies in the regions.
     """
-    files = [(_stem(path), _read(path, genome, concepts, alias).sites) for path in paths]
+    files = [(without_endings(path), _read(path, genome, concepts, alias).sites) for path in paths]
     groups = files if not concepts else _named(files, concepts)
     kept = [(label, inside) for label, sites in groups if len(inside := _inside(sites, regions))]
     if not kept:
@@ -63,10 +64,6 @@ def distinct(labels: Sequence[str]) -> list[str]:
     """Return labels of which each one is there once: those that occur more often get a number."""
     count = Counter(labels)
     return [f"{label} {labels[:i].count(label) + 1}" if count[label] > 1 else label for i, label in enumerate(labels)]
-
-
-def _stem(path: str | Path) -> str:
-    return Path(path).name.removesuffix(".gz").rsplit(".", 1)[0]
 
 
 def _read(path: str | Path, genome: ContigLengths, concepts: Sequence[str], alias: str | Path | None) -> Annotation:

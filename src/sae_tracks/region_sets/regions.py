@@ -15,6 +15,7 @@ from sae_tracks.annotations import read_genes, read_rows
 from sae_tracks.annotations.genes import first_bases, promoters
 from sae_tracks.annotations.sites import only
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import without_endings
 from sae_tracks.genome import ContigLengths
 from sae_tracks.intervals import NO_SPANS
 from sae_tracks.regions import GenomicRegion, spans_by_contig
@@ -50,7 +51,7 @@ class RegionSet:
     @property
     def name(self) -> str:
         """The source without the endings of a file."""
-        return Path(self.source.removesuffix(".gz")).stem
+        return without_endings(self.source)
 
     def regions(self) -> list[GenomicRegion]:
         """Return the regions, in the order of the table."""
