@@ -13,7 +13,8 @@ from sae_tracks.cli.app import app
 
 ROOT = Path(sae_tracks.__file__).parent
 FLOORS = [
-    {"errors", "names", "regions", "files", "progress", "threads", "jit", "intervals", "bootstrap", "dna", "bbi"},
+    {"errors", "names", "regions", "files", "progress", "threads", "jit"}
+    | {"arrays", "intervals", "bootstrap", "dna", "bbi"},
     {"genome", "lm", "sae"},
     {"annotations", "motifs", "reading"},
     {"features", "source", "activations", "train", "pretrain"},

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array, csr_array
 
 from sae_tracks.controls.verdict import first_failed
 from sae_tracks.dna import NUCLEOTIDES
@@ -16,7 +16,7 @@ from sae_tracks.signals import survey as survey_module
 from sae_tracks.signals.bins import WORDS, Bins, bin_correlations
 from sae_tracks.signals.judge import SIGNAL_TESTS, correlation_interval, shift_p
 from sae_tracks.signals.ridge import PENALTIES, Ridge
-from sae_tracks.signals.sums import LEVELS, PLACE, levels_of, strongest
+from sae_tracks.signals.sums import LEVELS, PARTS, PLACE, Sums, add_features, levels_of, spearman, strongest
 from sae_tracks.signals.survey import Levels, Survey
 
 FLOATS = st.floats(-(2.0**90), 2.0**90, width=32)
@@ -62,21 +62,43 @@ def test_a_survey_is_the_same_in_parts():
 @given(st.lists(st.floats(2.0**-20, 2.0**5, width=32), min_size=1))
 def test_levels_ascend_with_the_value_and_are_narrow(ratios):
     ratios = np.sort(np.float32(ratios))
-    level = levels_of(ratios).astype(int)
-    assert (np.diff(level) >= 0).all() and (level < LEVELS).all()
-    for a, b, one, other in zip(ratios, ratios[1:], level, level[1:]):
-        if one == other and 0 < one < LEVELS - 1:
-            assert b / a < 1 + 1 / 16
-    assert levels_of(np.float32([1]))[0] == LEVELS - 1 > levels_of(np.float32([0.99]))[0]
+    level, part = (found.astype(int) for found in levels_of(ratios))
+    fine = level * PARTS + part
+    assert (np.diff(fine) >= 0).all() and (level < LEVELS).all() and (part < PARTS).all()
+    below = np.square(fine / LEVELS / PARTS) * 2
+    above = np.square((fine + 1) / LEVELS / PARTS) * 2
+    inner = ratios < 2
+    assert (below <= ratios * (1 + 1e-6))[inner].all() and (ratios <= above * (1 + 1e-6))[inner].all()
+    assert (fine[~inner] == LEVELS * PARTS - 1).all()
 
 
-@pytest.mark.parametrize("density", [0.003, 0.1, 1.0])
-def test_levels_hardly_change_ranks(density):
-    rng = np.random.default_rng(7)
-    x = np.where(rng.random(30_000) < density, rng.gamma(2, 1, 30_000), 0).astype(np.float32)
-    y = np.log1p(x) + rng.normal(0, 1, 30_000)
-    level = np.where(x > 0, levels_of(x / x.max()) + 1, 0)
-    assert stats.spearmanr(level, y)[0] == pytest.approx(stats.spearmanr(x, y)[0], abs=1e-3)
+def sums_of(x, y):
+    """The sums of features (n, F) and one signal (n,) on one half, and the signal's ranks."""
+    n, features = x.shape
+    columns = csc_array(x)
+    ranks = 2 * stats.rankdata(y)[:, None].astype(np.int64) - n - 1
+    feature = np.repeat(np.arange(features), np.diff(columns.indptr))
+    found = levels_of((columns.data / x.max(axis=0)[feature]).astype(np.float32))
+    sums = Sums.zeros(1, features, 1, 1)
+    add_features(
+        *(0, features, columns.indptr.astype(np.int64), columns.indices, columns.data, *found),
+        *(np.full(features, np.inf, np.float32), np.zeros(n, np.int8), y[:, None], ranks, np.zeros((1, 1))),
+        *(np.zeros((n, 1)), np.zeros(n, np.int32), 0, 0, sums.moments, sums.levels, sums.on, sums.above, sums.places),
+        np.zeros(features, PLACE),
+    )
+    return sums, (ranks**2).sum(axis=0, dtype=np.float64)
+
+
+@pytest.mark.parametrize("kind", ["normal", "few values", "wide"])
+def test_spearman_is_that_of_the_values(kind):
+    rng, n = np.random.default_rng(7), 1_000_000
+    y = rng.normal(size=n).astype(np.float32)
+    z = rng.normal(size=n) + 0.3 * y
+    x = np.maximum(z[:, None] - np.quantile(z, [0.995, 0.9, 0.5]), 0)
+    x = {"normal": x, "few values": np.ceil(x * 3), "wide": np.expm1(x)}[kind].astype(np.float32)
+    sums, squares = sums_of(x, y)
+    found = spearman(sums, 0, np.array([n]), squares)[:, 0]
+    assert found == pytest.approx([stats.spearmanr(column, y)[0] for column in x.T], abs=1e-6)
 
 
 @settings(max_examples=40)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sae_tracks.arrays import ratio
 from sae_tracks.bootstrap import draws_of, interval
 from sae_tracks.controls.gather import FEATURES
 from sae_tracks.controls.items import Histogram, average_precision, recall_at
@@ -48,7 +49,7 @@ class Fit:
                 "site_average_precision": average_precision(total, others),
                 "site_ap_low": low,
                 "site_ap_high": high,
-                "site_share": np.divide(active, number, out=np.full(len(number), np.nan), where=number > 0),
+                "site_share": ratio(active, number),
                 "recall_at_half": recall_at(total, others),
             }
         )

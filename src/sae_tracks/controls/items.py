@@ -13,6 +13,7 @@ import pandas as pd
 from numba import njit
 from numpy.typing import NDArray
 
+from sae_tracks.arrays import ratio
 from sae_tracks.intervals import merge
 from sae_tracks.jit import FAST
 from sae_tracks.metrics import Evaluation
@@ -217,7 +218,7 @@ def recall_at(items: NDArray, windows: NDArray, precision: float = PRECISION) ->
     total = items.sum(-1)
     good = (found > 0) & (found >= precision * (found + others))
     best = np.where(good, found, 0).max(-1, initial=0)
-    return np.divide(best, total, out=np.full(total.shape, np.nan), where=total > 0)
+    return ratio(best, total)
 
 
 def auroc(positive: NDArray, negative: NDArray) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from sae_tracks.arrays import ratio
 from sae_tracks.bootstrap import draws_of, interval
 from sae_tracks.controls.gather import FEATURES
 from sae_tracks.controls.items import highest
@@ -63,7 +64,7 @@ class ByBase:
         blocks = self.pairs.blocks
         draws = draws_of(blocks, self.pairs.seed)
         both = draws @ (self._active + self._labelled).T  # (draws, p)
-        f1 = np.divide(2 * (draws @ self._tp.T), both, out=np.full(both.shape, np.nan), where=both > 0)
+        f1 = ratio(2 * (draws @ self._tp.T), both)
         ends = np.array([interval(column) for column in f1.T]).reshape(-1, 2)
         return pd.DataFrame(
             {
@@ -107,7 +108,7 @@ class ByBase:
                 "reading": np.where(mirrored, "against", "along"),
                 "anchor": np.tile(np.repeat(ANCHORS, width), len(shown)),
                 "offset": np.tile(np.arange(-REACH, REACH + 1), len(ANCHORS) * len(shown)),
-                "active_share": np.divide(active, sites, out=np.full(len(sites), np.nan), where=sites > 0),
+                "active_share": ratio(active, sites),
                 "sites": sites,
                 "background": background[each],
             }

@@ -10,6 +10,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse import coo_array, csc_array
 from scipy.spatial.distance import squareform
 
+from sae_tracks.arrays import ratio
 from sae_tracks.dna import NUCLEOTIDES, codes
 from sae_tracks.metrics import Counts, Evaluation
 from sae_tracks.regions import GenomicRegion
@@ -91,7 +92,7 @@ def selectivity(
     for c, k, t in zip(concept.tolist(), column.tolist(), threshold.tolist()):
         tp = counts.tp[strand, -1, :, t:, k].sum(axis=1, dtype=np.int64)
         both = labelled + counts.active[strand, -1, t:, k].sum()
-        f1 = np.divide(2.0 * tp, both, out=np.full(len(both), np.nan), where=both > 0)
+        f1 = ratio(2.0 * tp, both)
         own = f1[c]
         f1[(cluster == cluster[c]) | (labelled == 0)] = -1
         best = int(np.argmax(f1))

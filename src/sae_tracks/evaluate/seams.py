@@ -24,6 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from sae_tracks.arrays import ratio
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import encode_reading
 from sae_tracks.files import atomic, write_tsv
@@ -90,12 +91,12 @@ class Seams:
             "max_difference": self.largest.T.ravel(),
             "active_both": self.both.T.ravel(),
             "active_either": self.either.T.ravel(),
-            "jaccard": _ratio(self.both, self.either).T.ravel(),
+            "jaccard": ratio(self.both, self.either).T.ravel(),
         }
         return pd.DataFrame(columns)
 
     def _jaccard(self) -> NDArray[np.float64]:
-        return _ratio(self.both.sum(axis=1), self.either.sum(axis=1))
+        return ratio(self.both.sum(axis=1), self.either.sum(axis=1))
 
     def smallest_context(self) -> int | None:
         """Return the least ``--context`` from which on the Jaccard index of every bin is at least `AGREEMENT`, if any.
@@ -131,10 +132,6 @@ class Seams:
             agreement = f"has {value} at {bin_text(*self.context[i].tolist())} bases"
         now = f"--context {context:,} {agreement} ({_cost(self.window, context)})"
         return f"read strand {self.read_strand}: a Jaccard index of {AGREEMENT} is {found}; {now}"
-
-
-def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
 
 def bin_text(start: int, end: int) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.annotations import Annotation
+from sae_tracks.arrays import ratio
 from sae_tracks.bootstrap import FEW, Blocks, draws_of, interval
 from sae_tracks.insight.ablation import Ablation, Stand
 from sae_tracks.intervals import NO_SPANS, Spans, cover, merge
@@ -128,11 +129,11 @@ def _row(
     total = bases.sum()
     row: dict[str, object] = {**head, "where": where, "bases": int(total)}
     if "change" in measures:
-        row["nats"] = _ratio(nats.sum(), total)
+        row["nats"] = ratio(nats.sum(), total)
     for m, measure in enumerate(measures):
-        row[measure] = _ratio(change[:, m].sum(), total)
+        row[measure] = ratio(change[:, m].sum(), total)
         if measure in ("change", "kl"):
-            between = interval(_ratio(draws @ change[:, m], draws @ bases)) if len(bases) >= FEW else NO_INTERVAL
+            between = interval(ratio(draws @ change[:, m], draws @ bases)) if len(bases) >= FEW else NO_INTERVAL
             row[f"{measure}_low"], row[f"{measure}_high"] = between
     return row | dict.fromkeys(("difference", "difference_low", "difference_high"), np.nan)
 
@@ -144,13 +145,8 @@ def _difference(inside: _Parts, outside: _Parts, draws: NDArray[np.float64]) -> 
     """The first measure inside less that outside, and its interval from the same draws of blocks."""
     one = np.ones((1, draws.shape[1]))
     found, drawn = (
-        _ratio(times @ inside[2][:, 0], times @ inside[0]) - _ratio(times @ outside[2][:, 0], times @ outside[0])
+        ratio(times @ inside[2][:, 0], times @ inside[0]) - ratio(times @ outside[2][:, 0], times @ outside[0])
         for times in (one, draws)
     )
     low, high = interval(drawn) if draws.shape[1] >= FEW else NO_INTERVAL
     return {"difference": float(found[0]), "difference_low": low, "difference_high": high}
-
-
-def _ratio(part, whole):
-    """``part / whole``, NaN where there is nothing."""
-    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=np.asarray(whole) > 0)[()]

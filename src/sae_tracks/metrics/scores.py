@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from sae_tracks.arrays import ratio
 from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, atomic, read_json, values_differ, write_tsv
@@ -100,7 +101,7 @@ def _rows(counts: Counts, strand: int, concept: NDArray[np.int64], column: NDArr
     tp = at_thresholds(counts.tp[strand][:, concept, :, column], 2).transpose(1, 0, 2)
     active = at_thresholds(counts.active[strand], 1)[:, :, column].transpose(0, 2, 1)
     labelled = counts.labelled[strand][:, concept, None]
-    f1 = _ratio(2 * tp, active + labelled)
+    f1 = ratio(2 * tp, active + labelled)
     chosen = np.nan_to_num(f1[0]).argmax(axis=1)
     each = np.repeat(np.arange(len(concept)), thresholds)
     names = counts.concepts.iloc[concept[each]]
@@ -126,9 +127,9 @@ def _report_half(counts: Counts, strand: int, concept, column, tp, active) -> di
     hit = np.full(tp.shape, np.nan)
     if counts.hits is not None:
         hit = at_thresholds(counts.hits[strand, -1][concept, :, column], 1)
-    precision = _ratio(tp, active)
+    precision = ratio(tp, active)
     # 2 P R / (P + R) with P = tp / active and R = hit / instances; 0, like F1, if nothing is hit
-    domain_f1 = np.where((hit == 0) & (instances > 0), 0, _ratio(2 * tp * hit, tp * instances + hit * active))
+    domain_f1 = np.where((hit == 0) & (instances > 0), 0, ratio(2 * tp * hit, tp * instances + hit * active))
     return {
         "instances": instances,
         "instances_hit": hit,
@@ -136,18 +137,12 @@ def _report_half(counts: Counts, strand: int, concept, column, tp, active) -> di
         "fp": active - tp,
         "fn": labelled - tp,
         "precision": precision,
-        "recall": _ratio(tp, labelled),
-        "f1": _ratio(2 * tp, active + labelled),
-        "domain_recall": _ratio(hit, instances),
+        "recall": ratio(tp, labelled),
+        "f1": ratio(2 * tp, active + labelled),
+        "domain_recall": ratio(hit, instances),
         "domain_f1": domain_f1,
-        "enrichment": _ratio(precision, labelled / max(int(counts.bases[strand, -1]), 1)),
+        "enrichment": ratio(precision, labelled / max(int(counts.bases[strand, -1]), 1)),
     }
-
-
-def _ratio(numerator: NDArray, denominator: NDArray) -> NDArray[np.float64]:
-    """Quotient, NaN if the denominator is 0."""
-    denominator = np.broadcast_to(denominator, numerator.shape)
-    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0)
 
 
 SCORES, BEST_SCORES, COUNTS = "metrics.parquet", "metrics.tsv", "counts.npz"

@@ -19,6 +19,7 @@ from scipy.spatial import KDTree
 
 from sae_tracks.annotations import read_annotation
 from sae_tracks.annotations.sites import only
+from sae_tracks.arrays import ratio
 from sae_tracks.controls.repeats import repeat_spans
 from sae_tracks.dna import OTHER, codes
 from sae_tracks.errors import SaeTracksError
@@ -114,7 +115,7 @@ class Landscape:
             count = before[:, some[:, 1]] - before[:, some[:, 0]]
             count[1] -= cpg[some[:, 1] - 1]  # its G is the base behind the region
             share = count / np.diff(some, axis=1).ravel()
-            share[:2] = np.divide(count[:2], count[2], out=np.full(share[:2].shape, np.nan), where=count[2] > 0)
+            share[:2] = ratio(count[:2], count[2])
             yield share.T
             first = last
 

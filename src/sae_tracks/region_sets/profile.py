@@ -12,6 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sae_tracks.annotations.signal import Signal, is_bigwig
+from sae_tracks.arrays import ratio
 from sae_tracks.bbi import contig_lengths
 from sae_tracks.bootstrap import FEW, block_size, draws_of, interval
 from sae_tracks.errors import SaeTracksError
@@ -170,10 +171,10 @@ class Profiles:
                 total, count = of_block @ np.where(known, values, np.float64(0)), of_block @ known.astype(np.float64)
                 between = np.full((2, len(start)), np.nan)
                 if np.count_nonzero(count.any(axis=1)) >= FEW:
-                    between = np.array([interval(one) for one in _ratio(draws @ total, draws @ count).T]).T
+                    between = np.array([interval(one) for one in ratio(draws @ total, draws @ count).T]).T
                 regions = known.sum(axis=0)
                 where = {"group": group, "column": column, "start": start, "end": start + self.layout.bin_size}
-                found = {"mean": _ratio(total.sum(axis=0), regions), "low": between[0], "high": between[1]}
+                found = {"mean": ratio(total.sum(axis=0), regions), "low": between[0], "high": between[1]}
                 rows.append(pd.DataFrame(where | found | {"regions": regions}))
         return pd.concat(rows, ignore_index=True)
 
@@ -426,7 +427,7 @@ class BinSums:
 
     def means(self) -> NDArray[np.float32]:
         """(R, B, K) float32: the mean over the readable bases of each bin, NaN if there is none."""
-        return _ratio(self._total, self._bases[:, :, None]).astype(np.float32)
+        return ratio(self._total, self._bases[:, :, None]).astype(np.float32)
 
 
 @njit(**EXACT)
@@ -446,10 +447,4 @@ def _add(rows, edges, start, readable, indptr, column, value, total, bases):
 def _mean(values: NDArray[np.floating], axis: int) -> NDArray[np.float64]:
     """Means without NaN; NaN where there is nothing else."""
     known = np.isfinite(values)
-    return _ratio(np.where(known, values, np.float64(0)).sum(axis=axis), known.sum(axis=axis))
-
-
-def _ratio(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
-    """``part / whole``, NaN where there is nothing."""
-    whole = np.broadcast_to(whole, part.shape)
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return ratio(np.where(known, values, np.float64(0)).sum(axis=axis), known.sum(axis=axis))

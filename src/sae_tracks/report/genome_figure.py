@@ -14,6 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from sae_tracks.annotations.sites import only
+from sae_tracks.arrays import ratio
 from sae_tracks.controls.verdict import OUTCOMES
 from sae_tracks.files import PROVENANCE, write_provenance, write_tsv
 from sae_tracks.names import feature_label, feature_name
@@ -188,7 +189,7 @@ def _share(along: pd.DataFrame, column: NDArray[np.integer]) -> NDArray[np.float
     active, readable = np.zeros((2, row.max() + 1, column.max() + 1))
     np.add.at(active, (row, column), along["active"].to_numpy())
     np.add.at(readable, (row, column), along["readable"].to_numpy())
-    return np.divide(active, readable, out=np.full(active.shape, np.nan), where=readable > 0)
+    return ratio(active, readable)
 
 
 def _label(key: tuple[str, str], name: str, strands: bool) -> str:

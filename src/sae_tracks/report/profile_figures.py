@@ -13,6 +13,7 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from sae_tracks.arrays import ratio
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, write_provenance, write_tsv
 from sae_tracks.names import feature_label
@@ -189,7 +190,7 @@ def _averaged(values: NDArray[np.floating], most: int) -> NDArray[np.float64]:
     known = np.isfinite(values)
     total = np.add.reduceat(np.where(known, values, np.float64(0)), first, axis=0)
     count = np.add.reduceat(known, first, axis=0, dtype=np.int64)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return ratio(total, count)
 
 
 def _scale(drawn: Sequence[NDArray[np.float64]]) -> tuple[Colormap, float, float]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_tracks.arrays import ratio
 from sae_tracks.bootstrap import Blocks
 from sae_tracks.dna import kmer_letters, kmers
 from sae_tracks.genome import Genome
@@ -165,7 +166,7 @@ class BinSums:
         both: Any = whole + parts.astype(np.float32)  # a bin is in one of them
         x = both[kept]
         known = self.known[kept]
-        y = np.divide(self.total[kept], known, out=np.full(known.shape, np.nan), where=known > 0)
+        y = ratio(self.total[kept], known)
         channels = (self.channels[kept] / self.bases[kept, None]).astype(np.float32)
         return BinMeans(kept, self._bins.half[kept], y, x, channels)
 
@@ -249,4 +250,4 @@ def bin_correlations(x: Any, y: NDArray[np.float64], *, ranks: bool = True) -> N
         spread = (dense**2).sum(axis=0)
         spread[spread <= 1e-12 * squares] = 0
     whole = np.sqrt(spread * (own**2).sum())
-    return np.divide(cross, whole, out=np.full(len(cross), np.nan), where=whole > 0)
+    return ratio(cross, whole)

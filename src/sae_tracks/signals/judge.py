@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sae_tracks.arrays import ratio
 from sae_tracks.bootstrap import FEW, draws_of, interval
 from sae_tracks.controls.chance import adjusted
 from sae_tracks.controls.verdict import LOW_POWER, MOST_Q, Row, Test, first_failed
@@ -181,7 +182,7 @@ def correlation_interval(
     sums = np.array([np.bincount(place, values) for values in (np.ones(len(a)), a, b, a * a, b * b, a * b)])
     n, ax, bx, aa, bb, ab = sums @ draws_of(sums.shape[1], 0).T
     whole = np.sqrt(np.maximum(aa - ax**2 / n, 0) * np.maximum(bb - bx**2 / n, 0))
-    return interval(np.divide(ab - ax * bx / n, whole, out=np.full(len(n), np.nan), where=whole > 0))
+    return interval(ratio(ab - ax * bx / n, whole))
 
 
 def shift_p(x: NDArray[np.float32], y: NDArray[np.float64], sign: float) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.annotations.signal import Signal
+from sae_tracks.arrays import ratio
 from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion, ReadStrand
 
@@ -49,4 +50,4 @@ def profile(
         there = ~np.isnan(values)
         total[there] += values[there]
         known += there
-    return np.divide(total, known, out=np.full(len(total), np.nan), where=known > 0), known
+    return ratio(total, known), known

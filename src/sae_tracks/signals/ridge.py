@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_tracks.arrays import ratio
 from sae_tracks.bootstrap import FEW, draws_of, interval
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _explained(y: NDArray[np.float64], predicted: NDArray[np.float64], block: ND
 
     def r2(times: NDArray[np.float64]) -> NDArray[np.float64]:
         away = times @ squares - (times @ total) ** 2 / np.maximum(times @ n, 1)
-        return 1 - np.divide(times @ error, away, out=np.full(len(times), np.nan), where=away > 0)
+        return 1 - ratio(times @ error, away)
 
     found = float(r2(np.ones((1, len(n))))[0])
     return (found, *(interval(r2(draws_of(len(n), 0))) if len(n) >= FEW else (np.nan, np.nan)))

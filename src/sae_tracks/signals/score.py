@@ -32,7 +32,7 @@ from sae_tracks.source import ReadBases, Source
 PAIRS, BEST, PROFILES, STORED = "signals.parquet", "signals.tsv", "signal_profiles.parquet", "signals.npz"
 BIN_SIZE = 100
 PROFILED = 5  # features per signal and read strand
-RECORD, FORMAT_VERSION = "record", 1
+RECORD, FORMAT_VERSION = "record", 2
 log = logging.getLogger(__name__)
 
 

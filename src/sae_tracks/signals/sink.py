@@ -111,14 +111,14 @@ class SignalSink:
         self.bin_sums.add(region, half, x, y)
         columns: Any = x.tocsc()
         feature = np.repeat(np.arange(columns.shape[1]), np.diff(columns.indptr))
-        level = levels_of(columns.data * self._scale[feature])
+        levels = levels_of(columns.data * self._scale[feature])
         expected = self._expected[strata(self._genome, region)]
         place, which = np.unique(np.arange(region.start, region.end) // self._blocks.size, return_inverse=True)
         block = np.array([self._blocks.number[region.contig, i] for i in place.tolist()], np.int32)[which]
         sums, contig = self.sums, self._contigs.index(region.contig)
-        data = columns.indptr.astype(np.int64), columns.indices, columns.data, level, self._cutoff
+        data = columns.indptr.astype(np.int64), columns.indices, columns.data, *levels, self._cutoff
         bases = half, y, rank, self._mean, expected, block, contig, region.start
-        kept = sums.moments, sums.count, sums.ranks, sums.on, sums.above, sums.places, self._tile
+        kept = sums.moments, sums.levels, sums.on, sums.above, sums.places, self._tile
         size = -(-len(self._tile) // PARTS)
         with in_threads() as each:
             each(lambda some: add_features(some.start, some.stop, *data, *bases, *kept), len(self._tile), size)

@@ -7,35 +7,37 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sae_tracks.arrays import ratio
 from sae_tracks.jit import EXACT
 
-LEVELS = 160  # levels of a feature: `PER_OCTAVE` for each of ten halvings of its maximum
-PER_OCTAVE = 16
-_SHIFT = 19  # the exponent of a float32 and 4 bits behind it are 1 / 16 of an octave
-_TOP = (127 << 4) - LEVELS + 1  # such that a value of 1 has the highest level
+LEVELS = 128  # levels of a feature, of equal width in the root of its value, up to twice its maximum
+PARTS = 256  # of a level
 APART = 1000  # bases of a tile that has at most one of a feature's strongest places
 PLACES = 128  # strongest places that are kept of each feature
 PLACE = np.dtype([("value", np.float32), ("contig", np.int32), ("position", np.int64)])
 X, XX, XY, Y_ACTIVE = range(4)  # of `Sums.moments`
 
 
-def levels_of(ratio: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The level of activations: 16 per octave of their ratio to the feature's maximum.
+def levels_of(relative: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The levels of activations, narrow for small ones, and where in their level they are.
 
-    Values within 1/16 octave share a level. All below 1/1024 of the maximum have the lowest, all above it the highest.
+    Activations may be up to twice the maximum, which other sequence than that of its measurement can exceed.
 
     Parameters
     ----------
-    ratio : (n,) float32
+    relative : (n,) float32
         Activation over the feature's maximum, > 0.
 
     Returns
     -------
-    (n,) uint8
+    level : (n,) uint8
         0 to ``LEVELS - 1``.
+    part : (n,) uint8
+        0 to ``PARTS - 1``, from the lower end of the level to the upper.
     """
-    key = (ratio.view(np.uint32) >> np.uint32(_SHIFT)).astype(np.int64) - _TOP
-    return np.clip(key, 0, LEVELS - 1).astype(np.uint8)
+    key = np.minimum(np.sqrt(relative / 2) * (LEVELS * PARTS), LEVELS * PARTS - 1).astype(np.int64)
+    level, part = np.divmod(key, PARTS)
+    return level.astype(np.uint8), part.astype(np.uint8)
 
 
 @dataclass(slots=True)
@@ -46,8 +48,9 @@ class Sums:
     """
 
     moments: NDArray[np.float64]  # (H, F, G, 4): of x, x^2, x (y - mean), and of y where the feature is active
-    count: NDArray[np.uint32]  # (H, F, L, G): bases on which the feature has this level
-    ranks: NDArray[np.int64]  # (H, F, L, G): the sum of the signal's ranks there, see `Levels.ranks`
+    levels: NDArray[
+        np.float64
+    ]  # (H, F, L, G, 5): bases at the level; sums of rank (`Levels.ranks`), part, part^2, both
     on: NDArray[np.uint32]  # (F, B, G): bases of the last half on which the feature is active
     above: NDArray[np.float64]  # (F, B, G): the sum of the signal there, less what is expected of the strata
     places: NDArray  # (F, PLACES) `PLACE`: strongest places on the last half, by value; 0 is none
@@ -57,8 +60,7 @@ class Sums:
         """Sums of nothing."""
         return cls(
             np.zeros((halves, features, signals, 4)),
-            np.zeros((halves, features, LEVELS, signals), np.uint32),
-            np.zeros((halves, features, LEVELS, signals), np.int64),
+            np.zeros((halves, features, LEVELS, signals, 5)),
             np.zeros((features, blocks, signals), np.uint32),
             np.zeros((features, blocks, signals)),
             np.zeros((features, PLACES), PLACE),
@@ -106,6 +108,9 @@ def strongest(places: NDArray, most: int) -> NDArray:
 def spearman(sums: Sums, half: int, bases: NDArray[np.int64], squares: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rank correlations of all features with all signals on one half.
 
+    The ranks of a feature within one of its levels are taken to rise linearly with the activation. Their slope is such
+    that they vary as much as ranks without ties do; values that are all the same stay tied.
+
     Parameters
     ----------
     sums : Sums
@@ -120,16 +125,20 @@ def spearman(sums: Sums, half: int, bases: NDArray[np.int64], squares: NDArray[n
     Returns
     -------
     (F, G) float64
-        Spearman's correlation of the signal with the feature's level, with mean ranks of ties. NaN if one of them has
-        the same value on all bases.
+        Spearman's correlation, with mean ranks of ties. NaN if one of them has the same value on all bases.
     """
-    found = np.empty(sums.count.shape[1::2])
-    for f in range(len(found)):
-        count, ranks = sums.count[half, f].astype(np.int64), sums.ranks[half, f].astype(np.float64)
-        count = np.concatenate([(bases - count.sum(axis=0))[None], count])
-        ranks = np.concatenate([-ranks.sum(axis=0, keepdims=True), ranks])  # all ranks of a signal add up to 0
-        own = (2 * np.cumsum(count, axis=0) - count - bases).astype(np.float64)
-        found[f] = _quotient((own * ranks).sum(axis=0), np.sqrt((count * own**2).sum(axis=0) * squares))
+    found = np.empty(sums.on.shape[::2])
+    for mine, level in zip(found, sums.levels[half]):
+        count, rank, part, part_squared, part_rank = np.moveaxis(level, -1, 0)  # (L, G) each
+        off = bases - count.sum(axis=0)
+        own = 2 * (off + np.cumsum(count, axis=0)) - count - bases  # of the middle of the level
+        mean = part / np.maximum(count, 1)
+        spread = np.maximum(part_squared - part * mean, 0)
+        slope = np.sqrt(np.divide(count * (count**2 - 1) / 3, spread, out=np.zeros_like(spread), where=spread > 0))
+        lowest = off - bases  # of bases where the feature is 0; all ranks of a signal add up to 0
+        together = (own * rank + slope * (part_rank - mean * rank)).sum(axis=0) - lowest * rank.sum(axis=0)
+        alone = (count * own**2 + slope**2 * spread).sum(axis=0) + off * lowest**2
+        mine[:] = ratio(together, np.sqrt(alone * squares))
     return found
 
 
@@ -141,17 +150,13 @@ def pearson(sums: Sums, half: int, bases: NDArray[np.int64], squares: NDArray[np
     x, xx, xy = (sums.moments[half, :, :, i] for i in (X, XX, XY))
     own = np.maximum(xx - x**2 / np.maximum(bases, 1), 0)
     own[xx * 1e-12 > own] = 0  # a constant
-    return _quotient(xy, np.sqrt(own * squares))
-
-
-def _quotient(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return ratio(xy, np.sqrt(own * squares))
 
 
 @njit(**EXACT)
 def add_features(  # noqa: C901 (a kernel)
-    first, last, indptr, row, value, level, cutoff, half, y, rank, mean, expected, block, contig, start,
-    moments, count, ranks, on, above, places, tile
+    first, last, indptr, row, value, level, part, cutoff, half, y, rank, mean, expected, block, contig, start,
+    moments, levels, on, above, places, tile
 ):  # fmt: skip
     """Add the non-zeros of features ``first`` to ``last`` of a buffer, whose columns are features.
 
@@ -159,7 +164,7 @@ def add_features(  # noqa: C901 (a kernel)
     ----------
     first, last : int
         The features to add.
-    indptr, row, value, level
+    indptr, row, value, level, part
         Columns, as in a CSC matrix; rows ascend.
     cutoff : (F,) float32
         A feature is active above it.
@@ -173,7 +178,7 @@ def add_features(  # noqa: C901 (a kernel)
         Number of the block.
     contig, start : int
         Of the buffer.
-    moments, count, ranks, on, above, places
+    moments, levels, on, above, places
         Those of `Sums`, added to.
     tile : (F,) `PLACE`
         The strongest place of the tile that each feature has reached.
@@ -195,8 +200,12 @@ def add_features(  # noqa: C901 (a kernel)
                 sums[0] += x
                 sums[1] += x * x
                 sums[2] += x * (v - mean[h, g])
-                count[h, f, level[i], g] += 1
-                ranks[h, f, level[i], g] += rank[base, g]
+                at, place = levels[h, f, level[i], g], np.float64(part[i])
+                at[0] += 1
+                at[1] += rank[base, g]
+                at[2] += place
+                at[3] += place * place
+                at[4] += place * rank[base, g]
                 if active:
                     sums[3] += v
                     if h == reported:
@@ -227,5 +236,5 @@ def keep_place(places, one):
 def mean_at_active(sums: Sums) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(F, G) the signal's mean where a feature is active on the last half, and what the strata let expect there."""
     on = sums.on.sum(axis=1).astype(np.float64)
-    active = _quotient(sums.moments[-1, :, :, Y_ACTIVE], on)
-    return active, active - _quotient(sums.above.sum(axis=1), on)
+    active = ratio(sums.moments[-1, :, :, Y_ACTIVE], on)
+    return active, active - ratio(sums.above.sum(axis=1), on)

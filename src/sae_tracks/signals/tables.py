@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.annotations.signal import Signal
+from sae_tracks.arrays import ratio
 from sae_tracks.bootstrap import FEW, INTERVAL, Blocks, draws_of
 from sae_tracks.controls.chance import adjusted
 from sae_tracks.metrics import Halves
@@ -139,7 +140,7 @@ def differences(above: NDArray[np.float64], on: NDArray[np.uint32]) -> dict[str,
 
     features, blocks, signals = above.shape
     bases, total = on.sum(axis=1).astype(np.float64), above.sum(axis=1)
-    mean = np.divide(total, bases, out=np.full(total.shape, np.nan), where=bases > 0)
+    mean = ratio(total, bases)
     reached = (on > 0).sum(axis=1)
     enough = reached >= FEW
     low, high, p = (np.full(total.shape, np.nan) for _ in range(3))
@@ -150,12 +151,11 @@ def differences(above: NDArray[np.float64], on: NDArray[np.uint32]) -> dict[str,
             some = slice(first, first + step)
             drawn = np.einsum("db,fbg->dfg", draws, on[some].astype(np.float64), optimize=True)
             sums = np.einsum("db,fbg->dfg", draws, above[some], optimize=True)
-            ratio = np.divide(sums, drawn, out=np.broadcast_to(mean[some], sums.shape).copy(), where=drawn > 0)
-            low[some], high[some] = np.percentile(ratio, INTERVAL, axis=0)
+            means = np.divide(sums, drawn, out=np.broadcast_to(mean[some], sums.shape).copy(), where=drawn > 0)
+            low[some], high[some] = np.percentile(means, INTERVAL, axis=0)
         away = above - np.nan_to_num(mean)[:, None] * on
         error = np.sqrt(blocks / (blocks - 1) * (away**2).sum(axis=1)) / np.maximum(bases, 1)
-        ratio = np.divide(np.abs(mean), error, out=np.full(mean.shape, np.nan), where=error > 0)
-        p = 2 * student.sf(ratio, np.maximum(reached - 1, 1))
+        p = 2 * student.sf(ratio(np.abs(mean), error), np.maximum(reached - 1, 1))
     return {
         "difference": mean,
         "difference_low": np.where(enough, low, np.nan),

@@ -1,0 +1,22 @@
+"""Arithmetic on arrays."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def ratio(part: ArrayLike, whole: ArrayLike) -> Any:
+    """``part / whole``, NaN where `whole` is not positive: a share of nothing is not known.
+
+    Parameters
+    ----------
+    part, whole : array-like
+        Of shapes that broadcast.
+
+    Returns
+    -------
+    float64 array, or float64 if both are scalars
+    """
+    part, whole = np.broadcast_arrays(part, whole)
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)[()]
