@@ -7,12 +7,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The CPU build of torch has a tenth of the size of the default build. If its index cannot be reached, PyPI's build is used.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help install demo test test-all lint docs clean
+.PHONY: help install demo test lint docs site dist clean
 help:
 	@echo "make demo     all steps on two chromosomes of yeast -> demo/ (about four minutes)"
 	@echo "make test     the tests (ORDER='--order 7': in a random order of that seed)"
 	@echo "make lint     ruff and pyright"
 	@echo "make docs     write docs/cli.md from the help texts and docs/api.md from the docstrings"
+	@echo "make site     the documentation as a site, written to site/ (EXTRAS=site)"
+	@echo "make dist     the wheel and the source archive -> dist/"
 	@echo "make install  only the virtual environment ($(VENV))"
 
 install: $(VENV)/.installed
@@ -43,5 +45,12 @@ docs: install
 	$(BIN)/python docs/make_cli_reference.py
 	$(BIN)/python docs/make_api_reference.py
 
+site: install
+	$(BIN)/python -m mkdocs build --strict
+
+dist: install
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo site build dist .pytest_cache .ruff_cache .hypothesis

@@ -37,6 +37,8 @@ def place(fasta: Path, bed: Path, placements: list[str], sizes: dict[str, int]) 
             contig, _, source = placement.partition("=")
             path, record, *offset = source.split(":")
             start = int(offset[0]) if offset else 0
+            if not path or start < 0:
+                sys.exit(f"{placement}: write CONTIG=FASTA:RECORD[:START], with a start of at least 0")
             with pysam.FastaFile(path) as file:
                 sequence = file.fetch(record)
             end = start + len(sequence)
@@ -59,5 +61,5 @@ if __name__ == "__main__":
     try:
         rows = [line.split() for line in words.sizes.read_text().splitlines()] if words.sizes else []
         place(words.fasta, words.bed, words.placements, {row[0]: int(row[1]) for row in rows})
-    except (OSError, KeyError, ValueError, IndexError) as error:
+    except (OSError, KeyError, ValueError, IndexError, pysam.SamtoolsError) as error:
         sys.exit(f"place_regions.py: {error}")

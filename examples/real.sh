@@ -6,7 +6,8 @@
 # DATA has the regions as bgzip FASTA (records named by region), JASPAR sites and CTCF peaks of chr22:20-21M, GENCODE of chr1,
 # and the JASPAR matrices. MODEL is a language model (default: the bundled one). The files belong to different assemblies, but
 # all sequence of a contig belongs to one assembly. With the bundled model, this takes about a quarter of an hour on two cores.
-# UNTRAINED=1 adds the control tests with untrained models, which take one more hour.
+# UNTRAINED=1 adds the control tests with untrained models, which take one more hour. WINDOWS and TOKENS are how much is
+# sampled and trained on.
 set -euo pipefail
 data=$1 out=$2 model=${3:-demo}
 here=$(cd "$(dirname "$0")" && pwd)
@@ -26,9 +27,9 @@ score=chr22:20,000,001-21,000,000
 # held out: chr22 (motif sites), chr1:800,000-1,000,000 (exons), chr5, which is ENm002 (repeats)
 awk 'BEGIN { OFS = "\t" } $1 ~ /^chr(22|5)$/ { next } $1 == "chr1" { $3 = 800000 } { print }' "$out/placed.bed" >"$out/train.bed"
 
-sae-tracks extract "$model" "$out/genome.fa.gz" --regions "$out/train.bed" -n 1000 -o "$out/act"
+sae-tracks extract "$model" "$out/genome.fa.gz" --regions "$out/train.bed" -n "${WINDOWS:-1000}" -o "$out/act"
 sae-tracks shuffle "$out/act" -o "$out/shuffled"
-sae-tracks train "$out/shuffled" -o "$out/sae" --tokens 3000000
+sae-tracks train "$out/shuffled" -o "$out/sae" --tokens "${TOKENS:-3000000}"
 sae-tracks evaluate "$out/sae" "$out/genome.fa.gz" -r chr22:20,000,001-20,200,000
 
 controls=(--motifs "$motifs" --repeats alu)

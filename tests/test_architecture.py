@@ -20,7 +20,7 @@ FLOORS = [
     {"features", "source", "activations", "train", "pretrain"},
     {"tracks", "metrics", "controls", "signals", "evaluate"},
     {"insight", "interp", "region_sets"},
-    {"browsers", "report", "fetch", "demo"},
+    {"browsers", "report", "fetch", "demo", "sharing"},
     {"cli", "__main__"},
 ]
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}

@@ -86,6 +86,10 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from sae_tracks.sae import load_sae as load_sae
     from sae_tracks.sae import save_sae as save_sae
     from sae_tracks.sae.interop.convert import import_sae as import_sae
+    from sae_tracks.sharing.benchmark import benchmark as benchmark
+    from sae_tracks.sharing.definition import Benchmark as Benchmark
+    from sae_tracks.sharing.publish import Published as Published
+    from sae_tracks.sharing.publish import publish as publish
     from sae_tracks.signals.score import merge_signals as merge_signals
     from sae_tracks.signals.score import score_signals as score_signals
     from sae_tracks.source import Source as Source
@@ -183,6 +187,10 @@ _HOME = {  # public name: the module that defines it, in the order of docs/api.m
     "TrainSettings": "train.settings",
     "plan_training": "train.plan",
     "train_sae": "train.train",
+    "publish": "sharing.publish",
+    "Published": "sharing.publish",
+    "benchmark": "sharing.benchmark",
+    "Benchmark": "sharing.definition",
     "SaeTracksError": "errors",
 }
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -7,3 +7,7 @@ class SaeTracksError(ValueError):
 
 class UsageError(SaeTracksError):
     """Options that do not go together; the exit status is 2, as for unknown options."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as schedulers send it: a run stops as it does for Ctrl-C."""

@@ -9,9 +9,14 @@ import os
 import re
 import secrets
 import shlex
+import shutil
+import socket
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +31,15 @@ TOP_SCORE = 1000  # the largest score of a BED file
 LONGEST_TBI = 1 << 29  # bases; longer contigs need a .csi index
 Write = Callable[[str], object]
 PROVENANCE = "provenance.json"
-NAMES = {"lm": ("weights_sha256", ("model", "revision")), "genome": ("contigs", ("path",))}  # known by, other names
+NAMES = {  # by what a model and a genome are known, and their other names
+    "lm": ("weights_sha256", ("model", "revision")),
+    "genome": ("contigs", ("path", "refget")),
+}
+ORIGIN = "sae_origin"  # where on the hub an SAE was found, beside ``sae_sha256``, by which it is known
 FOLDERS = re.compile(r"(^|=)(?:/|~|\.\.?/).*/(?=.)")  # the folders of a path, also in --option=path
-FAILED_WRITES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-[0-9a-f]{6}\.part")  # name, and machine and process of its writer
+ABANDONED = 7 * 86400.0  # seconds until a temporary file of another machine, whose processes we cannot see, is removed
+FAILED_WRITES = {errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 log = logging.getLogger(__name__)
 
@@ -37,24 +48,95 @@ log = logging.getLogger(__name__)
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, which is renamed if the block ends without an error and else removed.
 
-    Several writers of one file are safe: each has its own temporary file, and the last rename wins. The file has the
-    mode that the umask gives any new file. Errors are those of `writing`.
+    Several writers of one file are safe: each has its own temporary file, and the last rename wins. The content is on
+    the disk before the name is, so a power cut leaves no half file either. The file has the mode that the umask gives
+    any new file. Errors are those of `writing`. What killed writers left in the folder is removed.
     """
     path = Path(path)
-    if path.is_dir():
-        raise SaeTracksError(f"{path} is a folder; name a file")
-    if path.exists() and not path.is_file():
-        raise SaeTracksError(f"{path} is a device or a pipe, which a file would replace; name a file, or - for stdout")
+    check_file(path)
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    remove_left_overs(path.parent.absolute())
+    temporary = _temporary(path)
     try:
         with writing(path, temporary):
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             yield temporary
-            temporary.replace(path)
+            move(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder(name: str, parent: Path | None = None) -> Iterator[Path]:
+    """Yield a hidden temporary folder, which is removed with the block; one of a killed process by the next `atomic`.
+
+    It lies in `parent`, by default in ``$TMPDIR``, else in the system's folder for temporary files.
+    """
+    parent = Path(tempfile.gettempdir() if parent is None else parent)
+    remove_left_overs(parent.absolute())
+    folder = make_folder(_temporary(parent / name))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(3)}.part")
+
+
+@cache
+def _machine() -> str:
+    """Where a process id means something: this machine and, on Linux, this container."""
+    namespace = Path("/proc/self/ns/pid")
+    return digest([socket.gethostname(), str(namespace.readlink()) if namespace.exists() else ""])[:8]
+
+
+def move(written: Path, path: Path) -> None:
+    """Give a file its final name, once its content is on the disk."""
+    _to_disk(written)
+    written.replace(path)
+
+
+def _to_disk(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+@cache  # once per process: a folder may hold thousands of tracks
+def remove_left_overs(folder: Path) -> None:
+    """Remove the temporary files and folders whose writers were killed; those of running processes stay."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if (match := TEMPORARY.fullmatch(path.name)) and _is_dead(path, match[1], int(match[2])):
+                log.debug("%s is of a killed process and is removed", path)
+                remove(path)
+
+
+def _is_dead(path: Path, machine: str, process: int) -> bool:
+    """Whether the writer of a temporary file has ended."""
+    if machine != _machine():
+        return time.time() - path.stat().st_mtime > ABANDONED
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # a process of another user
+        return False
+    return False
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that it holds, if it is there and can be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -102,9 +184,29 @@ def remove_parts(path: Path) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a file where a folder will be written."""
+    """Refuse a place where no folder can be written: a file is there, or the folder above cannot be changed."""
     if path.exists() and not path.is_dir():
         raise SaeTracksError(f"cannot write {path}: it is a file; name a folder")
+    _check_writable(path, path)
+
+
+def check_file(path: Path) -> None:
+    """Refuse a place where no file can be written: a folder or a device is there, or its folder cannot be changed."""
+    if path.is_dir():
+        raise SaeTracksError(f"{path} is a folder; name a file")
+    if path.exists() and not path.is_file():
+        raise SaeTracksError(f"{path} is a device or a pipe, which a file would replace; name a file, or - for stdout")
+    _check_writable(path, path.parent)
+
+
+def _check_writable(output: Path, folder: Path) -> None:
+    """Refuse an output if the nearest folder above it that exists is a file, or may not be changed."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise SaeTracksError(f"cannot write {output}: {folder} is a file")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SaeTracksError(f"cannot write {output}: the folder {folder} is read-only")
 
 
 def without_endings(path: str | Path) -> str:
@@ -142,9 +244,14 @@ def check_end(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON with a final newline, atomically."""
+    """Write indented JSON with a final newline, atomically.
+
+    The names of the folder are then on the disk: a manifest or provenance says that the files before it are there.
+    """
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1) + "\n")
+    with suppress(OSError):  # some file systems cannot do this for a folder
+        _to_disk(path.parent)
 
 
 def write_tsv(table: "pd.DataFrame", path: Path) -> None:
@@ -197,8 +304,9 @@ def values_differ(one: Mapping[str, Any], other: Mapping[str, Any], ignore: Iter
 
 
 def without_names(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as JSON gives it back, without the names by which a model and a FASTA were found."""
+    """A record as JSON gives it back, without the names by which a model, an SAE and a FASTA were found."""
     kept: dict[str, Any] = json.loads(json.dumps(dict(record)))
+    kept.pop(ORIGIN, None)
     for key, (known_by, names) in NAMES.items():
         if isinstance(kept.get(key), dict) and kept[key].get(known_by):
             kept[key] = {name: value for name, value in kept[key].items() if name not in names}
@@ -241,8 +349,9 @@ def opened(out: str | Path, longest: int) -> Iterator[Write]:
     longest contig has 2^29 bases or more.
     """
     if str(out) == STDOUT:
-        yield sys.stdout.write
-        sys.stdout.flush()
+        with writing(Path("stdout")):
+            yield sys.stdout.write
+            sys.stdout.flush()
     elif Path(out).suffix == ".gz":
         import pysam
 

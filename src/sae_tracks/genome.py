@@ -1,21 +1,22 @@
 """A FASTA file: its contigs, sequence, stretches between gaps, and index."""
 
+import base64
 import hashlib
 import logging
 import mmap
 import shutil
-import tempfile
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pysam
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic
+from sae_tracks.files import atomic, scratch_folder
 from sae_tracks.intervals import Spans, as_spans, runs_of_chunks, subtract
 from sae_tracks.regions import GenomicRegion, merge_regions, parse_region, regions_of, unknown_contig
 
@@ -72,7 +73,7 @@ class Genome(ContigLengths):
     def __init__(self, path: str | Path) -> None:
         self._fasta = _open(Path(path))
         super().__init__(Path(path), dict(zip(self._fasta.references, self._fasta.lengths, strict=True)))
-        self._m5: dict[str, str] = {}
+        self._digests: dict[str, tuple[str, str]] = {}
         self._stretches: dict[str, list[GenomicRegion]] = {}
 
     def __reduce__(self):
@@ -108,12 +109,22 @@ class Genome(ContigLengths):
 
     def m5(self, contig: str) -> str:
         """MD5 of the upper-case sequence, SAM's ``M5`` tag. It identifies a contig under any name."""
-        if contig not in self._m5:
-            digest = hashlib.md5(usedforsecurity=False)
+        return self._digests_of(contig)[0]
+
+    def refget(self, contig: str) -> str:
+        """GA4GH's refget digest of the upper-case sequence, ``SQ.`` and 32 letters, under which servers know it."""
+        return self._digests_of(contig)[1]
+
+    def _digests_of(self, contig: str) -> tuple[str, str]:
+        """M5 and refget digest, from one walk along the contig, which is kept."""
+        if contig not in self._digests:
+            md5, sha512 = hashlib.md5(usedforsecurity=False), hashlib.sha512()
             for chunk in self._chunks(contig):
-                digest.update(chunk)
-            self._m5[contig] = digest.hexdigest()
-        return self._m5[contig]
+                md5.update(chunk)
+                sha512.update(chunk)
+            truncated = base64.urlsafe_b64encode(sha512.digest()[:24]).decode()  # GA4GH's sha512t24u
+            self._digests[contig] = (md5.hexdigest(), f"SQ.{truncated}")
+        return self._digests[contig]
 
     def index(self) -> Path:
         """The .fai beside the FASTA, which other programs need; an error if its folder could not be written."""
@@ -125,8 +136,14 @@ class Genome(ContigLengths):
         return index
 
     def identity(self, contigs: Iterable[str]) -> dict[str, dict[str, int | str]]:
-        """Length and M5 of each of the named contigs, for provenance."""
+        """Length and M5 of each of the named contigs. Two genomes are the same if these are."""
         return {name: {"length": self.lengths[name], "M5": self.m5(name)} for name in contigs}
+
+    def record(self, contigs: Iterable[str]) -> dict[str, Any]:
+        """The genome in provenance: ``path``, ``contigs`` (their identity) and ``refget`` (digest of each contig)."""
+        names = list(dict.fromkeys(contigs))
+        refget = {name: self.refget(name) for name in names}
+        return {"path": str(self.path), "contigs": self.identity(names), "refget": refget}
 
     def _chunks(self, contig: str) -> Iterator[bytes]:
         return (letters.upper() for letters in self._chunks_as_written(contig))
@@ -145,10 +162,10 @@ def _open(path: Path) -> pysam.FastaFile:
     if fai.exists() and (gzi is None or gzi.exists()):
         _check_index(path, fai, gzi, OUTDATED.format(path.name))
         return _by_index(path, fai, gzi)
-    with tempfile.TemporaryDirectory(prefix="sae-tracks-") as folder:
-        new_fai, new_gzi = Path(folder, "new.fai"), Path(folder, "new.gzi") if zipped else None
+    with scratch_folder("index") as folder:
+        new_fai, new_gzi = folder / "new.fai", folder / "new.gzi" if zipped else None
         try:
-            pysam.faidx(str(path), "--fai-idx", str(new_fai), "--gzi-idx", str(Path(folder, "new.gzi")))
+            pysam.faidx(str(path), "--fai-idx", str(new_fai), "--gzi-idx", str(folder / "new.gzi"))
         except (OSError, ValueError, pysam.SamtoolsError) as error:
             raise SaeTracksError(f"cannot read {path} as FASTA; `samtools faidx {path.name}` says why") from error
         _check_index(path, new_fai, new_gzi, "text between its records keeps it from being indexed")

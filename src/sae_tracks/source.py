@@ -179,7 +179,7 @@ class Source:
             "sae_sha256": self.sae.checksum,
             "sae_architecture": self.sae.architecture,
             "sae_k": self.sae.k,
-            "genome": {"path": str(self.genome.path), "contigs": self.genome.identity(self.contigs)},
+            "genome": self.genome.record(self.contigs),
             "regions": [str(region) for region in self.regions or ()],
             "black_list_sha256": digest(map(str, self.black_list)) if self.black_list else None,
             "read_strands": list(self.read_strands),
@@ -189,9 +189,13 @@ class Source:
         }
 
     def provenance(self) -> dict[str, Any]:
-        """The facts that every output records: the identity, and how many bases have less context than the layout's."""
+        """The facts that every output records.
+
+        These are the identity, where on the hub the SAE was found, and how many bases have less context than the
+        layout's.
+        """
         low = sum(self.layout.low_context(self.windows(strand)) for strand in self.read_strands)
-        return self.identity() | {"low_context": low}
+        return self.identity() | self.sae.facts | {"low_context": low}
 
 
 @dataclass(frozen=True, slots=True)

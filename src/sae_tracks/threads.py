@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from time import perf_counter, process_time
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -31,6 +32,28 @@ def peak_memory() -> int:
     """The most bytes of memory that this process has used at once."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+class Took(NamedTuple):
+    """How long work takes: on the clock, and summed over the CPUs that do it."""
+
+    seconds: float
+    cpu_seconds: float
+
+    def times(self, count: float) -> "Took":
+        """How long as much work takes, that many times."""
+        return Took(self.seconds * count, self.cpu_seconds * count)
+
+    def __str__(self) -> str:
+        minutes, seconds = divmod(round(self.seconds), 60)
+        clock = f"about {minutes // 60} h {minutes % 60:02d} min {seconds:02d} s"
+        return f"{clock}, {self.cpu_seconds / 3600:.3g} CPU hours"
+
+
+def stopwatch() -> Callable[[], Took]:
+    """Return a function that says how long this process has worked since this call."""
+    seconds, cpu_seconds = perf_counter(), process_time()
+    return lambda: Took(perf_counter() - seconds, process_time() - cpu_seconds)
 
 
 class Scratch(threading.local):

@@ -258,17 +258,17 @@ def test_the_estimate_counts_what_is_written(genome, tmp_path):
     assert sum(part.shards for part in parts) == len(open_shards(tmp_path / "act"))
     assert sum(part.windows for part in parts) == len(plan.windows)
     assert sum(part.disk for part in parts) == sum(part.bases for part in parts) * (2 * 6 + 8)
-    assert all(part.seconds > 0 and part.memory > 0 for part in parts)
+    assert all(part.took.seconds > 0 and part.memory > 0 for part in parts)
 
 
 def test_the_estimate_counts_a_pass_of_the_model_for_each_read_strand(genome, monkeypatch):
     clock = iter(range(100))  # each reading takes a second
-    monkeypatch.setattr("sae_tracks.activations.extract.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr("sae_tracks.threads.perf_counter", lambda: next(clock))
     parts = [GenomicRegion("chr2", 0, 10), GenomicRegion("chr2", 20, 30)]  # all of chr2 is one window on either strand
     for strands, passes in [("+", 1), ("-", 1), ("+-", 2)]:
         plan = plan_extraction(OneHotLM(70), genome, parts, read_strands=strands, window=70)
         assert len(plan.windows) == 2 * len(strands)
-        assert estimate(plan).seconds == passes
+        assert estimate(plan).took.seconds == passes
 
 
 def cli(model, genome, out, *more):

@@ -58,7 +58,7 @@ def test_rows_in_random_order_train_at_once_and_others_do_not(tmp_path):
     [
         ([], "there are no rows"),
         (np.zeros((0, 4)), "there are no rows"),
-        ([ROWS, ROWS[:, :3]], "rows of 3 channels follow rows of 6"),
+        ([ROWS, ROWS[:, :3]], "rows of 3 dimensions follow rows of 6"),
         (np.full((2, 3), 7e4), "an activation is 70000; float16"),
         (np.full((2, 3), np.nan), "an activation is nan; float16"),
         ([np.zeros(4)], r"rows of shape \(4,\)"),

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tracemalloc
 from math import comb
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +132,26 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path, monkeypatch):
     assert not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.parametrize("moved", range(5))
+def test_a_kill_between_the_renames_does_not_stop_the_rerun(tmp_path, monkeypatch, moved):
+    source = store(tmp_path / "act", [400, 300])
+    expected = shuffled(source, tmp_path / "whole", 8 * KIB)
+    moves, replace = iter(range(moved + 1)), Path.replace
+
+    def killed_after(path, target):
+        if target.parent == tmp_path / "out" and target.name.startswith("shard-") and next(moves) == moved:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "replace", killed_after)
+        shuffled(source, tmp_path / "out", 8 * KIB)
+    (tmp_path / "out" / "shard-99999.npy").write_bytes(b"of a run with less memory")
+    again = shuffled(source, tmp_path / "out", 8 * KIB)
+    assert again.checksum == expected.checksum
+    assert {path.name for path in again.folder.iterdir()} == {path.name for path in expected.folder.iterdir()}
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing_behind(tmp_path):
     source = store(tmp_path / "act", [5000], d=64)
     words = f"-m sae_tracks shuffle {source.folder} -o {tmp_path / 'out'}"
@@ -173,4 +194,6 @@ def test_the_command_line(tmp_path):
     assert as_set(open_shards(tmp_path / "out")) == as_set(source)
     assert (tmp_path / "out" / "provenance.json").is_file()
     again = run(*words)
-    assert again.returncode == 1 and again.stderr.startswith("error: ")
+    assert again.returncode == 0 and "has been made before" in again.stderr
+    other = run(*words[:-1], "6")
+    assert other.returncode == 1 and other.stderr.startswith("error: ")

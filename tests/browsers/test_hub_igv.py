@@ -185,6 +185,8 @@ def test_sessions_parse_and_every_path_exists(made, out):
     assert [track.get("autoscaleGroup") for track in wigs] == ["1", "1", "1", "1"]  # one scale
     ranges = {limits.get("maximum") for limits in root.iter("DataRange")}
     assert ranges == {"1.0"}
+    features = [track for track in root.iter("Track") if track.get("clazz", "").endswith("FeatureTrack")]
+    assert [track.get("displayMode") for track in features] == ["EXPANDED"] * 2
     check_web(web)
 
 

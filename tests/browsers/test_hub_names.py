@@ -299,6 +299,35 @@ def test_both_open_at_the_best_match_though_its_track_is_not_the_first(tmp_path)
     assert json.loads(web.read_text())["locus"] == "c1:251-750"
 
 
+def test_without_a_name_the_best_row_of_the_table_comes_first_and_is_opened(tmp_path):
+    rows = [
+        ("MA2.1", "CTCF", "+", "f9", "+", 0.9, "chance", "", "True"),
+        ("MA1.1", "SP1", "+", "f3", "+", 0.5, "chance", "", "True"),
+    ]
+    for name, at in (("f3", 20), ("f9", 500), ("f1", 700)):
+        write_one(tmp_path / f"{name}.bw", at)
+    table = write_table(tmp_path / "m.tsv", rows)
+    assert str(write_hub(tmp_path, assembly="toy1", scores=table, **MAIL).position) == "c1:251-750"
+    _, web = write_sessions(tmp_path, "toy1", scores=table)
+    session = json.loads(web.read_text())
+    assert [track["name"] for track in session["tracks"]] == ["f9", "f3", "f1"] and session["locus"] == "c1:251-750"
+
+
+def test_a_hub_in_another_folder_can_have_its_tracks_with_it(tmp_path, caplog):
+    (tmp_path / "tracks").mkdir()
+    write_one(tmp_path / "tracks" / "f3.bw", 20)
+    out = tmp_path / "hub"
+    hub = write_hub(tmp_path / "tracks", out, assembly="toy1", **MAIL)
+    assert "serve both as they lie, or add --copy" in caplog.text
+    assert [found for found in validate(hub.path) if "leads out" in str(found)]
+    done = CliRunner().invoke(app, ["hub", str(tmp_path / "tracks"), "-o", str(out), "--assembly", "toy1", "--copy"])
+    assert done.exit_code == 0, done.output
+    assert (out / "f3.bw").read_bytes() == (tmp_path / "tracks" / "f3.bw").read_bytes()
+    assert [s["bigDataUrl"] for s in stanzas(hub.path) if "bigDataUrl" in s] == ["f3.bw"]
+    assert not [found for found in validate(hub.path) if "leads out" in str(found)]
+    assert not list(write_hub(out, assembly="toy1", copy=True, **MAIL).path.parent.glob(".*"))
+
+
 def test_a_feature_may_be_called_as_a_label_reads(tmp_path):
     write_one(tmp_path / "f3 read me.bw", 5)
     tracks = stanzas(write_hub(tmp_path, assembly="toy1", **MAIL).path)

@@ -36,7 +36,7 @@ def test_the_verbs_of_the_path_are_there():
         "plot genome",
     }
     verbs |= {"motifs", "insert", "saturate", "variants", "effects", "compare", "atlas", "merge-shards", "describe"}
-    verbs |= {"match-regions", "enrich", "matrix", "gene-lists", "cells"}
+    verbs |= {"match-regions", "enrich", "matrix", "gene-lists", "cells", "publish", "benchmark"}
     assert verbs | FETCHES == set(COMMANDS)
 
 

@@ -244,7 +244,10 @@ def test_without_a_threshold_the_scores_of_a_bed_have_none(work, metrics):
 def test_a_dry_run_writes_nothing(work, metrics):
     status, out = metrics("sae", "toy.fa", "cg.bed", "-o", "out", "--dry-run", "-r", "chr1:80,001-120,000")
     assert not status
-    assert "40,000 bases, 5 concepts; 0.00 GB of counts; about " in out
+    assert "40,000 bases, 5 concepts; 0.00 GB of counts; time about " in out
+    assert "low-power" not in out
+    out = metrics("sae", "toy.fa", "cg.bed", "-o", "out", "--dry-run", "-r", "chr1:99,501-100,500")[1]
+    assert "5 concepts (1 of these low-power: fewer than 50 instances on the report half); 0.00 GB" in out
     status, out = metrics("--bed", "f.bed", "toy.fa", "cg.bed", "-o", "out", "--dry-run", "-r", "chr1:1-200,000")
     assert out == "200,000 bases, 5 concepts\n"
     assert not (work / "out").exists()

@@ -144,3 +144,10 @@ def test_the_precision_does_not_depend_on_the_width_of_firing(first, width, read
     scene = Scene("ACGT" * 500, labels, {"features": dense}, every, np.zeros(2000, int), [0, 2000], read_strand)
     row = scene.through(Fit(pairs_on(scene, [(4, 0, 0)], levels=1))).table().loc[0]
     assert row[["site_average_precision", "site_share", "recall_at_half"]].tolist() == [1, 1, 1]
+
+
+def test_without_any_repeat_no_hit_lies_in_one():
+    scene = draw_scene(3, "+")
+    scene.repeats.clear()
+    table = scene.through(InRepeats(scene.through(Fit(pairs_on(scene, [(4, 1, 1)]))), [])).table()
+    assert table.loc[0, ["repeat_class", "repeat_class_share"]].tolist() == ["", 0]

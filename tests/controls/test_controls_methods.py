@@ -88,6 +88,11 @@ def test_untrained_dictionaries_of_given_regions_name_them():
     )
 
 
+def test_untrained_models_that_were_given_are_named():
+    said = paragraph(untrained_on={"models": ["me/lm (random weights, seed 0)"]})
+    assert "and me/lm (random weights, seed 0), each with an SAE of its own" in said and "were not run" not in said
+
+
 def test_without_controls_it_says_why():
     said = methods_paragraph(FACTS | {"controls": {"not_run": "--controls none"}})
     assert "No control tests were run (--controls none), so every verdict is not-tested." in said

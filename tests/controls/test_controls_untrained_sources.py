@@ -284,7 +284,7 @@ def test_what_cannot_be_done_is_said_before_the_first_window(genome, tmp_path):
     [
         (lambda lm: lm, "has the trained weights"),
         (lambda lm: 1 / 0, r"untrained\('random', 0\) fails: ZeroDivisionError"),
-        (lambda lm: wider(), "has 7 channels, not 6"),
+        (lambda lm: wider(), "has 7 dimensions, not 6"),
     ],
 )
 def test_a_plug_in_that_gives_something_else_is_refused(genome, tmp_path, gives, message):

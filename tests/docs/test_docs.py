@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("data/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("packaging/*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("data/**/*.md")])
 
 EXAMPLES = sorted([*ROOT.glob("examples/*.sh"), *ROOT.glob("examples/*.ipynb")])
 

@@ -88,7 +88,7 @@ def test_a_row_of_zeros_is_like_nothing():
 @pytest.mark.parametrize(
     ("one", "other", "message"),
     [
-        (of_rows(drawn(3, 4, 0)), of_rows(drawn(3, 5, 0)), "one SAE reads 4 channels, the other 5"),
+        (of_rows(drawn(3, 4, 0)), of_rows(drawn(3, 5, 0)), "one SAE reads 4 dimensions, the other 5"),
         (
             of_rows(drawn(3, 4, 0), lm={"weights_sha256": "aa", "hook_name": "x"}),
             of_rows(drawn(3, 4, 0), lm={"weights_sha256": "bb", "hook_name": "x"}),

@@ -32,6 +32,10 @@ READY = {
 }
 
 
+BEYOND = "language model better than Markov models:"
+UNMEASURED = "not measured (`evaluate` does, if the FASTA has more than the regions)"
+
+
 def against(**changes):
     return reasons_against(READY | changes)
 
@@ -140,7 +144,7 @@ def change(path, **changes):
 
 def test_a_finished_sae_in_words(folder):
     lines = list(report_lines(sae_record(folder)))
-    assert lines[0] == f"{folder}: standard SAE, 4 channels to 20 features"
+    assert lines[0] == f"{folder}: standard SAE, 4 dimensions to 20 features"
     words = {line[:16].strip(): line[16:] for line in lines[1:]}
     assert words["language model"] == "owner/lm@abc"
     assert words["read at"] == "layer 3: hidden_states[3], the output of hyena.backbone.layers.2"
@@ -159,13 +163,13 @@ def test_a_finished_sae_in_words(folder):
     assert words["last step"] == "step 20, loss 4.25"
     assert words["made by"] == "sae-tracks 1.2.3: sae-tracks train sh -o sae"
     assert len(words["SHA-256"]) == 64
-    assert lines[-1] == "ready to interpret (reconstruction): yes"
+    assert lines[-2:] == ["SAE faithful to its language model: yes", f"{BEYOND} {UNMEASURED}"]
 
 
 def test_a_finished_sae_as_a_record(folder):
     record = sae_record(folder)
     assert (record["l0"], record["fvu"], record["dead"]) == (1.25, 0.125, pytest.approx(0.05))  # evaluated, not trained
-    assert (record["ready"], record["reasons"]) == (True, [])
+    assert (record["faithful"], record["reasons"]) == (True, [])
     assert (record["settings"]["seed"], record["log"], record["architecture"]) == (
         7,
         {"step": 20, "loss": 4.25},
@@ -242,6 +246,22 @@ def test_an_evaluation_of_other_weights_is_none_and_one_of_another_version_is_re
         sae_record(folder)
 
 
+@pytest.mark.parametrize(
+    ("nats", "answer"),
+    [(1.0, "yes (1.0000 nats per base against 1.2787 of the best, order 6)"), (1.2787, "no"), (1.2865, "no")],
+)
+def test_a_faithful_sae_of_a_model_no_better_than_markov_is_told_apart(folder, nats, answer):
+    change(folder / "evaluation.json", nats_lm=nats, markov={"order": 6, "nats": 1.2787, "trained_bases": 9})
+    faithful, beyond = list(report_lines(sae_record(folder)))[-2:]
+    assert faithful == "SAE faithful to its language model: yes"
+    assert beyond.startswith(f"{BEYOND} {answer}")
+
+
+def test_a_model_with_outputs_of_its_own_is_not_asked(folder):
+    change(folder / "evaluation.json", kl_sae=0.1, kl_mean=1.0, kl_zero=2.0)
+    assert list(report_lines(sae_record(folder)))[-1] == f"{BEYOND} not asked (it has outputs of its own)"
+
+
 def test_a_share_that_is_not_there_is_left_out(folder):
     change(folder / "evaluation.json", recovered_mean=None, recovered_zero=None)
     lines = list(report_lines(sae_record(folder)))
@@ -263,14 +283,16 @@ def test_training_that_was_interrupted_says_how_far_it_came(folder):
         begun + "16 of 1,200 steps",
         "settings        l1 3, steps 1,200",
         "last step       step 20, loss 4.25",
-        "ready to interpret (reconstruction): no (training is not complete)",
+        "SAE faithful to its language model: no (training is not complete)",
+        f"{BEYOND} {UNMEASURED}",
     ]
     for path in (*checkpoints.iterdir(), folder / "train_log.jsonl"):
         path.unlink()
     unknown = sae_record(folder)
     assert list(report_lines(unknown)) == [
         begun + "0 steps",
-        "ready to interpret (reconstruction): no (training is not complete)",
+        "SAE faithful to its language model: no (training is not complete)",
+        f"{BEYOND} {UNMEASURED}",
     ]
     assert json.loads(json.dumps(unknown)) == unknown
     checkpoints.rmdir()
@@ -283,14 +305,14 @@ def test_an_sae_of_another_program_says_what_is_known(tmp_path):
     save_sae(SAE(torch.zeros(D, F), torch.zeros(F), torch.zeros(F, D), torch.zeros(D), metadata, k=5), tmp_path)
     lines = list(report_lines(sae_record(tmp_path)))
     assert lines[:3] == [
-        f"{tmp_path}: topk SAE, 4 channels to 20 features, k 5",
+        f"{tmp_path}: topk SAE, 4 dimensions to 20 features, k 5",
         "language model  owner/lm",
         "read at         the output of blocks.3",
     ]
     change(tmp_path / "cfg.json", metadata={"lm": {"model": "owner/lm", "layer": 4}})
     assert list(report_lines(sae_record(tmp_path)))[2] == "read at         layer 4: hidden_states[4]"
-    assert lines[-1] == (
-        "ready to interpret (reconstruction): no (statistics not measured; FVU and L0 not measured; "
+    assert lines[-2] == (
+        "SAE faithful to its language model: no (statistics not measured; FVU and L0 not measured; "
         "rows trained on not known; cross entropy recovered not measured)"
     )
 
@@ -299,15 +321,15 @@ def test_the_command_prints_text_a_record_and_a_comparison(folder, tmp_path):
     shutil.copytree(folder, other := tmp_path / "other")
     text = run("info", str(folder), "--against", str(other))
     assert text.returncode == 0, text.stderr
-    *_, told, verdict = text.stdout.splitlines()
-    assert verdict == "ready to interpret (reconstruction): yes"
+    *_, told, verdict, _ = text.stdout.splitlines()
+    assert verdict == "SAE faithful to its language model: yes"
     assert told == (
         f"against {other}: matched cosine 1.000 (nearest 1.000); 100.0% of 19 features have a partner above 0.7, "
         "100.0% above 0.9, among 19"
     )
     record = json.loads(run("info", str(folder), "--against", str(other), "--against", str(folder), "--json").stdout)
     assert [pair["sae"] for pair in record["against"]] == [str(other), str(folder)]
-    assert record["against"][0]["matched_cosine"] == pytest.approx(1) and record["ready"] is True
+    assert record["against"][0]["matched_cosine"] == pytest.approx(1) and record["faithful"] is True
 
 
 KINDS = {"relu": {}, "topk": {"k": 2}, "jumprelu": {"threshold": torch.full((F,), 1.0)}}

@@ -20,6 +20,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.evaluate.recovered import (
     Recovered,
     _covered_bases,
+    best_markov,
     measure_recovered,
     trained_bases,
 )
@@ -180,7 +181,7 @@ def test_windows_of_more_rows_than_are_encoded_at_once(model, genome, monkeypatc
     whole = measure_recovered(HyenaDNAReader(model, 2), random_sae(), genome, REGIONS)
     monkeypatch.setattr("sae_tracks.evaluate.recovered.ROWS", 7)
     parts = measure_recovered(HyenaDNAReader(model, 2), random_sae(), genome, REGIONS).record()
-    assert parts == pytest.approx(whole.record(), rel=1e-5)
+    assert {**parts, "markov": 0} == pytest.approx({**whole.record(), "markov": 0}, rel=1e-5)
 
 
 def test_a_model_that_predicts_no_better_than_a_constant_has_nothing_to_recover():
@@ -191,6 +192,25 @@ def test_a_model_that_predicts_no_better_than_a_constant_has_nothing_to_recover(
         "zero instead        1.3900   the model is no better",
     ]
     assert found.lines()[-1] == "L0 2.0; FVU none"
+
+
+def test_the_best_markov_model_is_counted_on_the_rest_alone(tmp_path, monkeypatch):
+    """The rest is ACAC...: order 1 knows the next base. The region is of G and T, which the rest has once each."""
+    genome = Genome(write_fasta(tmp_path / "g.fa", a="AC" * 300 + "GT", b="G" * 40))
+    region = GenomicRegion("a", 0, 200)
+    found = best_markov(genome, [region])
+    assert found["trained_bases"] == 402 + 40 and found["order"] > 0 and found["nats"] < 0.3
+    other = best_markov(genome, [GenomicRegion("b", 0, 40)])
+    assert other["trained_bases"] == 602 and other["order"] == 0  # both strands are counted, and no G follows a G
+    assert best_markov(genome, [GenomicRegion("a", 0, 602), GenomicRegion("b", 0, 40)]) is None
+    monkeypatch.setattr("sae_tracks.evaluate.recovered.MARKOV_BASES", 100)
+    monkeypatch.setattr("sae_tracks.evaluate.recovered.PIECE", 20)
+    assert 40 <= best_markov(genome, [region])["trained_bases"] <= 100
+
+
+def test_lines_name_the_best_markov_model():
+    found = Recovered(10, 1.25, 1.3, 1.39, 1.4, 2.0, None, 0.1, {"order": 6, "nats": 1.2787, "trained_bases": 9})
+    assert "Markov order 6      1.2787   the best of orders 0 to 12, counted on the rest" in found.lines()
 
 
 def test_one_base_has_no_spread(model, genome):
@@ -279,7 +299,9 @@ def test_the_command_writes_what_the_library_measures(folders, genome):
     record = read_json(folder / "evaluation.json")
     assert json.loads(out.stdout) == record
     measured = measure_recovered(reader, sae, genome, [GenomicRegion("plain", 10, 200)]).record()
+    assert measured.pop("markov") is None
     assert {name: record[name] for name in measured} == pytest.approx(measured, rel=1e-6)
+    assert record["markov"] == best_markov(genome, [GenomicRegion("plain", 10, 200)])
     assert record["bases"] == 189 and record["regions"] == ["plain:11-200"] and record["trained_bases"] is None
     assert record["sae_sha256"] == sae.checksum and record["lm"] == describe(reader)
     assert record["genome"]["contigs"] == genome.identity(["plain"]) and "evaluate" in record["command"]

@@ -285,21 +285,30 @@ def seams_of(both, either, causal=True, window=64):
             [0, 50, 96, 90, 90, 90, 95, 97, 99, 99, 99],
             True,
             8,
-            "reached from --context 8 on (bases read 1.14 times); --context 16 has 0.990 at 16-23 bases",
+            "reached from --context 8 on (bases read 1.14 times); --context 16 has a median of 0.990 and 0.990 for the "
+            "worst feature, f3, at 16-23 bases",
         ),
-        ([99] * 10 + [94], True, None, "not reached below --context 48; --context 16 has 0.990 at 16-23 bases"),
+        (
+            [99] * 10 + [94],
+            True,
+            None,
+            "not reached below --context 48; --context 16 has a median of 0.990 and 0.990 for the worst feature, f3, "
+            "at 16-23 bases",
+        ),
         (
             [0, 0, 0, 0, 0, 0, 95, 99, 99],
             False,
             16,
-            "reached from --context 16 on (bases read 1.33 times); --context 16 has 0.950 at 8-11 bases",
+            "reached from --context 16 on (bases read 1.33 times); --context 16 has a median of 0.950 and 0.950 for "
+            "the worst feature, f3, at 8-11 bases",
         ),
     ],
 )
 def test_the_advice_is_the_least_context_from_which_on_the_bases_agree(both, causal, smallest, line):
     seams = seams_of(both, [100] * len(both), causal)
     assert seams.smallest_context() == smallest
-    assert seams.advice(16) == f"read strand +: a Jaccard index of 0.95 is {line} (bases read 1.33 times)"
+    said = f"read strand +: a Jaccard index of 0.95 for half of the features is {line} (bases read 1.33 times)"
+    assert seams.advice(16) == said
 
 
 class ThreeBaseTokens(OneHotLM):
@@ -313,8 +322,8 @@ def test_the_advice_adds_the_bases_that_only_complete_tokens(folder):
     seams = replace(seams_of([0, 50, 96, 90, 90, 90, 95, 97, 99, 99, 99], [100] * 11), most_after=4)
     assert seams.smallest_context() == 12  # 8 bases read before, 4 behind
     wide, narrow = (seams.advice(context).split("; ")[1] for context in (16, 6))
-    assert wide.startswith("--context 16 has 0.970 at 12-15 bases")
-    assert narrow.startswith("--context 6 has 0.900 at 3 bases")
+    assert wide.startswith("--context 16 has a median of 0.970 ") and " at 12-15 bases" in wide
+    assert narrow.startswith("--context 6 has a median of 0.900 ") and " at 3 bases" in narrow
 
 
 @pytest.mark.parametrize(
@@ -331,7 +340,7 @@ def test_bins_in_which_nothing_is_active_say_nothing_of_the_least_context(both, 
 
 def test_the_advice_says_where_nothing_is_active():
     said = seams_of([99] * 10 + [0], [100] * 10 + [0]).advice(32)
-    assert "; --context 32 has no active feature at 32-47 bases (" in said
+    assert "; --context 32 has only features that are too rare to say at 32-47 bases (" in said
 
 
 def test_the_advice_says_what_was_not_measured():
@@ -349,13 +358,33 @@ def test_the_summary_is_over_bases_and_features(folder):
         assert mine["mean_difference"].median() <= row.p95_difference <= mine["mean_difference"].max()
         assert row.max_difference == mine["max_difference"].max()
         assert row.jaccard == mine["active_both"].sum() / mine["active_either"].sum()
+        common = mine[mine["active_either"] >= 20].set_index("feature")["jaccard"]
+        assert (row.features, row.rare) == (len(common), len(mine) - len(common))
+        assert row.jaccard_median == pytest.approx(common.median(), nan_ok=True)
+        assert row.jaccard_min == pytest.approx(common.min(), nan_ok=True)
+        assert row.worst == (common.idxmin() if len(common) else "")
+
+
+def test_one_dense_feature_does_not_decide():
+    """f3 is dense and agrees, f4 and f5 do not, f6 is too rare to say."""
+    edges = context_bins(64, True)
+    both, either = np.tile([[9900, 30, 50, 0]], (11, 1)), np.tile([[10_000, 100, 100, 19]], (11, 1))
+    context, bases = np.stack([edges[:-1], edges[1:]], axis=1), np.full(11, 20_000)
+    total = np.ones((11, 4))
+    seams = Seams("+", 64, True, context, bases, np.arange(3, 7), total, total.astype(np.float32), both, either)
+    row = seams.by_context().iloc[-1]
+    assert row["jaccard"] > 0.95 and seams.smallest_context() is None
+    assert (row["jaccard_median"], row["jaccard_min"], row["worst"]) == (0.5, 0.3, "f4")
+    assert (row["features"], row["rare"]) == (3, 1)
+    assert "a median of 0.500 and 0.300 for the worst feature, f4, at" in seams.advice(16)
+    assert "1 of 4 features are too rare to say" in seams.advice(16)
 
 
 def test_the_figure_has_a_level_a_bin_and_none_where_nothing_differs():
     table = seams_of([0, 50, 96, 90, 95, 97, 98, 98, 98, 100, 100], [100] * 11).by_context()
     left, right = plot_seams(pd.concat([table, table.assign(read_strand="-")])).axes
     assert [line.get_linestyle() for line in left.lines] == ["-"] * 3 + ["--"] * 3
-    x, y = right.lines[0].get_data()
+    x, y = right.lines[2].get_data()
     assert list(x) == [0.5, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48]
     np.testing.assert_allclose(y, [1, 0.5, 0.04, 0.1, 0.05, 0.03, 0.02, 0.02, 0.02, *[np.nan] * 3])
     np.testing.assert_allclose(left.lines[2].get_ydata(), 0.1)
@@ -398,6 +427,11 @@ def test_the_verb_writes_tables_a_figure_and_says_what_context_is_enough(project
         "p95_difference",
         "max_difference",
         "jaccard",
+        "jaccard_median",
+        "jaccard_min",
+        "worst",
+        "features",
+        "rare",
     ]
     assert table["read_strand"].tolist() == ["+"] * 11 + ["-"] * 11
     assert len(pd.read_parquet(out / "seams_by_feature.parquet")) == 2 * 11 * 10
@@ -408,7 +442,7 @@ def test_the_verb_writes_tables_a_figure_and_says_what_context_is_enough(project
     assert said[1].split()[:3] == ["+", "0", f"{table['bases'][0]}"]
     assert said[11].split()[:2] == ["+", "32-47"]
     assert [line[:13] for line in said[23:]] == ["read strand +", "read strand -"]
-    assert "; --context 32 has 0." in said[23]
+    assert "; --context 32 has a median of 0." in said[23]
 
 
 def test_a_request_that_cannot_be_met_leaves_nothing(project, verb):

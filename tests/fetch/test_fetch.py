@@ -17,7 +17,7 @@ import pytest
 import requests
 import torch
 from command_line import run
-from mirror import md5_lines, mirror
+from mirror import COMMIT, md5_lines, mirror, publish
 from toy import random_dna
 
 from sae_tracks.errors import SaeTracksError
@@ -32,7 +32,6 @@ FILE = f"{FOLDER}/chr1.fa.gz"
 MATRICES = "/download/data/2024/CORE/JASPAR2024_CORE_vertebrates_non-redundant_pfms_jaspar.txt"
 SITES = "/downloads/UCSC_tracks/2022/toy1/MA1596.1.tsv.gz"
 PFM = b">MA1596.1\tZNF460\nA [1 2]\nC [0 0]\nG [3 1]\nT [0 1]\n"
-COMMIT = "c" * 40
 
 
 def gz(name, sequence):
@@ -368,14 +367,6 @@ def hub(server, client, tmp_path):
     publish(server, "me/lm", files)
     publish(server, "me/pickle", {"config.json": b"{}", "pytorch_model.bin": b"harm"})
     return server
-
-
-def publish(server, name, files, revision="main", commit=COMMIT):
-    info = {"id": name, "sha": commit, "siblings": []}
-    tree = [{"type": "file", "path": path, "size": len(data), "oid": "0" * 40} for path, data in files.items()]
-    server.files[f"/api/models/{name}/revision/{revision}"] = json.dumps(info).encode()
-    server.files[f"/api/models/{name}/tree/{commit}"] = json.dumps(tree).encode()
-    server.files |= {f"/{name}/resolve/{commit}/{path}": data for path, data in files.items()}
 
 
 def fetch_model(*words):

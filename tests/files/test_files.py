@@ -6,13 +6,16 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sae_tracks import files
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import (
     atomic,
@@ -144,6 +147,36 @@ def test_provenance_says_how(tmp_path):
     record = json.loads((tmp_path / "provenance.json").read_text())
     assert record["seed"] == 3
     assert {"sae_tracks", "command"} <= record.keys()
+
+
+def ended_process():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+    here, dead, alive = files._machine(), ended_process(), os.getppid()
+    gone = [f".out.bed.{here}-{dead}-abcdef.part", f".shuffle.{here}-{dead}-000000.part", ".old.0123abcd-1-abcdef.part"]
+    kept = [f".out.bed.{here}-{alive}-abcdef.part", f".out.bed.{here}-{os.getpid()}-abcdef.part", "out.part"]
+    kept += [".new.0123abcd-1-abcdef.part", f"out.bed.{here}-{dead}-abcdef.part", f".out.{here}-{dead}-abc.part"]
+    for name in (*gone, *kept):
+        (tmp_path / name).write_text("")
+    (tmp_path / gone[1]).unlink()
+    (tmp_path / gone[1] / "deep").mkdir(parents=True)
+    week = time.time() - 1.1 * files.ABANDONED
+    os.utime(tmp_path / gone[2], (week, week))
+    with atomic(tmp_path / "out.bed") as temporary:
+        temporary.write_text("")
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "out.bed"}
+
+
+def test_a_scratch_folder_goes_with_its_block(tmp_path):
+    with pytest.raises(KeyboardInterrupt), files.scratch_folder("spool", tmp_path) as folder:
+        (folder / "deep").mkdir()
+        assert folder.parent == tmp_path and folder.name.startswith(".spool.")
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_parts_of_the_file_itself_are_removed(tmp_path):

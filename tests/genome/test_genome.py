@@ -1,5 +1,6 @@
 """FASTA access: formats, indexes, stretches, identity."""
 
+import base64
 import hashlib
 import multiprocessing
 import os
@@ -15,7 +16,7 @@ from toy import random_dna, write_fasta
 from sae_tracks import genome as module
 from sae_tracks.dna import readable_bases, reverse_complement
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import unwritable
+from sae_tracks.files import unwritable, values_differ
 from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion
 
@@ -141,6 +142,33 @@ def test_rna_reads_as_dna_in_either_direction_and_keeps_its_own_m5(tmp_path):
     bases = genome.sequence(GenomicRegion("a", 0, 5))
     assert bases == b"ACGTT" and reverse_complement(bases) == b"AACGT" and readable_bases(bases).all()
     assert genome.m5("a") == hashlib.md5(b"ACGUU").hexdigest()
+
+
+def test_refget_digest_is_the_published_one_whatever_the_case_and_the_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr("sae_tracks.genome.CHUNK", 3)
+    genome = Genome(write_fasta(tmp_path / "g.fa", a="acGT", b="GATTACA" * 3))
+    assert genome.refget("a") == "SQ.aKF498dAxcJAqme6QYQ7EZ07-fiw8Kw2"  # GA4GH refget v2, and VRS
+    standard = base64.b64encode(hashlib.sha512(b"GATTACA" * 3).digest()).decode()[:32]  # 24 bytes are 32 letters
+    assert genome.refget("b") == "SQ." + standard.replace("+", "-").replace("/", "_")
+
+
+def test_both_digests_take_one_walk(tmp_path, monkeypatch):
+    genome = Genome(write_fasta(tmp_path / "g.fa", a="ACGT"))
+    md5 = genome.m5("a")
+    monkeypatch.setattr(genome, "_chunks", lambda contig: pytest.fail("walked again"))
+    assert genome.record(["a", "a"]) == {
+        "path": str(tmp_path / "g.fa"),
+        "contigs": {"a": {"length": 4, "M5": md5}},
+        "refget": {"a": "SQ.aKF498dAxcJAqme6QYQ7EZ07-fiw8Kw2"},
+    }
+
+
+def test_records_with_and_without_a_refget_digest_are_of_the_same_values(tmp_path):
+    record = Genome(write_fasta(tmp_path / "g.fa", a="ACGT")).record("a")
+    older = {name: value for name, value in record.items() if name != "refget"}
+    other = Genome(write_fasta(tmp_path / "h.fa", a="ACGA")).record("a")
+    assert values_differ({"genome": record}, {"genome": older}) is None
+    assert values_differ({"genome": record}, {"genome": other}) == "genome"
 
 
 def test_a_contig_is_walked_once_for_its_stretches_and_nobody_can_change_them(tmp_path, monkeypatch):

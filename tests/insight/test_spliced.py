@@ -133,7 +133,7 @@ def test_what_cannot_be_spliced_is_refused_in_one_line(model):
         (lambda: inside.next_base(b""), "0 bases"),
         (lambda: spliced(OneHotLM(), identity_sae()), "one-hot is a 'toy' model"),
         (lambda: spliced(HyenaDNAReader(model.hyena, 1), sae), r"no next-base head \(lm_head\)"),
-        (lambda: spliced(HyenaDNAReader(model, 1), identity_sae(6)), "the SAE reads 6 channels"),
+        (lambda: spliced(HyenaDNAReader(model, 1), identity_sae(6)), "the SAE reads 6 dimensions"),
         (
             lambda: spliced(reader, drawn_sae(metadata={"lm": {"layer": 2}})),
             "the SAE was trained on another layer",

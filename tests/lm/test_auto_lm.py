@@ -220,7 +220,7 @@ def test_an_sae_finds_its_model_again_and_no_other_place_in_it(folders, where):
     assert torch.equal(again.activations(DNA.encode()), lm.activations(DNA.encode()))
     for other in ({"layer": 1}, {"hook": "encoder.layer.0.intermediate"}):
         with pytest.raises(
-            SaeTracksError, match=r"reads 24 channels|trained on another (layer|hook)|reads 16 channels"
+            SaeTracksError, match=r"reads 24 dimensions|trained on another (layer|hook)|reads 16 dimensions"
         ):
             check_match(sae, load_lm(folders["six_mers"], **other, device="cpu"))
 

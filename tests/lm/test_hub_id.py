@@ -1,17 +1,15 @@
 """Models and SAEs by hub id, from a server on loopback that speaks the hub's file protocol."""
 
-import hashlib
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
+from hub_server import serving_hub
 from toy import identity_sae
 
 from sae_tracks.errors import UsageError
@@ -44,53 +42,11 @@ def folders(tmp_path_factory):
     return root
 
 
-def missing(folders, file):
-    """What the hub calls a file of its that is not there."""
-    owner, name, commit, *_ = file.relative_to(folders).parts
-    if owner == "api":  # a folder of a repository
-        return "EntryNotFound"
-    if not (folders / owner / name).is_dir():
-        return "RepoNotFound"
-    return "EntryNotFound" if re.fullmatch("[0-9a-f]{40}", commit) else "RevisionNotFound"
-
-
 @pytest.fixture(scope="module")
 def hub(folders):
     """The address of a server of these files; every revision resolves to a commit."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self):
-            self.answer(body=False)
-
-        def do_GET(self):
-            self.answer(body=True)
-
-        def answer(self, body):
-            path = self.path.split("?")[0]
-            owner, name, _, revision, *rest = path.strip("/").split("/")
-            commit = COMMITS.get(revision, revision)
-            file = folders / owner / name / commit / "/".join(rest)
-            if not file.is_file():
-                return self.reply(404, b"", {"X-Error-Code": missing(folders, file), "X-Repo-Commit": commit}, body)
-            data = file.read_bytes()
-            etag = f'"{hashlib.sha256(data).hexdigest()}"'
-            self.reply(200, data, {"ETag": etag, "X-Repo-Commit": commit}, body)
-
-        def reply(self, status, data, headers, body):
-            self.send_response(status)
-            for key, value in {"Content-Length": str(len(data)), **headers}.items():
-                self.send_header(key, value)
-            self.end_headers()
-            if body:
-                self.wfile.write(data)
-
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with serving_hub(folders, dict(COMMITS)) as address:
+        yield address
 
 
 def load(hub, tmp_path, model, script=SCRIPT, **variables):

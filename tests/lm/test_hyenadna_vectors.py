@@ -106,3 +106,12 @@ def test_the_tokenizer_is_the_references(tmp_path):
     assert tokenizer("ACTGACTGACTGACTG")["input_ids"] == [7, 8, 10, 9] * 4 + [1]
     assert tokenizer("acgtNR")["input_ids"] == [6, 6, 6, 6, 11, 6, 1]
     assert tokenizer.decode([7, 8, 9, 10, 11]) == "ACGTN"
+
+
+@pytest.mark.parametrize(("blocks", "layer", "said"), [(1, 1, "has 1 block:"), (2, 2, "has 2 blocks:"), (4, 3, "")])
+def test_the_default_layer_fits_the_model_and_is_said(tmp_path, caplog, blocks, layer, said):
+    config = HyenaDNAConfig(d_model=8, n_layer=blocks, max_seq_len=34)
+    HyenaDNAForCausalLM(config).save_pretrained(tmp_path)
+    with caplog.at_level("INFO", "sae_tracks"):
+        assert load_lm(str(tmp_path), device="cpu").layer == layer
+    assert (said in caplog.text) if said else not caplog.text

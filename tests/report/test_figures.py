@@ -73,9 +73,24 @@ def test_fig_3_has_nucleotides_left_and_the_best_annotations_right():
     rows += [(f"MA{i}", f"TF{i}", "+-"[i % 2], 0.05 * i + 0.05, 0.5) for i in range(15)]
     left, right = plot_scores(table(rows), most=3).axes
     assert [t.get_text() for t in left.get_xticklabels()] == ["A\nf3", "T\nf3"]
-    assert [t.get_text() for t in right.get_xticklabels()] == ["MA14 (+)\nf3", "MA13 (-)\nf3", "MA12 (+)\nf3"]
+    assert [t.get_text() for t in right.get_xticklabels()] == [
+        "TF14 MA14 (+)\nf3",
+        "TF13 MA13 (-)\nf3",
+        "TF12 MA12 (+)\nf3",
+    ]
     assert [bar.get_height() for bar in left.containers[0]] == [0.9, 0.7]
     assert [c.get_label() for c in right.containers] == ["precision", "recall", "F1"]
+
+
+def test_matches_that_nothing_speaks_for_are_pale():
+    rows = table(
+        [("A", "", "+", 0.9, 0.8), ("x", "", ".", 0.9, 0.8), ("y", "", ".", 0.5, 0.8), ("z", "", ".", 0.3, 0.8)]
+    )
+    left, right = plot_scores(rows.assign(verdict=["word", "supported", "chance", "low-power"])).axes
+    assert [bar.get_alpha() for bar in right.containers[2]] == [1, 0.25, 0.25]
+    assert [bar.get_alpha() for bar in left.containers[2]] == [1]
+    assert right.get_legend().get_texts()[-1].get_text() == "pale: chance or low-power"
+    assert [text.get_color() for text in right.get_xticklabels()] == ["black", "#888888", "#888888"]
 
 
 def test_fig_3_refuses_another_table():
@@ -140,6 +155,15 @@ def test_a_profile_is_drawn_from_left_to_right_around_both_ends(tmp_path):
         assert profile.get_xdata().tolist() == [-1, 0, 1]
         assert profile.get_ydata() == pytest.approx([0.1, 0.2, 0.3])
         assert set(background.get_ydata()) == {0.1}
+
+
+def test_without_a_strand_the_profile_is_that_of_the_best_one(tmp_path):
+    offsets = read_offsets(offsets_file(tmp_path / "offsets.parquet"))
+    weak = offsets.assign(site_strand="+", feature="f9", active_share=0.05)
+    (line, *_) = plot_offsets(pd.concat([weak, offsets]), "M").axes[0].lines
+    assert line.get_label() == "f/7 (read strand +)"
+    with pytest.raises(SaeTracksError, match="no profile of N"):
+        plot_offsets(offsets, "N")
 
 
 def test_a_profile_that_is_not_there_says_what_is(tmp_path):

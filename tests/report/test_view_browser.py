@@ -36,6 +36,9 @@ def opened(chromium, tmp_path):
     tracks = write_tracks(tmp_path / "work" / "tracks")
     with (tracks / "sites.bed").open("a") as sites:
         sites.write(f"chr1\t1190\t1200\t{EVIL}\t5\t+\n")
+    motifs = ["chr1\t2000\t2010\tMA9.1\t400\t+\tCTCF", "chr1\t200\t210\tMA9.1\t900\t-\tCTCF"]
+    motifs += ["chr2\t2\t12\tMA9.1\t900\t+\tCTCF", "chr2\t300\t310\tMA9.2\t950\t+\tCTCF"]
+    (tracks / "motifs.bed").write_text("\n".join(motifs) + "\n")
     rows = [row | {"feature": f, "read_strand": s} for row, (f, s) in zip(ROWS, FEATURES)]
     scores = write_scores(tmp_path / "scores", rows)
     with serving(view_site(scores, tracks)) as server:
@@ -97,9 +100,16 @@ def test_a_person_sorts_searches_opens_and_jumps(opened):
     page.locator("#track .loci button").nth(2).click()
     wait_for_locus(page, "chr1:421-580")
 
-    page.locator("#genome .igv-search-input").fill("ma0.1")  # the name of a site
+    for name, place in (("ma9.1", "chr1:126-285"), ("CTCF", "chr2:226-385"), ("chr2:100-200", "chr2:100-200")):
+        page.locator("#genome .igv-search-input").fill(
+            name
+        )  # of sites: the strongest; of a factor: that of its matrices
+        page.locator("#genome .igv-search-input").press("Enter")
+        wait_for_locus(page, place)
+    page.locator("#genome .igv-search-input").fill("chr2:1,000-1,100")
     page.locator("#genome .igv-search-input").press("Enter")
-    until(page, f"{INPUT}.value.startsWith('chr1:') && {INPUT}.value !== 'chr1:421-580' && {INPUT}.value !== 'ma0.1'")
+    page.get_by_text("chr2 has 400 bases").wait_for()
+    page.locator("#genome").get_by_text("OK", exact=True).locator("visible=true").click()
 
     page.get_by_role("button", name="F1", exact=True).click()
     names = [text.split("\t")[0] for text in page.locator("#table tbody tr").all_inner_texts()]
@@ -204,6 +214,19 @@ def test_the_static_copy_is_the_same_page_and_says_so_where_there_is_no_server(c
         page.get_by_text("it needs a web server").wait_for()
         assert page.locator("#detail h2").inner_text().startswith("MA0.1")
         page.close()
+
+
+def test_feature_motif_and_genes_are_on_one_screen(opened):
+    page, *_ = opened
+    page.set_viewport_size({"width": 1400, "height": 900})
+    wait_for_locus(page, "chr1:1121-1280")
+    page.locator("#table tbody tr").nth(1).click()
+    page.locator("#track svg[aria-label^=Logo]").wait_for()
+    until(page, "scrollY > 0")
+    for part in ("#table tbody tr[aria-current]", "#detail h2", "#track svg[aria-label^=Logo]", "#genome .igv-navbar"):
+        box = page.locator(part).first.bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 900, part
+    assert "sites.bed" in tracks_of(page)
 
 
 @pytest.mark.parametrize("width", [1100, 1300, 1440, 1700])

@@ -245,7 +245,7 @@ def test_the_verb_says_what_it_made_and_what_is_not_known(tmp_path):
     folder = write(tmp_path / "a", linear("bias", unit=True), {"dict_class": "AutoEncoder"})
     out = run("import-sae", str(folder), "-o", str(tmp_path / "sae"))
     assert out.returncode == 0, out.stderr
-    assert "standard, 15 features of 6 channels" in out.stderr
+    assert "standard, 15 features of 6 dimensions" in out.stderr
     assert "of dictionary_learning" in out.stderr
     assert "--scale raw" in out.stderr and "--model and --layer" in out.stderr
     sae = load_sae(tmp_path / "sae")

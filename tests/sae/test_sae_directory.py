@@ -191,7 +191,7 @@ def test_an_sae_is_refused_on_another_model_layer_or_width():
         with pytest.raises(SaeTracksError, match="trained on another"):
             check_match(sae, other)
         check_match(sae, other, allow_mismatch=True)
-    with pytest.raises(SaeTracksError, match="reads 5 channels"):
+    with pytest.raises(SaeTracksError, match="reads 5 dimensions"):
         check_match(identity_sae(5), lm, allow_mismatch=True)
 
 

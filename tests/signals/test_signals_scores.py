@@ -276,7 +276,7 @@ def test_verdicts_of_planted_signals(letters):
     assert best.loc["a", "sequence_spearman"] == pytest.approx(best.loc["a", "bin_spearman"], abs=1e-6)
     assert best.loc["a", "neuron"] == "0"
     assert best.loc["a", "shift_q"] < 0.05
-    assert best.loc["a", "r2"] == pytest.approx(best.loc["a", "channel_r2"], abs=0.01)
+    assert best.loc["a", "r2"] == pytest.approx(best.loc["a", "dimension_r2"], abs=0.01)
     assert best.loc["a", "r2"] > 0.1
     assert best.loc["noise", "verdict"] == "chance"
     assert abs(best.loc["noise", "r2"]) < 0.1

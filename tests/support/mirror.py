@@ -1,12 +1,15 @@
 """A server on loopback that stands for every site of downloads, and can break off, lie and fail."""
 
 import hashlib
+import json
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 from sae_tracks.fetch import transfer
+
+COMMIT = "c" * 40
 
 
 def md5_lines(files):
@@ -75,3 +78,12 @@ def mirror(files, cache, monkeypatch):
     yield state
     httpd.shutdown()
     httpd.server_close()
+
+
+def publish(server, name, files, revision="main", commit=COMMIT):
+    """Let the server also speak the hub's protocol for a repository with these files, name to bytes."""
+    info = {"id": name, "sha": commit, "siblings": []}
+    tree = [{"type": "file", "path": path, "size": len(data), "oid": "0" * 40} for path, data in files.items()]
+    server.files[f"/api/models/{name}/revision/{revision}"] = json.dumps(info).encode()
+    server.files[f"/api/models/{name}/tree/{commit}"] = json.dumps(tree).encode()
+    server.files |= {f"/{name}/resolve/{commit}/{path}": data for path, data in files.items()}

@@ -151,7 +151,7 @@ def test_a_wrong_request_leaves_nothing(project, verb, arguments, message):
 
 def test_an_sae_of_another_width_is_refused(project, verb):
     said = verb("export-bed", "narrow", "toy.fa", "-m", "lm", "-f", "3", "-o", "failed.bed")
-    assert said == f"error: the SAE reads 8 channels; {project / 'lm'} has 16"
+    assert said == f"error: the SAE reads 8 dimensions; {project / 'lm'} has 16"
     assert not (project / "failed.bed").exists()
 
 

@@ -192,8 +192,9 @@ def test_an_interrupted_run_has_lost_no_step(data, tmp_path, number):  # noqa: F
     while child.poll() is None and not (log.exists() and log.read_text().count("\n") > 3):
         time.sleep(0.05)
     child.send_signal(number)
-    child.communicate(timeout=600)
-    assert child.returncode not in (0, -number)
+    _, said = child.communicate(timeout=600)
+    assert child.returncode == 128 + number
+    assert said.decode().endswith("the same command goes on from where it stopped\n")
     logged = json.loads(log.read_text().splitlines()[-1])["step"]
     assert 0 <= step_of(checkpoints(tmp_path / "sae")[0]) - logged < 20
 

@@ -1,7 +1,6 @@
 """From a genome to activation shards: a sample of the windows, read through a language model and stored as float16."""
 
 import hashlib
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from sae_tracks.progress import counter
 from sae_tracks.reading import Window, plan_windows, read_together, read_windows, window_layout
 from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard
 from sae_tracks.source import device_type
-from sae_tracks.threads import peak_memory
+from sae_tracks.threads import Took, peak_memory, stopwatch
 
 PLAN = "plan.json"
 NOTHING_READABLE = "no readable base in the windows: all are N, IUPAC, black-listed or below --min-context"
@@ -253,7 +252,7 @@ class Estimate:
     shards: int
     disk: int  # bytes
     memory: int  # bytes
-    seconds: float  # to read the windows
+    took: Took  # to read the windows
 
 
 def estimate(plan: Extraction, shard: Shard = WHOLE) -> Estimate:
@@ -266,10 +265,10 @@ def estimate(plan: Extraction, shard: Shard = WHOLE) -> Estimate:
     sequence = plan.genome.sequence(max((w.fed for w in plan.windows), key=len))
     together = [sequence] * read_together(plan.lm, len(sequence))
     checked_batch(plan.lm, together)
-    started = time.perf_counter()
+    passed = stopwatch()
     checked_batch(plan.lm, together)
-    seconds = (time.perf_counter() - started) / len(together) * len({(w.fed, w.read_strand) for w in windows})
+    took = passed().times(len({(w.fed, w.read_strand) for w in windows}) / len(together))
     row_bytes = 2 * plan.lm.d_model + LOCUS_BYTES
     bases = sum(len(w.kept) for w in windows)
     largest = max((sum(len(w.kept) for w in plan.windows_of(i)) for i in mine), default=0)
-    return Estimate(len(windows), bases, len(mine), bases * row_bytes, peak_memory() + largest * row_bytes, seconds)
+    return Estimate(len(windows), bases, len(mine), bases * row_bytes, peak_memory() + largest * row_bytes, took)

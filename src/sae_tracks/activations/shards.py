@@ -5,7 +5,6 @@ int32: a line of ``windows.bed``, counted from 0, and the offset of the base fro
 ``manifest.json``, which is written last: a folder that has it is complete.
 """
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,11 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic, make_folder, read_json, sha256, write_json
+from sae_tracks.files import atomic, make_folder, read_json, scratch_folder, sha256, write_json
 from sae_tracks.lm.protocol import GeneLM, describe
 
 FORMAT_VERSION = 1
-MANIFEST, WINDOWS = "manifest.json", "windows.bed"
+MANIFEST, WINDOWS, UNFINISHED = "manifest.json", "windows.bed", ".unfinished"
 LOCUS_BYTES = 8  # two int32 per row
 ROWS_PER_SHARD = 1 << 20
 LARGEST = 65504.0  # of float16
@@ -80,15 +79,25 @@ def fill(
 
 
 def check_no_shards(folder: Path) -> None:
-    """Refuse an output folder that holds shards."""
-    if (folder / MANIFEST).exists() or any(folder.glob("shard-*")):
+    """Refuse an output folder that holds shards, unless a run was interrupted in `publish`."""
+    held = any(folder.glob("shard-*")) and not (folder / UNFINISHED).exists()
+    if held or (folder / MANIFEST).exists():
         raise SaeTracksError(f"{folder} holds activation shards already: name another folder or delete it")
 
 
-def move_shards(shards: Iterable[ShardFile], hidden: Path, folder: Path) -> None:
-    """Move the files of shards from a temporary folder to the folder above it."""
-    for path in (path for shard in shards for path in shard.paths(hidden)):
-        path.rename(folder / path.name)
+def publish(hidden: Path, folder: Path, facts: Mapping[str, Any], shards: list[ShardFile]) -> None:
+    """Move all shards from a temporary folder to the folder above it, and write the manifest.
+
+    Until that is done, ``.unfinished`` says that another run may replace what is there.
+    """
+    paths = [path for shard in shards for path in shard.paths(hidden)]
+    (folder / UNFINISHED).touch()
+    for other in {path.name for path in folder.glob("shard-*")} - {path.name for path in paths}:
+        (folder / other).unlink(missing_ok=True)  # of an interrupted run
+    for path in paths:
+        path.replace(folder / path.name)
+    write_manifest(folder, facts, shards)
+    (folder / UNFINISHED).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +136,7 @@ class ActivationShards:
 
     @property
     def d_model(self) -> int:
-        """Width of a row: the channels of the language model's layer."""
+        """Width of a row: the dimensions of the language model's layer."""
         return self.manifest["lm"]["d_model"]
 
     @property
@@ -203,20 +212,19 @@ def write_shards(
     check_no_shards(folder)
     shards: list[ShardFile] = []
     d_model = done = 0
-    with tempfile.TemporaryDirectory(prefix=".shards-", dir=folder) as hidden:
+    with scratch_folder("shards", folder) as hidden:
         for block in _blocks(rows, rows_per_shard):
             d_model = block.shape[1]
             loci = np.stack([np.zeros(len(block), np.int32), np.arange(done, done + len(block), dtype=np.int32)], 1)
-            shards.append(write_shard(Path(hidden), shard_name(len(shards)), block, loci))
+            shards.append(write_shard(hidden, shard_name(len(shards)), block, loci))
             done += len(block)
         if not done:
             raise SaeTracksError("there are no rows to write")
-        move_shards(shards, Path(hidden), folder)
-    known = {} if lm is None else dict(lm) if isinstance(lm, Mapping) else describe(lm)
-    unknown = dict.fromkeys(("model", "revision", "weights_sha256", "architecture", "layer", "hook_name"))
-    settings = {"format_version": FORMAT_VERSION, "shuffled": shuffled, "lm": {**unknown, **known, "d_model": d_model}}
-    (folder / WINDOWS).write_text("")
-    write_manifest(folder, {**settings, "read_strands": list(read_strands), "genome": {}}, shards)
+        known = {} if lm is None else dict(lm) if isinstance(lm, Mapping) else describe(lm)
+        unknown = dict.fromkeys(("model", "revision", "weights_sha256", "architecture", "layer", "hook_name"))
+        facts = {"format_version": FORMAT_VERSION, "shuffled": shuffled, "lm": {**unknown, **known, "d_model": d_model}}
+        (folder / WINDOWS).write_text("")
+        publish(hidden, folder, {**facts, "read_strands": list(read_strands), "genome": {}}, shards)
     return open_shards(folder)
 
 
@@ -226,7 +234,7 @@ def _blocks(rows: ArrayLike | Iterable[ArrayLike], size: int) -> Iterator[NDArra
     waiting: list[NDArray[np.float16]] = []
     for array in map(_as_rows, arrays):
         if waiting and waiting[0].shape[1] != array.shape[1]:
-            raise SaeTracksError(f"rows of {array.shape[1]} channels follow rows of {waiting[0].shape[1]}")
+            raise SaeTracksError(f"rows of {array.shape[1]} dimensions follow rows of {waiting[0].shape[1]}")
         waiting.append(array)
         while sum(map(len, waiting)) >= size:
             joined = np.concatenate(waiting)

@@ -4,29 +4,33 @@ Pass 1 sends every row to a bucket drawn uniformly and independently; pass 2 per
 one after the other are then a uniform permutation of all rows (Rao 1961, Sandelius 1962), whatever their number.
 """
 
+import logging
 import math
 import re
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sae_tracks.activations.shards import (
+    MANIFEST,
+    UNFINISHED,
     WINDOWS,
     ActivationShards,
     ShardFile,
     check_no_shards,
-    move_shards,
+    open_shards,
+    publish,
     shard_name,
-    write_manifest,
     write_shard,
 )
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import make_folder, write_provenance, writing
+from sae_tracks.files import make_folder, scratch_folder, write_provenance, writing
 from sae_tracks.progress import counter
 
+log = logging.getLogger(__name__)
 ROWS_SHARE = 0.5  # of the memory; the rest is for sorting, file buffers and Python itself
 
 
@@ -86,7 +90,7 @@ def shuffle(source: ActivationShards, out: Path, plan: ShufflePlan, *, seed: int
     source : ActivationShards
         Its checksums are verified.
     out : path
-        Another folder, without shards.
+        Another folder, without other shards. If the same shuffle is complete in it, it is left as it is.
     plan : ShufflePlan
         From `plan_shuffle`.
     seed : int
@@ -99,22 +103,36 @@ def shuffle(source: ActivationShards, out: Path, plan: ShufflePlan, *, seed: int
     """
     if out.resolve() == source.folder.resolve():
         raise SaeTracksError(f"{out} is the input: name another folder for the output")
+    facts = {**source.manifest, "shuffled": True, "shuffle_seed": seed, "source_sha256": source.checksum}
+    if _is_complete(out, facts, plan):
+        log.info("%s is complete: this shuffle has been made before", out)
+        return
     check_no_shards(out)
     windows = (source.folder / WINDOWS).read_bytes()
     make_folder(out)
     with (
         writing(out, out),
-        tempfile.TemporaryDirectory(prefix=".shuffle-", dir=out) as name,
+        scratch_folder("shuffle", out) as hidden,
         counter("shuffling", len(source) + plan.buckets) as advance,
     ):
-        hidden = Path(name)
         distribute(source, hidden, plan, np.random.default_rng([seed, 0]), advance)
         shards = [permute_bucket(hidden, i, source.d_model, seed, advance) for i in range(plan.buckets)]
+        if (rows := sum(shard.rows for shard in shards)) != plan.rows:
+            raise SaeTracksError(f"{rows:,} of {plan.rows:,} rows were shuffled: the disk of {out} lost some")
         (out / WINDOWS).write_bytes(windows)
-        move_shards(shards, hidden, out)
-    facts = {**source.manifest, "shuffled": True, "shuffle_seed": seed, "source_sha256": source.checksum}
-    write_provenance(out, source=str(source.folder), seed=seed)
-    write_manifest(out, facts, shards)
+        write_provenance(out, source=str(source.folder), seed=seed)
+        publish(hidden, out, facts, shards)
+
+
+def _is_complete(out: Path, facts: dict[str, Any], plan: ShufflePlan) -> bool:
+    """Whether a folder holds what this shuffle writes."""
+    if not (out / MANIFEST).is_file():
+        return False
+    made = open_shards(out)
+    same = {**made.manifest, "shards": facts["shards"]} == facts and len(made) == plan.buckets
+    if same:
+        (out / UNFINISHED).unlink(missing_ok=True)
+    return same
 
 
 def _record(d_model: int) -> np.dtype:
@@ -140,7 +158,7 @@ def distribute(
             ends = np.cumsum(np.bincount(bucket, minlength=plan.buckets))
             for i, mine in enumerate(np.split(order, ends[:-1])):
                 with (folder / f"bucket-{i}").open("ab") as file:
-                    records[mine].tofile(file)
+                    file.write(records[mine].tobytes())  # numpy's tofile loses in silence what a full disk refuses
         advance("pass 1 of 2")
 
 

@@ -50,7 +50,7 @@ class StreamedActivations:
     Attributes
     ----------
     rows, d_model, group_windows : int
-        Rows per pass; channels of a row; G.
+        Rows per pass; dimensions of a row; G.
     rows_at_hand : int
         Rows at the beginning that stay in memory. Statistics and features are measured on them.
     manifest : dict

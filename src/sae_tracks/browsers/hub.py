@@ -3,9 +3,10 @@
 import json
 import logging
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -67,13 +68,14 @@ def write_hub(
     genome: Genome | None = None,
     scores: Path | None = None,
     annotations: Sequence[Path] = (),
+    copy: bool = False,
 ) -> Hub:
     """Write a hub over the bigWigs of a folder.
 
     Parameters
     ----------
     folder : Path
-        Its bigWigs stay where they are. The hub refers to them by relative paths.
+        Its bigWigs stay where they are, and the hub refers to them by relative paths, unless they are to be copied.
     out : Path, optional
         Folder of the hub; default `folder`.
     email : str
@@ -86,6 +88,8 @@ def write_hub(
         Table that names the tracks, see `read_matches`. Without one they are named by their numbers.
     annotations : sequence of Path
         Shown beside the features, besides those of the folder; see `write_sites`.
+    copy : bool
+        Copy the tracks into `out`, so that this folder alone can be served.
 
     Raises
     ------
@@ -102,8 +106,11 @@ def write_hub(
     for path in paths:
         contigs.check(contig_lengths(path), path.name)
     out = make_folder(folder if out is None else out)
+    if copy:
+        tracks = [_copied(track, out) for track in tracks]
+        paths = [track.file.path for track in tracks]
     if not all(path.resolve().is_relative_to(out.resolve()) for path in paths):
-        log.warning("tracks lie outside %s, and the hub points to them by relative paths: serve both as they lie", out)
+        log.warning("tracks lie outside %s, and the hub points to them: serve both as they lie, or add --copy", out)
     position = highest(best_track(tracks))
     sites = write_sites(folder, genome or ContigLengths(paths[0], contig_lengths(paths[0])), contigs, annotations, out)
     shown = [*_features(tracks, out), *(_annotation(each, out) for each in sites)]
@@ -115,6 +122,16 @@ def write_hub(
         with atomic(out / file) as temporary:
             temporary.write_text(text)
     return Hub(out / HUB, name, genome is not None, len(tracks), len(sites), position)
+
+
+def _copied(track: NamedTrack, out: Path) -> NamedTrack:
+    """The track as a copy in the hub's folder; one that lies there already is left as it is."""
+    path = track.file.path
+    if path.resolve().is_relative_to(out.resolve()):
+        return track
+    with atomic(out / path.name) as temporary:
+        shutil.copyfile(path, temporary)
+    return replace(track, file=replace(track.file, path=out / path.name))
 
 
 def _check_names(names: list[str], folder: Path) -> None:

@@ -93,6 +93,8 @@ def _xml(session: Session) -> ElementTree:
     for name in ("Reference sequence", *session.intervals):
         kind = "SequenceTrack" if name == "Reference sequence" else "FeatureTrack"
         attributes = {"clazz": f"org.broad.igv.track.{kind}", "id": name, "name": Path(name).name, "visible": "true"}
+        if kind == "FeatureTrack":
+            attributes["displayMode"] = "EXPANDED"  # in one line, the intervals of many features are a solid bar
         SubElement(features, "Track", attributes)
     indent(root)
     return ElementTree(root)
@@ -138,8 +140,6 @@ def _json(session: Session) -> dict:
         }
         for path, track in session.tracks
     ]
-    intervals = [
-        {"name": Path(path).name, "type": "annotation", "format": "bed", "url": quote(path), "indexed": False}
-        for path in session.intervals
-    ]
+    shown = {"type": "annotation", "format": "bed", "indexed": False, "displayMode": "EXPANDED"}
+    intervals = [{"name": Path(path).name, "url": quote(path)} | shown for path in session.intervals]
     return {**genome, "locus": session.locus, "tracks": tracks + intervals}

@@ -29,7 +29,6 @@ class Match:
     tf: str  # name of the concept's factor, or ""
     repeat_class: str  # of the repeat with most true positives, or ""
     f1: float
-    rank: int = 0  # among the matches of the table; 0 is the best
 
     @property
     def word(self) -> str:
@@ -44,16 +43,12 @@ class NamedTrack:
     file: TrackFile
     match: Match | None
     described: str = ""  # where its strongest places lie, if ``sae-tracks describe`` names the feature by that
+    rank: float = math.inf  # of its best row in the table, named by it or not; 0 is the best
 
     @property
     def word(self) -> str:
         """What the title says beside the number: the match, else the description; or ""."""
         return self.match.word if self.match else self.described
-
-    @property
-    def rank(self) -> float:
-        """Rank of the match; infinite without one."""
-        return self.match.rank if self.match else math.inf
 
     @property
     def title(self) -> str:
@@ -91,21 +86,31 @@ def read_matches(path: Path) -> dict[tuple[str, str], Match]:
     SaeTracksError
         The table cannot be read, lacks a column, or has an F1 that is no number.
     """
+    return _matches(_rows(path))
+
+
+def _rows(path: Path) -> pd.DataFrame:
+    """Return the chosen rows of a table: supported ones, then those that a repeat explains, then others, each by F1."""
     table = read_table(path, TEXTS)
     if missing := [name for name in NEEDED if name not in table]:
         raise SaeTracksError(f"{path} has no column {missing[0]!r}: name the metrics.tsv or metrics.parquet of metrics")
-    table = cast(pd.DataFrame, table[table["verdict"].isin(NAMED)])
     if "chosen" in table:  # the other thresholds of a pair are not what it is known for
         table = cast(pd.DataFrame, table[table["chosen"].astype(bool)])
     table = table.assign(**{name: table[name].fillna("") if name in table else "" for name in OPTIONAL})
+    order = [NAMED.index(verdict) if verdict in NAMED else len(NAMED) for verdict in table["verdict"]]
     try:
-        table = table.assign(f1=pd.to_numeric(table["f1"]), order=table["verdict"].map(NAMED.index))
+        table = table.assign(f1=pd.to_numeric(table["f1"]), order=order)
     except ValueError as error:
         raise SaeTracksError(f"{path}: expected numbers in the column 'f1': {error}") from error
-    table = table.sort_values(["order", "f1"], ascending=[True, False], kind="stable")
+    return table.sort_values(["order", "f1"], ascending=[True, False], kind="stable")
+
+
+def _matches(rows: pd.DataFrame) -> dict[tuple[str, str], Match]:
     matches: dict[tuple[str, str], Match] = {}
-    for rank, row in enumerate(table.to_dict("records")):
-        match = Match(row["verdict"], row["concept"], row["tf"], row["repeat_class"], float(row["f1"]), rank)
+    for row in rows.to_dict("records"):
+        if row["verdict"] not in NAMED:
+            continue
+        match = Match(row["verdict"], row["concept"], row["tf"], row["repeat_class"], float(row["f1"]))
         matches.setdefault((row["feature"], row["read_strand"] or "+"), match)
     return matches
 
@@ -126,20 +131,26 @@ def read_names(folder: Path) -> dict[str, str]:
 
 
 def named_tracks(folder: Path, table: Path | None) -> list[NamedTrack]:
-    """Return the tracks of a folder, the best matches first, and the read strands of a feature together.
+    """Return the tracks of a folder, the best rows of the table first, and the read strands of a feature together.
 
-    Without a table of matches (see `read_matches`), the tracks are sorted by their numbers.
+    Supported matches come first, then those that a repeat explains, then all others, each by F1. Without a table (see
+    `read_matches`), the tracks are sorted by their numbers.
 
     Raises
     ------
     SaeTracksError
         There is no bigWig, or the table cannot be read.
     """
-    matches, names = (read_matches(table), read_names(table.parent)) if table else ({}, {})
-    tracks = [
-        NamedTrack(file, matches.get((file.feature, file.strand or "+")), names.get(file.feature, ""))
-        for file in list_tracks(folder)
-    ]
+    matches, names, ranks = dict[tuple[str, str], Match](), dict[str, str](), dict[tuple[str, str], int]()
+    if table:
+        rows, names = _rows(table), read_names(table.parent)
+        matches = _matches(rows)
+        for rank, (feature, strand) in enumerate(zip(rows["feature"], rows["read_strand"])):
+            ranks.setdefault((feature, strand or "+"), rank)
+    tracks = []
+    for file in list_tracks(folder):
+        key = file.feature, file.strand or "+"
+        tracks.append(NamedTrack(file, matches.get(key), names.get(file.feature, ""), ranks.get(key, math.inf)))
     best: dict[str, float] = {}
     for track in tracks:
         best[track.file.feature] = min(track.rank, best.get(track.file.feature, math.inf))
@@ -147,5 +158,5 @@ def named_tracks(folder: Path, table: Path | None) -> list[NamedTrack]:
 
 
 def best_track(tracks: list[NamedTrack]) -> Path:
-    """Return the track of the best match; without a match the first."""
+    """Return the track of the best row of the table; without a table the first."""
     return min(tracks, key=lambda track: track.rank).file.path

@@ -17,6 +17,7 @@ from sae_tracks.cli.options import (
     SeedOption,
     ShardOption,
     WindowsOption,
+    out_folder,
 )
 from sae_tracks.cli.verb import Given, verb
 
@@ -27,11 +28,12 @@ log = logging.getLogger(__name__)
     "Example: sae-tracks extract demo hg38.fa -n 1000 --seed 1 -o act/",
     panel="Train an SAE",
     without=["model", "allow_mismatch"],
+    resumes=True,
 )
 def extract(
     model: Annotated[str, Argument(metavar="MODEL", help=f"{MODEL_HELP}.")],
     genome: GenomePath,
-    out: Annotated[Path, Option("--out", "-o", help="Folder for the shards.")],
+    out: Annotated[Path, out_folder("Folder for the shards.")],
     layer: LayerOption = None,
     hook: HookOption = None,
     n_windows: WindowsOption = None,
@@ -42,7 +44,7 @@ def extract(
     dry_run: DryRunOption = False,
     given: Given,
 ) -> None:
-    """Store a language model's activations as shards. Continues an interrupted run."""
+    """Store a language model's activations as shards."""
     given.refuse_if(n_windows is None, "without -n all windows are read, so nothing is random", "seed")
     from sae_tracks.activations import extract as library
     from sae_tracks.regions import parse_shard
@@ -53,7 +55,7 @@ def extract(
     if dry_run:
         e = library.estimate(plan, part)
         log.info("%d windows, %d bases (at most one row each), %d shards", e.windows, e.bases, e.shards)
-        log.info("disk %.3g GiB, memory %.3g GiB, about %.0f s", e.disk / 2**30, e.memory / 2**30, e.seconds)
+        log.info("disk %.3g GiB, memory %.3g GiB, time %s", e.disk / 2**30, e.memory / 2**30, e.took)
         return
     missing = library.extract(plan, out, part)
     state = "complete" if not missing else f"{missing} of {plan.shard_count} shards are still missing"
@@ -63,7 +65,7 @@ def extract(
 @verb("Example: sae-tracks shuffle act/ -o shuffled/ --memory 4G", panel="Train an SAE")
 def shuffle(
     shards: Annotated[Path, Argument(metavar="SHARDS", help="Folder of activation shards.")],
-    out: Annotated[Path, Option("--out", "-o", help="Folder for the shuffled shards.")],
+    out: Annotated[Path, out_folder("Folder for the shuffled shards.")],
     memory: Annotated[str, Option(help="Memory to use, such as 512M or 4G.")] = "4G",
     seed: SeedOption = 0,
     dry_run: DryRunOption = False,

@@ -12,3 +12,4 @@ from sae_tracks.cli import report, plot, profiles, browsers
 from sae_tracks.cli import motifs, insert, saturate, variants, effects, compare, merge, atlas, describe
 from sae_tracks.cli import matrix, cells
 from sae_tracks.cli import convert
+from sae_tracks.cli import publish, benchmark

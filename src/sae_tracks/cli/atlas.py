@@ -14,6 +14,7 @@ from sae_tracks.cli.options import (
     ScaleOption,
     SomeFeaturesOption,
     ThresholdOption,
+    out_folder,
 )
 from sae_tracks.cli.verb import verb
 
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 def atlas(
     sae: SaePath,
     genome: GenomePath,
-    out: Annotated[Path, Option("--out", "-o", help="Folder of atlas.tsv; beside the scores, the page shows it.")],
+    out: Annotated[Path, out_folder("Folder of atlas.tsv; beside the scores, the page shows it.")],
     features: SomeFeaturesOption = None,
     layout: Annotated[
         Literal["pca", "umap"],

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from sae_tracks.cli.options import ShownAnnotationsOption
+from sae_tracks.cli.options import ShownAnnotationsOption, out_file, out_folder
 from sae_tracks.cli.verb import verb
 
 PANEL = "Look at results"
@@ -31,9 +31,10 @@ def hub(
     tracks: TracksFolder,
     assembly: Annotated[str | None, Option(help="UCSC's name of the assembly, such as hg38.")] = None,
     genome: Annotated[Path | None, Option(help="FASTA, for an assembly that UCSC does not have.")] = None,
-    out: Annotated[Path | None, Option("--out", "-o", help="Folder of the hub (default: TRACKS).")] = None,
+    out: Annotated[Path | None, out_folder("Folder of the hub (default: TRACKS).")] = None,
     scores: NamesOption = None,
     annotation: ShownAnnotationsOption = None,
+    copy: Annotated[bool, Option("--copy", help="Copy the tracks into -o: this folder alone is then served.")] = False,
     email: Annotated[str | None, Option(help="E-mail address for questions; UCSC asks for one.")] = None,
     url: Annotated[str | None, Option(help="URL of the folder on your web server: prints UCSC's link.")] = None,
 ) -> None:
@@ -42,7 +43,8 @@ def hub(
     from sae_tracks.genome import Genome
 
     fasta, shown, email = Genome(genome) if genome else None, annotation or (), email or NO_EMAIL
-    written = write_hub(tracks, out, assembly=assembly, genome=fasta, email=email, scores=scores, annotations=shown)
+    how = {"assembly": assembly, "genome": fasta, "email": email, "scores": scores, "annotations": shown}
+    written = write_hub(tracks, out, **how, copy=copy)
     path, counts = written.path, (written.tracks, written.annotations)
     log.info("hub (tracks: %d, annotations: %d) in %s; check it with sae-tracks check-hub %s", *counts, path, path)
     log.info(
@@ -97,7 +99,7 @@ def igv(
 @verb("Example: sae-tracks pygenometracks tracks/ -o tracks/tracks.ini", panel=PANEL)
 def pygenometracks(
     tracks: TracksFolder,
-    out: Annotated[Path | None, Option("--out", "-o", help="File to write (default: TRACKS/tracks.ini).")] = None,
+    out: Annotated[Path | None, out_file("File to write (default: TRACKS/tracks.ini).")] = None,
 ) -> None:
     """Write tracks.ini, with which pyGenomeTracks draws a folder of tracks."""
     from sae_tracks.browsers.pygenometracks import write_tracks_ini

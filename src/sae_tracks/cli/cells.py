@@ -8,7 +8,7 @@ from typer import Argument, Option
 
 from sae_tracks.cli.inputs import parse_features
 from sae_tracks.cli.matrix import PANEL, MatrixPath
-from sae_tracks.cli.options import SeedOption, SomeFeaturesOption
+from sae_tracks.cli.options import SeedOption, SomeFeaturesOption, out_file
 from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import verb
 
@@ -28,7 +28,7 @@ def cells(
     counts: Annotated[
         Path, Argument(metavar="CELLS", help="Cells x peaks with counts in X: .h5ad, or .h5 of 10x's Cell Ranger.")
     ],
-    out: Annotated[Path, Option("--out", "-o", help="File to write, .h5ad: cells x features.")],
+    out: Annotated[Path, out_file("File to write, .h5ad: cells x features.")],
     features: SomeFeaturesOption = None,
     clusters: Annotated[
         str | None,

@@ -9,7 +9,7 @@ import typer
 from typer import Argument, Option
 
 from sae_tracks.cli.inputs import open_source
-from sae_tracks.cli.options import GenomePath, InsightShardOption, ReadingOptions
+from sae_tracks.cli.options import SAE_HELP, GenomePath, InsightShardOption, ReadingOptions, out_folder
 from sae_tracks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 @verb(EXAMPLE, panel="Explain features")
 def compare(
-    a: Annotated[str, Argument(metavar="A", help="SAE directory, or the hub id of one.")],
+    a: Annotated[str, Argument(metavar="A", help=f"{SAE_HELP}.")],
     b: Annotated[str, Argument(metavar="B", help="Another: of another seed, layer or model.")],
     genome: GenomePath,
-    out: Annotated[Path, Option("--out", "-o", help="Folder of compare.parquet and compare.tsv.")],
+    out: Annotated[Path, out_folder("Folder of compare.parquet and compare.tsv.")],
     from_a: Annotated[Path | None, Option("--from-a", metavar="SCORES", help=SCORES.format("A"))] = None,
     from_b: Annotated[Path | None, Option("--from-b", metavar="SCORES", help=SCORES.format("B"))] = None,
     *,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option
 
-from sae_tracks.cli.options import SaePath
+from sae_tracks.cli.options import SaePath, out_folder
 from sae_tracks.cli.verb import verb
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ def import_sae(
     source: Annotated[
         Path, Argument(metavar="SOURCE", help="SAE of SAELens, sparsify, dictionary_learning, InterPLM or Evo 2.")
     ],
-    out: Annotated[Path, Option("--out", "-o", help="SAE directory to write.")],
+    out: Annotated[Path, out_folder("SAE directory to write.")],
     model: Annotated[
         str | None, Option("--model", "-m", help="Language model whose activations the SAE reads.")
     ] = None,
@@ -38,7 +38,7 @@ def import_sae(
     found = interop.import_sae(source, out, model=model, layer=layer, hook=hook, k=k)
     sae = found.sae
     sizes = (sae.architecture, sae.d_sae, sae.d_in)
-    log.info("%s: %s, %d features of %d channels, from %s of %s", out, *sizes, found.file, found.format)
+    log.info("%s: %s, %d features of %d dimensions, from %s of %s", out, *sizes, found.file, found.format)
     if found.note:
         log.warning("%s: %s", found.format, found.note)
     if sae.stats is None:
@@ -51,7 +51,7 @@ def import_sae(
 def export_sae(
     sae: SaePath,
     to: Annotated[Literal["saelens", "dictionary_learning"], Option("--to", help="Program that will open the SAE.")],
-    out: Annotated[Path, Option("--out", "-o", help="Folder to write.")],
+    out: Annotated[Path, out_folder("Folder to write.")],
 ) -> None:
     """Write an SAE so that another program opens it and computes the same features."""
     from sae_tracks.sae import interop, load_sae

@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 from typer import Option
 
 from sae_tracks.cli.inputs import use_threads
-from sae_tracks.cli.options import SeedOption, ThreadsOption
+from sae_tracks.cli.options import SeedOption, ThreadsOption, out_folder
 from sae_tracks.cli.verb import verb
 
 
 @verb("Example: sae-tracks demo -o demo/", panel="First steps")
 def demo(
-    out: Annotated[Path, Option("--out", "-o", help="New folder for all files.")] = Path("demo"),
+    out: Annotated[Path, out_folder("New folder for all files.")] = Path("demo"),
     genome: Annotated[
         Literal["yeast", "planted"],
         Option(help="yeast: two real chromosomes; planted: a simulated genome with known sites."),

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer import Argument, Option
+from typer import Argument
 
 from sae_tracks.cli.inputs import parse_features
-from sae_tracks.cli.options import SaePath, SomeFeaturesOption
+from sae_tracks.cli.options import SaePath, SomeFeaturesOption, out_folder
 from sae_tracks.cli.verb import verb
 
 SHOWN = 20
@@ -27,7 +27,7 @@ def describe(
         list[Path], Argument(metavar="FOLDER...", help="What metrics, motifs, insert, effects and compare wrote.")
     ],
     out: Annotated[
-        Path | None, Option("--out", "-o", help="Folder of describe.tsv and describe.json (default: none is written).")
+        Path | None, out_folder("Folder of describe.tsv and describe.json (default: none is written).")
     ] = None,
     features: SomeFeaturesOption = None,
 ) -> None:
@@ -44,7 +44,7 @@ def describe(
     named = table["name"] != NO_NAME
     if out:
         sources = {name: str(path) for name, path in find_tables(folders).items()}
-        write_description(table, out, sae_sha256=loaded.checksum, tables=sources)
+        write_description(table, out, **loaded.facts, tables=sources)
         log.info("%d features in %s", len(table), out / DESCRIBED)
     if features:
         shown = loaded.check_features(parse_features(features)).tolist()

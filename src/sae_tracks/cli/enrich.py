@@ -19,11 +19,12 @@ from sae_tracks.cli.options import (
     SomeFeaturesOption,
     ThreadsOption,
     ThresholdOption,
+    out_file,
+    out_folder,
 )
 from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import UsageError
-from sae_tracks.files import check_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,7 @@ def enrich(
     sae: SaePath,
     genome: GenomePath,
     sets: Annotated[list[Path], Argument(metavar="REGIONS...", help="Sets of regions: BED, peaks; one file each.")],
-    out: Annotated[Path, Option("--out", "-o", help="Folder of enrichment.tsv, enrichment.parquet and matched/.")],
+    out: Annotated[Path, out_folder("Folder of enrichment.tsv, enrichment.parquet and matched/.")],
     universe: Annotated[
         Path | None, Option(help="All regions that could be in a set: its other regions are the background.")
     ] = None,
@@ -91,7 +92,6 @@ def enrich(
         raise UsageError("--against compares one set with another one: name one")
     if matched and len(matched) != len(sets):
         raise UsageError(f"name one --matched file per set: there are {len(sets)} sets")
-    check_folder(out)
     source = open_source(sae, genome, reading)
     fasta, where = source.genome, source.regions or []
     whole = [read_region_set(path, fasta, alias=alias) for path in sets]
@@ -127,7 +127,7 @@ def enrich(
 def match_regions(
     genome: GenomePath,
     path: Annotated[Path, Argument(metavar="REGIONS", help="Set of regions: BED, peaks.")],
-    out: Annotated[Path, Option("--out", "-o", help="BED file to write.")],
+    out: Annotated[Path, out_file("BED file to write.")],
     per_region: PerRegionOption = 5,
     genes: GenesOption = None,
     repeats: RepeatsOption = None,
@@ -157,8 +157,8 @@ def match_regions(
     land = landscape(fasta, read, repeats=repeats, genes=genes, black_list=masked, alias=alias)
     found = run(own, land, per_region=per_region, seed=seed)
     files = annotation_checksums([*filter(None, (path, genes, black_list))])
-    contigs = fasta.identity(dict.fromkeys(region.contig for region in read))
-    facts = {"genome": {"path": str(fasta.path), "contigs": contigs}, "regions": list(map(str, read)), "files": files}
+    contigs = (region.contig for region in read)
+    facts = {"genome": fasta.record(contigs), "regions": list(map(str, read)), "files": files}
     found.write(out, **facts, repeats=repeats, per_region=per_region, seed=seed)
     rows = [
         (str(name), f"{row['set']:.4g}", f"{row['matched']:.4g}", f"{row['difference']:+.3f}")

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +19,7 @@ from sae_tracks.cli.options import (
     ScaleOption,
     SomeFeaturesOption,
     ThresholdOption,
+    out_folder,
 )
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import SaeTracksError
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from sae_tracks.sae import SAE
 
 PANEL = "Judge an SAE"
+WIDTHS = (11, 8, 8, 15, 7)  # of the columns of numbers of check-seams
 log = logging.getLogger(__name__)
 
 
@@ -56,7 +58,8 @@ def evaluate(
 ) -> None:
     """Measure how well a model predicts through an SAE, and the SAE's L0 and FVU.
 
-    A HyenaDNA predicts the next base, on the + strand. Of a plug-in that offers outputs, these are compared.
+    A HyenaDNA predicts the next base, on the + strand, and so do Markov models of the rest of the FASTA. Of a plug-in
+    that offers outputs, these are compared.
     """
     from sae_tracks import Genome, load_sae
     from sae_tracks.evaluate import recovered
@@ -96,7 +99,8 @@ def _measure(
         return outputs.measure_outputs(lm, sae, genome, regions, layout, reading.read_strands)
     reader = next_base_reader(lm)
     given.refuse_if(True, "the windows of the next-base loss are fixed", "read_strand", "window_size", "context")
-    return recovered.measure_recovered(reader, sae, genome, regions)
+    markov = recovered.best_markov(genome, regions)
+    return replace(recovered.measure_recovered(reader, sae, genome, regions), markov=markov)
 
 
 def _target(sae: str, out: Path | None) -> Path:
@@ -124,20 +128,32 @@ def info(
         Path | None, Option(help="What metrics wrote: adds how many concepts have each verdict, per 1,000 features.")
     ] = None,
     as_json: Annotated[bool, Option("--json", help="Print a JSON record instead of text.")] = False,
+    multiqc: Annotated[
+        Path | None,
+        Option(
+            metavar="PREFIX",
+            help="Also write PREFIX.sae_mqc.json for MultiQC and, with --scores, PREFIX.verdicts_mqc.json.",
+        ),
+    ] = None,
 ) -> None:
-    """Print how an SAE was made, how well it reconstructs, whether that is enough, and what it was found to mean."""
+    """Print how an SAE was made, what it was found to mean, and whether it and its language model are good enough."""
     from sae_tracks import load_sae
     from sae_tracks.evaluate.compare import matched_cosine
     from sae_tracks.evaluate.info import report_lines, sae_record
 
     record = sae_record(sae, scores)
     stabilities = {name: matched_cosine(load_sae(sae), load_sae(name)) for name in against or []}
+    if multiqc:
+        from sae_tracks.report.multiqc import write_multiqc
+
+        written = write_multiqc(record, multiqc)
+        log.info("for MultiQC: %s", " and ".join(map(str, written)))
     if as_json:
         pairs = [{"sae": name, **asdict(stability)} for name, stability in stabilities.items()]
         return typer.echo(json.dumps(record | {"against": pairs}, indent=1))
-    *lines, verdict = report_lines(record)
+    *lines, faithful, beyond = report_lines(record)
     comparisons = [f"against {name}: {stability.line()}" for name, stability in stabilities.items()]
-    typer.echo("\n".join([*lines, *comparisons, verdict]))
+    typer.echo("\n".join([*lines, *comparisons, faithful, beyond]))
 
 
 @verb(
@@ -148,7 +164,7 @@ def info(
 def check_seams(
     sae: SaePath,
     genome: GenomePath,
-    out: Annotated[Path, Option("--out", "-o", help="Folder of seams.tsv, seams_by_feature.parquet and seams.png.")],
+    out: Annotated[Path, out_folder("Folder of seams.tsv, seams_by_feature.parquet and seams.png.")],
     features: SomeFeaturesOption = None,
     threshold: ThresholdOption = 0.15,
     scale: ScaleOption = "max",
@@ -177,11 +193,15 @@ def _seams_table(table: "pd.DataFrame") -> str:
     """Format the rows of ``seams.tsv`` as text of 80 columns."""
     from sae_tracks.evaluate.seams import bin_text
 
-    rows = [f"{'read':4}{'context':>15}{'bases':>12}{'mean':>11}{'95 %':>11}{'max':>11}{'Jaccard':>9}"]
+    titles = ("difference", "Jaccard", "median", "worst feature", "rare")
+    rows = [f"{'read':4}{'context':>15}{'bases':>12}" + "".join(f"{title:>{n}}" for title, n in zip(titles, WIDTHS))]
     for row in table.to_dict("records"):
         context = bin_text(row["context_from"], row["context_to"])
-        numbers = "".join(f"{row[f'{name}_difference']:11.3g}" for name in ("mean", "p95", "max"))
-        rows.append(f"{row['read_strand']:4}{context:>15}{row['bases']:12,}{numbers}{row['jaccard']:9.3f}")
+        worst = f"{row['worst']} {row['jaccard_min']:.3f}" if row["features"] else "-"
+        shares = f"{row['jaccard']:.3f}", f"{row['jaccard_median']:.3f}"
+        cells = f"{row['mean_difference']:.3g}", *shares, worst, f"{row['rare']:,}"
+        columns = "".join(f"{cell:>{n}}" for cell, n in zip(cells, WIDTHS))
+        rows.append(f"{row['read_strand']:4}{context:>15}{row['bases']:12,}{columns}")
     return "\n".join(rows)
 
 

@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 from typer import Argument, Option, Typer
 
+from sae_tracks.cli.options import out_file
 from sae_tracks.cli.verb import app, verb
 
 log = logging.getLogger(__name__)
 HELP = """Download models, genomes, annotations, and motif matrices and sites of JASPAR.
 
-Downloads are checked and cached. An interrupted download is resumed.
+Downloads are checked and cached.
 OUT.provenance.json records the URL, the date, the checksum, and what it was compared with.
 Models are kept in the Hugging Face cache ($HF_HOME).
 Other downloads are kept in --cache, else in $SAE_TRACKS_CACHE, else in the system's cache.
@@ -31,7 +32,7 @@ fetches = Typer(no_args_is_help=True, help=HELP)
 app.add_typer(fetches, name="fetch", rich_help_panel="Models and data")
 
 
-@verb("Example: sae-tracks fetch model LongSafari/hyenadna-small-32k-seqlen-hf", group=fetches)
+@verb("Example: sae-tracks fetch model LongSafari/hyenadna-small-32k-seqlen-hf", group=fetches, resumes=True)
 def model(
     model: Annotated[str, Argument(metavar="MODEL", help="Hub id, or id@revision.")],
     offline: OfflineOption = False,
@@ -48,10 +49,10 @@ def model(
     typer.echo(folder)
 
 
-@verb("Example: sae-tracks fetch genome hg38 -r chr14 -o hg38.chr14.fa", group=fetches)
+@verb("Example: sae-tracks fetch genome hg38 -r chr14 -o hg38.chr14.fa", group=fetches, resumes=True)
 def genome(
     assembly: AssemblyName,
-    out: Annotated[Path, Option("--out", "-o", help="FASTA to write: .fa is plain, .fa.gz is bgzip.")],
+    out: Annotated[Path, out_file("FASTA to write: .fa is plain, .fa.gz is bgzip.")],
     region: Annotated[
         list[str] | None, Option("--region", "-r", help="Chromosome; repeatable (default: the whole assembly).")
     ] = None,
@@ -65,11 +66,11 @@ def genome(
     _report(out, fetch_genome(assembly, out, region or (), cache=cache, offline=offline, force=force))
 
 
-@verb("Example: sae-tracks fetch annotation genes --assembly hg38 -o gencode.v47.gtf.gz", group=fetches)
+@verb("Example: sae-tracks fetch annotation genes --assembly hg38 -o gencode.v47.gtf.gz", group=fetches, resumes=True)
 def annotation(
     name: Annotated[str, Argument(metavar="NAME", help="genes, repeats, ccres, phylop, phastcons, clinvar or sgd.")],
     assembly: Annotated[str, Option(help="UCSC's name of the assembly: hg38, hg19, mm39, mm10, ce11, sacCer3.")],
-    out: Annotated[Path, Option("--out", "-o", help="File to write. Gzip is unpacked unless it ends in .gz.")],
+    out: Annotated[Path, out_file("File to write. Gzip is unpacked unless it ends in .gz.")],
     cache: CacheOption = None,
     offline: OfflineOption = False,
     force: ForceOption = False,
@@ -87,9 +88,9 @@ def annotation(
     _report(out, fetch_annotation(name, assembly, out, cache=cache, offline=offline, force=force))
 
 
-@verb("Example: sae-tracks fetch jaspar-matrices -o JASPAR2024.pfm", group=fetches)
+@verb("Example: sae-tracks fetch jaspar-matrices -o JASPAR2024.pfm", group=fetches, resumes=True)
 def jaspar_matrices(
-    out: Annotated[Path, Option("--out", "-o", help="File of count matrices to write.")],
+    out: Annotated[Path, out_file("File of count matrices to write.")],
     release: ReleaseOption = "2024",
     cache: CacheOption = None,
     offline: OfflineOption = False,
@@ -101,13 +102,13 @@ def jaspar_matrices(
     _report(out, fetch_matrices(release, out, cache=cache, offline=offline, force=force))
 
 
-@verb("Example: sae-tracks fetch jaspar-sites hg38 --matrix MA1596.1 -o MA1596.1.tsv.gz", group=fetches)
+@verb("Example: sae-tracks fetch jaspar-sites hg38 --matrix MA1596.1 -o MA1596.1.tsv.gz", group=fetches, resumes=True)
 def jaspar_sites(
     assembly: AssemblyName,
     matrix: Annotated[str, Option(help="Matrix ID with its version, such as MA1596.1.")],
     out: Annotated[
         Path,
-        Option("--out", "-o", help="TSV to write, .tsv.gz or .tsv. `metrics` names the concept after this file."),
+        out_file("TSV to write, .tsv.gz or .tsv. `metrics` names the concept after this file."),
     ],
     release: ReleaseOption = "2022",
     cache: CacheOption = None,

@@ -17,6 +17,7 @@ from sae_tracks.cli.options import (
     ReadingOptions,
     SaePath,
     SeedOption,
+    out_folder,
 )
 from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
@@ -54,7 +55,7 @@ def insert(
     ] = None,
     out: Annotated[
         Path | None,
-        Option("--out", "-o", help="Folder of insertion.tsv and insertion.parquet (default: that of --from)."),
+        out_folder("Folder of insertion.tsv and insertion.parquet (default: that of --from)."),
     ] = None,
     *,
     reading: ReadingOptions,

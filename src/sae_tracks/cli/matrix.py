@@ -15,6 +15,7 @@ from sae_tracks.cli.options import (
     ScaleOption,
     SomeFeaturesOption,
     ThresholdOption,
+    out_folder,
 )
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import UsageError
@@ -92,7 +93,7 @@ def matrix(
 @verb("Example: sae-tracks gene-lists promoters.h5ad -f 357,12 -o lists/", panel=PANEL)
 def gene_lists(
     matrix: MatrixPath,
-    out: Annotated[Path, Option("--out", "-o", help="Folder of the lists.")],
+    out: Annotated[Path, out_folder("Folder of the lists.")],
     features: SomeFeaturesOption = None,
     top: Annotated[int, Option(min=1, help="Number of genes per feature in features.gmt.")] = 100,
 ) -> None:

@@ -19,11 +19,11 @@ from sae_tracks.cli.options import (
     ScaleOption,
     ShardOption,
     SomeFeaturesOption,
+    out_folder,
 )
 from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import SaeTracksError, UsageError
-from sae_tracks.files import check_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ SHOWN = 15  # concepts on the screen
 SETTINGS_OF_CONTROLS = ("motifs", "decoys", "repeats", "seeds", "trained_on")
 OF_INTERVALS = ("threshold", "scale", "min_instances", "min_score", "max_coverage", "all_pairs", "controls")
 OF_INTERVALS = (*OF_INTERVALS, *SETTINGS_OF_CONTROLS)  # what says nothing about signals
-OutOption = Annotated[Path, Option("--out", "-o", help="Folder of metrics.parquet, metrics.tsv, counts.npz.")]
+OutOption = Annotated[Path, out_folder("Folder of metrics.parquet, metrics.tsv, counts.npz.")]
 AllPairsOption = Annotated[
     bool, Option("--all-pairs", help="Write all pairs with a true positive, not the ten best per concept and feature.")
 ]
@@ -84,7 +84,6 @@ def metrics(
     sae, genome, annotations = _split(paths, annotation, bed)
     signals = [path for path in annotations if is_signal(path)]
     annotations = [path for path in annotations if path not in signals]
-    check_folder(out)
     wanted = control.controls != "none"
     untested = why_untested(split=not filters.no_split, controls=wanted)
     untested = "--bed reads no model" if bed else untested
@@ -116,7 +115,7 @@ def metrics(
     evaluation = filters.evaluation(source.genome, annotations, source.regions, source.black_list)
     task = ScoreTask(source, evaluation, out, ids, threshold or THRESHOLDS, scale, shard, controls)
     if dry_run:
-        return typer.echo("; ".join([*([along.size] if along else []), task.estimate()]))
+        return typer.echo("; ".join([*([along.size] if along else []), str(task.estimate())]))
     if along:
         along.survey()
     show(task.run(all_pairs=all_pairs, beside=along).table)

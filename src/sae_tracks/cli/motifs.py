@@ -18,6 +18,7 @@ from sae_tracks.cli.options import (
     SaePath,
     SeedOption,
     SomeFeaturesOption,
+    out_folder,
 )
 from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
@@ -45,7 +46,7 @@ Example: sae-tracks motifs sae/ hg38.fa -r chr14 --motifs JASPAR2024 --repeats a
 def motifs(
     sae: SaePath,
     genome: GenomePath,
-    out: Annotated[Path, Option("--out", "-o", help="Folder of motifs.meme, motifs.tsv, places.bed.")],
+    out: Annotated[Path, out_folder("Folder of motifs.meme, motifs.tsv, places.bed.")],
     features: SomeFeaturesOption = None,
     places: Annotated[int, Option(min=10, help="Strongest places per feature and half that are aligned.")] = 1000,
     apart: Annotated[int, Option(min=61, help="Bases between two places of a feature, at least.")] = 100,
@@ -109,7 +110,7 @@ def _size(source: "Source", ids: list[int], out: Path) -> str:
 
     expected = estimate(source, ids)
     read = f"{expected.bases:,} bases in {expected.windows:,} windows"
-    return f"{len(ids):,} features in {out}: {read}; about {expected.seconds / 60:.1f} min to read them"
+    return f"{len(ids):,} features in {out}: {read}; {expected.took} to read them"
 
 
 def _draw(motifs: "list[Motif]", folder: Path) -> None:

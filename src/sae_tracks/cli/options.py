@@ -1,10 +1,13 @@
 """Arguments and options of the verbs, so that a word means the same everywhere."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from typer import Argument, Option
+
+from sae_tracks.files import STDOUT, check_file, check_folder
 
 if TYPE_CHECKING:
     from sae_tracks.controls.opened import ControlSettings
@@ -14,17 +17,42 @@ if TYPE_CHECKING:
     from sae_tracks.signals import SignalTask
     from sae_tracks.source import Source
 
+
+def out_file(help: str) -> Any:
+    """The option ``-o`` of a verb that writes one file; a place where none can be written is an error at once."""
+    return Option("--out", "-o", callback=_checked(check_file), help=help)
+
+
+def out_folder(help: str) -> Any:
+    """The option ``-o`` of a verb that writes a folder, in the same way."""
+    return Option("--out", "-o", callback=_checked(check_folder), help=help)
+
+
+def _checked(check: Callable[[Path], None]) -> Callable:
+    def checked(out):
+        if out is not None and str(out) != STDOUT:
+            check(Path(out))
+        return out
+
+    return checked
+
+
 RELEASE = "JASPAR2024"  # the default of `MatricesOption`
 ACTIVE = "A feature is active if its value is strictly greater."
 LOCUS = "chr14:87,049,332-87,049,831 (1-based inclusive)"
 MODEL_HELP = "Hub id, id@revision, folder, weights.ckpt, plug-in NAME:ARG, or demo or yeast (bundled models)"
 
 Scale = Literal["max", "raw"]
-SaePath = Annotated[str, Argument(metavar="SAE", help="SAE directory, or the hub id of one.")]
+SAE_HELP = "SAE directory, or hf:owner/name or hf:owner/name@revision of the hub"
+SaePath = Annotated[str, Argument(metavar="SAE", help=f"{SAE_HELP}.")]
 GenomePath = Annotated[Path, Argument(metavar="GENOME", help="FASTA, plain or bgzip.")]
 LayerOption = Annotated[
     int | None,
-    Option(min=1, help="Read the output of this block; 3, the default, is hidden_states[3], the output of layers.2."),
+    Option(
+        min=1,
+        help="Read the output of this block; 3, the default, is hidden_states[3], the output of layers.2. The default "
+        "of a model with fewer blocks is the last.",
+    ),
 ]
 HookOption = Annotated[
     str | None,
@@ -265,7 +293,7 @@ class ControlOptions:
         Option(metavar="FILE|softmask|alu", help="Repeats: rmsk table, RepeatMasker .out, BED; lower case; or Alu."),
     ] = None
     seeds: Annotated[
-        list[str] | None, Option(metavar="SAE", help="SAE of another seed to compare with; repeatable.")
+        list[str] | None, Option(metavar="SAE", help=f"{SAE_HELP}, of another seed to compare with; repeatable.")
     ] = None
     trained_on: Annotated[
         str | None,

@@ -17,11 +17,12 @@ from sae_tracks.cli.options import (
     SaePath,
     ScaleOption,
     ThresholdOption,
+    out_file,
 )
 from sae_tracks.cli.verb import Given, app, verb
 from sae_tracks.errors import UsageError
 
-FigurePath = Annotated[Path, Option("--out", "-o", help="Figure to write: .png, .pdf or .svg.")]
+FigurePath = Annotated[Path, out_file("Figure to write: .png, .pdf or .svg.")]
 log = logging.getLogger(__name__)
 plots = Typer(no_args_is_help=True, help="Draw single figures as PNG, PDF or SVG.")
 app.add_typer(plots, name="plot", rich_help_panel="Look at results")
@@ -91,14 +92,17 @@ def offsets(
     folder: Annotated[Path, Argument(metavar="SCORES", help="Folder that `sae-tracks metrics` wrote.")],
     concept: Annotated[str, Option(help="Name of the annotation, such as a matrix ID.")],
     out: FigurePath,
-    strand: Annotated[Literal["+", "-", "."], Option(help="Strand of the sites.")] = "+",
+    strand: Annotated[
+        Literal["+", "-", "."] | None,
+        Option(help="Strand of the sites (default: the one that the feature is active on more often)."),
+    ] = None,
 ) -> None:
     """Draw how often a concept's best feature is active at each distance from the start and end of its sites."""
     from sae_tracks.metrics.scores import OFFSETS
     from sae_tracks.report.figures import plot_offsets, read_offsets, save_figure
 
     save_figure(plot_offsets(read_offsets(folder / OFFSETS), concept, strand), out)
-    log.info("profile of %s on strand %s in %s", concept, strand, out)
+    log.info("profile of %s in %s", concept, out)
 
 
 @verb(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from sae_tracks.cli.options import MotifsOption, ShownAnnotationsOption
+from sae_tracks.cli.options import MotifsOption, ShownAnnotationsOption, out_folder
 from sae_tracks.cli.verb import verb
 
 TracksOption = Annotated[
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 @verb("Example: sae-tracks report scores/ --motifs JASPAR2024.pfm --figure f357.png -o site/", panel="Look at results")
 def report(
     scores: Annotated[Path, Argument(metavar="SCORES", help="Folder that `sae-tracks metrics` wrote.")],
-    out: Annotated[Path, Option("--out", "-o", help="Folder for index.html and its files.")],
+    out: Annotated[Path, out_folder("Folder for index.html and its files.")],
     motifs: MotifsOption = None,
     figure: Annotated[
         list[Path] | None,

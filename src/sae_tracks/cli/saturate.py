@@ -9,7 +9,7 @@ import typer
 from typer import Option
 
 from sae_tracks.cli.inputs import open_source, parse_features
-from sae_tracks.cli.options import LOCUS, DryRunOption, GenomePath, ReadingOptions, SaePath
+from sae_tracks.cli.options import LOCUS, DryRunOption, GenomePath, ReadingOptions, SaePath, out_folder
 from sae_tracks.cli.verb import verb
 from sae_tracks.errors import UsageError
 
@@ -26,7 +26,7 @@ def saturate(
     genome: GenomePath,
     region: Annotated[str, Option("--region", "-r", help=f"Region to change, at most 2,000 bases: {LOCUS}.")],
     features: Annotated[str, Option("--features", "-f", help="Feature ids: 357,12 or 0-9, or @FILE that lists them.")],
-    out: Annotated[Path, Option("--out", "-o", help="Folder of the bigWigs, arrays, table and figures.")],
+    out: Annotated[Path, out_folder("Folder of the bigWigs, arrays, table and figures.")],
     at: Annotated[
         str | None,
         Option(

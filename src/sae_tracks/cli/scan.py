@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Option
 
-from sae_tracks.cli.options import RELEASE, GenomePath, MatricesOption, RegionOptions, ThreadsOption
+from sae_tracks.cli.options import RELEASE, GenomePath, MatricesOption, RegionOptions, ThreadsOption, out_file
 from sae_tracks.cli.verb import verb
 
 log = logging.getLogger(__name__)
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 @verb("Example: sae-tracks scan hg38.fa -r chr14 -o sites.bed.gz --motifs JASPAR2024.pfm", panel="Models and data")
 def scan(
     genome: GenomePath,
-    out: Annotated[str, Option("--out", "-o", help="BED file to write; .bed.gz is bgzip with an index, - is stdout.")],
+    out: Annotated[str, out_file("BED file to write; .bed.gz is bgzip with an index, - is stdout.")],
     motifs: MatricesOption = RELEASE,
     matrix: Annotated[list[str] | None, Option(help="Only this matrix ID, such as MA0139.2; repeatable.")] = None,
     *,

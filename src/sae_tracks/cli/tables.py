@@ -2,11 +2,16 @@
 
 from collections.abc import Collection, Iterable, Sequence
 
+LOG_COLUMNS = 10_000  # more than any table has
+
 
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: Collection[str], wrap: bool = True
 ) -> None:
-    """Print rows of text that fit a terminal of 80 columns; the columns of `left` are names, the others numbers."""
+    """Print rows of text; the columns of `left` are names, the others numbers.
+
+    They fit a terminal of 80 columns. A pipe or a log gets whole lines.
+    """
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
@@ -16,4 +21,7 @@ def print_table(
         table.add_column(name, justify="left" if name in left else "right", no_wrap=not wrap)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = LOG_COLUMNS
+    console.print(table)

@@ -18,6 +18,8 @@ from sae_tracks.cli.options import (
     ShardOption,
     ThreadsOption,
     ThresholdOption,
+    out_file,
+    out_folder,
 )
 from sae_tracks.cli.verb import Given, verb
 
@@ -35,11 +37,11 @@ FEATURES = "Feature ids: 357,12 or 0-9, or @FILE that lists them."
 log = logging.getLogger(__name__)
 
 
-@verb(BIGWIG, panel=PANEL)
+@verb(BIGWIG, panel=PANEL, resumes=True)
 def export_bigwig(
     sae: SaePath,
     genome: GenomePath,
-    out: Annotated[Path, Option("--out", "-o", help="Folder of the bigWigs; with --shard, of the shard.")],
+    out: Annotated[Path, out_folder("Folder of the bigWigs; with --shard, of the shard.")],
     features: Annotated[str | None, Option("--features", "-f", help=FEATURES)] = None,
     top: Annotated[
         int | None, Option("--top", min=1, help="Features of the N best matches by F1 in the table of --from.")
@@ -57,7 +59,7 @@ def export_bigwig(
     dry_run: DryRunOption = False,
     given: Given,
 ) -> None:
-    """Write activations along the genome, one bigWig per feature and read strand. Continues an interrupted run."""
+    """Write activations along the genome, one bigWig per feature and read strand."""
     from sae_tracks import write_bigwigs
     from sae_tracks.regions import parse_shard
     from sae_tracks.tracks import BigWigValues, write_bigwig_shard
@@ -84,7 +86,7 @@ def merge_bigwig(
     shards: Annotated[
         list[Path], Argument(metavar="FOLDER...", help="All folders that export-bigwig --shard 1/n to n/n wrote.")
     ],
-    out: Annotated[Path, Option("--out", "-o", help="Folder of the bigWigs.")],
+    out: Annotated[Path, out_folder("Folder of the bigWigs.")],
     threads: ThreadsOption = None,
 ) -> None:
     """Write the bigWigs of all shards. They have the same bytes as those of one run without --shard."""
@@ -94,12 +96,12 @@ def merge_bigwig(
     log.info("%d bigWigs in %s", len(paths), out)
 
 
-@verb(BED, panel=PANEL)
+@verb(BED, panel=PANEL, resumes=True)
 def export_bed(
     sae: SaePath,
     genome: GenomePath,
     features: Annotated[str, Option("--features", "-f", help=FEATURES)],
-    out: Annotated[str, Option("--out", "-o", help="File to write; .gz is bgzip with an index, - is stdout.")],
+    out: Annotated[str, out_file("File to write; .gz is bgzip with an index, - is stdout.")],
     threshold: ThresholdOption = 0.15,
     scale: ScaleOption = "max",
     form: Annotated[

@@ -20,6 +20,7 @@ from sae_tracks.cli.options import (
     SeedOption,
     ThreadsOption,
     WindowsOption,
+    out_folder,
 )
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import UsageError
@@ -58,7 +59,7 @@ class SettingsOptions:
     lr_warmup: Annotated[
         float | None, Option(min=0, max=1, help="Share of the steps in which the learning rate rises.")
     ] = None
-    expansion: Annotated[int | None, Option(min=1, help="Number of features per input channel.")] = None
+    expansion: Annotated[int | None, Option(min=1, help="Number of features per input dimension.")] = None
     batch_size: Annotated[int | None, Option(min=1, help="Rows per step, over all processes.")] = None
 
     def settings(self, preset: Preset) -> "TrainSettings":
@@ -79,10 +80,11 @@ class SettingsOptions:
     "Example: sae-tracks train shuffled/ -o sae/ --k 32 --expansion 32",
     panel="Train an SAE",
     without=["model", "allow_mismatch"],
+    resumes=True,
 )
 def train(
     data: Annotated[str, Argument(metavar="SHARDS|MODEL", help="Shuffled shards; with --genome a language model.")],
-    out: Annotated[Path, Option("--out", "-o", help="SAE directory to write.")],
+    out: Annotated[Path, out_folder("SAE directory to write.")],
     preset: Annotated[Preset, Option(help="Settings to start from. paper: those of arXiv 2507.07486.")] = "default",
     *,
     changes: SettingsOptions,
@@ -110,7 +112,7 @@ def train(
 
     With --genome the activations of MODEL are used as they are read, and none are stored.
 
-    Continues an interrupted run. On several GPUs or processes: torchrun --nproc-per-node 2 -m sae_tracks train ...
+    On several GPUs or processes: torchrun --nproc-per-node 2 -m sae_tracks train ...
     """
     if d_sae and changes.expansion:
         raise UsageError("--d-sae and --expansion both say how many features: give one")
@@ -132,7 +134,7 @@ def train(
     log.info("%d features (%s), %d steps of %d rows; there are %s", *sizes)
     if dry_run:
         check_run(plan, out, tensorboard=tensorboard)
-        log.info("memory %.3g GiB, about %.0f s", plan.memory / 2**30, plan.steps * time_step(plan))
+        log.info("memory %.3g GiB, time %s", plan.memory / 2**30, time_step(plan).times(plan.steps))
         return
     with _bar("training", plan.steps) as advance:
         trained = train_sae(plan, out, advance, tensorboard=tensorboard)
@@ -141,10 +143,12 @@ def train(
         log.info("SAE in %s", out)
 
 
-@verb("Example: sae-tracks pretrain hg38.fa -o lm/ --size nano --held-out chr8.bed", panel="Models and data")
+@verb(
+    "Example: sae-tracks pretrain hg38.fa -o lm/ --size nano --held-out chr8.bed", panel="Models and data", resumes=True
+)
 def pretrain(
     genome: GenomePath,
-    out: Annotated[Path, Option("--out", "-o", help="Folder for the model.")],
+    out: Annotated[Path, out_folder("Folder for the model.")],
     size: Annotated[
         Size,
         Option(
@@ -166,7 +170,7 @@ def pretrain(
     *,
     given: Given,
 ) -> None:
-    """Train a small HyenaDNA by next-base prediction on both strands. Continues an interrupted run.
+    """Train a small HyenaDNA by next-base prediction on both strands.
 
     On several GPUs or processes: torchrun --nproc-per-node 2 -m sae_tracks pretrain hg38.fa -o lm/
     """

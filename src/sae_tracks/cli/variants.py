@@ -16,6 +16,7 @@ from sae_tracks.cli.options import (
     SaePath,
     Scale,
     SeedOption,
+    out_file,
 )
 from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
@@ -38,7 +39,7 @@ def variants(
     sae: SaePath,
     genome: GenomePath,
     vcf: Annotated[Path, Argument(metavar="VCF", help="VCF or BCF, sorted, with one ALT per record.")],
-    out: Annotated[Path, Option("--out", "-o", help="File to write: .vcf.gz, .bcf or .vcf; out.parquet beside it.")],
+    out: Annotated[Path, out_file("File to write: .vcf.gz, .bcf or .vcf; out.parquet beside it.")],
     top: Annotated[int, Option(min=0, help="Features per variant and read strand in SAE_TOP.")] = 5,
     min_change: Annotated[float, Option(min=0, help="Leave out smaller changes, in the unit of --scale.")] = 0.25,
     scale: Annotated[

@@ -1,6 +1,9 @@
 """How a function becomes a verb of ``sae-tracks``."""
 
-from collections.abc import Callable, Iterable
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import fields, is_dataclass
 from inspect import Parameter, Signature, signature
@@ -9,8 +12,9 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 
 from sae_tracks import __version__
-from sae_tracks.errors import UsageError
+from sae_tracks.errors import Terminated, UsageError
 
+RESUMES = "The same command continues an interrupted run."
 app = typer.Typer(
     name="sae-tracks",
     no_args_is_help=True,
@@ -33,6 +37,20 @@ def sae_tracks(
     """Turn sparse autoencoder (SAE) features of gene language models into genome tracks, and score them."""
 
 
+class ClosedPipe(Exception):
+    """Nobody reads stdout any more. Typer would end the program itself at a `BrokenPipeError`."""
+
+
+class Stopped(Exception):
+    """Ctrl-C or SIGTERM ended a verb. Typer would end the program itself, in silence, at a `KeyboardInterrupt`."""
+
+    def __init__(self, cause: KeyboardInterrupt, *, resumes: bool) -> None:
+        self.terminated = isinstance(cause, Terminated)
+        way = "by SIGTERM" if self.terminated else "by Ctrl-C"
+        again = "goes on from where it stopped" if resumes else "begins from the start"
+        super().__init__(f"stopped {way}: the same command {again}")
+
+
 class Given(dict[str, str]):
     """The options that the user gave on the command line: parameter name to flag."""
 
@@ -45,7 +63,14 @@ class Given(dict[str, str]):
             raise UsageError(f"{because}: leave out {', '.join(flags)}")
 
 
-def verb(epilog: str, *, panel: str | None = None, group: typer.Typer = app, without: Iterable[str] = ()) -> Callable:
+def verb(
+    epilog: str,
+    *,
+    panel: str | None = None,
+    group: typer.Typer = app,
+    without: Iterable[str] = (),
+    resumes: bool = False,
+) -> Callable:
     """Return a decorator that adds a function to the command line under the function's name.
 
     A parameter whose type is a dataclass of options, such as `ReadingOptions`, stands for the fields of that dataclass.
@@ -61,6 +86,8 @@ def verb(epilog: str, *, panel: str | None = None, group: typer.Typer = app, wit
         For a verb of two words, the group of the first word.
     without : iterable of str
         Fields that the verb does not offer; they keep their defaults.
+    resumes : bool
+        Whether the same command continues an interrupted run. The help says so, and what is said when it is stopped.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -75,15 +102,39 @@ def verb(epilog: str, *, panel: str | None = None, group: typer.Typer = app, wit
                     words[p.name] = p.annotation(**{field.name: words.pop(field.name) for field in groups[p.name]})
                 elif p.annotation is Given:
                     words[p.name] = _given(typer_context)
-            return function(**words)
+            try:
+                with _sigterm_raises():
+                    return function(**words)
+            except KeyboardInterrupt as error:
+                raise Stopped(error, resumes=resumes) from error
+            except BrokenPipeError as error:
+                raise ClosedPipe from error
 
-        call.__name__, call.__doc__, call.__module__ = function.__name__, function.__doc__, function.__module__
+        call.__name__, call.__module__ = function.__name__, function.__module__
+        call.__doc__ = f"{function.__doc__}\n\n    {RESUMES}" if resumes else function.__doc__
         context = Parameter("typer_context", Parameter.KEYWORD_ONLY, annotation=typer.Context)
         call.__dict__["__signature__"] = Signature([context, *flat])
         group.command(epilog=epilog, rich_help_panel=panel)(call)
         return function
 
     return decorate
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM raise `Terminated`, as Ctrl-C raises `KeyboardInterrupt`, unless the parent ignores it."""
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _offered(group: Any, left_out: set[str]) -> list[Parameter]:

@@ -81,7 +81,7 @@ class InRepeats:
         rows = [_in_and_outside(i, w, draws) for i, w in zip(histogram.items, histogram.windows)]
         names = ["repeat_share", "items_outside_repeats", "ap_inside_repeats", "ap_outside_repeats", "ap_outside_high"]
         most = self._hits.max(axis=1, initial=0)
-        name = [self._classes[c] if k else "" for c, k in zip(self._hits.argmax(axis=1), most)]
+        name = [self._classes[row.argmax()] if k else "" for row, k in zip(self._hits, most)]  # there may be no class
         found = pd.DataFrame(rows, columns=names)
         return found.assign(repeat_class=np.array(name, object), repeat_class_share=most / np.maximum(self._all, 1))
 

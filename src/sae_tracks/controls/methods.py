@@ -126,7 +126,10 @@ def _others(controls: Mapping[str, Any]) -> list[str]:
     else:
         left.append("repeats")
     rivals = ["the best word", "the best dimension of the language model", "a linear probe on 31 letters"]
-    if trained := controls.get("untrained_on"):
+    trained = controls.get("untrained_on")
+    if isinstance(trained, Mapping) and trained.get("models"):
+        rivals.append(f"{', '.join(trained['models'])}, each with an SAE of its own")
+    elif trained:
         rivals.append(
             f"models with random and with permuted weights and SAEs of their own, trained on {_data(trained)}"
         )

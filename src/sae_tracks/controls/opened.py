@@ -43,6 +43,7 @@ from sae_tracks.source import Source
 
 ALU = "alu"
 SHOWN = 5  # names in a message
+OF_SAES = ("seeds", "seed_origins", "untrained_on")  # facts that need the SAEs
 SITE_P = 1e-4  # of JASPAR's tracks and of `scan`, if no --min-score says otherwise
 RELATIVE = 0.8
 CLUSTERED = 1_000_000  # bases on which motifs are compared
@@ -117,7 +118,11 @@ class OpenControls:
             trained_on = open_trained_on(str(settings.trained_on), source.sae, source.genome)
             check_untrained(source, trained_on)
             facts = untrained_facts(source, trained_on)
+        elif settings.untrained:
+            facts = {"models": [other.lm.model_id for _, other in settings.untrained]}
         seeds = {"seeds": [other.checksum for other in others], "untrained_on": facts}
+        if any(other.origin for other in others):
+            seeds["seed_origins"] = [other.origin for other in others]
         opened = cls.again(settings, evaluation, source.lm.causal, seeds, alu=not shard)
         return cls(**{**vars(opened), "seeds": others, "trained_on": trained_on})
 
@@ -132,7 +137,7 @@ class OpenControls:
         if settings.repeats is not None and (alu or settings.repeats != ALU):
             repeats = _open_repeats(settings.repeats, evaluation, report_tiles(evaluation))
         p = _site_p(evaluation, bool(motifs))
-        named = _tested(evaluation)
+        named = judged_concepts(evaluation)
         named = named[named["concept"].isin([motif.matrix_id for motif in motifs])]
         k = decoys_for(len(named)) if settings.decoys is None else settings.decoys
         competitors, few, tested = None, len(named) <= FEW, set(named["concept"])
@@ -240,7 +245,7 @@ class OpenControls:
             "decoys": settings.decoys,
             "repeats": settings.repeats and whole_path(settings.repeats),
             "causal": self.causal,
-            "facts": {name: self.facts[name] for name in ("seeds", "untrained_on")},
+            "facts": {name: self.facts[name] for name in OF_SAES if name in self.facts},
         }
 
 
@@ -279,7 +284,7 @@ def evaluation_again(record: dict[str, Any], facts: dict[str, Any]) -> Evaluatio
     )
 
 
-def _tested(evaluation: Evaluation) -> pd.DataFrame:
+def judged_concepts(evaluation: Evaluation) -> pd.DataFrame:
     """The concepts with enough instances on the report half for a verdict, readable or not."""
     found = evaluation.labels.instances
     half = np.full(len(found), -1)

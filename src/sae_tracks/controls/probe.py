@@ -40,7 +40,8 @@ class SequenceProbe:
         self._weights = np.zeros((len(concepts), LETTERS, 4), np.float32)
         self._cuts = np.full((len(concepts), len(QUANTILES)), np.inf, np.float32)
         if len(concepts):
-            tiles = list(_select_tiles(evaluation))
+            # a sample of all tiles could consist of N alone
+            tiles = [tile for tile in _select_tiles(evaluation) if (self._letters(tile)[1] < 4).any()]
             self._fit(tiles, evaluation.labels)
             some = [self._letters(tile) for tile in tiles[:: max(1, sum(map(len, tiles)) // SAMPLE)]]
             for concept, weights in enumerate(self._weights):

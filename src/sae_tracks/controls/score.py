@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -15,7 +14,9 @@ from numpy.typing import NDArray
 
 from sae_tracks.controls.gather import FEATURES, Gathered, Gatherer, disk_needed
 from sae_tracks.controls.methods import METHODS, methods_paragraph
-from sae_tracks.controls.opened import STANDARD, ControlSettings, OpenControls, evaluation_again
+from sae_tracks.controls.opened import STANDARD, ControlSettings, OpenControls, evaluation_again, judged_concepts
+from sae_tracks.controls.verdict import LEAST_INSTANCES
+from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import UsageError
 from sae_tracks.features import Sink, run
 from sae_tracks.files import atomic, digest, read_json, write_json, write_provenance
@@ -38,6 +39,7 @@ from sae_tracks.reading import Reading, read_together
 from sae_tracks.regions import parse_shard
 from sae_tracks.sae import SAE
 from sae_tracks.source import Source
+from sae_tracks.threads import Took, stopwatch
 
 KEPT, INPUTS = "controls", "inputs.json"  # what controls keep of a shard, and what they were given
 MOST_THRESHOLDS = 254  # a level takes one byte
@@ -137,10 +139,9 @@ def score_bed(
         The counts, and the best feature of every concept as a table.
     """
     counts = count_bed(bed, evaluation, threshold=threshold)
-    genome = evaluation.genome
     facts = evaluation.facts | {
         "bed": annotation_checksums([bed]),
-        "genome": {"path": str(genome.path), "contigs": genome.identity(r.contig for r in evaluation.regions)},
+        "genome": evaluation.genome.record(region.contig for region in evaluation.regions),
         "regions": [str(region) for region in evaluation.regions],
         "thresholds": None if threshold is None else [threshold],
     }
@@ -203,6 +204,24 @@ class Beside(Sink, Protocol):
     facts: dict[str, Any]
 
     def add_reading(self, reading: Reading) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreEstimate:
+    """The size and cost of a scoring."""
+
+    size: str  # concepts and bases
+    memory: int  # bytes of the counts
+    took: Took | None  # without controls; None: all windows are read before one could be timed, which takes seconds
+    disk: int  # bytes that the controls need meanwhile; 0 without controls
+    out: Path
+
+    def __str__(self) -> str:
+        says = f"{self.size}; {self.memory / 1e9:.2f} GB of counts; "
+        if self.took is None:
+            return f"{says}few windows, seconds"
+        controls = f" without controls, which need about {self.disk / 1e9:.2g} GB of disk in {self.out} meanwhile"
+        return f"{says}time {self.took}{controls if self.disk else ''}"
 
 
 class ScoreTask:
@@ -277,29 +296,34 @@ class ScoreTask:
         if self.scale == "raw" and (controls.untrained or controls.trained_on is not None):
             raise UsageError("--scale raw: the activations of untrained models have another scale. Use --scale max")
 
-    def estimate(self) -> str:
-        """Say how large the task is, and how long it takes if all bases go as fast as the second window.
+    def estimate(self) -> "ScoreEstimate":
+        """Estimate how large the task is, and how long it takes if all bases go as fast as the second window.
 
         If the model reads several windows together, it is the second time that it does so.
         """
         counts, blocks = self.counter.counts(), self.source.blocks(self.features, shard=parse_shard(self.shard))
-        says = f"{self.evaluation.size}; {counts.nbytes / 1e9:.2f} GB of counts"
+        size = f"{self.evaluation.size}{self._too_few()}"
         together = read_together(self.source.lm, self.source.layout.window)
         for _ in islice(blocks, together):  # lays out the windows and warms up
             pass
-        started = perf_counter()
+        passed = stopwatch()
         timed = list(islice(blocks, together))
         if not timed:
-            return f"{says}; {'one window' if together == 1 else 'few windows'}, seconds"
+            return ScoreEstimate(size, counts.nbytes, None, 0, self.out)
         run(timed, self.counter)
         self.counter.counts()
         bases = self.evaluation.bases * len(counts.read_strands)
-        seconds = (perf_counter() - started) * bases / sum(len(block.region) for block in timed)
-        says = f"{says}; about {seconds / 60:,.1f} min"
-        if not self.opened:
-            return says
-        disk = disk_needed(bases // 2, timed[0], self.source.lm.d_model, self.opened.sources)  # the report half
-        return f"{says} without controls, which need about {disk / 1e9:.2g} GB of disk in {self.out} meanwhile"
+        took, disk = passed().times(bases / sum(len(block.region) for block in timed)), 0
+        if self.opened:  # on the report half
+            disk = disk_needed(bases // 2, timed[0], self.source.lm.d_model, self.opened.sources)
+        return ScoreEstimate(size, counts.nbytes, took, disk, self.out)
+
+    def _too_few(self) -> str:
+        """How many concepts no verdict can be given of, in brackets; "" without controls, or if it is none."""
+        concepts = len(self.evaluation.labels.concepts) - len(NUCLEOTIDES)
+        few = concepts - len(judged_concepts(self.evaluation))
+        too_few = f"{few:,} of these low-power: fewer than {LEAST_INSTANCES} instances on the report half"
+        return f" ({too_few})" if self.opened and few else ""
 
     def _read(self, beside: Beside | None) -> Gatherer | None:
         """Stream the blocks into the counter, what reads along and, with controls, into all that they need."""

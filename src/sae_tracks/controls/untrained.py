@@ -21,6 +21,7 @@ from sae_tracks.source import Source
 
 KINDS: tuple[Kind, ...] = ("random", "permuted")
 SEEDS = (0, 1, 2)
+MODELS: tuple[tuple[Kind, int], ...] = tuple((kind, seed) for kind in KINDS for seed in SEEDS)
 KEPT = "untrained"  # the folder in an SAE directory
 TrainedOn = ActivationShards | Sequence[GenomicRegion]
 log = logging.getLogger(__name__)
@@ -100,7 +101,11 @@ def recipe_for(source: Source, trained_on: TrainedOn) -> Recipe:
 
 
 def untrained_sources(
-    source: Source, trained_on: TrainedOn, folder: Path, keep: Path | None = None
+    source: Source,
+    trained_on: TrainedOn,
+    folder: Path,
+    keep: Path | None = None,
+    models: Sequence[tuple[Kind, int]] = MODELS,
 ) -> Iterator[tuple[Kind, int, Source]]:
     """Yield sources that read the same with untrained models and SAEs of their own, one at a time.
 
@@ -117,6 +122,8 @@ def untrained_sources(
         Where SAEs are kept if `keep` cannot be written.
     keep : path, optional
         Where they are kept; default ``untrained/`` in the SAE directory, if the SAE was loaded from one.
+    models : sequence of (kind, seed)
+        Which untrained models.
 
     Yields
     ------
@@ -128,11 +135,10 @@ def untrained_sources(
     recipe = recipe_for(source, trained_on)
     if keep is None and source.sae.folder is not None:
         keep = source.sae.folder / KEPT
-    for kind in KINDS:
-        for seed in SEEDS:
-            lm = _untrained(source.lm, kind, seed)
-            sae = _made_once(recipe, lm, f"{kind}-{seed}", [folder] if keep is None else [keep, folder])
-            yield kind, seed, replace(source, lm=lm, sae=sae, allow_mismatch=False)
+    for kind, seed in models:
+        lm = _untrained(source.lm, kind, seed)
+        sae = _made_once(recipe, lm, f"{kind}-{seed}", [folder] if keep is None else [keep, folder])
+        yield kind, seed, replace(source, lm=lm, sae=sae, allow_mismatch=False)
 
 
 def _untrained(lm: GeneLM, kind: Kind, seed: int) -> GeneLM:
@@ -144,7 +150,7 @@ def _untrained(lm: GeneLM, kind: Kind, seed: int) -> GeneLM:
     except Exception as error:  # code that is not ours
         raise SaeTracksError(f"{lm.model_id}: untrained({kind!r}, {seed}) fails: {first_line(error)}") from error
     if made.checksum == lm.checksum or made.d_model != lm.d_model:
-        wrong = "the trained weights" if made.d_model == lm.d_model else f"{made.d_model} channels, not {lm.d_model}"
+        wrong = "the trained weights" if made.d_model == lm.d_model else f"{made.d_model} dimensions, not {lm.d_model}"
         raise SaeTracksError(f"{lm.model_id}: untrained({kind!r}, {seed}) has {wrong}")
     log.info("control: %s", made.model_id)
     return made

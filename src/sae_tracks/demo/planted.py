@@ -35,8 +35,8 @@ PLACE = 300_000, 300_500  # of the figure
 SETTINGS = replace(RECIPES["standard"], expansion=16, l1=6.0, first_bias=-1.0, lr_decay=0.0)
 LEARNING = Learning(TRAIN_ON, windows=195, context=None, settings=SETTINGS, epochs=4)
 # Least F1 of the best Alu feature, and least margin over an untrained model. Several features share the repeat: over
-# eleven settings the best feature reached 0.37 to 0.53, an untrained model's about 0.2, a linear probe on all channels
-# 0.85.
+# eleven settings the best feature reached 0.37 to 0.53, an untrained model's about 0.2, a linear probe on all
+# dimensions 0.85.
 LEAST_F1, LEAST_MARGIN = 0.4, 0.2
 
 

@@ -77,7 +77,7 @@ def _check_same_place(a: SAE, b: SAE) -> None:
 def _other_place(a: SAE, b: SAE) -> str | None:
     """Say why two SAEs are not of one model and layer, as far as these are known; None if they may be."""
     if a.d_in != b.d_in:
-        return f"one SAE reads {a.d_in} channels, the other {b.d_in}: compare SAEs of one model and layer"
+        return f"one SAE reads {a.d_in} dimensions, the other {b.d_in}: compare SAEs of one model and layer"
     one, other = a.metadata.get("lm", {}), b.metadata.get("lm", {})
     for key, name in {"weights_sha256": "model", "hook_name": "layer"}.items():
         if None not in (one.get(key), other.get(key)) and one[key] != other[key]:

@@ -1,4 +1,4 @@
-"""What is known of an SAE directory, as a record and as lines of text, and whether it is ready to interpret."""
+"""What is known of an SAE directory, as a record and as lines of text, and whether it is faithful to its model."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 from safetensors import SafetensorError
 
-from sae_tracks.controls.verdict import OUTCOMES, TEXTS
+from sae_tracks.controls.verdict import OUTCOMES, SUPPORTED, TEXTS
 from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, read_json
 from sae_tracks.lm.protocol import place
 from sae_tracks.metrics.scores import BEST_SCORES, COUNTS, read_table
-from sae_tracks.sae.directory import CONFIG, load_sae
+from sae_tracks.sae.directory import CONFIG, STATS, WEIGHTS, load_sae
+from sae_tracks.sae.hub import hub_id, locate
 from sae_tracks.sae.model import SAE
 from sae_tracks.train.checkpoint import FOLDER, checkpoints, is_whole, run_of, step_of
 from sae_tracks.train.log import LOG
@@ -39,11 +40,11 @@ NOT_SETTINGS = {"d_sae", "data_sha256", *ROW_COUNTS}
 
 
 def sae_record(path: str | Path, scores: str | Path | None = None) -> Record:
-    """Return everything that an SAE directory says of itself, and whether it is ready to interpret.
+    """Return everything that an SAE directory says of itself, and whether it is faithful to its language model.
 
-    The path is as for `load_sae`, or a folder in which training is under way or was interrupted. Unknown values are
-    None. ``l0`` and ``fvu`` are those of ``evaluation`` if there is one, else of the training rows. ``reasons`` speak
-    against interpreting the SAE. ``yield`` is that of `yield_of`, if a folder of its scores is given.
+    The path is as for `load_sae`, or a local folder in which training is under way or was interrupted. Unknown values
+    are None. ``l0`` and ``fvu`` are those of ``evaluation`` if there is one, else of the training rows. ``reasons``
+    speak against calling the SAE faithful. ``yield`` is that of `yield_of`, if a folder of its scores is given.
 
     Raises
     ------
@@ -51,6 +52,8 @@ def sae_record(path: str | Path, scores: str | Path | None = None) -> Record:
         There is no such SAE, or the scores cannot be read or are of another SAE.
     """
     folder = Path(path)
+    if hub_id(path):
+        folder = locate(path, CONFIG, WEIGHTS, (STATS, EVALUATION, PROVENANCE)).folder
     log, made = _last_line(folder / LOG), _read_if_present(folder / PROVENANCE) or {}
     record: Record = {"sae": str(path), "complete": True, "log": log}
     record |= {"sae_tracks": made.get("sae_tracks"), "command": made.get("command")}
@@ -62,7 +65,7 @@ def sae_record(path: str | Path, scores: str | Path | None = None) -> Record:
         record |= _measured(sae, _evaluation(folder, record["checksum"]))
     reasons = reasons_against(record)
     found = None if scores is None else yield_of(Path(scores), record)
-    return record | {"ready": not reasons, "reasons": reasons, "yield": found}
+    return record | {"faithful": not reasons, "reasons": reasons, "yield": found}
 
 
 def yield_of(scores: Path, record: Mapping[str, Any]) -> Record:
@@ -81,7 +84,8 @@ def yield_of(scores: Path, record: Mapping[str, Any]) -> Record:
     -------
     dict
         ``scores``: the folder; ``concepts``: their number; ``features``: how many were scored; ``verdicts``: the number
-        of concepts with each verdict, the strongest first; ``per_thousand``: the same per 1,000 features scored.
+        of concepts with each verdict, the strongest first; ``per_thousand``: the same per 1,000 features scored;
+        ``supported``: names of the concepts with this verdict.
 
     Raises
     ------
@@ -107,7 +111,8 @@ def yield_of(scores: Path, record: Mapping[str, Any]) -> Record:
     features = _features_scored(scores) or record["d_sae"]
     shares = {name: PER * count / features for name, count in counts.items()}
     named = {"scores": str(scores), "concepts": len(strongest), "features": features}
-    return named | {"verdicts": counts, "per_thousand": shares}
+    supported = sorted(concept for concept, found in strongest.items() if found == SUPPORTED)
+    return named | {"verdicts": counts, "per_thousand": shares, "supported": supported}
 
 
 def _features_scored(scores: Path) -> int:
@@ -143,7 +148,7 @@ def _of_sae(sae: SAE) -> Record:
     known, training = sae.metadata, sae.metadata.get("training", {})
     named = {"model": known.get("model_name"), "hook_name": known.get("hook_name")}  # all that SAELens writes
     return {
-        **{name: getattr(sae, name) for name in ("architecture", "k", "d_in", "d_sae", "checksum")},
+        **{name: getattr(sae, name) for name in ("origin", "architecture", "k", "d_in", "d_sae", "checksum")},
         "lm": known.get("lm", named),
         **{name: known.get(name) for name in DATA},
         **{name: training.get(name) for name in ROW_COUNTS},
@@ -191,10 +196,10 @@ def density_histogram(stats: pd.DataFrame) -> Record:
 
 
 def report_lines(record: Record) -> Iterator[str]:
-    """Yield lines of text about an SAE; the last says whether it is ready to interpret."""
+    """Yield lines of text about an SAE; the last two judge the SAE and its language model."""
     if record["complete"]:
         k = f", k {record['k']}" if record["k"] is not None else ""
-        size = f"{record['d_in']:,} channels to {record['d_sae']:,} features{k}"
+        size = f"{record['d_in']:,} dimensions to {record['d_sae']:,} features{k}"
         yield f"{record['sae']}: {record['architecture']} SAE, {size}"
     else:
         of = f" of {record['settings']['steps']:,}" if "steps" in record["settings"] else ""
@@ -205,8 +210,20 @@ def report_lines(record: Record) -> Iterator[str]:
     yield from (f"{name:<16}{text}" for name, text in _rows(record))
     if record["complete"]:
         yield f"{'yield':<16}{_yield(record)}"
-    ready = "yes" if record["ready"] else f"no ({'; '.join(record['reasons'])})"
-    yield f"ready to interpret (reconstruction): {ready}"
+    faithful = "yes" if record["faithful"] else f"no ({'; '.join(record['reasons'])})"
+    yield f"SAE faithful to its language model: {faithful}"
+    yield f"language model better than Markov models: {_beyond_markov(record.get('evaluation') or {})}"
+
+
+def _beyond_markov(evaluation: Record) -> str:
+    """Whether the model has learned more than short words; an SAE can be faithful to one that has not."""
+    if "kl_sae" in evaluation:
+        return "not asked (it has outputs of its own)"
+    if not evaluation.get("markov"):
+        return "not measured (`evaluate` does, if the FASTA has more than the regions)"
+    best, nats = evaluation["markov"], evaluation["nats_lm"]
+    answer = "yes" if nats < best["nats"] else "no"
+    return f"{answer} ({nats:.4f} nats per base against {best['nats']:.4f} of the best, order {best['order']})"
 
 
 def _yield(record: Record) -> str:
@@ -228,6 +245,8 @@ def _rows(record: Record) -> Rows:
         yield "settings", _pairs(record["settings"])
     if record["complete"]:
         yield "SHA-256", record["checksum"]
+        if record["origin"]:
+            yield "commit", record["origin"]
         yield from _quality(record)
     if record["log"]:
         yield "last step", _pairs(record["log"])
@@ -318,7 +337,7 @@ def _bars(density: Record, features: int) -> Rows:
 
 
 def reasons_against(record: Mapping[str, Any]) -> list[str]:
-    """Return the reasons not to interpret an SAE, each with its number and the bound.
+    """Return the reasons not to call an SAE faithful, each with its number and the bound.
 
     The record needs ``complete``, ``d_in``, ``d_sae``, ``rows`` (trained on), ``dead`` (share), ``fvu``, ``l0`` and
     ``evaluation`` with ``recovered_mean`` and ``trained_bases``. An unknown value (None) is a reason.

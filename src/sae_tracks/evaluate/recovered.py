@@ -18,11 +18,15 @@ from sae_tracks.files import PROVENANCE, read_json, sha256, write_provenance
 from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, HyenaDNAReader, base_tokens, describe
 from sae_tracks.lm.tokens import BASES
-from sae_tracks.pretrain.loss import check_scorable, scored_bases, scored_windows
+from sae_tracks.pretrain.loss import check_scorable, cross_entropy, scored_bases, scored_windows
+from sae_tracks.pretrain.markov import ORDER, MarkovModels
+from sae_tracks.pretrain.windows import overlapping_chunks, stretches_outside
 from sae_tracks.progress import track
 from sae_tracks.regions import GenomicRegion, intersect_regions, merge_regions
 from sae_tracks.sae import SAE
 from sae_tracks.train.measure import ROWS, THRESHOLD
+
+MARKOV_BASES, PIECE = 1 << 27, 1 << 21  # counted at most, and in a piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Recovered:
     l0: float  # mean number of features > 0 per scored base
     l0_at_threshold: float | None  # of features > `THRESHOLD` times their maximum; None without statistics of the SAE
     fvu: float | None  # squared error over squared distance from the mean, of the scored bases; None if all are equal
+    markov: dict[str, Any] | None = None  # from `best_markov`
 
     @property
     def recovered_zero(self) -> float | None:
@@ -62,6 +67,9 @@ class Recovered:
         ):
             recovered = "the model is no better" if part is None else f"recovered {part:.3f}"
             rows.append(f"{name:<18}{nats:8.4f}   {recovered}")
+        if self.markov:
+            name = f"Markov order {self.markov['order']}"
+            rows.append(f"{name:<18}{self.markov['nats']:8.4f}   the best of orders 0 to {ORDER}, counted on the rest")
         return [
             f"{self.bases:,} bases scored, next-base cross entropy in nats per base",
             *rows,
@@ -100,6 +108,26 @@ def measure_recovered(lm: HyenaDNAReader, sae: SAE, genome: Genome, regions: Ite
     return sums.result()
 
 
+def best_markov(genome: Genome, regions: Iterable[GenomicRegion]) -> dict[str, Any] | None:
+    """Score Markov models on the bases that `measure_recovered` scores, counted on the rest of the genome.
+
+    Of a genome with more than `MARKOV_BASES`, this many are counted, in pieces spread evenly. Takes about 0.5 GB.
+
+    Returns
+    -------
+    dict or None
+        ``order`` of the best one, its ``nats`` per base, and ``trained_bases``; None if there is nothing to count on.
+    """
+    regions = list(regions)
+    rest = [piece for one in stretches_outside(genome, regions) for piece in overlapping_chunks(one, PIECE, 0)]
+    rest = rest[:: -(-sum(map(len, rest)) // MARKOV_BASES) or 1]
+    if not rest:
+        return None
+    losses = cross_entropy(MarkovModels.trained(genome, rest), genome, regions)[0].tolist()
+    best = min(range(len(losses)), key=losses.__getitem__)
+    return {"order": best, "nats": losses[best], "trained_bases": sum(map(len, rest))}
+
+
 def write_evaluation(
     path: Path,
     measured: dict[str, Any],
@@ -113,12 +141,11 @@ def write_evaluation(
 
     `measured` is the record of what was measured, and `trained` is from `trained_bases`.
     """
-    contigs = dict.fromkeys(region.contig for region in regions)
     facts = {
         "format_version": EVALUATION_VERSION,
-        "sae_sha256": sae.checksum,
+        **sae.facts,
         "lm": describe(lm),
-        "genome": {"path": str(genome.path), "contigs": genome.identity(contigs)},
+        "genome": genome.record(region.contig for region in regions),
         "regions": [str(region) for region in regions],
         "read_strands": ["+"],  # unless others were measured
         "trained_bases": trained,

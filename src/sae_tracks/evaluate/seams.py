@@ -38,6 +38,7 @@ from sae_tracks.source import Source
 PHASES = 4  # readings of each base
 TABLE, BY_FEATURE = "seams.tsv", "seams_by_feature.parquet"
 AGREEMENT = 0.95  # Jaccard index from which on two sets of bases pass for the same
+RARE = 20  # active bases; the index of fewer is mostly chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,15 @@ class Seams:
 
         ``mean_difference`` is the mean over bases and features. The means of 95 % of the features stay below
         ``p95_difference``. ``max_difference`` is the largest of any base and feature. ``jaccard`` is bases active in
-        both readings over those active in either, summed over the features; NaN if none is active.
+        both readings over those active in either, summed over the features; NaN if none is active. A feature that is
+        active on fewer than `RARE` bases of the bin is too rare to say; ``rare`` is the number of these, ``features``
+        that of the others. Of the others are ``jaccard_median``, ``jaccard_min`` and the feature with it, ``worst``.
         """
-        mean = self.total / self.bases[:, None]
+        mean, each = self.total / self.bases[:, None], self._jaccards()
+        known = ~np.isnan(each)
+        lowest = np.where(known, each, np.inf).argmin(axis=1)
+        names = [feature_name(i) for i in self.features[lowest].tolist()]
+        worst = [name if judged else "" for name, judged in zip(names, np.any(known, axis=1).tolist())]
         columns = {
             "read_strand": self.read_strand,
             "context_from": self.context[:, 0],
@@ -74,7 +81,12 @@ class Seams:
             "mean_difference": mean.mean(axis=1),
             "p95_difference": np.quantile(mean, 0.95, axis=1),
             "max_difference": self.largest.max(axis=1),
-            "jaccard": self._jaccard(),
+            "jaccard": ratio(self.both.sum(axis=1), self.either.sum(axis=1)),
+            "jaccard_median": self._medians(),
+            "jaccard_min": each[np.arange(len(each)), lowest],
+            "worst": worst,
+            "features": known.sum(axis=1),
+            "rare": (~known).sum(axis=1),
         }
         return pd.DataFrame(columns)
 
@@ -95,18 +107,23 @@ class Seams:
         }
         return pd.DataFrame(columns)
 
-    def _jaccard(self) -> NDArray[np.float64]:
-        return ratio(self.both.sum(axis=1), self.either.sum(axis=1))
+    def _jaccards(self) -> NDArray[np.float64]:
+        """(b, k) Jaccard index of each feature; NaN if it is too rare."""
+        return np.where(self.either >= RARE, ratio(self.both, self.either), np.nan)
+
+    def _medians(self) -> NDArray[np.float64]:
+        """(b,) median over the features that are not too rare; NaN if all are."""
+        return pd.DataFrame(self._jaccards()).median(axis=1).to_numpy()
 
     def smallest_context(self) -> int | None:
-        """Return the least ``--context`` from which on the Jaccard index of every bin is at least `AGREEMENT`, if any.
+        """Return the least ``--context`` from which on the median of every bin is at least `AGREEMENT`, if any.
 
-        A bin is an average over its contexts, and the first base after a seam has the least of them. A bin in which no
-        feature is active is left out.
+        A bin is an average over its contexts, and the first base after a seam has the least of them. A bin in which all
+        features are too rare is left out.
         """
-        jaccard = self._jaccard()
-        measured = np.flatnonzero(~np.isnan(jaccard))
-        agrees = jaccard[measured] >= AGREEMENT
+        median = self._medians()
+        measured = np.flatnonzero(~np.isnan(median))
+        agrees = median[measured] >= AGREEMENT
         from_here_on = np.logical_and.accumulate(agrees[::-1])[::-1]
         if not from_here_on.any():
             return None
@@ -126,12 +143,17 @@ class Seams:
         distance = context - min(half, self.most_after) if self.causal else half
         here = np.flatnonzero((self.context[:, 0] <= distance) & (distance < self.context[:, 1]))
         agreement = "was not measured"
-        for i in here.tolist():
-            jaccard = self._jaccard()[i]
-            value = "no active feature" if np.isnan(jaccard) else f"{jaccard:.3f}"
-            agreement = f"has {value} at {bin_text(*self.context[i].tolist())} bases"
+        for row in self.by_context().iloc[here].to_dict("records"):
+            place = bin_text(row["context_from"], row["context_to"])
+            agreement = f"has only features that are too rare to say at {place} bases"
+            if row["features"]:
+                rare = f", {row['rare']:,} of {len(self.features):,} features are too rare to say" * (row["rare"] > 0)
+                lowest = f"{row['jaccard_min']:.3f} for the worst feature, {row['worst']}"
+                agreement = f"has a median of {row['jaccard_median']:.3f} and {lowest}, at {place} bases{rare}"
         now = f"--context {context:,} {agreement} ({_cost(self.window, context)})"
-        return f"read strand {self.read_strand}: a Jaccard index of {AGREEMENT} is {found}; {now}"
+        return (
+            f"read strand {self.read_strand}: a Jaccard index of {AGREEMENT} for half of the features is {found}; {now}"
+        )
 
 
 def bin_text(start: int, end: int) -> str:

@@ -7,6 +7,7 @@ checked against. If the server states no checksum, the first download is trusted
 import difflib
 import filecmp
 import gzip
+import hashlib
 import logging
 import os
 import re
@@ -17,20 +18,29 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import pooch
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.fetch.transfer import NotThere, Remote, ResumingDownload, Unreachable, get_text
-from sae_tracks.files import CHUNK, atomic, locked, make_folder, read_json, sha256, write_json, write_provenance
+from sae_tracks.files import (
+    CHUNK,
+    atomic,
+    lock_of,
+    locked,
+    make_folder,
+    read_json,
+    sha256,
+    write_json,
+    write_provenance,
+)
 from sae_tracks.progress import byte_counter
 
 CACHE = "SAE_TRACKS_CACHE"
 MD5, BSD = "MD5", "BSD sum"
 TRUSTED = "nothing stated by the server: the first download is trusted"
 log = logging.getLogger(__name__)
-pooch.get_logger().setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +75,12 @@ def fetch_file(remote: Remote, cache: Path | None = None, *, offline: bool = Fal
         return path, origin
     if offline and not path.is_file():
         raise SaeTracksError(f"{path} is not there: run without --offline, or put {remote.url} there by hand")
-    make_folder(path.parent)
+    try:
+        make_folder(path.parent)
+        lock_of(path).touch()
+    except (SaeTracksError, OSError) as error:
+        folder = cache_folder(cache)
+        raise SaeTracksError(f"cannot write the cache {folder}: name another by --cache or {CACHE}") from error
     with locked(path):
         return path, _recorded_origin(path) or _download(remote, path, offline)
 
@@ -107,20 +122,26 @@ def _download(remote: Remote, path: Path, offline: bool) -> Origin:
 
 
 def _retrieve(remote: Remote, path: Path, stated: Stated | None) -> None:
-    """Download a file and compare its checksum; pooch takes one that is there already and right."""
-    # pooch documents and calls a downloader as (url, file, pooch); its protocol `Downloader` names other arguments
-    downloader = cast(Any, ResumingDownload(path.with_name(f"{path.name}.part")))
-    md5 = f"md5:{stated.value}" if stated and stated.kind == MD5 else None
-    try:
-        pooch.retrieve(remote.url, md5, fname=path.name, path=path.parent, downloader=downloader)
-        if stated and stated.kind == BSD and bsd_sum(path) != int(stated.value):
-            path.unlink()
-            raise ValueError
-    except SaeTracksError:
-        raise
-    except ValueError as error:  # pooch's word for a wrong checksum too; it has removed the file
-        wrong = f"its {stated.kind} is not {stated.value}" if stated else str(error)
-        raise SaeTracksError(f"{remote.url} came damaged: {wrong}; nothing is kept, fetch it again") from error
+    """Download a file and compare its checksum; one that is there already and right is taken."""
+    if path.is_file() and _fits(path, stated):
+        return
+    download = ResumingDownload(path.with_name(f"{path.name}.part"))
+    download(remote.url)
+    if not _fits(download.part, stated):
+        download.finish(None)
+        wrong = f"its {stated.kind} is not {stated.value}" if stated else ""
+        raise SaeTracksError(f"{remote.url} came damaged: {wrong}; nothing is kept, fetch it again")
+    download.finish(path)
+
+
+def _fits(path: Path, stated: Stated | None) -> bool:
+    """Whether a file has the checksum that its server states, if it states one."""
+    if stated is None:
+        return True
+    if stated.kind == BSD:
+        return bsd_sum(path) == int(stated.value)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest() == stated.value
 
 
 def _check_start(remote: Remote, path: Path) -> None:

@@ -76,6 +76,8 @@ def _download(name: str, revision: str) -> Path:
         raise SaeTracksError(f"{name} has no revision {revision}") from error
     except errors.HFValidationError as error:
         raise SaeTracksError(f"{name!r} is not a hub id: OWNER/NAME or OWNER/NAME@REVISION") from error
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise SaeTracksError(f"cannot write the hub's cache ({error}): name another folder by HF_HOME") from error
     except Exception as error:  # the client's errors share no base class
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SaeTracksError(

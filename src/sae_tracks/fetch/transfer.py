@@ -1,4 +1,4 @@
-"""Where every file comes from, and one transfer over HTTP that continues after a break, which pooch's does not."""
+"""Where every file comes from, and one transfer over HTTP that continues after a break."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import urllib3
 
 from sae_tracks import __version__
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import unwritable, write_json
+from sae_tracks.files import move, unwritable, write_json
 from sae_tracks.progress import byte_counter
 
 GZIP, FASTA = b"\x1f\x8b", b">"
@@ -100,7 +100,7 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ResumingDownload:
-    """A downloader for pooch that keeps the bytes received so far in `part` until the file is complete.
+    """A download into `part`, which keeps the bytes received so far if it breaks off, until `finish` names it.
 
     Beside `part` stands the version that the server stated (ETag or date), so that the beginning of one version is
     never continued with the rest of another (``If-Range``). A server that knows no ranges sends the whole file again.
@@ -108,8 +108,8 @@ class ResumingDownload:
 
     part: Path
 
-    def __call__(self, url: str, output_file: str, pooch: object) -> None:
-        """Download `url` to the path `output_file`. A transfer may break off `TRIES` times."""
+    def __call__(self, url: str) -> None:
+        """Download `url`. A transfer may break off `TRIES` times."""
         for attempt in range(1, TRIES + 1):
             try:
                 self._continue(url)
@@ -127,7 +127,13 @@ class ResumingDownload:
                 raise SaeTracksError(f"cannot fetch {url}: {error}") from error
             except OSError as error:
                 raise unwritable(self.part, error) from error
-        self.part.replace(output_file)
+
+    def finish(self, path: Path | None) -> None:
+        """Give the downloaded file its final name; None: remove it."""
+        if path:
+            move(self.part, path)
+        else:
+            self.part.unlink()
         self._notes.unlink(missing_ok=True)
 
     @property
@@ -210,7 +216,8 @@ def _unreachable(url: str, error: Exception) -> Unreachable:
 def _extent(answer: requests.Response, have: int) -> tuple[int, int]:
     """Return the offset of the bytes that come, and the whole file's length (0 if the server does not say it)."""
     if answer.status_code == 200:
-        return 0, int(answer.headers.get("Content-Length", 0))
+        length = answer.headers.get("Content-Length", "")
+        return 0, int(length) if length.isdecimal() else 0
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
     if not match or int(match[1]) != have:
         raise SaeTracksError(f"cannot go on with {answer.url}: the server sends another range than asked for")

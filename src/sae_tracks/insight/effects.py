@@ -15,7 +15,7 @@ import pandas as pd
 from sae_tracks.annotations import Annotation
 from sae_tracks.bootstrap import Blocks
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, digest, write_provenance, write_tsv
+from sae_tracks.files import PROVENANCE, atomic, check_file, digest, write_provenance, write_tsv
 from sae_tracks.insight.ablation import Ablation
 from sae_tracks.insight.effect_sums import NAMES, Concepts, Sums, table_of
 from sae_tracks.insight.shards import Arrays, Shards, provenance
@@ -195,6 +195,10 @@ def write_effects(table: pd.DataFrame, out: Path, **facts: Any) -> None:
 
 
 def check_name(out: Path) -> None:
-    """Refuse a name that does not end in ``.tsv``: the Parquet file beside it has the other ending."""
+    """Refuse a name that does not end in ``.tsv``, or a place where no file can be written.
+
+    The Parquet file beside it has the other ending.
+    """
     if out.suffix != ".tsv":
         raise SaeTracksError(f"cannot write {out}: name a file that ends in .tsv")
+    check_file(out)

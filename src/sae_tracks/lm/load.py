@@ -1,12 +1,13 @@
 """Load a gene language model, of this package or of a plug-in, and read it at one layer."""
 
+import logging
 import re
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from sae_tracks.errors import SaeTracksError, UsageError
 from sae_tracks.files import bundled
@@ -33,6 +34,7 @@ from sae_tracks.names import BUNDLED
 DEFAULT_LAYER = 3
 PLUGINS = "sae_tracks.models"  # the entry point group of other packages' models
 HEAD, BODY = "lm_head.weight", ("hyena.", "backbone.")
+log = logging.getLogger(__name__)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -64,8 +66,8 @@ def load_lm(
         with config.json and safetensors; a HyenaDNA checkpoint of Lightning; ``NAME:ARG`` of an installed plug-in; or
         ``demo`` or ``yeast``, the small models that come with sae-tracks.
     layer : int, optional
-        1-based: the residual stream after that block = transformers' ``hidden_states[layer]``. Default 3, unless a
-        `hook` is given.
+        1-based: the residual stream after that block = transformers' ``hidden_states[layer]``. Default 3, or the last
+        of a model with fewer blocks, unless a `hook` is given.
     hook : str, optional
         Instead of a layer, the path of the module whose output is read.
     revision : str, optional
@@ -90,10 +92,10 @@ def load_lm(
         The model is not there, has no such layer, does not read DNA, needs code of its own, or its weights do not fit.
     """
     check_one_place(layer, hook)
-    layer = DEFAULT_LAYER if layer is None and hook is None else layer
     name = str(model)
     is_path = name not in BUNDLED and is_on_disk(name)
     if ":" in name and not is_path:
+        layer = DEFAULT_LAYER if layer is None and hook is None else layer
         return _load_plugin(name, layer, hook=hook, revision=revision, device=device)
     if "@" in name and not is_path:
         name, revision = _split_revision(name, revision)
@@ -112,15 +114,27 @@ def _reader_of(
     if found and not found.is_hyenadna:
         body = open_any_model(found)
         torch.nn.Module.to(body, device)  # the `to` of transformers' models has no type
+        layer = _layer_of(body.config, layer, hook)
         return AutoReader(body, open_tokenizer(found), layer, hook, model_id, commit)
     hyenadna = _open_hyenadna(found) if found else load_lightning(source, need_head=False)
     torch.nn.Module.to(hyenadna, device)
+    layer = _layer_of(hyenadna.config, layer, hook)
     if layer is None:
         tokenizer = HyenaDNATokenizer(
             model_max_length=hyenadna.config.max_seq_len - SPECIAL_TOKENS + 1
         )  # bases and [SEP]
         return AutoReader(hyenadna, tokenizer, None, hook, model_id, commit)  # its window is that of a layer
     return HyenaDNAReader(hyenadna, layer, model_id, commit)
+
+
+def _layer_of(config: PreTrainedConfig, layer: int | None, hook: str | None) -> int | None:
+    """The layer to read; None if a module was named."""
+    if layer is not None or hook is not None:
+        return layer
+    blocks = getattr(config, "num_hidden_layers", DEFAULT_LAYER)
+    if blocks < DEFAULT_LAYER:
+        log.info("the model has %d block%s: layer %d is read", blocks, "s" * (blocks > 1), blocks)
+    return min(DEFAULT_LAYER, blocks)
 
 
 def _split_revision(name: str, revision: str | None) -> tuple[str, str]:

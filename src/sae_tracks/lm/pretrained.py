@@ -252,12 +252,15 @@ def _refuse_what_is_no_model(source: str) -> None:
         raise _cannot_load(source, "no such file or folder")
 
 
-def find_file(source: str, name: str, revision: str | None, what: str = "a language model") -> tuple[Path | None, bool]:
+def find_file(
+    source: str, name: str, revision: str | None, what: str = "a language model", *, local: bool = True
+) -> tuple[Path | None, bool]:
     """Return a file's path on this machine, None if the repository has no such file; and whether the hub was silent.
 
-    The hub is asked once. Its own client tries six times in 23 s before it reports that there is no network.
+    The hub is asked once. Its own client tries six times in 23 s before it reports that there is no network. Unless
+    `local` is False, a folder of the name goes first.
     """
-    if is_on_disk(source):
+    if local and is_on_disk(source):
         return (file if (file := Path(source) / name).is_file() else None), False
     try:
         if re.fullmatch("[0-9a-f]{40}", revision or ""):  # a commit, whose files never change

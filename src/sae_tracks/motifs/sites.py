@@ -88,7 +88,7 @@ def write_sites(
         return count
     out = Path(out)
     record = {
-        "genome": genome.identity(dict.fromkeys(region.contig for region in regions)),
+        "genome": genome.record(region.contig for region in regions),
         "regions": [str(region) for region in regions],
         "motifs": [motif.matrix_id for motif in scanner.motifs],
         "sites": count,

@@ -3,7 +3,6 @@
 import logging
 import math
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -18,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, make_folder, read_json, unwritable, write_provenance
+from sae_tracks.files import PROVENANCE, atomic, make_folder, read_json, scratch_folder, unwritable, write_provenance
 from sae_tracks.genome import Genome
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNATokenizer, load_causal_lm, quiet_transformers
 from sae_tracks.lm.tokens import BASES, SPECIAL_TOKENS
@@ -42,6 +41,7 @@ log = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"
 IGNORED = -100
 LOG_EVERY = 50  # steps
+SAVE_SECONDS = 300.0  # between checkpoints, if the steps are long
 SLICE = (
     4096  # bases whose gradients one thread computes: on a CPU, threads that share every product wait for each other
 )
@@ -86,7 +86,7 @@ class PretrainSettings:
     seed: int = 0
     """Seed of the initial weights and of every window drawn."""
     save_every: int = 200
-    """Steps between checkpoints, from which an interrupted run goes on."""
+    """Steps between checkpoints, from which an interrupted run goes on; there is also one every five minutes."""
 
 
 def pretrain(
@@ -143,9 +143,8 @@ def pretrain(
     scores = score_held_out(saved, genome, held_out, training) if held_out else None
     facts = {"seconds": round(state.seconds, 1), "processes": group.count, "device": group.device.type}
     facts["bases_read"] = settings.steps * settings.batch_size * sampler.length
-    source = {"path": str(genome.path), "contigs": run["genome"]}
     facts["held_out_scores"] = scores and asdict(scores)
-    write_provenance(folder, **{**run, "settings": asdict(settings), "genome": source}, **facts)
+    write_provenance(folder, **{**run, "settings": asdict(settings), "genome": genome.record(genome.lengths)}, **facts)
     remove_checkpoints(folder)
     return scores
 
@@ -212,7 +211,10 @@ class LMState:
 def _train(
     sampler: WindowSampler, settings: PretrainSettings, folder: Path, run: Run, group: Processes, on_step: OnStep
 ) -> LMState:
-    """Take all steps from the checkpoint, or from the first, and end with a checkpoint of the last."""
+    """Take all steps from the checkpoint, or from the first, and end with a checkpoint of the last.
+
+    Ctrl-C and SIGTERM end it after a checkpoint.
+    """
     share = group.share(settings.batch_size)
     model = new_model(settings.size, settings.seed).train()
     torch.nn.Module.to(model, group.device)
@@ -220,8 +222,10 @@ def _train(
     state.step = resume(state.load, folder, run, group, settings.steps)
     if group.rank == 0:
         remove_checkpoints(make_folder(folder), after=state.step)
-    started = time.monotonic() - state.seconds
-    with TrainingLog(folder, state.step) if group.rank == 0 else nullcontext() as lines, in_threads() as each:
+    saved = time.monotonic()
+    started = saved - state.seconds
+    lines_of = TrainingLog(folder, state.step) if group.rank == 0 else nullcontext()
+    with lines_of as lines, in_threads() as each, group.until_stopped() as stopped:
         for step in range(state.step, settings.steps):
             ids = torch.from_numpy(sampler.batch(settings.batch_size, settings.seed, step, share)).to(group.device)
             loss = _step(state, ids, learning_rate(step, settings), settings.dtype, group, each)
@@ -233,9 +237,14 @@ def _train(
                 if state.step % LOG_EVERY == 0 or last:
                     rate, seconds = learning_rate(step, settings), round(state.seconds, 1)
                     lines.write({"step": state.step, "loss": loss, "lr": rate, "seconds": seconds})
-                if state.step % settings.save_every == 0 or last:
+                if state.step % settings.save_every == 0 or last or time.monotonic() - saved > SAVE_SECONDS:
                     state.save(folder, run)
+                    saved = time.monotonic()
                 on_step(state.step, loss)
+            if reason := stopped():
+                if lines:
+                    state.save(folder, run)
+                raise reason
     return state
 
 
@@ -324,10 +333,10 @@ def save_model(model: HyenaDNAForCausalLM, folder: Path) -> None:
     """Save weights in fp16 with config and tokenizer, each file whole and the weights last."""
     make_folder(folder)
     try:
-        with tempfile.TemporaryDirectory(prefix=".model.", suffix=".part", dir=folder) as name, quiet_transformers():
-            deepcopy(model).half().save_pretrained(name)
-            HyenaDNATokenizer(model_max_length=model.config.max_seq_len).save_pretrained(name)
-            for path in sorted(Path(name).iterdir(), key=lambda path: path.name == WEIGHTS):
+        with scratch_folder("model", folder) as made, quiet_transformers():
+            deepcopy(model).half().save_pretrained(made)
+            HyenaDNATokenizer(model_max_length=model.config.max_seq_len).save_pretrained(made)
+            for path in sorted(made.iterdir(), key=lambda path: path.name == WEIGHTS):
                 with atomic(folder / path.name) as temporary:  # a copy has the umask's mode, unlike safetensors' file
                     shutil.copyfile(path, temporary)
     except OSError as error:

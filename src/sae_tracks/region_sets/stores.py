@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, make_folder, write_json, write_tsv
+from sae_tracks.files import PROVENANCE, atomic, make_folder, scratch_folder, write_json, write_tsv
 
 VALUES = ("mean", "maximum", "active")
 FORMAT_VERSION = 1
@@ -196,9 +195,10 @@ class _MatrixMarket:
     def __init__(self, out: Path, obs: pd.DataFrame, var: pd.DataFrame, stack: ExitStack) -> None:
         self._out, self._shape, self._count, self._first = make_folder(out), (len(var), len(obs)), 0, 1
         self._whole = stack.enter_context(atomic(out / "matrix.mtx.gz"))
-        body = stack.enter_context(TemporaryDirectory(dir=out, prefix=".entries."))
-        self._body = Path(body, "entries.gz")  # the head, with the number of entries, is known last
-        self._file = gzip.open(self._body, "wb", compresslevel=1)  # noqa: SIM115
+        body = stack.enter_context(scratch_folder("entries", out))
+        self._body = body / "entries.gz"  # the head, with the number of entries, is known last
+        self._raw = stack.enter_context(self._body.open("wb"))
+        self._file = _gzip(self._raw, 1)
         stack.callback(self._file.close)
 
     def add(self, rows: Entries) -> None:
@@ -209,10 +209,11 @@ class _MatrixMarket:
 
     def finish(self, obs: pd.DataFrame, var: pd.DataFrame, record: Mapping[str, Any]) -> None:
         self._file.close()
+        self._raw.close()
         sizes = " ".join(map(str, (*self._shape, self._count)))
         head = f"%%MatrixMarket matrix coordinate real general\n%rows: features; columns: regions\n{sizes}\n"
         with self._whole.open("wb") as whole, self._body.open("rb") as body:
-            whole.write(gzip.compress(head.encode()))
+            whole.write(gzip.compress(head.encode(), mtime=0))
             shutil.copyfileobj(body, whole)
         _write_lines(self._out / "features.tsv.gz", [f"{name}\t{name}\tSAE feature" for name in var.index])
         _write_lines(self._out / "barcodes.tsv.gz", list(obs.index))
@@ -222,8 +223,13 @@ class _MatrixMarket:
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:
-    with atomic(path) as temporary, gzip.open(temporary, "wt") as file:
-        file.writelines(f"{line}\n" for line in lines)
+    with atomic(path) as temporary, temporary.open("wb") as raw, _gzip(raw, 9) as file:
+        file.writelines(f"{line}\n".encode() for line in lines)
+
+
+def _gzip(raw: BinaryIO, level: int) -> gzip.GzipFile:
+    """A gzip file whose bytes depend on the content alone."""
+    return gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=level, mtime=0)
 
 
 STORES = {".h5ad": _H5ad, ".parquet": _Parquet, ".mtx": _MatrixMarket}

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ SCORES = ("precision", "recall", "f1")
 COLORS = {"precision": "#0072B2", "recall": "#E69F00", "f1": "#009E73"}  # Okabe and Ito: safe for the colour-blind
 TRACK, BASE, UNREADABLE = "#D55E00", "#56B4E9", "#DDDDDD"
 DIFFERENCES = {"max": "#0072B2", "p95": "#E69F00", "mean": "#009E73"}
+PALE = ("chance", "low-power")  # verdicts
+AGREEMENTS = {"jaccard_min": "#0072B2", "jaccard_median": "#009E73", "jaccard": TRACK}
 STROKES = {"+": "-", "-": "--"}
 TICKS = (0, *(4**i for i in range(12)))  # contexts, in bases
 FORMATS = (".png", ".pdf", ".svg")
@@ -86,7 +89,8 @@ def plot_activation(
 def plot_scores(table: pd.DataFrame, most: int = 12) -> Figure:
     """Draw the paper's Fig. 3: precision, recall and F1 of the best feature of each nucleotide (A) and annotation (B).
 
-    `table` is ``metrics.tsv``. B shows the `most` annotations with the highest F1.
+    `table` is ``metrics.tsv``. B shows the `most` annotations with the highest F1. Matches whose verdict is chance or
+    low-power are pale: nothing speaks for them.
     """
     missing = {"concept", "site_strand", "feature", *SCORES} - set(table.columns)
     if missing:
@@ -102,7 +106,9 @@ def plot_scores(table: pd.DataFrame, most: int = 12) -> Figure:
     axes = figure.subplots(1, len(panels), width_ratios=widths, squeeze=False)
     for letter, ax, (name, rows) in zip("AB", axes[0], panels):
         sides = [f" ({strand})" if strand in "+-" and name != "nucleotides" else "" for strand in rows["site_strand"]]
-        labels = [f"{concept}{side}" for concept, side in zip(rows["concept"], sides)]
+        factors = rows["tf"].fillna("") if "tf" in rows else [""] * len(rows)
+        names = [f"{factor} {concept}".strip() for factor, concept in zip(factors, rows["concept"])]
+        labels = [f"{label}{side}" for label, side in zip(names, sides)]
         _bars(ax, [f"{label}\n{feature}" for label, feature in zip(labels, rows["feature"])], rows)
         _finish(ax, f"{letter}  {name}")
     axes[0][0].set_ylabel("score")
@@ -115,7 +121,15 @@ def _bars(axes: Axes, labels: Sequence[str], rows: pd.DataFrame) -> None:
     for i, score in enumerate(SCORES):
         name = "F1" if score == "f1" else score
         axes.bar(at + (i - 1) * width, rows[score], width, color=COLORS[score], label=name)
+    pale = np.isin(rows["verdict"], PALE) if "verdict" in rows else np.zeros(len(rows), bool)
+    for bars in axes.containers:
+        for bar, faded in zip(cast(BarContainer, bars).patches, pale):
+            bar.set_alpha(0.25 if faded else 1)
+    if pale.any():
+        axes.bar(0, 0, color="#777777", alpha=0.25, label=f"pale: {' or '.join(PALE)}")
     axes.set_xticks(at, labels, rotation=45 if len(rows) > 4 else 0, ha="right" if len(rows) > 4 else "center")
+    for label, faded in zip(axes.get_xticklabels(), pale):
+        label.set_color("#888888" if faded else "black")
     axes.set_ylim(0, 1.02)
 
 
@@ -151,11 +165,15 @@ def read_offsets(path: Path) -> pd.DataFrame:
     )
 
 
-def plot_offsets(offsets: pd.DataFrame, concept: str, strand: str) -> Figure:
+def plot_offsets(offsets: pd.DataFrame, concept: str, strand: str | None = None) -> Figure:
     """Draw how often a concept's feature is active at each distance from the start (A) and the end (B) of its sites.
 
-    `offsets` is of `read_offsets`; `strand` is the site strand: +, - or ``.``.
+    `offsets` is of `read_offsets`; `strand` is the site strand: +, - or ``.``; by default the one on which the feature
+    is active on the largest share of sites at its best distance.
     """
+    if strand is None:
+        mine = cast(pd.DataFrame, offsets[offsets["concept"] == concept])
+        strand = "+" if mine.empty else str(mine.sort_values("active_share", kind="stable")["site_strand"].iloc[-1])
     rows = offsets[(offsets["concept"] == concept) & (offsets["site_strand"] == strand)]
     if rows.empty:
         known = sorted(offsets.loc[offsets["concept"] == concept, "site_strand"].unique())
@@ -197,8 +215,9 @@ def plot_seams(table: pd.DataFrame) -> Figure:
     strands = [(cast(str, strand), rows) for strand, rows in table.groupby("read_strand", sort=False)]
     for strand, rows in strands:
         read = f" ({strand})" if len(strands) > 1 else ""
-        differing = cast(pd.Series, 1 - rows["jaccard"])
-        _steps(right, rows, differing, color=TRACK, linestyle=STROKES[strand], label=f"active bases{read}")
+        for key, name in {"jaccard_min": "worst feature", "jaccard_median": "median", "jaccard": "all bases"}.items():
+            differing = cast(pd.Series, 1 - rows[key])
+            _steps(right, rows, differing, color=AGREEMENTS[key], linestyle=STROKES[strand], label=name + read)
         for key, name in names.items():
             style = {"color": DIFFERENCES[key], "linestyle": STROKES[strand], "label": name + read}
             _steps(left, rows, cast(pd.Series, rows[f"{key}_difference"]), **style)

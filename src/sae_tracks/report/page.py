@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import pandas as pd
 from sae_tracks.controls.methods import methods_paragraph
 from sae_tracks.controls.verdict import OUTCOMES, RIVALS
 from sae_tracks.errors import SaeTracksError, UsageError
-from sae_tracks.files import PROVENANCE, make_folder, read_json, sha256, write_provenance
+from sae_tracks.files import PROVENANCE, make_folder, read_json, scratch_folder, sha256, write_provenance
 from sae_tracks.metrics.scores import BEST_SCORES
 from sae_tracks.motifs import Motif, named_motifs
 from sae_tracks.report import head, markup
@@ -174,8 +173,8 @@ def _scores_figure(table: pd.DataFrame) -> str:
     """Return the paper's Fig. 3; "" without scores."""
     if table.empty:
         return ""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "scores.svg"
+    with scratch_folder("figure") as folder:
+        path = folder / "scores.svg"
         save_figure(plot_scores(table.dropna(subset=["f1"])), path)
         caption = "Precision, recall and F1 of the best feature of each letter (A) and of the best annotations (B)."
         return markup.figure(path.read_bytes(), path.suffix, caption)

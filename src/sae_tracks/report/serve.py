@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
 
-from sae_tracks.errors import SaeTracksError
+from sae_tracks.errors import SaeTracksError, Terminated
 from sae_tracks.files import atomic
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,12 @@ class PageServer(ThreadingHTTPServer):
         if self.server_port == 80:
             self.hosts.update(NAMES)
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say in one line what went wrong; a browser that closes a connection is nothing wrong."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError | TimeoutError):
+            log.warning("a request failed: %s: %s", type(error).__name__, error)
+
     @property
     def url(self) -> str:
         """Address of the page."""
@@ -108,6 +115,8 @@ def serve(site: Site, port: int = 0, *, browser: bool = True, ready: Callable[[s
             threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
         try:
             server.serve_forever()
+        except Terminated:
+            raise
         except KeyboardInterrupt:
             log.info("stopped")
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from sae_tracks.annotations import read_annotation
 from sae_tracks.bbi import contig_lengths
 from sae_tracks.browsers.sites import Contigs
 from sae_tracks.dna import readable_bases
@@ -30,6 +31,7 @@ NAMES = ("bed", "narrowPeak", "broadPeak", "gtf", "gff3", "bigbed")  # igv.js's,
 FORMATS = {f".{name.lower()}": name for name in NAMES} | {".gff": "gff3", ".bb": "bigbed"}  # by ending
 LISTED = 10  # loci listed per track
 WINDOWS, FLANK = 100, 15  # the logo counts the 31 bases around each of the 100 highest places
+MOST_NAMES = 5000  # of a file, that can be looked for
 VIEW = 160  # bases shown around a locus: letters can still be told apart
 
 
@@ -129,7 +131,40 @@ def browser_settings(chosen: TrackSet) -> dict[str, Any]:
         for feature, strands in chosen.by_feature().items()
     }
     annotations = [_annotation(path) for path in chosen.annotations]
-    return {"reference": reference, "features": features, "annotations": annotations}
+    return {"reference": reference, "features": features, "annotations": annotations, "places": strongest_sites(chosen)}
+
+
+def strongest_sites(chosen: TrackSet) -> dict[str, str]:
+    """Return where the strongest site of each name lies: what the browser shows if one looks for the name.
+
+    igv.js itself goes to the last site of a name, and knows no factors. Genes are left to it.
+
+    Returns
+    -------
+    dict
+        By the name of a site or of its factor in capital letters: a region around the site with the highest score, the
+        first of several, 1-based. Names of files with more than `MOST_NAMES` are left out.
+    """
+    genome, found = Genome(chosen.genome), dict[str, str]()
+    for path in chosen.annotations:
+        if _format(path).startswith("g"):
+            continue
+        try:
+            sites = read_annotation(path, genome).sites
+        except SaeTracksError as error:
+            log.warning("names of sites cannot be looked for: %s", error)
+            continue
+        sites = sites.assign(Score=sites["Score"].fillna(-np.inf)).sort_values("Score", ascending=False, kind="stable")
+        for column in ("Name", "TF"):
+            named = sites.drop_duplicates(column)
+            if len(named) > MOST_NAMES:
+                continue
+            for name, contig, start, end in zip(*(named[key] for key in (column, "Chromosome", "Start", "End"))):
+                if name:
+                    around = max((VIEW - (end - start)) // 2, 0)
+                    region = GenomicRegion(contig, max(start - around, 0), min(end + around, genome.lengths[contig]))
+                    found.setdefault(str(name).upper(), str(region))
+    return found
 
 
 def _track(strand: str, track: TrackFile, maximum: float) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The SAE directory, which is an SAELens directory with our metadata and feature statistics."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,12 +12,12 @@ from safetensors.torch import load_file
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, make_folder, read_json, write_json
 from sae_tracks.lm.protocol import GeneLM, describe
+from sae_tracks.sae.hub import locate
 from sae_tracks.sae.model import SAE, Architecture
 
 WEIGHTS, CONFIG, STATS = "sae_weights.safetensors", "cfg.json", "feature_stats.parquet"
 COLUMNS = ("feature", "max", "mean", "density", "dead")
 FORMAT_VERSION = 1
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # SAELens' settings that change what is computed (None: no entry): ours, and those that import-sae can turn into them.
 SETTINGS = {
     "architecture": (get_args(Architecture), ("gated", "batchtopk", "matryoshka_batchtopk", None)),
@@ -76,12 +75,13 @@ def load_sae(path: str | Path) -> SAE:
     Parameters
     ----------
     path : path or str
-        A folder, or a hub id ``owner/name``.
+        A folder, or a repository of the hub: ``hf:owner/name`` or ``hf:owner/name@revision`` (a branch, tag or commit;
+        default ``main``). The ``hf:`` may be left out if no local folder has this name.
 
     Returns
     -------
     SAE
-        float32, on the CPU.
+        float32, on the CPU. Its ``origin`` names the commit of one from the hub.
 
     Raises
     ------
@@ -89,18 +89,15 @@ def load_sae(path: str | Path) -> SAE:
         A file is missing or damaged, the SAE computes its features in another way, shapes do not fit, or a weight is
         not finite.
     """
-    folder = Path(path)
-    local = folder.is_dir()
-    if not local:
-        if not HUB_ID.fullmatch(str(path)) or (folder.parent.is_dir() and folder.parent != Path()):
-            raise SaeTracksError(f"no folder {path}")
-        folder = _from_hub(str(path))
+    found = locate(path, CONFIG, WEIGHTS, (STATS,))
+    folder = found.folder
     config = read_json(folder / CONFIG)
     _check_settings(folder, config)
     weights = _weights(folder / WEIGHTS, config)
     threshold = weights.pop("threshold", None)
     sae = SAE(*weights.values(), metadata=config.get("metadata", {}), threshold=threshold)
-    sae.folder = folder if local else None  # the hub's cache is not ours
+    sae.origin = found.origin
+    sae.folder = None if found.origin else folder  # the hub's cache is not ours
     if config["architecture"] == "topk":
         sae.k = whole_k(folder / CONFIG, config.get("k"), sae.d_sae)
     if (folder / STATS).is_file():
@@ -161,30 +158,13 @@ def _weights(path: Path, config: dict[str, Any]) -> dict[str, torch.Tensor]:
     return {name: weights[name].float() for name in shapes}
 
 
-def _from_hub(repository: str) -> Path:
-    """Download the files of an SAE, with the statistics if it has any, into the hub's cache; returns their folder."""
-    from sae_tracks.lm.pretrained import find_file  # imports transformers
-
-    config, offline = find_file(repository, CONFIG, None, "an SAE")
-    if config is None:
-        raise SaeTracksError(f"cannot load an SAE from {repository}: no {CONFIG} is there")
-    if not offline:
-        for name in (WEIGHTS, STATS):
-            find_file(repository, name, None, f"{name} of an SAE")
-    elif not (config.parent / WEIGHTS).is_file():
-        raise SaeTracksError(
-            f"{repository}: the hub does not answer, and the cache has no {WEIGHTS} of it: try again later"
-        )
-    return config.parent
-
-
 def check_match(sae: SAE, lm: GeneLM, *, allow_mismatch: bool = False) -> None:
     """Refuse an SAE on another model, layer or width than it was trained on.
 
     If the SAE names a checksum of the weights, that decides: a model keeps it when its folder is renamed.
     """
     if sae.d_in != lm.d_model:
-        raise SaeTracksError(f"the SAE reads {sae.d_in} channels; {lm.model_id} has {lm.d_model}")
+        raise SaeTracksError(f"the SAE reads {sae.d_in} dimensions; {lm.model_id} has {lm.d_model}")
     trained = sae.metadata.get("lm", {})
     where = "layer" if trained.get("layer") is not None else "hook_name"  # a module that was named has no layer
     for key, name in {where: where.removesuffix("_name"), "weights_sha256": "weights"}.items():

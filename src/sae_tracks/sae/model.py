@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import ORIGIN
 
 Architecture = Literal["standard", "jumprelu", "topk"]
 TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -43,6 +44,8 @@ class SAE:
         The most features per row, only of a ``topk``.
     folder : path, optional
         The local SAE directory that it was loaded from. SAEs of untrained models are kept there.
+    origin : str, optional
+        ``hf:owner/name@commit`` of one that was loaded from the hub.
     """
 
     W_enc: torch.Tensor
@@ -54,6 +57,7 @@ class SAE:
     threshold: torch.Tensor | None = None
     k: int | None = None
     folder: Path | None = field(default=None, compare=False)
+    origin: str | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         k = "" if self.k is None else f", k {self.k}"
@@ -81,6 +85,11 @@ class SAE:
     def checksum(self) -> str:
         """SHA-256 of the present weights, the same as of the weights file that `save_sae` writes."""
         return hashlib.sha256(self.file_content()).hexdigest()
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Which SAE this is, for provenance: its checksum and, if it came from the hub, its id with the commit."""
+        return {"sae_sha256": self.checksum} | ({ORIGIN: self.origin} if self.origin else {})
 
     @property
     def architecture(self) -> Architecture:

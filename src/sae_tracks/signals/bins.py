@@ -90,7 +90,7 @@ class BinSums:
         Those with a value of each signal.
     total : (m, G) float64
         Sums of the signals.
-    channels : (m, d_model) float64
+    dimensions : (m, d_model) float64
         Sums of the model's activations.
     """
 
@@ -98,7 +98,7 @@ class BinSums:
         self._bins, self._d_sae = bins, d_sae
         self.bases = np.zeros(len(bins), np.int64)
         self.known, self.total = np.zeros((len(bins), signals), np.int64), np.zeros((len(bins), signals))
-        self.channels = np.zeros((len(bins), d_model))
+        self.dimensions = np.zeros((len(bins), d_model))
         # (row, feature, mean), and (row, feature, sum) of bins at the ends of a buffer, which may have parts elsewhere
         self._whole: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]] = []
         self._parts: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]] = []
@@ -125,19 +125,19 @@ class BinSums:
         mean = (sums.data / np.diff(edges)[sums.row])[~ends].astype(np.float32)
         self._whole.append((row[~ends], feature[~ends], mean))
 
-    def add_channels(self, region: GenomicRegion, half: NDArray[np.int8], activations: "torch.Tensor") -> None:
+    def add_dimensions(self, region: GenomicRegion, half: NDArray[np.int8], activations: "torch.Tensor") -> None:
         """Add the model's activations of consecutive bases, (n, d_model)."""
         row = self._bins.rows(region, half)
         inside = np.flatnonzero(row >= 0)
         if len(inside):
             rows, first = np.unique(row[inside], return_index=True)
             values = activations.float().numpy()[inside].astype(np.float64)
-            self.channels[rows] += np.add.reduceat(values, first, axis=0)
+            self.dimensions[rows] += np.add.reduceat(values, first, axis=0)
 
     def arrays(self) -> dict[str, NDArray]:
         """Everything, of the bins with a readable base, to be stored; see `add_arrays`."""
         row = np.flatnonzero(self.bases)
-        found = {"row": row} | {name: getattr(self, name)[row] for name in ("bases", "known", "total", "channels")}
+        found = {"row": row} | {name: getattr(self, name)[row] for name in ("bases", "known", "total", "dimensions")}
         for name, parts in (("whole", self._whole), ("part", self._parts)):
             for i, axis in enumerate(("row", "feature", "value")):
                 kind = (np.int32, np.int32, np.float32 if name == "whole" else np.float64)[i]
@@ -146,7 +146,7 @@ class BinSums:
 
     def add_arrays(self, stored: Mapping[str, NDArray]) -> None:
         """Add the `arrays` of other bases."""
-        for name in ("bases", "known", "total", "channels"):
+        for name in ("bases", "known", "total", "dimensions"):
             getattr(self, name)[stored["row"]] += stored[name]
         for name, parts in (("whole", self._whole), ("part", self._parts)):
             parts.append((stored[f"{name}_row"], stored[f"{name}_feature"], stored[f"{name}_value"]))
@@ -167,8 +167,8 @@ class BinSums:
         x = both[kept]
         known = self.known[kept]
         y = ratio(self.total[kept], known)
-        channels = (self.channels[kept] / self.bases[kept, None]).astype(np.float32)
-        return BinMeans(kept, self._bins.half[kept], y, x, channels)
+        dimensions = (self.dimensions[kept] / self.bases[kept, None]).astype(np.float32)
+        return BinMeans(kept, self._bins.half[kept], y, x, dimensions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class BinMeans:
     half: NDArray[np.int8]  # (k,)
     y: NDArray[np.float64]  # (k, G): of those with a value of the signal; NaN if there is none
     x: "csr_array"  # (k, d_sae) float32
-    channels: NDArray[np.float32]  # (k, d_model)
+    dimensions: NDArray[np.float32]  # (k, d_model)
 
 
 def word_means(bins: Bins, genome: Genome, row: NDArray[np.int64]) -> NDArray[np.float32]:

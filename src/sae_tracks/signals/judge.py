@@ -18,7 +18,7 @@ from sae_tracks.signals.tables import Gathered
 
 LEAST_BLOCKS, LEAST_BINS = 10, 200  # of the report half with a value
 LEAST_SHIFT = 20  # a shift is at least this part of the bins
-DESIGNS = ("", "kmer_", "gc_", "channel_")  # of the regressions: all features, words, GC and CpG, dimensions
+DESIGNS = ("", "kmer_", "gc_", "dimension_")  # of the regressions: all features, words, GC and CpG, dimensions
 ENDS = ("bin_spearman_low", "bin_spearman_high", "select_bin_spearman")
 
 
@@ -146,7 +146,7 @@ def _tested(pair: dict, g: int, means: BinMeans, gathered: Gathered, words: NDAr
     found: dict[str, object] = {"bins": len(report), "blocks": len(np.unique(block[report]))}
     found |= {"bin_spearman_low": low, "bin_spearman_high": high}
     found["shift_p"] = shift_p(x, y[report], float(np.sign(pair["select_bin_spearman"])))
-    rivals = (("sequence", words[means.row], word_name), ("neuron", means.channels, str))
+    rivals = (("sequence", words[means.row], word_name), ("neuron", means.dimensions, str))
     for name, columns, called in rivals:
         chosen = bin_correlations(columns[select], y[select])
         column = int(np.nanargmax(np.abs(chosen))) if np.isfinite(chosen).any() else -1
@@ -223,7 +223,7 @@ def explained(
     Returns
     -------
     DataFrame
-        ``r2``, ``kmer_r2``, ``gc_r2`` and ``channel_r2``, each with ``_low`` and ``_high``.
+        ``r2``, ``kmer_r2``, ``gc_r2`` and ``dimension_r2``, each with ``_low`` and ``_high``.
     """
     columns = [f"{design}r2{end}" for design in DESIGNS for end in ("", "_low", "_high")]
     found = pd.DataFrame(np.nan, best.index, columns)
@@ -240,7 +240,7 @@ def explained(
                 one.x[known][:, gathered.features],
                 *(words[one.row[known]][:, s] for s in (slice(0, -2), slice(-2, None))),
             )
-            for design, x in zip(DESIGNS, (*inputs, one.channels[known])):
+            for design, x in zip(DESIGNS, (*inputs, one.dimensions[known])):
                 values = Ridge(x, fitted, block).r2(y)
                 found.loc[rows[mine], [f"{design}r2{end}" for end in ("", "_low", "_high")]] = values
     return found

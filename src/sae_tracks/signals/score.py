@@ -302,7 +302,7 @@ def _join(passes: dict[ReadStrand, Pass], strand: ReadStrand, arrays: dict[str, 
         passes[strand].sums.merge(sums)
     else:
         totals = Totals(**{f.name: arrays[f"totals_{f.name}"] for f in fields(Totals)})
-        shape = arrays["bins_known"].shape[1], arrays["bins_channels"].shape[1], len(sums.on)
+        shape = arrays["bins_known"].shape[1], arrays["bins_dimensions"].shape[1], len(sums.on)
         passes[strand] = Pass(totals, sums, BinSums(bins, *shape))
     passes[strand].bins.add_arrays({n.removeprefix("bins_"): a for n, a in arrays.items() if n.startswith("bins_")})
 

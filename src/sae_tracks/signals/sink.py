@@ -65,7 +65,7 @@ class SignalSink:
     def add_reading(self, reading: Reading) -> None:
         """Add the activations of the model in bins."""
         half = self._half(reading.region, reading.readable)
-        self.bin_sums.add_channels(reading.region, half, reading.activations)
+        self.bin_sums.add_dimensions(reading.region, half, reading.activations)
 
     def add(self, block: FeatureBlock) -> None:
         """Add a block."""

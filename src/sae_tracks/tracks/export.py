@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from sae_tracks.files import digest, make_folder, remove_parts, without_names
 from sae_tracks.regions import WHOLE, Shard
-from sae_tracks.threads import peak_memory
+from sae_tracks.threads import Took, peak_memory, stopwatch
 from sae_tracks.tracks.spool import HELD, StoredRuns, TrackSpool
 
 if TYPE_CHECKING:
@@ -93,14 +92,13 @@ class Estimate:
     disk: int  # bytes with the temporary files, if the genome is like the window that was timed
     most_disk: int  # bytes with the temporary files, at most
     memory: int  # bytes: the peak so far, which includes the model at work, plus what the spool holds
-    seconds: float  # of reading alone, at the speed of the window that was timed
+    took: Took  # for reading alone, at the speed of the window that was timed
 
     def __str__(self) -> str:
-        minutes, seconds = divmod(round(self.seconds), 60)
         return (
             f"{self.bases:,} bases in {self.windows:,} windows, {self.tracks:,} tracks; "
             f"disk about {_size(self.disk)}, at most {_size(self.most_disk)}; memory about {_size(self.memory)}; "
-            f"time about {minutes // 60} h {minutes % 60:02d} min {seconds:02d} s"
+            f"time {self.took}"
         )
 
 
@@ -116,10 +114,10 @@ def estimate(source: "Source", features: Iterable[int]) -> Estimate:
     first = len(windows) // 2
     some = windows[first : first + read_together(source.lm, source.layout.window)]
     some = [window for window in some if window.read_strand == some[0].read_strand]
-    started = perf_counter()
+    passed = stopwatch()
     part = replace(source, regions=[window.kept for window in some], read_strands=[some[0].read_strand])
     nonzeros = sum(len(block.value) for block in part.blocks(ids))
-    seconds = (perf_counter() - started) / len(some)
+    took = passed().times(len(windows) / len(some))
     bases = sum(len(window.kept) for window in windows)
     return Estimate(
         bases=bases,
@@ -128,7 +126,7 @@ def estimate(source: "Source", features: Iterable[int]) -> Estimate:
         disk=round(MOST_BYTES * nonzeros * bases / sum(len(window.kept) for window in some)),
         most_disk=MOST_BYTES * len(ids) * bases,
         memory=peak_memory() + HELD_BYTES,
-        seconds=seconds * len(windows),
+        took=took,
     )
 
 

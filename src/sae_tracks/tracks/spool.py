@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import make_folder, read_json, unwritable, values_differ, write_json
+from sae_tracks.files import make_folder, read_json, scratch_folder, unwritable, values_differ, write_json
 from sae_tracks.regions import ReadStrand, StreamPosition
 from sae_tracks.tracks.bbi.runs import NO_RUNS, RUN, join_chunks, make_runs
 from sae_tracks.tracks.runs import GenomeLine, clip, collect, fill_with_zeros, group
@@ -101,19 +101,17 @@ class TrackSpool:
         self._held = np.empty(most, np.int32), np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, "f4")
         self._used = 0
         self._row = np.zeros(1, index_row(k))
-        self.sealed, self._keep, self._temporary = False, keep, folder is None
+        self.sealed, self._keep = False, keep
         self.position: tuple[ReadStrand, int] | None = None  # read strand, and the place on the line that was reached
         record = {"format_version": FORMAT_VERSION, "lengths": dict(lengths), "features": list(features)}
         # errors name what the user named: the folder kept, or the one in which the spool is hidden
         self._output = Path(tempfile.gettempdir()) if folder is None else folder if keep else folder.parent
         with ExitStack() as after_errors, self._writing():
-            self.folder = Path(tempfile.mkdtemp(prefix="sae-tracks-")) if folder is None else make_folder(folder)
-            if self._temporary:
-                after_errors.callback(shutil.rmtree, self.folder, ignore_errors=True)
-            self._lock = after_errors.enter_context(_locked(self.folder))
+            self.folder = after_errors.enter_context(scratch_folder("spool")) if folder is None else make_folder(folder)
+            after_errors.enter_context(_locked(self.folder))
             _write_or_check_record(self.folder, record | dict(facts or {}))
             self._open()
-            after_errors.pop_all()
+            self._closing = after_errors.pop_all()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -166,9 +164,9 @@ class TrackSpool:
                 self._index.close()
             done = error is None or refused
         finally:
-            if self._temporary or (not self._keep and (done or empty)):
+            if not self._keep and (done or empty):
                 shutil.rmtree(self.folder, ignore_errors=True)
-            self._lock.close()
+            self._closing.close()  # the lock, and a temporary folder
 
     def add(self, block: "FeatureBlock") -> None:
         """Store a block; blocks ascend per read strand, contigs in FASTA order."""

@@ -7,8 +7,6 @@ done and the first digits of its own SHA-256, so a torn file shows. Its metadata
 import json
 import logging
 import re
-import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,12 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import make_folder, sha256, unwritable
+from sae_tracks.files import make_folder, move, remove_left_overs, scratch_folder, sha256, unwritable
 from sae_tracks.lm.pretrained import first_line
 from sae_tracks.train.parallel import Processes
 
 log = logging.getLogger(__name__)
-FOLDER, PART = "checkpoints", ".part-"
+FOLDER = "checkpoints"
 DIGITS = 12  # of a checkpoint's SHA-256, in its name
 NAME = re.compile(r"step-\d+-[0-9a-f]{12}\.safetensors")
 KEPT = 2  # the newest: one more than is needed, in case the disk tears one
@@ -64,10 +62,10 @@ def save_checkpoint(out: Path, step: int, tensors: dict[str, torch.Tensor], run:
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     folder = make_folder(out / FOLDER)
     try:
-        with tempfile.TemporaryDirectory(prefix=PART, dir=folder) as hidden:
-            path = Path(hidden) / "checkpoint"
+        with scratch_folder("checkpoint", folder) as hidden:
+            path = hidden / "checkpoint"
             save_file(tensors, path, {"run": json.dumps(run)})
-            path.replace(folder / checkpoint_name(step, sha256(path)))
+            move(path, folder / checkpoint_name(step, sha256(path)))
     except (OSError, SafetensorError) as error:
         with suppress(OSError):
             folder.rmdir()  # if nothing else is in it
@@ -113,8 +111,7 @@ def remove_checkpoints(out: Path, after: int = -1) -> None:
     for path in checkpoints(out):
         if step_of(path) > after:
             path.unlink(missing_ok=True)
-    for hidden in (out / FOLDER).glob(f"{PART}*"):  # of a process that was killed while writing
-        shutil.rmtree(hidden, ignore_errors=True)
+    remove_left_overs((out / FOLDER).absolute())
     with suppress(OSError):
         (out / FOLDER).rmdir()  # if nothing is left in it
 

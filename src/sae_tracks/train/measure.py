@@ -29,7 +29,7 @@ class Statistics:
     """Mean and spread of activations."""
 
     mean: torch.Tensor  # (d_model,) float32
-    variance: float  # mean squared distance of a row from the mean, summed over channels
+    variance: float  # mean squared distance of a row from the mean, summed over dimensions
 
     @property
     def gamma(self) -> float:

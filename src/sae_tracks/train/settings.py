@@ -31,7 +31,7 @@ class TrainSettings:
     dead_after: int = 30_000
     """Rows without firing after which a feature learns what the others leave over; not of ``standard``."""
     expansion: int = 32
-    """Features per input channel: the dictionary has ``expansion * d_model`` of them."""
+    """Features per input dimension: the dictionary has ``expansion * d_model`` of them."""
     batch_size: int = 2048
     """Rows per step."""
     scale_input: bool = True

@@ -2,12 +2,9 @@
 
 import logging
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import make_folder, read_json, write_provenance
 from sae_tracks.sae import SAE, load_sae, save_sae
 from sae_tracks.sae.directory import CONFIG
-from sae_tracks.threads import alone
+from sae_tracks.threads import Took, alone, stopwatch
 from sae_tracks.train.checkpoint import newest, refuse_another_run, remove_checkpoints, resume, save_checkpoint
 from sae_tracks.train.log import TrainingLog, summary_writer
 from sae_tracks.train.measure import MEASURED_ROWS, Statistics, batch_threshold, measure_features, statistics
@@ -77,10 +74,10 @@ def train_sae(
         if group.rank == 0:
             remove_checkpoints(out, after=state.step)
             write_provenance(make_folder(out), data=plan.data.name, **state.run["settings"])
-            with TrainingLog(out, state.step, tensorboard=tensorboard) as lines, interrupts(group) as stopped:
-                _train(state, group, Recorder(state, out, lines, on_step, stopped))
+            with TrainingLog(out, state.step, tensorboard=tensorboard) as lines:
+                _train(state, group, Recorder(state, out, lines, on_step))
         else:
-            _train(state, group, lambda result, lr: None)
+            _train(state, group, None)
     return _finish(state, out) if group.rank == 0 else None
 
 
@@ -170,8 +167,11 @@ def _begin(plan: TrainPlan, out: Path, group: Processes) -> TrainingState:
     return state
 
 
-def _train(state: TrainingState, group: Processes, record: Callable[[StepResult, float], None]) -> None:
-    """Take one optimizer step after another; the rows of the next step are read ahead."""
+def _train(state: TrainingState, group: Processes, recorder: "Recorder | None") -> None:
+    """Take one optimizer step after another; the rows of the next step are read ahead.
+
+    Ctrl-C and SIGTERM end it after a checkpoint.
+    """
     plan, size = state.plan, state.plan.settings.batch_size
     share = group.share(size)
     step = make_step(state.weights, state.first, state.second, plan.settings, share.stop - share.start, group)
@@ -179,7 +179,7 @@ def _train(state: TrainingState, group: Processes, record: Callable[[StepResult,
     def read(done: int) -> torch.Tensor:
         return state.rows(done * size + share.start, done * size + share.stop)
 
-    with ThreadPoolExecutor(1, initializer=alone) as reader:
+    with ThreadPoolExecutor(1, initializer=alone) as reader, group.until_stopped() as stopped:
         ahead = reader.submit(read, state.step)
         for number in range(state.step + 1, plan.steps + 1):
             x, ahead = ahead.result(), reader.submit(read, number)
@@ -190,7 +190,13 @@ def _train(state: TrainingState, group: Processes, record: Callable[[StepResult,
             state.fired.masked_fill_(result.active > 0, number * size)
             if is_looked_at(number, plan) and not result.fvu <= DIVERGED:
                 raise diverged(plan, number)
-            record(result, lr)
+            if recorder:
+                recorder(result, lr)
+            # the processes ask each other, for which a GPU would have to wait at each of its short steps
+            if (is_looked_at(number, plan) or group.device.type == "cpu") and (reason := stopped()):
+                if recorder:
+                    recorder.save()
+                raise reason
 
 
 def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
@@ -213,28 +219,11 @@ def diverged(plan: TrainPlan, number: int) -> SaeTracksError:
     return SaeTracksError(f"the loss diverged at step {number:,}: lower --lr (it is {plan.settings.lr:g})")
 
 
-@contextmanager
-def interrupts(group: Processes) -> Iterator[threading.Event]:
-    """Let Ctrl-C and a scheduler's SIGTERM wait for the end of a step, unless several processes step together."""
-    stopped = threading.Event()
-    if group.count > 1 or threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 class Recorder:
     """Writes log and checkpoints and shows the progress after each step, in the first process."""
 
-    def __init__(
-        self, state: TrainingState, out: Path, lines: TrainingLog, on_step: OnStep, stopped: threading.Event
-    ) -> None:
-        self.state, self.out, self.lines, self.on_step, self.stopped = state, out, lines, on_step, stopped
+    def __init__(self, state: TrainingState, out: Path, lines: TrainingLog, on_step: OnStep) -> None:
+        self.state, self.out, self.lines, self.on_step = state, out, lines, on_step
         self.words, self.begun, self.first = "", time.monotonic(), state.step
         self.saved = -math.inf  # the first checkpoint comes early, so that a full disk is noticed then
 
@@ -243,13 +232,11 @@ class Recorder:
         if is_looked_at(step, plan):
             self._log(result, lr)
             if step == plan.steps or time.monotonic() - self.saved > SAVE_EVERY:
-                self._save()
+                self.save()
         self.on_step(self.words, step)
-        if self.stopped.is_set():
-            self._save()
-            raise KeyboardInterrupt
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint; an error if the weights are not finite."""
         if not torch.isfinite(self.state.weights.flat).all():
             raise diverged(self.state.plan, self.state.step)
         self.state.save(self.out)
@@ -312,15 +299,15 @@ def _metadata(state: TrainingState, measured: dict[str, float | int]) -> dict[st
     }
 
 
-def time_step(plan: TrainPlan) -> float:
-    """Seconds of one step, the second of two on the first rows of the data."""
+def time_step(plan: TrainPlan) -> Took:
+    """How long one step takes, the second of two on the first rows of the data."""
     torch.backends.cuda.matmul.allow_tf32 = plan.dtype == "tf32"
     state, size = TrainingState(plan, plan.device), plan.settings.batch_size
     state.statistics = statistics(plan.data, plan.device)
     step = make_step(state.weights, state.first, state.second, plan.settings, size, Processes(0, 1, plan.device))
-    x, seconds = state.rows(0, size), 0.0
+    x, took = state.rows(0, size), Took(0, 0)
     for number in (1, 2):
-        started = time.perf_counter()
+        passed = stopwatch()
         _ = step(x, plan.settings.lr, number).reconstruction  # reading a number waits for the step
-        seconds = time.perf_counter() - started
-    return seconds
+        took = passed()
+    return took

@@ -131,9 +131,24 @@ async function create(frame, settings, letters) {
   const annotations = settings.annotations.map((track, i) => ({ ...track, type: "annotation", order: 1000 + i, color: "#59626b", displayMode: "EXPANDED", height: 48 }));
   const nucleotideColors = { N: "#9aa3ab", ...Object.fromEntries(letters.map(({ letter, color }) => [letter, color])) };
   const made = await igv.createBrowser(frame, { ...OPTIONS, nucleotideColors, reference: settings.reference, tracks: annotations });
+  const search = made.search.bind(made);
+  made.search = (text) => {
+    const place = Object.hasOwn(settings.places, text.trim().toUpperCase()) ? settings.places[text.trim().toUpperCase()] : text;
+    const beyond = endBefore(place, (contig) => made.genome.getChromosome(contig)?.bpLength);
+    if (!beyond) return search(place);
+    made.alert.present(new Error(beyond));
+    return true; // told
+  };
   frame.shadowRoot.append(node("style", {}, NARROW));
   for (const [selector, label] of Object.entries(LABELS)) frame.shadowRoot.querySelector(selector)?.setAttribute("aria-label", label);
   return made;
+}
+
+// What is wrong with a place behind the end of its contig; "" if nothing is.
+function endBefore(place, lengthOf) {
+  const [, contig, start] = /^\s*(\S+):([\d,]+)/.exec(place) || [];
+  const length = contig && lengthOf(contig);
+  return length && Number(start.replaceAll(",", "")) > length ? `${contig} has ${length.toLocaleString("en")} bases` : "";
 }
 
 // Read strands of a feature stand together, on one scale from 0.

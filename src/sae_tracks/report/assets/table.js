@@ -100,6 +100,7 @@ function startTable(data, open) {
   // Row i of the table, or a feature without one.
   function show(i, row = rows[i]) {
     if (current !== null) lines[current].removeAttribute("aria-current");
+    if (opened && data.browser) field("browse").scrollIntoView({ block: "nearest" }); // row, tracks and match on one screen
     [current, opened] = [i, true];
     if (i !== null) {
       lines[i].setAttribute("aria-current", "true");
