@@ -190,10 +190,11 @@ from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import load_sae
 from sae_tracks.source import Source
 
-retrain.LEAST_STEPS, untrained.SEEDS = 20, (0,)
+retrain.LEAST_STEPS, models = 20, [("random", 0), ("permuted", 0)]
 folder = Path(sys.argv[1])
 source = Source(UntrainedOneHotLM(64), load_sae(folder / "sae"), Genome(folder / "g.fa"))
-found = list(untrained.untrained_sources(source, [GenomicRegion("c", 0, 600)], folder / "out"))
+regions = [GenomicRegion("c", 0, 600)]
+found = list(untrained.untrained_sources(source, regions, folder / "out", models=models))
 print(sum(len(other.lm.reads) for *_, other in found), *(other.sae.checksum for *_, other in found))
 """
 

@@ -448,4 +448,4 @@ def test_the_verb_writes_tables_a_figure_and_says_what_context_is_enough(project
 def test_a_request_that_cannot_be_met_leaves_nothing(project, verb):
     assert verb("-o", "none", "-r", "chr14:1-40").startswith("error: no base of the regions can be compared")
     assert not list(project.glob("none/*"))
-    assert verb("-o", "toy.fa") == "error: cannot write toy.fa: File exists"
+    assert verb("-o", "toy.fa") == "error: cannot write toy.fa: it is a file; name a folder"

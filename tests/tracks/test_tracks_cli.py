@@ -156,4 +156,4 @@ def test_an_sae_of_another_width_is_refused(project, verb):
 
 
 def test_an_output_that_cannot_be_written_is_an_error(verb):
-    assert verb(*BED, "-f", "3", "-o", "toy.fa/f.bed") == "error: cannot write toy.fa: File exists"
+    assert verb(*BED, "-f", "3", "-o", "toy.fa/f.bed") == "error: cannot write toy.fa/f.bed: toy.fa is a file"
