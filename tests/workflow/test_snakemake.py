@@ -188,37 +188,11 @@ def test_an_array_of_slurm_jobs_writes_what_one_run_writes(folder, whole):
     run(folder, array, 2, out / "act", "extract", folder / "lm", folder / "g.fa", "-r", "chr1", **options)
     source = (whole / "sae", folder / "g.fa", "-r", "chr2", "-r", "chr3")
     run(folder, array, 3, out / "tracks", "export-bigwig", *source, "-f", "0-2", **options)
-    run(
-        folder,
-        array,
-        2,
-        out / "insight/motifs",
-        "motifs",
-        *source,
-        "-f",
-        "0-3",
-        "--places",
-        20,
-        "--report-on",
-        "chr3",
-        **options,
-    )
+    motifs = ("motifs", *source, "-f", "0-3", "--places", 20, "--report-on", "chr3")
+    run(folder, array, 2, out / "insight/motifs", *motifs, **options)
     assert_same(whole, out, ["act/shard-*.npy"])
     run(folder, "sae-tracks", "export-bigwig", *source, "-f", "0-2", "-o", folder / "one/tracks")
-    run(
-        folder,
-        "sae-tracks",
-        "motifs",
-        *source,
-        "-f",
-        "0-3",
-        "--places",
-        20,
-        "--report-on",
-        "chr3",
-        "-o",
-        folder / "one/insight/motifs",
-    )
+    run(folder, "sae-tracks", *motifs, "-o", folder / "one/insight/motifs")
     assert_same(folder / "one", out, ["tracks/*.bw", "insight/motifs/motifs.meme"])
     calls = (folder / "calls").read_text().splitlines()
     assert len(calls) == 6

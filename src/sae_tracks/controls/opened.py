@@ -21,8 +21,7 @@ from sae_tracks.controls.items import BLOCKS, LAG, PIECE, report_tiles
 from sae_tracks.controls.reference import causal_reference, sample_of
 from sae_tracks.controls.specificity import motif_clusters, selectivity
 from sae_tracks.controls.untrained import (
-    KINDS,
-    SEEDS,
+    MODELS,
     check_untrained,
     open_trained_on,
     untrained_facts,
@@ -163,7 +162,7 @@ class OpenControls:
     @property
     def sources(self) -> int:
         """How many SAEs are read: this one, those of other seeds, and those of untrained models."""
-        models = 0 if self.trained_on is None else len(KINDS) * len(SEEDS)
+        models = 0 if self.trained_on is None else len(MODELS)
         return 1 + len(self.seeds) + len(self.settings.untrained) + models
 
     def untrained(self, source: Source, out: Path) -> Iterator[tuple[Kind, int, Source]]:

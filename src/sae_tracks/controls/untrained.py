@@ -82,7 +82,7 @@ def check_untrained(source: Source, trained_on: TrainedOn) -> None:
     bases = recipe.plan(source.lm).settings["bases"]
     where = "given regions" if recipe.elsewhere else "the windows of the trained one"
     says = "%d untrained models, each with an SAE trained on %s: %s bases; those that are kept already are used"
-    log.info(says, len(KINDS) * len(SEEDS), where, f"{bases:,}")
+    log.info(says, len(MODELS), where, f"{bases:,}")
 
 
 def untrained_facts(source: Source, trained_on: TrainedOn) -> dict[str, Any]:
