@@ -9,6 +9,7 @@ the folder is the same, byte for byte, and nothing else is left in it or among t
 """
 
 import argparse
+import contextlib
 import gzip
 import importlib
 import json
@@ -117,11 +118,12 @@ def load_everything():
     import sae_tracks
 
     torch.set_num_threads(1)
-    for module in pkgutil.walk_packages(sae_tracks.__path__, "sae_tracks."):
-        if "triton" not in module.name and not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
-    for name in ("h5py", "anndata", "matplotlib.backends.backend_svg", "matplotlib.backends.backend_agg"):
-        importlib.import_module(name)
+    ours = [module.name for module in pkgutil.walk_packages(sae_tracks.__path__, "sae_tracks.")]
+    drawn = ["matplotlib.backends.backend_svg", "matplotlib.backends.backend_agg"]
+    for name in [*ours, "h5py", "anndata", *drawn]:
+        if "triton" not in name and not name.endswith("__main__"):
+            with contextlib.suppress(ModuleNotFoundError):  # an optional package that is not installed
+                importlib.import_module(name)
 
 
 def make_small():
