@@ -18,6 +18,7 @@ os.environ |= {
 import pytest
 import torch
 from hypothesis import settings
+from warm import warm_command
 
 torch.set_num_threads(1)
 settings.register_profile("patient", deadline=None)  # a busy machine is not a failure
@@ -32,6 +33,13 @@ def shared(relative: str) -> Path:
     if not path.exists():
         pytest.skip(f"needs {relative}, which is not part of this repository")
     return path
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory):
+    """The path of a ``sae-tracks`` whose calls cost no imports; see `warm.warm_command`."""
+    with warm_command(tmp_path_factory.mktemp("warm")) as command:
+        yield command
 
 
 def benchmark_module(name: str):

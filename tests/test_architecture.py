@@ -13,7 +13,7 @@ from sae_tracks.cli.app import app
 
 ROOT = Path(sae_tracks.__file__).parent
 FLOORS = [
-    {"errors", "names", "regions", "files", "progress", "threads", "jit"}
+    {"errors", "names", "regions", "files", "bounded", "json_file", "records", "progress", "threads", "jit"}
     | {"arrays", "intervals", "bootstrap", "dna", "bbi"},
     {"genome", "lm", "sae"},
     {"annotations", "motifs", "reading"},
@@ -25,7 +25,21 @@ FLOORS = [
 ]
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 NO_TORCH = {
-    *("errors", "names", "regions", "files", "progress", "jit", "intervals", "dna", "genome", "annotations", "motifs"),
+    *(
+        "errors",
+        "names",
+        "regions",
+        "files",
+        "bounded",
+        "json_file",
+        "progress",
+        "jit",
+        "intervals",
+        "dna",
+        "genome",
+        "annotations",
+        "motifs",
+    ),
     *("tracks", "metrics", "browsers", "report", "fetch"),
 }
 HEAVY = {

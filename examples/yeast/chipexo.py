@@ -41,7 +41,7 @@ LAG = 10  # a model that reads from left to right knows a site at its end
 LEAST = 10  # bound sites to choose by
 BLOCK = 10_000  # bases that are drawn together
 PRECISION = 0.6  # of the feature that is imagined for the power
-RIVALS = {"word": ["kmer_ap"], "probe": ["probe_ap"], "dimension": ["neuron_ap"]}
+RIVALS = {"word": ["kmer_ap"], "probe": ["probe_ap"], "dimension": ["dimension_ap"]}
 RIVALS["untrained"] = ["untrained_ap", "permuted_ap"]
 COLORS = {"feature": "#0072B2", "word": "#E69F00", "dimension": "#56B4E9", "untrained": "#999999"}
 

@@ -5,9 +5,11 @@ API reference is docs/api.md.
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+os.environ.setdefault("USE_HUB_KERNELS", "OFF")  # or transformers fetches native code for some models
 
 if TYPE_CHECKING:  # the same names for type checkers and editors; a test compares them with _HOME
     from sae_tracks.activations.extract import extract as extract

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import secrets
@@ -40,6 +41,8 @@ FOLDERS = re.compile(r"(^|=)(?:/|~|\.\.?/).*/(?=.)")  # the folders of a path, a
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-[0-9a-f]{6}\.part")  # name, and machine and process of its writer
 ABANDONED = 7 * 86400.0  # seconds until a temporary file of another machine, whose processes we cannot see, is removed
 FAILED_WRITES = {errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+FORMULA = re.compile(r"^'*(?:[=@]|[+-](?![\d.,;:eE+\- ]*$))")  # of a spreadsheet; + and - alone are strands
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +100,21 @@ def move(written: Path, path: Path) -> None:
     """Give a file its final name, once its content is on the disk."""
     _to_disk(written)
     written.replace(path)
+
+
+def replace_folder(written: Path, path: Path) -> None:
+    """Give a folder its final name. One that is there goes, also if another process puts its own there meanwhile."""
+    with scratch_folder(path.name, path.parent) as old:
+        while True:
+            with suppress(FileNotFoundError):
+                path.replace(old / secrets.token_hex(3))
+            try:
+                written.replace(path)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            else:
+                return
 
 
 def _to_disk(path: Path) -> None:
@@ -176,13 +194,6 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def remove_parts(path: Path) -> None:
-    """Remove the temporary files that killed writers of a file left. No writer of it may be running."""
-    for temporary in path.parent.iterdir():
-        if re.fullmatch(rf"\.{re.escape(path.name)}\.[^.]+\.part", temporary.name):
-            temporary.unlink(missing_ok=True)
-
-
 def check_folder(path: Path) -> None:
     """Refuse a place where no folder can be written: a file is there, or the folder above cannot be changed."""
     if path.exists() and not path.is_dir():
@@ -244,30 +255,63 @@ def check_end(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON with a final newline, atomically.
+    """Write indented JSON with a final newline, atomically. NaN and infinities, which JSON lacks, become null.
 
     The names of the folder are then on the disk: a manifest or provenance says that the files before it are there.
     """
+    try:
+        text = json.dumps(value, indent=1, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_without_nan(value), indent=1)
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")
+        temporary.write_text(text + "\n")
     with suppress(OSError):  # some file systems cannot do this for a folder
         _to_disk(path.parent)
 
 
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_tsv(table: "pd.DataFrame", path: Path) -> None:
-    """Write a table for people and spreadsheets, atomically: tabs, one line of names, six digits per number."""
+    """Write a table for people and spreadsheets, atomically: tabs, one line of names, six digits per number.
+
+    A text that a spreadsheet would take for a formula gets a quote in front (`without_quotes` takes it away), and tabs
+    and line breaks in a text become blanks.
+    """
+    table = _texts_replaced(table, {CONTROLS: " ", FORMULA: r"'\g<0>"})
     with atomic(path) as temporary:
         table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; a missing or malformed file is an error that names it."""
-    try:
-        return json.loads(Path(path).read_text())
-    except FileNotFoundError as error:
-        raise SaeTracksError(f"no file {path}") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise SaeTracksError(f"cannot read {path} as JSON: {error}") from error
+def without_quotes(table: "pd.DataFrame") -> "pd.DataFrame":
+    """A table that was read from a file of `write_tsv`, with its texts as they were."""
+    return _texts_replaced(table, {re.compile(rf"^'(?={FORMULA.pattern[1:]})"): ""})
+
+
+def _texts_replaced(table: "pd.DataFrame", changes: Mapping[re.Pattern, str]) -> "pd.DataFrame":
+    changed = table.copy(deep=False)
+    for name, column in table.items():
+        if column.dtype.kind == "O":
+            column = column.astype(object)
+            texts = (one for one in column if isinstance(one, str))
+            # each once, and without a search if it is plain: a table may have millions of cells
+            suspect = {one for one in texts if not one.isprintable() or one.startswith(("'", "=", "@", "+", "-"))}
+            new = {one: text for one in suspect if (text := _replaced(one, changes)) != one}
+            if new:
+                column[:] = [new.get(one, one) if isinstance(one, str) else one for one in column]
+                changed[name] = column
+    return changed
+
+
+def _replaced(text: str, changes: Mapping[re.Pattern, str]) -> str:
+    for pattern, new in changes.items():
+        text = pattern.sub(new, text)
+    return text
 
 
 def bundled(name: str) -> Path:
@@ -342,7 +386,7 @@ def _command_without_folders(command: Any) -> str:
 
 
 @contextmanager
-def opened(out: str | Path, longest: int) -> Iterator[Write]:
+def text_output(out: str | Path, longest: int) -> Iterator[Write]:
     """Open an output for BED-like text and yield the function that writes it. File and index are whole or absent.
 
     ``-`` is stdout. A name that ends in ``.gz`` gives bgzip with an index beside it: a ``.tbi``, or a ``.csi`` if the

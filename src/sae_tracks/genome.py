@@ -8,6 +8,7 @@ import shutil
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 LONG_N_RUN = 100  # bases; an assembly gap, not a few unknown bases
 pysam.set_verbosity(0)  # htslib's own lines on stderr; its exceptions and `_check_index` say the same
 CHUNK = 1 << 24  # bases fetched at once when a whole contig is read
+FIRST_LETTERS, AMINO_ACIDS, PROTEIN = 10_000, b"EFILPQ", 0.05  # the share of letters that are no IUPAC base
 MOST_HEADER = 1 << 16  # bytes of a FASTA header
 OUTDATED = "it has changed since it was indexed; delete {0}.fai or run samtools faidx {0}"
 _LOWER = np.isin(np.arange(256), np.arange(ord("a"), ord("z") + 1))
@@ -73,8 +75,18 @@ class Genome(ContigLengths):
     def __init__(self, path: str | Path) -> None:
         self._fasta = _open(Path(path))
         super().__init__(Path(path), dict(zip(self._fasta.references, self._fasta.lengths, strict=True)))
+        self._refuse_protein()
         self._digests: dict[str, tuple[str, str]] = {}
         self._stretches: dict[str, list[GenomicRegion]] = {}
+
+    def _refuse_protein(self) -> None:
+        """Refuse a FASTA of amino acids, by the letters at the start of its first record."""
+        for region in self.whole[:1]:
+            letters = b""
+            with suppress(SaeTracksError):  # a damaged FASTA is refused where it is read
+                letters = self.sequence(GenomicRegion(region.contig, 0, min(region.end, FIRST_LETTERS)))
+            if sum(map(letters.count, AMINO_ACIDS)) > PROTEIN * len(letters):
+                raise SaeTracksError(f"{self.path.name} holds amino acids; a genome of A, C, G, T and N is needed")
 
     def __reduce__(self):
         return Genome, (self.path,)

@@ -160,6 +160,44 @@ def test_a_shard_whose_record_is_missing_is_read_again(genome, tmp_path):
     assert payload(made(genome, tmp_path / "act").folder) == expected
 
 
+def flip_sum(path):
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"sha256": record["loci_sha256"]}))
+
+
+def flip_value(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "again"),
+    [
+        ("shard-00001.json", flip_sum, True),
+        ("shard-00001.json", damage_empty, True),
+        ("shard-00001.npy", flip_value, True),
+        ("windows.bed", damage_empty, False),
+        ("windows.bed", flip_value, False),
+    ],
+)
+def test_what_changed_before_an_extraction_goes_on_is_made_again(genome, tmp_path, name, damage, again):
+    expected = payload(made(genome, tmp_path / "act").folder)
+    damage(tmp_path / "act" / name)
+    (tmp_path / "act" / MANIFEST).unlink()
+    lm = OneHotLM(48)
+    extract(plan_extraction(lm, genome, **SIZES), tmp_path / "act")
+    assert payload(tmp_path / "act") == expected
+    assert bool(lm.reads) == again
+
+
+def test_the_manifest_names_the_model_of_the_run_that_ends(genome, tmp_path):
+    plan = made(genome, tmp_path / "act").folder / "plan.json"
+    record = json.loads(plan.read_text())
+    plan.write_text(json.dumps(record | {"lm": record["lm"] | {"model": "someone/else"}}))
+    assert made(genome, tmp_path / "act").manifest["lm"]["model"] == "one-hot"
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

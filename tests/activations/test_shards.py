@@ -1,6 +1,7 @@
 """Activation shards: what is written comes back, and what is damaged is refused by name."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -65,6 +66,14 @@ def test_a_damaged_file_is_named_when_the_folder_is_opened(shards, damage, name)
     assert "\n" not in str(error.value)
 
 
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(shards):
+    path = shards.shards[0].paths(shards.folder)[0]
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(SaeTracksError, match=f"{path.name} is a named pipe"):
+        open_shards(shards.folder)
+
+
 def test_a_changed_byte_is_found_when_the_shard_is_first_read(shards):
     flip(shards.folder / "shard-00002.npy")
     reopened = open_shards(shards.folder)
@@ -76,9 +85,18 @@ def test_a_changed_byte_is_found_when_the_shard_is_first_read(shards):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 99}, "format_version 99"),
-        ({"shards": [{"name": "shard-00000"}]}, "not a manifest"),
-        ({"lm": None}, "not a manifest"),
+        ({"format_version": 99}, "field format_version must be 1; it is 99"),
+        (
+            {"shards": [{"name": "shard-00000"}]},
+            r"field shards\[0\].rows must be a whole number from 0 to .*; it is missing",
+        ),
+        ({"lm": None}, "field lm must be an object; it is null"),
+        ({"rows": 12}, "rows is 12; its shards have 13"),
+        ({"windows_sha256": "0"}, r"windows\.bed: its SHA-256 is not the manifest's"),
+        (
+            {"shards": [{"name": "../shard-00000", "rows": 13, "sha256": "", "loci_sha256": ""}]},
+            "is no name of an activation shard",
+        ),
     ],
 )
 def test_a_manifest_of_another_kind_is_refused(shards, change, message):

@@ -150,7 +150,7 @@ def test_a_bgzip_file_cut_at_a_block_is_refused(genome, tmp_path, regions):
 def test_a_bigbed_cut_short_is_refused(genome, tmp_path, kept):
     path = write_bigbed(tmp_path / "t.bb", [("chr1", i, i + 1, f"name{i}") for i in range(900)])
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(SaeTracksError, match=r"t\.bb is cut short|t\.bb as bigBed: it is damaged"):
+    with pytest.raises(SaeTracksError, match=r"t\.bb .*(is cut short|is damaged)"):
         read_annotation(path, genome)
 
 
@@ -289,7 +289,7 @@ GFF_ROWS = st.lists(
 ).filter(lambda drawn: any(kind != "gene" for *_, kind, _ in drawn))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(drawn=GFF_ROWS, regions=REGIONS)
 def test_gff_by_region_equals_the_whole(genome, drawn, regions):
     lines = [f"{c}\tx\t{kind}\t{s}\t{s + n}\t.\t+\t.\t{ids}" for c, s, n, kind, ids in sorted(drawn)]

@@ -80,3 +80,12 @@ def test_pygenometracks_draws_it(tracks, tmp_path):
     pixels = np.round(imread(tmp_path / "x.png")[..., :3] * 255).reshape(-1, 3)
     for colour in [(0, 114, 178), (213, 94, 0)]:
         assert (pixels == colour).all(axis=1).sum() > 100
+
+
+def test_a_bracket_in_a_name_does_not_end_its_section_and_a_line_break_is_refused(tracks):
+    (tracks / "f4.plus.bw").rename(tracks / "f4]x.bw")
+    ini = sections(write_tracks_ini(tracks)[0])
+    assert ini["f4)x.bw"]["file"] == "f4]x.bw"
+    (tracks / "f4]x.bw").rename(tracks / "f4\nx.bw")
+    with pytest.raises(SaeTracksError, match="no file name with a tab or a line break"):
+        write_tracks_ini(tracks)

@@ -1,5 +1,6 @@
 """The command line as a whole: help, examples, error lines."""
 
+import json
 import re
 import shlex
 
@@ -152,6 +153,18 @@ def test_an_error_is_one_line_and_debug_shows_where(tmp_path):
     assert len(out.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "lm").exists()
     assert "Traceback" in run(*words, "--debug").stderr
+
+
+def test_no_name_in_a_file_or_an_argument_controls_the_terminal(tmp_path):
+    name = "a\x1b[2K\r\x9b31m\x07b"
+    (tmp_path / "provenance.json").write_text(json.dumps({"annotations": {name: 5}}))
+    for words, status in (
+        (("merge-metrics", tmp_path, "-o", tmp_path / "out"), 1),
+        (("benchmark", "-o", tmp_path / name), 2),
+    ):
+        out = run(*words)
+        assert out.returncode == status and re.search(r"a \[2K 31m b", out.stderr), out.stderr
+        assert out.stderr.removesuffix("\n").isprintable()
 
 
 def test_the_version_is_printed():

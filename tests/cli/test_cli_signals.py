@@ -61,7 +61,7 @@ def test_signals_alone_write_no_table_of_intervals(work):
 def test_what_could_not_be_computed_is_blank_and_said_once(capsys, caplog):
     row = {"signal": "a", "feature": "f0", "read_strand": "+", "bin_spearman": 0.5, "verdict": "supported"}
     row |= {"bin_spearman_low": 0.25, "bin_spearman_high": 0.75, "sequence_spearman": -0.25, "r2": np.nan}
-    row["neuron_spearman"] = np.nan
+    row["dimension_spearman"] = np.nan
     few = row | {"signal": "b", "bin_spearman_low": np.nan, "bin_spearman_high": np.nan}
     caplog.set_level("INFO")
     show_signals(pd.DataFrame([row, few]))

@@ -1,7 +1,9 @@
 """Planted truth: what is true is supported, and what is not is called by its name."""
 
+import json
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ from toy import unit_stats
 
 from sae_tracks.controls.chance import q_values
 from sae_tracks.controls.opened import ControlSettings
-from sae_tracks.controls.score import merge_scores, score
+from sae_tracks.controls.score import ScoreTask, merge_scores, score
 from sae_tracks.controls.verdict import TEXTS
 from sae_tracks.errors import SaeTracksError, UsageError
 from sae_tracks.metrics import evaluate_on, read_table
@@ -266,13 +268,36 @@ def test_shards_whose_files_are_gone_or_changed_are_not_merged(known, tmp_path):
     bed.write_bytes(truth.read_bytes())
     words = tmp_path / "1" / "controls" / "words.npz"
     words.rename(tmp_path / "words.npz")
-    with pytest.raises(SaeTracksError, match=r"is not complete: words\.npz is missing"):
+    with pytest.raises(SaeTracksError, match=r"words\.npz is missing: delete the folder and run that"):
         merge_scores([tmp_path / "1", tmp_path / "2"], tmp_path / "out")
     (tmp_path / "words.npz").rename(words)
     level = tmp_path / "2" / "controls" / "features" / "level.bin"
     level.write_bytes(level.read_bytes()[:-1])
-    with pytest.raises(SaeTracksError, match="is damaged"):
+    with pytest.raises(SaeTracksError, match=r"level\.bin has changed"):
         merge_scores([tmp_path / "1", tmp_path / "2"], tmp_path / "out")
+
+
+def test_two_processes_that_count_one_shard_leave_what_one_leaves(known, tmp_path, monkeypatch):
+    genome, truth, *_ = known
+    lm, read = planted.PlantedLM(), ScoreTask._read
+
+    def count(out):
+        score(source(lm, planted.planted_sae(lm), genome), [truth], tmp_path / out, shard="1/2")
+        files = {path.relative_to(tmp_path / out): path for path in (tmp_path / out).rglob("*") if path.is_file()}
+        made = json.loads(files.pop(Path("provenance.json")).read_text())
+        return {name: path.read_bytes() for name, path in files.items()}, made["parts"]
+
+    def read_while_another_begins_and_ends(self, *words):
+        gatherer = read(self, *words)
+        monkeypatch.setattr(ScoreTask, "_read", read)
+        count("both")
+        return gatherer
+
+    alone = count("alone")
+    assert Path("controls/features/level.bin") in alone[0]
+    monkeypatch.setattr(ScoreTask, "_read", read_while_another_begins_and_ends)
+    assert count("both") == alone
+    assert {path.name for path in (tmp_path / "both").iterdir()} == {"controls", "counts.npz", "provenance.json"}
 
 
 def test_shards_read_an_annotation_by_the_name_it_was_given(known, tmp_path):

@@ -106,8 +106,8 @@ def test_the_table_has_the_best_of_every_rival(seed, read_strand):
         assert row["kmer"] == (ALL_WORDS[column] if column >= 0 else "") and rivals.words[i] == column
         assert row[["kmer_f1", "kmer_ap"]].tolist() == pytest.approx(values, nan_ok=True)
         column, *values = best("directions", parts["directions"])
-        assert row["neuron"] == ("" if column < 0 else f"{'+-'[column % 2]}{column // 2}")
-        assert row[["neuron_f1", "neuron_ap"]].tolist() == pytest.approx(values, nan_ok=True)
+        assert row["dimension"] == ("" if column < 0 else f"{'+-'[column % 2]}{column // 2}")
+        assert row[["dimension_f1", "dimension_ap"]].tolist() == pytest.approx(values, nan_ok=True)
         _, *values = best("directions", parts["random"])
         assert row[["random_sae_f1", "random_sae_ap"]].tolist() == pytest.approx(values, nan_ok=True)
         both = np.array([best("random-0")[1:], best("random-1")[1:]])
@@ -124,5 +124,5 @@ def test_without_untrained_models_and_seeds_there_are_no_columns_of_them():
     gathered = gathered_for(scene, np.random.default_rng(0))
     gathered.counts = {name: gathered.counts[name] for name in ("features", "words", "directions")}
     table = scene.through(Rivals(pairs_on(scene, [(4, 1, 0)]), gathered)).table()
-    kinds = ("kmer", "neuron", "random_sae")
-    assert set(table) == {"kmer", "neuron", *(f"{kind}_{score}" for kind in kinds for score in ("f1", "ap"))}
+    kinds = ("kmer", "dimension", "random_sae")
+    assert set(table) == {"kmer", "dimension", *(f"{kind}_{score}" for kind in kinds for score in ("f1", "ap"))}

@@ -9,7 +9,7 @@ from toy import OneHotLM, random_dna, write_fasta
 from sae_tracks.activations.extract import extract, plan_extraction
 from sae_tracks.activations.shards import open_shards
 from sae_tracks.activations.shuffle import plan_shuffle, shuffle
-from sae_tracks.controls.retrain import left_out, retrain
+from sae_tracks.controls.retrain import as_before, left_out, make
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion
@@ -39,6 +39,10 @@ def stored(genome, folder, **options):
 def trained(data, folder):
     train_sae(plan_training(data, SETTINGS, rows=640, seed=5, device="cpu"), folder)
     return load_sae(folder)
+
+
+def retrain(sae, lm, genome, trained_on, out):
+    return make(as_before(sae, genome, trained_on), lm, out)
 
 
 @pytest.mark.parametrize("strands", ["+", "-", "+-"])

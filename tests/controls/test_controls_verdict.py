@@ -18,7 +18,7 @@ PASSES = {
     "ap_inside_repeats": 0.6, "ap_outside_repeats": 0.5, "ap_outside_high": 0.55,
     "kmer": "TTACCCG", "kmer_ap": 0.45, "word_auroc": 0.8, "word_auroc_low": 0.7, "word_auroc_high": 0.9,
     "feature_kmer": "TTACCCG", "feature_kmer_f1": 0.5,
-    "untrained_ap": 0.1, "permuted_ap": 0.1, "neuron": "+17", "neuron_ap": 0.2,
+    "untrained_ap": 0.1, "permuted_ap": 0.1, "dimension": "+17", "dimension_ap": 0.2,
 }  # fmt: skip
 EXON = {  # an annotation without a matrix
     "concept": "exon", "tf": "", "decoy_q": NAN, "decoys": NAN, "least_q": NAN,
@@ -33,7 +33,7 @@ FAILS = {  # changes with which each test fails, in the order of the tests
     "chance": {"decoy_q": 0.051},
     "context": {"insertion_high": 0.6},
     "untrained": {"permuted_ap": 0.5},
-    "neuron": {"neuron_ap": 0.5},
+    "dimension": {"dimension_ap": 0.5},
 }
 
 
@@ -89,9 +89,9 @@ def test_a_match_that_passes_every_test_is_supported(changes):
         ({"insertion_high": NAN}, "supported"),  # the test may be left out
         ({"untrained_ap": 0.5}, "untrained"),
         ({"permuted_ap": 0.5}, "untrained"),
-        ({"neuron_ap": 0.499}, "supported"),
-        ({"neuron_ap": 0.5}, "neuron"),
-        ({"random_sae_ap": 1.0, "decoy_ap": 1.0, "neuron_f1": 1.0, "kmer_f1": 1.0}, "supported"),  # decide nothing
+        ({"dimension_ap": 0.499}, "supported"),
+        ({"dimension_ap": 0.5}, "dimension"),
+        ({"random_sae_ap": 1.0, "decoy_ap": 1.0, "dimension_f1": 1.0, "kmer_f1": 1.0}, "supported"),  # decide nothing
     ],
 )
 def test_each_test_has_its_bound(changes, expected):
@@ -103,7 +103,7 @@ def test_the_first_test_that_fails_gives_the_verdict():
         changes = {name: value for later in list(FAILS)[i:] for name, value in FAILS[later].items()}
         assert verdict(**changes)["verdict"] == expected
     assert list(FAILS) == [test.name for test in TESTS if test.motifs is not False]
-    everything = EXON | {"probe_ap": 1, "untrained_ap": 1, "neuron_ap": 1}
+    everything = EXON | {"probe_ap": 1, "untrained_ap": 1, "dimension_ap": 1}
     assert verdict(**everything)["verdict"] == "local-sequence"
 
 
@@ -119,9 +119,9 @@ def test_the_first_test_that_fails_gives_the_verdict():
         ({"word_auroc_low": NAN}, "word"),
         (EXON | {"probe_ap": NAN}, "local-sequence"),
         ({"untrained_ap": NAN, "permuted_ap": NAN}, "untrained"),
-        ({"neuron_ap": NAN}, "neuron"),
-        ({"site_ap_low": NAN}, "untrained,neuron"),  # rivals have nothing to reach
-        (EXON | {"site_ap_low": NAN}, "local-sequence,untrained,neuron"),
+        ({"dimension_ap": NAN}, "dimension"),
+        ({"site_ap_low": NAN}, "untrained,dimension"),  # rivals have nothing to reach
+        (EXON | {"site_ap_low": NAN}, "local-sequence,untrained,dimension"),
     ],
 )
 def test_nothing_is_supported_before_every_test_has_run(changes, name):
@@ -142,7 +142,7 @@ def test_too_few_decoys_for_any_discovery_are_no_test():
     says = "chance: with 3 decoys the least q is 0.33"
     assert verdict(**few).tolist() == ["not-tested", "chance", says]
     assert verdict(**few | {"least_q": 0.05})["verdict"] == "chance"
-    assert verdict(**few | {"neuron_ap": 0.5}).tolist() == ["neuron", "chance", says]
+    assert verdict(**few | {"dimension_ap": 0.5}).tolist() == ["dimension", "chance", says]
     assert f"These tests were not run: decoys or matched regions ({says})." in told(**few)
     assert verdict(decoys=2, decoy_q=NAN).tolist() == ["not-tested", "chance", "chance: too few decoys (2)"]
     assert verdict(decoys=NAN, decoy_q=NAN)["why_untested"] == ""  # no matrix
@@ -162,8 +162,8 @@ def test_a_table_without_controls_is_not_tested():
     table = pd.DataFrame({"concept": ["x", "y", "MA0001.1"], "tf": "", "instances": [100, 10, 50]}, index=[7, 3, 5])
     found = verdicts(table)
     assert found["verdict"].tolist() == ["not-tested", "low-power", "not-tested"]
-    assert found["untested"].tolist()[0] == "repeat,chance,local-sequence,untrained,neuron"
-    assert found["untested"].tolist()[2] == "word,repeat,chance,untrained,neuron"
+    assert found["untested"].tolist()[0] == "repeat,chance,local-sequence,untrained,dimension"
+    assert found["untested"].tolist()[2] == "word,repeat,chance,untrained,dimension"
     assert found["why_untested"].tolist() == ["", "", ""]
     assert found.index.tolist() == [7, 3, 5]
     weak = strength(table)
@@ -179,7 +179,7 @@ def test_an_empty_table_has_no_verdict():
     ("changes", "rival", "effect"),
     [
         ({}, "k-mer TTACCCG", (0.15, 0.05, 0.25)),
-        ({"neuron_ap": 0.7}, "neuron +17", (-0.1, -0.2, 0.0)),
+        ({"dimension_ap": 0.7}, "dimension +17", (-0.1, -0.2, 0.0)),
         ({"untrained_ap": 0.55}, "untrained", (0.05, -0.05, 0.15)),
         ({"permuted_ap": 0.55}, "permuted weights", (0.05, -0.05, 0.15)),
         ({"random_sae_ap": 0.99, "decoy_ap": 0.99}, "k-mer TTACCCG", (0.15, 0.05, 0.25)),
@@ -210,8 +210,8 @@ def test_strength_is_what_a_match_has_above_its_best_rival(changes, rival, effec
         ({"word_auroc_low": 0.4, "feature_kmer": "GGGCGG"}, ["TTACCCG", "or of GGGCGG, that describes the feature,"]),
         (EXON | {"probe_ap": 0.55}, ["A probe on 31 letters reaches an average precision of 0.55", "(0.50 to 0.70)"]),
         ({"permuted_ap": 0.52}, ["A model with permuted weights reaches", "0.52"]),
-        ({"neuron_ap": 0.51}, ["A single dimension of the model (+17) reaches", "0.51"]),
-        ({"neuron_ap": NAN}, ["These tests were not run: single dimensions.", "0.60 (0.50 to 0.70)"]),
+        ({"dimension_ap": 0.51}, ["A single dimension of the model (+17) reaches", "0.51"]),
+        ({"dimension_ap": NAN}, ["These tests were not run: single dimensions.", "0.60 (0.50 to 0.70)"]),
     ],
 )  # fmt: skip
 def test_each_verdict_is_said_with_the_numbers_that_decided_it(changes, numbers):

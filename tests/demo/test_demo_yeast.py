@@ -106,7 +106,7 @@ def test_genes_motifs_and_repeats_are_scored_beside_untrained_models(made):
     assert {"CDS", "CDS:1", "CDS:2", "CDS:3", "start_codon", "stop_codon", "intergenic"} <= set(table["concept"])
     assert set(table["tf"]) > {"", "SPT15"}
     tests = set(",".join(table["untested"]).split(","))
-    assert not {"untrained", "neuron", "local-sequence"} & tests
+    assert not {"untrained", "dimension", "local-sequence"} & tests
     assert (table["untrained_ap"] != "").any() and (table["repeat_share"] != "").any()
 
 
@@ -129,9 +129,9 @@ TABLE = pd.DataFrame(
         "site_average_precision": [0.8, 0.7, 0.9, 0.5, 0.2, 0.1],
         "site_ap_low": [0.7, 0.6, 0.8, 0.4, 0.1, 0.0],
         "site_ap_high": [0.9, 0.8, 1.0, 0.6, 0.3, 0.2],
-        "best_rival": ["neuron +1", "neuron +2", "k-mer A", "k-mer A", "k-mer TATA", "k-mer TATA"],
+        "best_rival": ["dimension +1", "dimension +2", "k-mer A", "k-mer A", "k-mer TATA", "k-mer TATA"],
         "effect": [0.1, -0.1, 0.5, -0.5, 0.0, 0.0],
-        "verdict": ["supported", "neuron", "supported", "local-sequence", "word", "word"],
+        "verdict": ["supported", "dimension", "supported", "local-sequence", "word", "word"],
     }
 )
 
@@ -145,7 +145,7 @@ def test_the_last_lines_tell_each_match_once_with_its_verdict(made):
 
     lines = list(yeast.summary(TABLE, OfSource(), made, 60.0))
     heads = [head for line in lines if (head := line.split(" ")[0].rstrip(",")) in OUTCOMES]
-    assert heads == ["supported", "neuron", "local-sequence", "word"]
+    assert heads == ["supported", "dimension", "local-sequence", "word"]
     at = [lines.index(next(line for line in lines if line.startswith(head))) for head in heads]
     assert "2 of 6 matches" in lines[at[0]]
     assert [line.split()[:3] for line in lines[at[0] + 1 : at[1] - 1]] == [["f3", "CDS:3", "+"], ["f1", "CDS", "+"]]

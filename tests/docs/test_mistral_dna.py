@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import lm_zoo
@@ -29,17 +28,13 @@ def gene(i: int) -> str:
     return "".join(f"9\tx\t{kind}\t{at + a}\t{at + b}\t.\t+\t.\t{names}\n" for kind, a, b in rows)
 
 
-def test_the_example_runs_to_a_page_hub_and_session(tmp_path):
+def test_the_example_runs_to_a_page_hub_and_session(warm, tmp_path):
     model = lm_zoo.mixtral(tmp_path / "mixtral")
     chr9 = masked(random_dna(SCORED, 1))
     genome = write_fasta(tmp_path / "g.fa", chr1=random_dna(8000, 2), chr9=chr9)
     (tmp_path / "genes.gtf").write_text("".join(gene(i) for i in range(1, 43)))
-    command = tmp_path / "bin" / "sae-tracks"
-    command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sae_tracks "$@"\n')
-    command.chmod(0o755)
-    environment = os.environ | {"PATH": f"{command.parent}:{os.environ['PATH']}", "TOKENS": "20000"}
     words = map(str, (EXAMPLE, model, genome, tmp_path / "genes.gtf", tmp_path / "out", "chr1:1-8,000", "chr9"))
+    environment = os.environ | {"PATH": f"{warm.parent}:{os.environ['PATH']}", "TOKENS": "20000"}
     ran = subprocess.run(["bash", *words], capture_output=True, text=True, check=False, env=environment)
     assert ran.returncode == 0, ran.stderr
 

@@ -14,7 +14,6 @@ import pysam
 import pytest
 from tiny import write_tiny_model
 from toy import random_dna, write_fasta
-from warm import warm_command
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MATRICES = Path(__file__).parents[2] / "data/demo-genome/motifs.jaspar"
@@ -84,14 +83,13 @@ def data(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bedtools") is None, reason="bedtools is not installed")
-def test_the_example_runs_to_its_end(data, tmp_path):
+def test_the_example_runs_to_its_end(data, warm, tmp_path):
     write_tiny_model(tmp_path, max_seq_len=1026)
     out = tmp_path / "out"
-    with warm_command(tmp_path / "bin") as command:
-        path = f"{command.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-        environment = os.environ | {"PATH": path, "WINDOWS": "30", "TOKENS": "20480"}
-        words = ["bash", EXAMPLES / "real.sh", data, out, tmp_path / "lm"]
-        ran = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    path = f"{warm.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "WINDOWS": "30", "TOKENS": "20480"}
+    words = ["bash", EXAMPLES / "real.sh", data, out, tmp_path / "lm"]
+    ran = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     assert ran.returncode == 0, ran.stderr
     assert "Traceback" not in ran.stderr
     assert "CTCF peaks overlap" in ran.stdout

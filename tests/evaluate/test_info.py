@@ -240,9 +240,7 @@ def test_an_evaluation_of_other_weights_is_none_and_one_of_another_version_is_re
     change(folder / "evaluation.json", sae_sha256="another")
     assert sae_record(folder)["evaluation"] is None
     change(folder / "evaluation.json", sae_sha256=sae_record(folder)["checksum"], format_version=2)
-    with pytest.raises(
-        SaeTracksError, match="format_version 2; this sae-tracks reads 1: run sae-tracks evaluate again"
-    ):
+    with pytest.raises(SaeTracksError, match="field format_version must be 1; it is 2; run sae-tracks evaluate again"):
         sae_record(folder)
 
 

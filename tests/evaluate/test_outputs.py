@@ -14,8 +14,8 @@ from toy import OneHotLM, identity_sae, random_dna, unit_stats, write_fasta
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.evaluate.info import report_lines, sae_record
 from sae_tracks.evaluate.outputs import RecoveredOutputs, measure_outputs
-from sae_tracks.files import read_json
 from sae_tracks.genome import Genome
+from sae_tracks.json_file import read_json
 from sae_tracks.lm.outputs import OffersOutputs, read_outputs
 from sae_tracks.reading import window_layout
 from sae_tracks.regions import GenomicRegion

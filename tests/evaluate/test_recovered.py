@@ -24,8 +24,9 @@ from sae_tracks.evaluate.recovered import (
     measure_recovered,
     trained_bases,
 )
-from sae_tracks.files import read_json, sha256
+from sae_tracks.files import sha256
 from sae_tracks.genome import Genome
+from sae_tracks.json_file import read_json
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNAReader, describe, load_lm
 from sae_tracks.lm.rest import next_base_reader
 from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy

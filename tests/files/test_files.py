@@ -19,13 +19,13 @@ from sae_tracks import files
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import (
     atomic,
-    read_json,
-    remove_parts,
+    replace_folder,
     sha256,
     without_folders,
     write_json,
     write_provenance,
 )
+from sae_tracks.json_file import read_json
 
 
 def test_a_file_takes_its_name_only_when_whole(tmp_path):
@@ -179,12 +179,26 @@ def test_a_scratch_folder_goes_with_its_block(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_only_parts_of_the_file_itself_are_removed(tmp_path):
-    kept = [".f35.bw.abc.part", ".f3.bw.gz.abc.part", ".f3.bw.provenance.json", "f3.bw", ".af3.bw.x.part"]
-    for name in (".f3.bw.abc.part", ".f3.bw.a_9.part", *kept):
-        (tmp_path / name).write_text("")
-    remove_parts(tmp_path / "f3.bw")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+def test_a_folder_is_replaced_whole_even_if_another_is_put_there_meanwhile(tmp_path, monkeypatch):
+    def folder(name, content):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / content).touch()
+        return tmp_path / name
+
+    out, replace = folder("out", "old"), Path.replace
+    others = iter([None, folder("other", "theirs")])
+
+    def after_another(path, target):
+        if target == out and (other := next(others, None)):
+            replace(other, out)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", after_another)
+    for content in ("first", "second"):
+        replace_folder(folder("new", content), out)
+        assert [path.name for path in out.iterdir()] == [content]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert next(others, "both were used") == "both were used"
 
 
 def test_a_record_for_a_page_names_no_folder_of_this_machine():

@@ -12,10 +12,10 @@ from sae_tracks.insight.describe import describe_features, write_description
 from sae_tracks.sae import save_sae
 
 MATCHES = [  # concept, tf, strand, feature, f1, verdict, ap, effect, best rival
-    ("CDS:3", "", "+", "f0", 0.9, "supported", 0.9, 0.45, "neuron -62"),
-    ("CDS", "", "+", "f0", 0.95, "supported", 0.95, 0.06, "neuron -62"),
+    ("CDS:3", "", "+", "f0", 0.9, "supported", 0.9, 0.45, "dimension -62"),
+    ("CDS", "", "+", "f0", 0.95, "supported", 0.95, 0.06, "dimension -62"),
     ("MA0386.2", "SPT15", "-", "f1", 0.2, "chance", 0.45, -0.04, "k-mer TATATA"),
-    ("exon", "", "-", "f2", 0.4, "repeat", 0.3, 0.1, "neuron +1"),
+    ("exon", "", "-", "f2", 0.4, "repeat", 0.3, 0.1, "dimension +1"),
     ("MA0139.1", "CTCF", "+", "f3", 0.6, "supported", 0.7, 0.2, "k-mer CCACC"),
 ]
 MOTIFS = [  # feature, name, name_from, consensus, match, match_tf, match_q, repeat, repeat_share
@@ -72,7 +72,7 @@ def folders(tmp_path):
 def test_each_line_says_what_is_known(folders):
     table = describe_features(sae(), folders).set_index("feature")
     assert table["line"].tolist() == [
-        "CDS:3 +: finds CDS:3 + (supported, AP 0.90, 0.45 above neuron -62), also CDS +; active on 20 % of bases",
+        "CDS:3 +: finds CDS:3 + (supported, AP 0.90, 0.45 above dimension -62), also CDS +; active on 20 % of bases",
         "no name: its best match, SPT15 motif (MA0386.2) - (AP 0.45), is not supported (chance: decoy motifs, or "
         "regions of like composition, match as well); its strongest places share TATAWAW, like no known motif; the "
         "motif of SPT15 (MA0386.2) put into other sequence hardly raises it (AUROC 0.50 (0.45 to 0.55)); active on "
@@ -99,8 +99,11 @@ def test_a_match_that_could_be_judged_comes_before_one_with_too_few_sites(folder
     path = folders[1] / "metrics.tsv"
     scores = pd.read_csv(path, sep="\t")
     few = scores.iloc[[2]].assign(feature="f5", concept="donor", tf="", site_strand="-", verdict="low-power", f1=0.9)
-    judged = few.assign(site_strand="+", verdict="neuron", f1=0.4)
-    for rows, said in (([few, judged], "donor + (AP 0.45), is not supported (neuron: "), ([few], "donor - (AP 0.45)")):
+    judged = few.assign(site_strand="+", verdict="dimension", f1=0.4)
+    for rows, said in (
+        ([few, judged], "donor + (AP 0.45), is not supported (dimension: "),
+        ([few], "donor - (AP 0.45)"),
+    ):
         pd.concat([scores, *rows]).to_csv(path, sep="\t", index=False)
         table = describe_features(sae(), folders).set_index("feature")
         assert table.loc["f5", "line"].startswith(f"no name: its best match, {said}")

@@ -15,10 +15,10 @@ from sae_tracks.annotations import read_annotation
 from sae_tracks.cli.effects import show
 from sae_tracks.dna import reverse_complement
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import read_json
 from sae_tracks.genome import Genome
 from sae_tracks.insight import ablation
 from sae_tracks.insight.effects import effects, features_with_verdict
+from sae_tracks.json_file import read_json
 from sae_tracks.lm import HyenaDNAReader, describe, load_lm
 from sae_tracks.pretrain.pretrain import save_model
 from sae_tracks.regions import GenomicRegion

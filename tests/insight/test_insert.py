@@ -201,8 +201,8 @@ def scores(genome, tmp_path_factory):
 def test_verdicts_take_insertions_into_account(genome, scores):
     before = read_table(scores / "metrics.tsv", TEXTS).set_index(["concept", "site_strand"])
     was = before.loc[("MA9001.1", "+"), "verdict"]
-    assert (before.loc[("MA9001.1", "+"), "feature"], was) == ("f0", "neuron"), "the feature is a channel"
-    assert ("MA9001.1", 0) in matches_of(scores, source(genome[0]), ["neuron"])
+    assert (before.loc[("MA9001.1", "+"), "feature"], was) == ("f0", "dimension"), "the feature is a channel"
+    assert ("MA9001.1", 0) in matches_of(scores, source(genome[0]), ["dimension"])
     found = insert_motifs(source(genome[0]), [MOTIF], range(6), contexts=60).table
     after = judge_again(scores, found).set_index(["concept", "site_strand"])
     pd.testing.assert_series_equal(after["verdict"], before["verdict"])

@@ -19,7 +19,6 @@ from toy import OneHotLM, identity_sae, random_dna, random_sae, unit_stats, writ
 from sae_tracks import Genome, GenomicRegion, SaeTracksError, Source, merge_shards, save_sae
 from sae_tracks.annotations import read_annotation
 from sae_tracks.features import FeatureBlock
-from sae_tracks.files import read_json
 from sae_tracks.insight.compare import CompareRun
 from sae_tracks.insight.effects import EffectRun
 from sae_tracks.insight.insert import InsertRun
@@ -27,6 +26,7 @@ from sae_tracks.insight.joint import JointSums
 from sae_tracks.insight.motifs import MotifQuestion, MotifRun
 from sae_tracks.insight.places import Places
 from sae_tracks.insight.shards import STORED, run_shard
+from sae_tracks.json_file import read_json
 from sae_tracks.lm import HyenaDNAReader
 from sae_tracks.metrics import Halves
 from sae_tracks.motifs import Motif

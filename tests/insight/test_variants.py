@@ -15,7 +15,6 @@ from variant_files import both_readings, brute, compared, write_vcf
 
 from sae_tracks.dna import codes
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import read_json
 from sae_tracks.genome import Genome
 from sae_tracks.insight.alleles import Plan
 from sae_tracks.insight.null import Phases, draw_null, tail, variant_p
@@ -26,6 +25,7 @@ from sae_tracks.insight.variants import (
     variant_effects,
 )
 from sae_tracks.insight.vcf import Variant
+from sae_tracks.json_file import read_json
 from sae_tracks.lm import load_lm
 from sae_tracks.regions import GenomicRegion, Shard
 from sae_tracks.sae import SAE

@@ -351,8 +351,8 @@ def test_a_bed_that_holds_no_features(folder, text, message):
 
 def test_counts_that_are_no_counts(folder):
     (folder / "no.npz").write_bytes(b"nothing")
-    for name in ("no.npz", "none.npz"):
-        with pytest.raises(SaeTracksError, match=f"cannot read .*{name} as counts"):
+    for name, message in (("no.npz", "cannot read .*no.npz as arrays"), ("none.npz", "no file .*none.npz")):
+        with pytest.raises(SaeTracksError, match=message):
             load_counts(folder / name)
 
 

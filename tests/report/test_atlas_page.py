@@ -2,6 +2,7 @@
 
 import re
 
+import pandas as pd
 import pytest
 import torch
 from alike import alike_source
@@ -118,3 +119,12 @@ def test_what_explains_features_must_be_there_once_and_of_this_sae(scores, sourc
     atlas(Source(source.lm, source.sae, source.genome)).write(other)
     with pytest.raises(SaeTracksError, match=r"atlas\.tsv is of another SAE"):
         write_report(scores, tmp_path / "site", explained=[other])
+
+
+@pytest.mark.parametrize("wrong", ["nan", "-inf", "9" * 400, "x"])
+def test_a_similarity_that_is_no_finite_number_is_refused(scores, tmp_path, wrong):
+    table = pd.read_csv(scores / "atlas.tsv", sep="\t", dtype=str)
+    table.loc[0, "decoder_cosine"] = re.sub(r"^[^,]+", wrong, table.loc[0, "decoder_cosine"])
+    table.to_csv(scores / "atlas.tsv", sep="\t", index=False)
+    with pytest.raises(SaeTracksError, match=r"atlas\.tsv: column decoder_cosine: .*run sae-tracks atlas again"):
+        write_report(scores, tmp_path / "site")

@@ -43,7 +43,7 @@ TESTED |= {"decoys": 199, "decoy_q": 0.01, "least_q": 0.005, "decoy_ap": 0.2}
 TESTED |= {"repeat_share": 0.1, "repeat_class": "Alu", "items_outside_repeats": 100}
 TESTED |= {"ap_inside_repeats": 0.7, "ap_outside_repeats": 0.65, "ap_outside_high": 0.75}
 TESTED |= {"kmer": "TGACTC", "kmer_ap": 0.3, "kmer_f1": 0.2, "untrained_ap": 0.1, "permuted_ap": 0.15}
-TESTED |= {"word_auroc": 0.8, "word_auroc_low": 0.7, "word_auroc_high": 0.9, "neuron": "-17", "neuron_ap": 0.25}
+TESTED |= {"word_auroc": 0.8, "word_auroc_low": 0.7, "word_auroc_high": 0.9, "dimension": "-17", "dimension_ap": 0.25}
 OTHER = {"concept": "peak", "tf": "", "decoy_q": np.nan, "decoys": np.nan, "least_q": np.nan, "word_auroc_low": np.nan}
 OTHER |= {"regions_p": 0.005, "shift_p": 0.01, "regions_q": 0.02, "probe_ap": 0.3}
 CHANGES = {
@@ -55,7 +55,7 @@ CHANGES = {
     "context": {"insertion_auroc": 0.5, "insertion_low": 0.45, "insertion_high": 0.55},
     "local-sequence": OTHER | {"probe_ap": 0.65},
     "untrained": {"permuted_ap": 0.62},
-    "neuron": {"neuron_ap": 0.61},
+    "dimension": {"dimension_ap": 0.61},
     "not-tested": {"untrained_ap": np.nan, "permuted_ap": np.nan},
 }
 
@@ -207,7 +207,7 @@ def test_embedded_json_cannot_end_its_element():
         ("word", ["TGACTC", "AUROC 0.52 (0.48 to 0.90)"]),
         ("local-sequence", ["A probe on 31 letters reaches an average precision of 0.65"]),
         ("untrained", ["A model with permuted weights reaches an average precision of 0.62"]),
-        ("neuron", ["A single dimension of the model (-17) reaches an average precision of 0.61"]),
+        ("dimension", ["A single dimension of the model (-17) reaches an average precision of 0.61"]),
         ("not-tested", ["These tests were not run: an untrained model"]),
     ],
 )
@@ -371,7 +371,7 @@ def test_the_nearest_point_is_one_within_reach():
 def test_in_a_browser_the_address_opens_a_row_and_nothing_else_runs(tmp_path):
     rows = [
         *rows_of_each_verdict(),
-        {"concept": EVIL, "tf": TF, **PLAIN, **TESTED, "verdict": "neuron", "neuron_ap": 0.65},
+        {"concept": EVIL, "tf": TF, **PLAIN, **TESTED, "verdict": "dimension", "dimension_ap": 0.65},
     ]
     write_report(write_scores(tmp_path / "s", rows), tmp_path / "site")
     address = f"{(tmp_path / 'site' / 'index.html').as_uri()}#%3Cscript%3Ealert(1)%3C%2Fscript%3E%2C%2B"
@@ -387,7 +387,7 @@ def test_in_a_browser_the_address_opens_a_row_and_nothing_else_runs(tmp_path):
     current = [v for t, n, v in page.attributes if t == "tr" and n == "aria-current"]
     assert current == ["true"]
     assert page.tags.count("script") == 2 and page.tags.count("img") == 1
-    assert ("rect", "class", "reaches") in page.attributes  # the neuron's mark
+    assert ("rect", "class", "reaches") in page.attributes  # the dimension's mark
     assert page.attributes.count(("svg", "class", "chart")) == 2  # beside rivals, by AP and by F1
 
 

@@ -121,6 +121,16 @@ def test_what_it_says_of_itself_is_kept(tmp_path):
     assert config["metadata"]["sae_lens_version"] == "6.0.0"
 
 
+def test_what_has_the_name_of_a_field_of_ours_is_put_aside(tmp_path):
+    folder = saelens(tmp_path / "a", "standard")
+    config = json.loads((folder / "cfg.json").read_text())
+    theirs = {"training": {"betas": [0.9, 0.99]}, "context": "x", "lm": "gpt2", "genome": "hg38"}
+    config["metadata"] |= theirs
+    (folder / "cfg.json").write_text(json.dumps(config))
+    sae = imported(folder, tmp_path)
+    assert sae.metadata["training"] == theirs.pop("training") and sae.metadata["saelens"] == theirs
+
+
 def test_a_configuration_from_before_version_6_is_read(tmp_path):
     folder = saelens(tmp_path / "a", "standard", {"scaling_factor": torch.ones(D_SAE)})
     old = {
@@ -183,7 +193,7 @@ def test_a_damaged_or_missing_file_is_refused(tmp_path):
     with pytest.raises(SaeTracksError, match=r"no file .*sae_weights\.safetensors"):
         import_sae(folder, tmp_path / "sae")
     (folder / "cfg.json").write_text("[]")
-    with pytest.raises(SaeTracksError, match="holds no JSON object"):
+    with pytest.raises(SaeTracksError, match="the document must be an object"):
         import_sae(folder, tmp_path / "sae")
 
 

@@ -1,6 +1,7 @@
 """The SAE directory: what is saved comes back, and what is unsound is refused by name."""
 
 import json
+import os
 from dataclasses import replace
 
 import pandas as pd
@@ -76,6 +77,13 @@ def test_a_k_of_more_than_all_features_is_saved_as_all(tmp_path):
     save_sae(sae, tmp_path)
     again, x = load_sae(tmp_path), torch.randn(50, 6)
     assert again.k == 10 and torch.equal(again.encode(x), sae.encode(x))
+
+
+def test_a_pipe_in_place_of_the_weights_is_not_waited_for(folder):
+    (folder / "sae_weights.safetensors").unlink()
+    os.mkfifo(folder / "sae_weights.safetensors")
+    with pytest.raises(SaeTracksError, match="no file"):
+        load_sae(folder)
 
 
 def test_the_checksum_is_that_of_the_present_weights(folder):

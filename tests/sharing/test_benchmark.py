@@ -139,7 +139,7 @@ def test_another_definition_version_genome_or_annotation_is_refused(measured, sa
     rows = sorted((out / "rows").glob("*.json"))
     for other in (replace(tiny, version=2), replace(tiny, name="other"), replace(tiny, decoys=6)):
         with pytest.raises(
-            SaeTracksError, match=r"its benchmark has the (version|name|sha256) .*measure the SAE again"
+            SaeTracksError, match=r"field benchmark\.(version|name|sha256) must be .*measure the SAE again on"
         ):
             benchmark([], tmp_path / "b", on=other, rows=rows)
     with pytest.raises(SaeTracksError, match=r"t1 of .* has M5 .*, expected 0"):
@@ -159,18 +159,25 @@ ROW = {
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"site_ap": "1"}, "site_ap is '1', no number"),
-        ({"site_ap": math.nan}, "site_ap is 'nan', no number"),
-        ({"d_sae": 1.5}, "d_sae is '1.5', no whole number"),
-        ({"l0": True}, "l0 is 'True', no number"),
+        ({"site_ap": "1"}, 'field site_ap must be a finite number or null; it is "1"'),
+        ({"site_ap": math.nan}, "field site_ap must be a finite number or null; it is NaN"),
+        ({"site_ap": 10**400}, "field site_ap must be a finite number or null; it is 1000"),
+        ({"d_sae": 1.5}, "field d_sae must be a whole number or null; it is 1.5"),
+        ({"d_sae": 2**63}, "field d_sae must be a whole number or null; it is 9223372036854775808"),
+        ({"l0": True}, "field l0 must be a finite number or null; it is true"),
+        ({"model": 7}, "field model must be text; it is 7"),
         ({"name": ""}, "name is no text"),
         ({"name": "x" * 301}, "name is no text"),
-        ({"lm_sha256": None}, "lm_sha256 is no text"),
-        ({"supported_concepts": [1, 2]}, "no list of names"),
+        ({"lm_sha256": None}, "field lm_sha256 must be text; it is null"),
+        ({"supported_concepts": ["a", 2]}, "field supported_concepts[1] must be text; it is 2"),
+        ({"supported_concepts": "ab"}, "field supported_concepts must be a list or null"),
         ({"supported_concepts": ["a"]}, "supported is 2, but"),
-        ({"inputs": None}, "has no inputs"),
-        ({"format_version": 2}, "no row of a benchmark"),
-        ({"benchmark": "tiny"}, "its benchmark has the name"),
+        ({"inputs": None}, "field inputs must be an object; it is null"),
+        (
+            {"format_version": 2, "d_sae": "many"},
+            "field format_version must be 1; it is 2; measure the SAE again on tiny",
+        ),
+        ({"benchmark": "tiny"}, "field benchmark must be an object"),
     ],
 )
 def test_a_row_with_a_mistake_is_refused(tiny, tmp_path, change, message):

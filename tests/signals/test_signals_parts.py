@@ -200,7 +200,7 @@ PASSES = {
     "bin_spearman_high": 0.4,
     "select_bin_spearman": 0.3,
     "sequence_spearman": 0.1,
-    "neuron_spearman": -0.1,
+    "dimension_spearman": -0.1,
 }
 FLIPPED = {"select_bin_spearman": -0.3, "bin_spearman_low": -0.4, "bin_spearman_high": -0.2}
 
@@ -217,8 +217,8 @@ FLIPPED = {"select_bin_spearman": -0.3, "bin_spearman_low": -0.4, "bin_spearman_
         ({"select_bin_spearman": -0.3}, "chance"),  # the other sign than on the select half
         ({"sequence_spearman": 0.2}, "local-sequence"),
         ({"sequence_spearman": -0.25}, "local-sequence"),
-        (FLIPPED | {"neuron_spearman": 0.3}, "neuron"),
-        ({"neuron_spearman": np.nan}, "not-tested"),
+        (FLIPPED | {"dimension_spearman": 0.3}, "dimension"),
+        ({"dimension_spearman": np.nan}, "not-tested"),
     ],
 )
 def test_the_verdict_is_the_first_test_that_fails(changes, verdict):

@@ -274,7 +274,7 @@ def test_verdicts_of_planted_signals(letters):
     assert best.loc["a", "verdict"] == "local-sequence"  # the share of A says as much
     assert best.loc["a", "sequence"] == "A"
     assert best.loc["a", "sequence_spearman"] == pytest.approx(best.loc["a", "bin_spearman"], abs=1e-6)
-    assert best.loc["a", "neuron"] == "0"
+    assert best.loc["a", "dimension"] == "0"
     assert best.loc["a", "shift_q"] < 0.05
     assert best.loc["a", "r2"] == pytest.approx(best.loc["a", "dimension_r2"], abs=0.01)
     assert best.loc["a", "r2"] > 0.1

@@ -43,6 +43,10 @@ class HubHandler(BaseHTTPRequestHandler):
 
     def answer(self, body):
         path = self.path.split("?")[0]
+        if asked := re.fullmatch("/api/models/([^/]+)/([^/]+)/(revision|tree)/([^/]+)", path):
+            return self.describe(*asked.groups())
+        if path.count("/") < 4:  # such as who asks
+            return self.reply(404, b"", {}, body)
         owner, name, _, revision, *rest = path.strip("/").split("/")
         commit = self.commits.get(unquote(revision), revision)
         file = self.folders / owner / name / commit / "/".join(rest)
@@ -51,6 +55,17 @@ class HubHandler(BaseHTTPRequestHandler):
         data = file.read_bytes()
         etag = f'"{hashlib.sha256(data).hexdigest()}"'
         self.reply(200, data, {"ETag": etag, "X-Repo-Commit": commit}, body)
+
+    def describe(self, owner, name, what, revision):
+        """Say which commit a revision is at, or which files a commit has."""
+        commit = self.commits.get(unquote(revision), revision)
+        files = [p for p in (self.folders / owner / name / commit).rglob("*") if p.is_file()]
+        if not files:
+            return self.reply(404, b"", {"X-Error-Code": "RevisionNotFound"}, True)
+        if what == "revision":
+            return self.say({"id": f"{owner}/{name}", "sha": commit, "siblings": []})
+        names = {p.relative_to(self.folders / owner / name / commit).as_posix(): p.stat().st_size for p in files}
+        self.say([{"type": "file", "path": path, "size": size, "oid": "0" * 40} for path, size in names.items()])
 
     def do_PUT(self):
         data = self.content()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from track_oracle import FEATURES, any_readable, genomes, mirrored, read_back, regions_of, spans, toy_source, walk
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import read_json
+from sae_tracks.json_file import read_json
 from sae_tracks.tracks import write_bed, write_bigwigs
 from sae_tracks.tracks.bed import scores
 from sae_tracks.tracks.folder import track_name

@@ -17,7 +17,7 @@ from track_oracle import FEATURES, any_readable, genomes, read_back, regions_of,
 
 from sae_tracks import files as output_module
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import read_json
+from sae_tracks.json_file import read_json
 from sae_tracks.tracks import write_bed, write_beds, write_bigwigs
 from sae_tracks.tracks.bbi.bigbed import write_bigbed
 from sae_tracks.tracks.folder import track_name

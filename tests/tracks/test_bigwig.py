@@ -25,7 +25,7 @@ from track_oracle import (
 import sae_tracks
 from sae_tracks.bbi import read_summary
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import read_json
+from sae_tracks.json_file import read_json
 from sae_tracks.tracks import bigwig
 from sae_tracks.tracks.bbi import bigfile as bbi
 from sae_tracks.tracks.bbi.bigwig import write_bigwig

@@ -12,7 +12,7 @@ from toy import random_dna
 from track_oracle import FEATURES, any_readable, genomes, regions_of, spans, toy_source
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import read_json
+from sae_tracks.json_file import read_json
 from sae_tracks.regions import GenomicRegion, Shard
 from sae_tracks.tracks import BigWigValues, StoredRuns, merge_bigwigs, write_bigwig_shard, write_bigwigs
 

@@ -9,7 +9,7 @@ from toy import OneHotLM
 from track_oracle import FEATURES, activations, any_readable, genomes, read_back, regions_of, spans, toy_source
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import read_json
+from sae_tracks.json_file import read_json
 from sae_tracks.tracks import BigWigValues, write_bigwigs
 from sae_tracks.tracks.folder import track_name
 

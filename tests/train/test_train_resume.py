@@ -14,6 +14,7 @@ import pytest
 from command_line import run
 from safetensors.numpy import load_file
 from test_train_sae import SETTINGS, data, sparse_rows, store_rows  # noqa: F401
+from warm import torchrun
 
 from sae_tracks.activations.shards import open_shards
 from sae_tracks.errors import SaeTracksError
@@ -199,27 +200,14 @@ def test_an_interrupted_run_has_lost_no_step(data, tmp_path, number):  # noqa: F
     assert 0 <= step_of(checkpoints(tmp_path / "sae")[0]) - logged < 20
 
 
-def torchrun(processes, *words):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*command, "-m", "sae_tracks", "train", *map(str, words)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-        timeout=600,
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHS)
-def test_two_processes_lose_what_one_loses(data, tmp_path, arch):  # noqa: F811
+def test_two_processes_lose_what_one_loses(data, warm, tmp_path, arch):  # noqa: F811
     own = ("--k", "3") if "topk" in arch else ()
     # float64: in float32 a feature that is chosen or not by rounding carries runs apart within these steps
     words = (*WORDS, "--arch", arch, *own, "--batch-size", "255", "--dtype", "float64")  # shares of 127 and 128 rows
     alone = run("train", str(data.folder), "-o", str(tmp_path / "one"), *words)
-    both = torchrun(2, data.folder, "-o", tmp_path / "two", *words)
+    both = torchrun(warm, 2, "train", data.folder, "-o", tmp_path / "two", *words)
     assert alone.returncode == 0 and both.returncode == 0, alone.stderr + both.stderr
 
     one, two = ([json.loads(line) for line in (tmp_path / n / "train_log.jsonl").open()] for n in ("one", "two"))
@@ -232,10 +220,10 @@ def test_two_processes_lose_what_one_loses(data, tmp_path, arch):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_the_first_step_of_two_processes_is_that_of_one_to_rounding(data, tmp_path):  # noqa: F811
+def test_the_first_step_of_two_processes_is_that_of_one_to_rounding(data, warm, tmp_path):  # noqa: F811
     words = (*WORDS, "--dtype", "float64", "--tokens", "512")
     alone = run("train", str(data.folder), "-o", str(tmp_path / "one"), *words)
-    both = torchrun(2, data.folder, "-o", tmp_path / "two", *words)
+    both = torchrun(warm, 2, "train", data.folder, "-o", tmp_path / "two", *words)
     assert alone.returncode == 0 and both.returncode == 0, alone.stderr + both.stderr
     one, two = ([json.loads(line) for line in (tmp_path / n / "train_log.jsonl").open()] for n in ("one", "two"))
     for key in ("loss", "reconstruction", "penalty", "fvu"):

@@ -1,6 +1,7 @@
 """The log of a training: whole lines, no step twice, and the same numbers for TensorBoard."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -28,6 +29,13 @@ def test_going_on_drops_the_steps_that_come_again_and_a_broken_line(tmp_path):
     with TrainingLog(tmp_path, 20) as log:
         log.write({"step": 40, "loss": 3.0})
     assert lines(tmp_path) == [{"step": 1, "loss": 1.0}, {"step": 20, "loss": 1.0}, {"step": 40, "loss": 3.0}]
+
+
+def test_a_loss_that_is_no_number_is_kept(tmp_path):
+    for step in (1, 2):
+        with TrainingLog(tmp_path, step - 1) as log:
+            log.write({"step": step, "loss": math.nan})
+    assert [(line["step"], math.isnan(line["loss"])) for line in lines(tmp_path)] == [(1, True), (2, True)]
 
 
 def test_tensorboard_reads_the_same_numbers(tmp_path):

@@ -14,7 +14,7 @@ from warm import warm_command
 ROOT = Path(__file__).parents[2]
 SCORED = 40_000  # bases of each half
 SITE = "ACGATTC"
-VERDICTS = ["supported", "not-tested", "neuron", "local-sequence", "chance", "word", "repeat", "low-power"]
+VERDICTS = ["supported", "not-tested", "dimension", "local-sequence", "chance", "word", "repeat", "low-power"]
 # kills the first call of every job when it renames its second file
 KILLER = """#!/bin/sh
 call=$(echo "$*" | cksum | tr ' ' _)

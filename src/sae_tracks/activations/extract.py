@@ -1,6 +1,7 @@
 """From a genome to activation shards: a sample of the windows, read through a language model and stored as float16."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from sae_tracks.activations.shards import (
     LOCUS_BYTES,
     MANIFEST,
     ROWS_PER_SHARD,
+    SHARD_SHAPE,
     WINDOWS,
     ShardFile,
     open_shard,
@@ -24,10 +26,11 @@ from sae_tracks.activations.shards import (
     write_shard,
 )
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic, digest, make_folder, read_json, values_differ, write_json, write_provenance
+from sae_tracks.files import atomic, digest, make_folder, sha256, values_differ, write_json, write_provenance
 from sae_tracks.genome import Genome
+from sae_tracks.json_file import read_json
 from sae_tracks.lm.protocol import GeneLM, checked_batch, describe
-from sae_tracks.progress import counter
+from sae_tracks.progress import counter, track
 from sae_tracks.reading import Window, plan_windows, read_together, read_windows, window_layout
 from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard
 from sae_tracks.source import device_type
@@ -35,6 +38,7 @@ from sae_tracks.threads import Took, peak_memory, stopwatch
 
 PLAN = "plan.json"
 NOTHING_READABLE = "no readable base in the windows: all are N, IUPAC, black-listed or below --min-context"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,12 @@ def extract(plan: Extraction, out: Path, shard: Shard = WHOLE) -> int:
     """
     make_folder(out)
     _check_same(plan, out)
-    todo = [i for i in plan.shards_of(shard) if _written(plan, out, i) is None]
+    mine = plan.shards_of(shard)
+    there = [i for i in mine if _written(plan, out, i)]
+    whole = {i for i in track(there, "checking", len(there)) if _written(plan, out, i, verify=True)}
+    for index in set(there) - whole:
+        log.warning("%s has changed since it was written, and is made again", out / f"{shard_name(index)}.npy")
+    todo = [i for i in mine if i not in whole]
     with counter("extracting", sum(len(plan.windows_of(i)) for i in todo)) as advance:
         for index in todo:
             first = index * plan.windows_per_shard
@@ -204,20 +213,21 @@ def read_rows(
     return rows[:done], loci[:done]
 
 
-def _written(plan: Extraction, out: Path, index: int) -> ShardFile | None:
-    """The record of a shard whose files are complete, or None."""
+def _written(plan: Extraction, out: Path, index: int, *, verify: bool = False) -> ShardFile | None:
+    """The record of a shard whose files are complete and, if they are verified, have its checksums; or None."""
     try:
-        shard = ShardFile(**read_json(out / f"{shard_name(index)}.json"))
+        shard = ShardFile.of(read_json(out / f"{shard_name(index)}.json", SHARD_SHAPE))
         open_shard(out, shard, plan.lm.d_model)
-    except (SaeTracksError, TypeError):
+        sums = [sha256(path) for path in shard.paths(out)] if verify else [shard.sha256, shard.loci_sha256]
+    except SaeTracksError:
         return None
-    return shard
+    return shard if shard.name == shard_name(index) and sums == [shard.sha256, shard.loci_sha256] else None
 
 
 def _check_same(plan: Extraction, out: Path) -> None:
     """Refuse a folder with another plan."""
     if (out / PLAN).exists():
-        if key := values_differ(plan.settings, read_json(out / PLAN)):
+        if key := values_differ(plan.settings, read_json(out / PLAN, remedy="delete the folder and begin again")):
             raise SaeTracksError(f"{out} holds an extraction with another {key}; name another folder or delete it")
     elif (out / MANIFEST).exists():
         raise SaeTracksError(f"{out} holds shards that extract did not write; name another folder")
@@ -227,9 +237,13 @@ def _claim(plan: Extraction, out: Path) -> None:
     """Write the plan and the windows with the first shard."""
     _check_same(plan, out)
     if not (out / PLAN).exists():
-        with atomic(out / WINDOWS) as temporary:
-            temporary.write_text(_bed(plan.windows))
+        _write_windows(plan, out)
         write_json(out / PLAN, plan.settings)
+
+
+def _write_windows(plan: Extraction, out: Path) -> None:
+    with atomic(out / WINDOWS) as temporary:
+        temporary.write_text(_bed(plan.windows))
 
 
 def _finish(plan: Extraction, out: Path, shards: list[ShardFile]) -> None:
@@ -239,8 +253,10 @@ def _finish(plan: Extraction, out: Path, shards: list[ShardFile]) -> None:
         for path in (*files, out / WINDOWS, out / PLAN):  # the plan, which claims the folder, last
             path.unlink(missing_ok=True)
         raise SaeTracksError(NOTHING_READABLE)
+    if not (out / WINDOWS).is_file() or sha256(out / WINDOWS) != plan.settings["windows_sha256"]:
+        _write_windows(plan, out)
     write_provenance(out, lm=describe(plan.lm), genome=str(plan.genome.path), seed=plan.settings["seed"])
-    write_manifest(out, {**read_json(out / PLAN), "left_out": plan.settings["bases"] - rows}, shards)
+    write_manifest(out, {**plan.settings, "left_out": plan.settings["bases"] - rows}, shards)
 
 
 @dataclass(frozen=True, slots=True)

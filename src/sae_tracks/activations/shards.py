@@ -5,17 +5,22 @@ int32: a line of ``windows.bed``, counted from 0, and the offset of the base fro
 ``manifest.json``, which is written last: a folder that has it is complete.
 """
 
+import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sae_tracks.bounded import header, opened
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic, make_folder, read_json, scratch_folder, sha256, write_json
+from sae_tracks.files import atomic, make_folder, scratch_folder, sha256, write_json
+from sae_tracks.json_file import COUNT, SIZE, At, read_json
 from sae_tracks.lm.protocol import GeneLM, describe
+from sae_tracks.records import CONTIGS, LM, MAYBE_TEXT, STRANDS
 
 FORMAT_VERSION = 1
 MANIFEST, WINDOWS, UNFINISHED = "manifest.json", "windows.bed", ".unfinished"
@@ -23,6 +28,12 @@ LOCUS_BYTES = 8  # two int32 per row
 ROWS_PER_SHARD = 1 << 20
 LARGEST = 65504.0  # of float16
 _REDO = "delete it and make it again"
+SHARD_SHAPE = {"name": str, "rows": At(0, 1 << 40), "sha256": str, "loci_sha256": str}
+MANIFEST_SHAPE = {
+    **{"format_version": FORMAT_VERSION, "shuffled?": bool, "rows": COUNT, "shards": [SHARD_SHAPE]},
+    **{"lm": {**LM, "d_model": SIZE}, "read_strands?": STRANDS, "windows_sha256?": MAYBE_TEXT, "windows?": COUNT},
+    "genome?": CONTIGS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,13 @@ class ShardFile:
     rows: int  # 0 if no base of the shard is readable
     sha256: str
     loci_sha256: str
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Self:
+        """The shard of a record of `SHARD_SHAPE`; a name that could lie outside of the folder is an error."""
+        if not re.fullmatch(r"shard-\d{5,}", record["name"]):
+            raise SaeTracksError(f"{record['name'][:40]!r} is no name of an activation shard; {_REDO}")
+        return cls(**{name: record[name] for name in SHARD_SHAPE})
 
     def paths(self, folder: Path) -> tuple[Path, Path]:
         """The file of activations and the file of their loci."""
@@ -275,16 +293,26 @@ def open_shards(folder: str | Path) -> ActivationShards:
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
         raise SaeTracksError(f"{folder} has no {MANIFEST}: it is not a folder of activations, or not complete yet")
-    manifest = read_json(folder / MANIFEST)
-    if (version := manifest.get("format_version")) != FORMAT_VERSION:
-        raise SaeTracksError(f"{folder / MANIFEST}: format_version {version!r}; this sae-tracks reads {FORMAT_VERSION}")
-    try:
-        opened = ActivationShards(folder, manifest, [ShardFile(**shard) for shard in manifest["shards"]])
-        for shard in opened.shards:
-            open_shard(folder, shard, opened.d_model)
-    except (KeyError, TypeError) as error:
-        raise SaeTracksError(f"{folder / MANIFEST} is not a manifest of activation shards: {error}") from error
-    return opened
+    manifest = read_json(folder / MANIFEST, MANIFEST_SHAPE)
+    shards = [ShardFile.of(record) for record in manifest["shards"]]
+    if (rows := sum(shard.rows for shard in shards)) != manifest["rows"]:
+        raise SaeTracksError(f"{folder / MANIFEST}: rows is {manifest['rows']:,}; its shards have {rows:,}")
+    found = ActivationShards(folder, manifest, shards)
+    for shard in shards:
+        open_shard(folder, shard, found.d_model)
+    _check_windows(folder, manifest.get("windows_sha256"))
+    return found
+
+
+def _check_windows(folder: Path, expected: str | None) -> None:
+    """Refuse a ``windows.bed`` that is not the manifest's, because the loci of rows are places in its lines."""
+    path = folder / WINDOWS
+    if expected is None:  # rows of another program
+        return
+    if not path.is_file():
+        raise SaeTracksError(f"{path} is missing; run the command that made {folder} again")
+    if sha256(path) != expected:
+        raise SaeTracksError(f"{path}: its SHA-256 is not the manifest's, so it was changed; {_REDO}")
 
 
 def open_shard(folder: Path, shard: ShardFile, d_model: int) -> tuple[NDArray[np.float16], NDArray[np.int32]]:
@@ -294,13 +322,19 @@ def open_shard(folder: Path, shard: ShardFile, d_model: int) -> tuple[NDArray[np
 
 
 def _open(path: Path, shape: tuple[int, int], dtype: type) -> NDArray:
+    if not path.exists():
+        raise SaeTracksError(f"{path} is missing; run the command that made {path.parent} again")
     try:
-        array = np.load(path, mmap_mode="r" if shape[0] else None, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise SaeTracksError(f"{path} is missing; run the command that made {path.parent} again") from error
-    except (OSError, ValueError, EOFError) as error:
+        with opened(path) as file:
+            found, fortran, kind = header(file)
+            begin, size = file.tell(), path.stat().st_size
+        if found != shape or kind != dtype or fortran:
+            expected = f"{MANIFEST} says {shape} {np.dtype(dtype)}"
+            raise SaeTracksError(f"{path} is {found} {kind}; {expected}; {_REDO}")
+        if size != begin + math.prod(shape) * kind.itemsize:
+            raise EOFError
+        return np.memmap(path, kind, "r", begin, shape) if shape[0] else np.empty(shape, kind)
+    except SaeTracksError:
+        raise
+    except (ValueError, EOFError) as error:
         raise SaeTracksError(f"{path} is truncated or not a .npy file; {_REDO}") from error
-    if array.shape != shape or array.dtype != dtype:
-        expected = f"{MANIFEST} says {shape} {np.dtype(dtype)}"
-        raise SaeTracksError(f"{path} is {array.shape} {array.dtype}; {expected}; {_REDO}")
-    return array

@@ -5,12 +5,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyBigWig
-
 from sae_tracks.annotations.alias import Contigs
 from sae_tracks.annotations.text import Text
+from sae_tracks.bbi import BIGBED, open_bbi
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import check_end
 from sae_tracks.regions import GenomicRegion
 
 _MAGIC = (bytes.fromhex("ebf28987"), bytes.fromhex("8789f2eb"))  # either order of bytes
@@ -32,13 +30,12 @@ def read_bigbed(path: Path, contigs: Contigs, regions: Sequence[GenomicRegion] |
     The regions are disjoint and ascending within a contig. A file that is cut short or damaged is an error, and so are
     contigs that are not those of the genome.
     """
-    check_end(path)
     try:
-        with pyBigWig.open(str(path)) as file:
+        with open_bbi(path, BIGBED) as file:
             fields = [name.decode() for name in _FIELD.findall(file.SQL() or b"")]
             lines = ["#" + "\t".join(fields), *_lines(file, path.name, contigs, regions)]
             example = "" if fields or regions is None else _first_line(file)
-    except (RuntimeError, OverflowError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise SaeTracksError(f"cannot read {path} as bigBed: it is damaged ({error})") from error
     return Text(path, "\n".join(["", *lines]).encode(), place=_place, example=example.encode())
 

@@ -29,7 +29,8 @@ from sae_tracks.annotations.sites import (
     series,
     strands,
 )
-from sae_tracks.annotations.text import Text, check_last_block, is_bgzip, is_header, is_no_row, read_text
+from sae_tracks.annotations.text import Text, is_header, is_no_row, read_text
+from sae_tracks.bounded import LONGEST_LINE, check_last_block, check_lines, is_bgzip
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import ContigLengths, Genome
 from sae_tracks.regions import GenomicRegion, unknown_contig
@@ -253,7 +254,8 @@ def _beginning(path: Path) -> tuple[list[bytes], bytes]:
     """The lines of a compressed file before its first row, and that row; empty if there is none."""
     header = []
     with gzip.open(path) as file:
-        for line in file:
+        while line := file.readline(LONGEST_LINE + 1):
+            check_lines(path, line)
             line = line.rstrip(b"\r\n")
             if not is_no_row(line) and not is_header(line):
                 return header, line
@@ -263,7 +265,8 @@ def _beginning(path: Path) -> tuple[list[bytes], bytes]:
 
 def _is_of_columns(index: Path, columns: tuple[int, int, int], one_based: bool) -> bool:
     """Whether a .tbi or .csi was made of these columns, and not with positions from 0 for a file that counts from 1."""
-    data = gzip.decompress(index.read_bytes())
+    with gzip.open(index) as file:
+        data = file.read(32)
     start = 8 if data[:4] == b"TBI\1" else 16  # behind the magic, of a .csi also min_shift, depth and l_aux
     form, *found = struct.unpack_from("<4i", data, start)
     return found == [column + 1 for column in columns] and not (one_based and form & FROM_ZERO)

@@ -14,7 +14,7 @@ from sae_tracks.annotations.alias import Contigs
 from sae_tracks.annotations.bed import BED_NUMBER
 from sae_tracks.annotations.sites import intervals
 from sae_tracks.annotations.text import Rows, Text, read_text
-from sae_tracks.bbi import BIGWIG, opened, read_summary
+from sae_tracks.bbi import BIGWIG, open_bbi, read_summary
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import ContigLengths
 from sae_tracks.regions import GenomicRegion
@@ -95,7 +95,7 @@ class Signal:
         theirs = self._theirs.get(region.contig)
         if theirs is None:
             return np.full(len(region), np.nan, np.float32)
-        with opened(self.path) as file:
+        with open_bbi(self.path) as file:
             return np.array(file.values(theirs, region.start, region.end, numpy=True), np.float32)
 
     def _from_pieces(self, region: GenomicRegion) -> NDArray[np.float32]:
@@ -158,7 +158,7 @@ def _bigwig_contigs(path: Path, contigs: Contigs) -> dict[str, str]:
     """The contigs of a bigWig by the genome's names for them."""
     if not read_summary(path).bases:
         raise SaeTracksError(f"{path} has no value: it is empty")
-    with opened(path) as file:
+    with open_bbi(path) as file:
         sizes: dict[str, int] = file.chroms()
     contigs.check_common(list(sizes), path.name)
     found: dict[str, str] = {}

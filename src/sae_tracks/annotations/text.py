@@ -1,8 +1,6 @@
 """Tab-separated annotation files as columns of text; each row keeps its line number for messages."""
 
-import gzip
 import re
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +14,7 @@ import pyarrow.compute
 from numpy.typing import NDArray
 from pyarrow import csv
 
+from sae_tracks import bounded
 from sae_tracks.errors import SaeTracksError
 
 pc: Any = pyarrow.compute  # most of its functions are made as it is imported, so no type checker knows them
@@ -29,7 +28,6 @@ COLUMN_NAMES = {  # what the columns of an interval are called, in lower case
     "start": ("chromstart", "start", "start (1-based)", "genostart"),
     "end": ("chromend", "end", "genoend"),
 }
-_GZIP, _LAST_BLOCK = b"\x1f\x8b", bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 
 
 @dataclass(frozen=True)
@@ -181,36 +179,10 @@ class Rows:
 
 def read_text(path: Path) -> Text:
     """Read a whole file, plain, gzip or bgzip, with LF or CRLF. A file that is cut short is an error."""
-    data = _decompressed(path)
+    data = bounded.read_text(path)
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return Text(path, b"\n" + data)
-
-
-def is_bgzip(head: bytes) -> bool:
-    """Whether a file that begins so was compressed in blocks, as bgzip does it."""
-    return head[:2] == _GZIP and head[12:14] == b"BC"
-
-
-def check_last_block(path: Path, end: bytes) -> None:
-    """Refuse a bgzip file without its last, empty block: htslib would read it as if it were whole."""
-    if not end.endswith(_LAST_BLOCK):
-        raise SaeTracksError(f"cannot read {path}: it is cut short, bgzip's last block is not there: fetch it anew")
-
-
-def _decompressed(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-        if data[:2] != _GZIP:
-            return data
-        text = gzip.decompress(data)
-    except FileNotFoundError as error:
-        raise SaeTracksError(f"no file {path}") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise SaeTracksError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    if is_bgzip(data):
-        check_last_block(path, data)
-    return text
 
 
 def is_no_row(line: bytes) -> bool:

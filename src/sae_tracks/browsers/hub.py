@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlencode
 
 from sae_tracks.bbi import contig_lengths
@@ -18,8 +17,9 @@ from sae_tracks.browsers.sites import Contigs, Sites, write_sites
 from sae_tracks.browsers.stanzas import HUB, LONG, SHORT
 from sae_tracks.controls.verdict import SUPPORTED
 from sae_tracks.errors import SaeTracksError, UsageError
-from sae_tracks.files import PROVENANCE, atomic, make_folder, read_json, without_folders
+from sae_tracks.files import PROVENANCE, atomic, make_folder, without_folders
 from sae_tracks.genome import ContigLengths, Genome
+from sae_tracks.records import read_made
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.tracks.bbi.twobit import write_two_bit
 from sae_tracks.tracks.folder import relative
@@ -314,8 +314,9 @@ def _item(track: NamedTrack, *, scored: bool) -> str:
 
 def _record(folder: Path) -> str:
     """Return the provenance of the tracks as rows of a table."""
-    record: Any = read_json(folder / PROVENANCE) if (folder / PROVENANCE).is_file() else {}
-    facts = without_folders(record) if isinstance(record, dict) else {}  # a list was not written by an export
+    file = folder / PROVENANCE
+    record = read_made(file, remedy="move it away if it is not that of the tracks") if file.is_file() else {}
+    facts = without_folders(record)
     rows = ((escape(key), escape(_fact(value))) for key, value in facts.items())
     return "".join(f"<tr><th>{key}</th><td><code>{value}</code></td></tr>\n" for key, value in rows)
 

@@ -98,11 +98,7 @@ def _rows(path: Path) -> pd.DataFrame:
         table = cast(pd.DataFrame, table[table["chosen"].astype(bool)])
     table = table.assign(**{name: table[name].fillna("") if name in table else "" for name in OPTIONAL})
     order = [NAMED.index(verdict) if verdict in NAMED else len(NAMED) for verdict in table["verdict"]]
-    try:
-        table = table.assign(f1=pd.to_numeric(table["f1"]), order=order)
-    except ValueError as error:
-        raise SaeTracksError(f"{path}: expected numbers in the column 'f1': {error}") from error
-    return table.sort_values(["order", "f1"], ascending=[True, False], kind="stable")
+    return table.assign(order=order).sort_values(["order", "f1"], ascending=[True, False], kind="stable")
 
 
 def _matches(rows: pd.DataFrame) -> dict[tuple[str, str], Match]:

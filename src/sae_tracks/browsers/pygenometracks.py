@@ -5,7 +5,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic
+from sae_tracks.files import CONTROLS, atomic
 from sae_tracks.tracks.folder import TrackFile, list_intervals, list_tracks, relative
 from sae_tracks.tracks.loci import highest
 
@@ -36,14 +36,21 @@ def write_tracks_ini(tracks: Path, out: Path | None = None) -> tuple[Path, str]:
     ini = ConfigParser(interpolation=None)
     ini["x-axis"] = {"where": "top"}
     for file in files:
-        ini[file.path.name] = _section(file.path, out, "bigwig", file.label) | _bigwig(file, files)
+        ini[_name(file.path)] = _section(file.path, out, "bigwig", file.label) | _bigwig(file, files)
     for path in list_intervals(tracks):
-        ini[path.name] = _section(path, out, "bed", path.name) | BED
+        ini[_name(path)] = _section(path, out, "bed", path.name) | BED
     with atomic(out) as temporary, temporary.open("w") as text:
         ini.write(text)
     place = highest(files[0].path)
     region = f"{place.contig}:{place.start}-{place.end}"  # pyGenomeTracks counts from 0
     return out, shlex.join(["pyGenomeTracks", "--tracks", str(out), "--region", region, "-o", "tracks.png"])
+
+
+def _name(path: Path) -> str:
+    """The name of a section: that of the file, in which a ``]`` would end it."""
+    if CONTROLS.search(path.name):
+        raise SaeTracksError(f"pyGenomeTracks takes no file name with a tab or a line break: rename {path.name!r}")
+    return path.name.replace("]", ")")
 
 
 def _section(path: Path, out: Path, kind: str, title: str) -> dict[str, str]:

@@ -9,18 +9,17 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
-import pyBigWig
 
 from sae_tracks.annotations import read_annotation
 from sae_tracks.annotations.alias import LENGTHS
 from sae_tracks.annotations.sites import Annotation
-from sae_tracks.bbi import BIGBED, contig_lengths, read_header
+from sae_tracks.bbi import BIGBED, contig_lengths, open_bbi, read_header
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import TOP_SCORE, atomic
 from sae_tracks.genome import ContigLengths
 from sae_tracks.tracks.bbi.bigbed import write_bigbed
 from sae_tracks.tracks.bbi.bigwig import finest_zoom
-from sae_tracks.tracks.folder import list_intervals
+from sae_tracks.tracks.folder import list_intervals, shown
 
 ASSEMBLIES = {"hg19": "GRCh37", "hg38": "GRCh38"}
 FOLDER = "annotations"  # beside hub.txt
@@ -98,7 +97,9 @@ def write_sites(
     SaeTracksError
         An annotation cannot be read or is of another genome, or two have one name.
     """
-    own = list_intervals(tracks) + sorted(path for path in tracks.iterdir() if path.suffix.lower() in BIGBED_ENDINGS)
+    own = list_intervals(tracks) + sorted(
+        path for path in shown(tracks.iterdir()) if path.suffix.lower() in BIGBED_ENDINGS
+    )
     given = {path.resolve(): path for path in (*own, *annotations)}
     found: list[Sites] = []
     for path in given.values():
@@ -121,7 +122,7 @@ def _copied(path: Path, name: str, genome: ContigLengths, out: Path) -> Sites:
     if not lengths.keys() & genome.lengths.keys():
         there, here = next(iter(lengths), "none"), next(iter(genome.lengths))
         raise SaeTracksError(f"no contig of {path.name} is in {genome.path.name}: they are called {there}, not {here}")
-    with pyBigWig.open(str(path)) as file:
+    with open_bbi(path, BIGBED) as file:
         factors = re.search(rb"\bTFName\s*;", file.SQL() or b"") is not None
     if path.resolve().is_relative_to(out.resolve()):
         return Sites(path, name, factors)

@@ -5,7 +5,8 @@ import logging
 import os
 import sys
 
-from sae_tracks.errors import SaeTracksError, UsageError
+from sae_tracks.errors import SaeTracksError, UsageError, is_out_of_memory
+from sae_tracks.files import CONTROLS
 
 INTERRUPTED, CLOSED_PIPE, TERMINATED = 130, 141, 143  # what a shell reports of SIGINT, SIGPIPE and SIGTERM
 
@@ -32,10 +33,14 @@ def main() -> None:
     except Stopped as stopped:
         logging.getLogger("sae_tracks").warning("%s", stopped)
         sys.exit(TERMINATED if stopped.terminated else INTERRUPTED)
-    except (SaeTracksError, OSError, MemoryError) as error:
-        if debug:
+    except (SaeTracksError, OSError, MemoryError, RuntimeError) as error:
+        no_memory = is_out_of_memory(error)
+        if debug or (isinstance(error, RuntimeError) and not no_memory):
             raise
-        message = " ".join(str(error).split()) or type(error).__name__
+        # what a file calls its fields could move the cursor or hide a line
+        message = " ".join(CONTROLS.sub(" ", str(error)).split()) or type(error).__name__
+        if no_memory:
+            message = f"not enough memory ({message[:200]}): take fewer threads (-p) or smaller regions"
         if isinstance(error, UsageError):
             sys.stderr.write(f"error: {message}\n")
             sys.exit(2)

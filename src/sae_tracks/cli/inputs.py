@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sae_tracks.bounded import read_text
 from sae_tracks.cli.options import ReadingOptions
 from sae_tracks.errors import SaeTracksError, UsageError
 
@@ -18,8 +19,8 @@ def parse_features(text: str) -> list[int]:
     """Read ``357,12``, ``0-9`` or ``@file`` (whitespace or commas between ids; ``f357`` is fine too)."""
     if text.startswith("@"):
         try:
-            text = Path(text[1:]).read_text()
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_text(Path(text[1:])).decode()
+        except UnicodeDecodeError as error:
             raise SaeTracksError(f"cannot read the feature list {text[1:]}: {error}") from error
     ids: list[int] = []
     for word in text.replace(",", " ").split():

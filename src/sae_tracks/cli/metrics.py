@@ -73,7 +73,7 @@ def metrics(
     """Score features against annotations and A, C, G, T, and test whether each match is real.
 
     Writes precision, recall and F1 per base, the best feature of each concept, and a verdict for it. Meanwhile, the
-    folder holds the levels of all features on the report half (controls/). A bigWig or a bedGraph is a signal: features
+    folder holds the levels of all features on the report half, hidden. A bigWig or a bedGraph is a signal: features
     are correlated with it (signals.tsv).
     """
     from sae_tracks import Genome, score_bed
@@ -183,12 +183,12 @@ def show_signals(best: "pd.DataFrame") -> None:
     rows = []
     for row in best.to_dict("records"):
         low, high = _two_digits(row["bin_spearman_low"]), _two_digits(row["bin_spearman_high"])
-        rho, *scores = (_two_digits(row[f"{name}_spearman"]) for name in ("bin", "sequence", "neuron"))
+        rho, *scores = (_two_digits(row[f"{name}_spearman"]) for name in ("bin", "sequence", "dimension"))
         name = row["feature"] if row["read_strand"] == "+" else f"{row['feature']}-"
         between = f"{low} to {high}" if low else ""
         rows.append((row["signal"], name, rho, between, *scores, _two_digits(row.get("r2", nan)), row["verdict"]))
     if rows:
-        columns = ("signal", "feature", "rho", "interval", "letters", "neuron", "R2", "verdict")
+        columns = ("signal", "feature", "rho", "interval", "letters", "dimension", "R2", "verdict")
         title = "Best feature of each signal: Spearman's correlation in bins of the report half"
         print_table(title, columns, rows, left=("signal", "feature", "verdict"))
     if "r2" in best and bool(best["r2"].isna().any()):

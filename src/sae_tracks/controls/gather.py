@@ -12,7 +12,6 @@ from sae_tracks.controls.chance import CompetitorLabels
 from sae_tracks.controls.dictionaries import QUANTILES, RANDOM, Directions, word_block
 from sae_tracks.controls.dictionaries import WORDS as WORD_COLUMNS
 from sae_tracks.controls.spool import Spool, bytes_of
-from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock, encode_reading
 from sae_tracks.metrics import Counter, Counts, Evaluation, Labels, load_counts
 from sae_tracks.motifs import Competitors
@@ -39,8 +38,6 @@ class Gathered:
     def add(self, folder: Path, names: Mapping[str, Sequence[str]]) -> None:
         """Add what a shard has saved in a folder: its `Gatherer.names`."""
         for name in names["counts"]:
-            if not (folder / f"{name}.npz").is_file():
-                raise SaeTracksError(f"{folder} is not complete: {name}.npz is missing. Run this shard again")
             counts = load_counts(folder / f"{name}.npz")
             if name in self.counts:
                 self.counts[name].merge(counts)

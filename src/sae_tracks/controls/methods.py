@@ -7,6 +7,7 @@ from typing import Any
 from sae_tracks.controls.verdict import MOST_Q
 
 METHODS = "methods.txt"
+NO_RECORD = "no record of them"
 PAPER = "Guan, He and Zhang 2025, arXiv 2507.07486"
 JASPAR = {
     "2022": "JASPAR 2022 (Castro-Mondragon et al. 2022, Nucleic Acids Research 50:D165)",
@@ -30,7 +31,7 @@ def methods_paragraph(facts: Mapping[str, Any]) -> str:
     str
         Sentences in one line, the works to cite last.
     """
-    controls = facts.get("controls") or {"not_run": "no record of them"}
+    controls = facts.get("controls") or {"not_run": NO_RECORD}
     said = [_scored(facts), _halves(facts)]
     cited = [f"the method of features and F1 ({PAPER})"]
     if reason := controls.get("not_run"):

@@ -14,9 +14,10 @@ from sae_tracks.activations.extract import Extraction, extract, plan_extraction
 from sae_tracks.activations.shards import MANIFEST, WINDOWS, ActivationShards, open_shards
 from sae_tracks.activations.shuffle import plan_shuffle, shuffle
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import digest, read_json, values_differ, write_json
+from sae_tracks.files import digest, values_differ, write_json
 from sae_tracks.genome import Genome
 from sae_tracks.intervals import runs_of
+from sae_tracks.json_file import check, read_json
 from sae_tracks.lm import GeneLM
 from sae_tracks.progress import counter
 from sae_tracks.regions import GenomicRegion, ReadStrand, merge_regions, regions_of, subtract_regions
@@ -136,6 +137,7 @@ def _own_training(sae: SAE) -> dict[str, Any]:
 def settings_like(sae: SAE) -> TrainSettings:
     """Settings for a dictionary like an SAE: those it records, else the defaults for its architecture."""
     if training := _own_training(sae):
+        check(training, "metadata.training of the SAE", {f"{f.name}?": f.type for f in fields(TrainSettings)})
         return TrainSettings(**{name: training[name] for name in SETTINGS if name in training})
     if sae.architecture == "topk":
         return replace(RECIPES["topk"], k=sae.k or 0)
@@ -145,27 +147,21 @@ def settings_like(sae: SAE) -> TrainSettings:
     return RECIPES[sae.architecture]
 
 
-def retrain(sae: SAE, lm: GeneLM, genome: Genome, trained_on: ActivationShards, out: Path) -> SAE:
-    """Train an SAE on the activations of another language model just as `sae` was: the same bases, settings and steps.
+def make(recipe: Recipe, lm: GeneLM, out: Path) -> SAE:
+    """Train an SAE on a language model by a recipe.
 
     Parameters
     ----------
-    trained_on : ActivationShards
-        The activations that `sae` was trained on: their windows are read again, from a genome with their contigs.
+    recipe : Recipe
+        `as_before` or `on_regions`.
     out : path
         SAE directory. Activations lie beside it while they are needed. What an interrupted run left is used.
 
     Raises
     ------
     SaeTracksError
-        The SAE does not say how it was trained, or the activations are not those it was trained on or cannot be made
-        again on the same bases.
+        The activations cannot be made again on the same bases, or the folder holds another SAE.
     """
-    return make(as_before(sae, genome, trained_on), lm, out)
-
-
-def make(recipe: Recipe, lm: GeneLM, out: Path) -> SAE:
-    """Train an SAE on a language model by a recipe, in the directory `out`; see `retrain`."""
     act, shuffled = out.with_name("act"), out.with_name("shuffled")
     _claim(out, recipe)
     if (out / CONFIG).exists():

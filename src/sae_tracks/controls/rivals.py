@@ -54,7 +54,7 @@ def choose(
 class Column:
     """One column of another dictionary per concept, and its items and windows."""
 
-    name: str  # of the rival: kmer, neuron, random-0
+    name: str  # of the rival: kmer, dimension, random-0
     source: str  # of the levels
     chosen: Chosen
     histogram: Histogram
@@ -78,7 +78,7 @@ class Rivals:
 
         add(KMER, WORDS, 1)
         dimensions = len(gathered.counts[DIRECTIONS].features) - RANDOM
-        add("neuron", DIRECTIONS, len(QUANTILES), slice(0, dimensions))
+        add("dimension", DIRECTIONS, len(QUANTILES), slice(0, dimensions))
         add("random_sae", DIRECTIONS, len(QUANTILES), slice(dimensions, None))
         for name in sorted(gathered.counts):
             if name.split("-")[0] in ("random", "permuted", SEED):
@@ -116,7 +116,7 @@ class Rivals:
                     found[name] = np.fmax(found.get(name, values), values)
             if kind == KMER:
                 found[KMER] = np.array([word_name(c) for c in rival.chosen.column.tolist()], object)
-            if kind == "neuron":
+            if kind == "dimension":
                 found[kind] = np.array([dimension_name(c) for c in rival.chosen.column.tolist()], object)
         return pd.DataFrame(found)
 

@@ -1,7 +1,6 @@
 """Score features against annotations: one pass over the genome, controls on the best matches, tables in a folder."""
 
 import logging
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -13,13 +12,23 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.controls.gather import FEATURES, Gathered, Gatherer, disk_needed
-from sae_tracks.controls.methods import METHODS, methods_paragraph
+from sae_tracks.controls.methods import METHODS, NO_RECORD, methods_paragraph
 from sae_tracks.controls.opened import STANDARD, ControlSettings, OpenControls, evaluation_again, judged_concepts
 from sae_tracks.controls.verdict import LEAST_INSTANCES
 from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import UsageError
 from sae_tracks.features import Sink, run
-from sae_tracks.files import atomic, digest, read_json, write_json, write_provenance
+from sae_tracks.files import (
+    atomic,
+    digest,
+    move,
+    remove,
+    replace_folder,
+    scratch_folder,
+    write_json,
+    write_provenance,
+)
+from sae_tracks.json_file import COUNT, read_json
 from sae_tracks.metrics import (
     COUNTS,
     OFFSETS,
@@ -36,12 +45,21 @@ from sae_tracks.metrics import (
     write_tables,
 )
 from sae_tracks.reading import Reading, read_together
+from sae_tracks.records import CONTIGS, HALVES, MAYBE_TEXT, SPAN, part_sums
 from sae_tracks.regions import parse_shard
 from sae_tracks.sae import SAE
 from sae_tracks.source import Source
 from sae_tracks.threads import Took, stopwatch
 
 KEPT, INPUTS = "controls", "inputs.json"  # what controls keep of a shard, and what they were given
+SCRATCH = "reading"  # the hidden folder that holds it meanwhile
+ASKED = {  # what `INPUTS` holds
+    **{"genome": str, "contigs": CONTIGS, "regions": [SPAN], "black_list": [SPAN], "halves": HALVES},
+    **{"checksums": {str: str}, "annotations": [str], "instances": COUNT, "causal": bool, "facts": dict},
+    **dict.fromkeys(("alias", "motifs", "repeats"), MAYBE_TEXT),
+    **{"decoys": (COUNT, None), "dictionaries": {"counts": [str], "spools": [str]}},
+    "filters": {"min_score": (float, None), "min_instances": (COUNT, None), "max_coverage": (float, None)},
+}
 MOST_THRESHOLDS = 254  # a level takes one byte
 log = logging.getLogger(__name__)
 
@@ -82,8 +100,8 @@ def score(
         Annotation files, with the default filters and halves; or what `evaluate_on` returns, for others.
     out : path
         A folder, made if it is missing, for ``metrics.parquet``, ``metrics.tsv``, ``counts.npz``, ``methods.txt``,
-        ``provenance.json`` and, with controls, ``offsets.parquet``; see docs/formats.md. ``controls/`` holds the levels
-        while they are needed.
+        ``provenance.json`` and, with controls, ``offsets.parquet``; see docs/formats.md. A hidden folder holds the
+        levels while they are needed.
     features : iterable of int, optional
         Feature ids; default all.
     thresholds : iterable of float
@@ -175,12 +193,12 @@ def merge_scores(shards: Iterable[str | Path], out: str | Path, *, all_pairs: bo
         annotation is gone or has changed.
     """
     folders, out = [Path(shard) for shard in shards], Path(out)
-    counts, facts = merge_shards(folders)
+    counts, facts = merge_shards(folders, KEPT)
     facts: dict[str, Any] = facts | {"shards": len(folders)}
-    ran: dict[str, Any] = facts["controls"]
+    ran: dict[str, Any] = facts.get("controls") or {"not_run": NO_RECORD}
     if untested := ran.get("not_run"):
         return write_scores(counts, out, facts, all_pairs, untested)
-    records = [read_json(folder / KEPT / INPUTS) for folder in folders]
+    records = [read_json(folder / KEPT / INPUTS, ASKED, "run that shard again") for folder in folders]
     record = records[0]
     evaluation = evaluation_again(record, facts)
     settings = ControlSettings(motifs=record["motifs"], decoys=record["decoys"], repeats=record["repeats"])
@@ -266,29 +284,38 @@ class ScoreTask:
 
         If a shard is counted, write its counts and what the controls need of it. `beside` reads along.
         """
-        gatherer = self._read(beside)
-        counts = self.counter.counts()
-        facts = self.source.provenance() | self.evaluation.facts
-        facts["removed"] = [asdict(removal) for removal in self.evaluation.labels.annotation.removed]
-        facts["scale"], facts["thresholds"] = self.scale, counts.thresholds.tolist()
-        facts["cutoffs_sha256"] = digest(map(str, self.cutoffs.ravel()))
-        facts["controls"] = self.opened.facts if self.opened else {"not_run": self.untested}
-        facts |= {"signals": beside.facts} if beside else {}
-        if self.shard:
-            counts.save(self.out / COUNTS)
+        with scratch_folder(SCRATCH, self.out) as scratch:
+            gatherer = self._read(scratch / KEPT, beside)
+            counts = self.counter.counts()
+            facts = self.source.provenance() | self.evaluation.facts
+            facts["removed"] = [asdict(removal) for removal in self.evaluation.labels.annotation.removed]
+            facts["scale"], facts["thresholds"] = self.scale, counts.thresholds.tolist()
+            facts["cutoffs_sha256"] = digest(map(str, self.cutoffs.ravel()))
+            facts["controls"] = self.opened.facts if self.opened else {"not_run": self.untested}
+            facts |= {"signals": beside.facts} if beside else {}
+            if self.shard:
+                return self._keep(scratch, counts, gatherer, facts)
+            judge = None
             if gatherer and self.opened:
-                gatherer.save()
-                write_json(self.out / KEPT / INPUTS, self.record | {"dictionaries": gatherer.names})
-            write_provenance(self.out, **facts, shard=self.shard)
-            says = "counts of shard %s in %s; sae-tracks merge-metrics adds all shards and scores them"
-            log.info(says, self.shard, self.out)
-            return Scored(counts, pd.DataFrame(), self.untested)
-        if not gatherer or not self.opened:
-            return write_scores(counts, self.out, facts, all_pairs, self.untested)
-        judge = self.opened.judge(gatherer.gathered(self.counter), self.evaluation, self.out)
-        scored = write_scores(counts, self.out, facts, all_pairs, "", judge)
-        shutil.rmtree(self.out / KEPT)
-        return scored
+                judge = self.opened.judge(gatherer.gathered(self.counter), self.evaluation, self.out)
+            return write_scores(counts, self.out, facts, all_pairs, self.untested, judge)
+
+    def _keep(self, scratch: Path, counts: Counts, gatherer: Gatherer | None, facts: dict[str, Any]) -> Scored:
+        """Leave what `merge_scores` needs of a shard. Two processes that count it at once leave the same."""
+        counts.save(scratch / COUNTS)
+        if gatherer:
+            gatherer.save()
+            write_json(scratch / KEPT / INPUTS, self.record | {"dictionaries": gatherer.names})
+        parts = part_sums(scratch, COUNTS, KEPT)
+        if gatherer:
+            replace_folder(scratch / KEPT, self.out / KEPT)
+        else:
+            remove(self.out / KEPT)  # of a run with other settings
+        move(scratch / COUNTS, self.out / COUNTS)
+        write_provenance(self.out, **facts, shard=self.shard, parts=parts)
+        says = "counts of shard %s in %s; sae-tracks merge-metrics adds all shards and scores them"
+        log.info(says, self.shard, self.out)
+        return Scored(counts, pd.DataFrame(), self.untested)
 
     def _check_levels(self, controls: ControlSettings) -> None:
         if len(self.thresholds) > MOST_THRESHOLDS:
@@ -325,7 +352,7 @@ class ScoreTask:
         too_few = f"{few:,} of these low-power: fewer than {LEAST_INSTANCES} instances on the report half"
         return f" ({too_few})" if self.opened and few else ""
 
-    def _read(self, beside: Beside | None) -> Gatherer | None:
+    def _read(self, folder: Path, beside: Beside | None) -> Gatherer | None:
         """Stream the blocks into the counter, what reads along and, with controls, into all that they need."""
         shard = parse_shard(self.shard)
         sinks = [self.counter, *([beside] if beside else [])]
@@ -333,10 +360,9 @@ class ScoreTask:
             along = beside.add_reading if beside else None
             run(self.source.blocks(self.features, shard=shard, on_reading=along), *sinks)
             return None
-        shutil.rmtree(self.out / KEPT, ignore_errors=True)
         seeds, competitors = self.opened.seeds, self.opened.competitors
         on = self.source, self.evaluation, self.thresholds
-        gatherer = Gatherer(*on, self._cutoffs, self.out / KEPT, competitors, seeds)
+        gatherer = Gatherer(*on, self._cutoffs, folder, competitors, seeds)
 
         def on_reading(reading: Reading) -> None:
             gatherer.add_reading(reading)

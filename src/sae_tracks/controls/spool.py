@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sae_tracks.bounded import read_arrays
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock
 from sae_tracks.files import atomic
@@ -140,9 +141,16 @@ class Spooled:
 
     def _open(self, number: int, folder: Path) -> None:
         try:
-            with np.load(folder / INDEX) as index:
-                strands, contigs, place = index["read_strand"], index["contig"], index["place"]
-                dtypes = dtypes_of(int(index["features"]))
+            index = read_arrays(folder / INDEX)
+            strands, contigs, place = index["read_strand"], index["contig"], index["place"]
+            dtypes = dtypes_of(index["features"].item())
+            if (
+                place.shape != (len(strands), 3)
+                or len(contigs) != len(strands)
+                or (np.diff(place[:, :2]) < 0).any()
+                or (place[:, 2] < 0).any()
+            ):
+                raise ValueError("its index is damaged")
             sizes = {name: (folder / f"{name}.bin").stat().st_size for name in FILES}
             self._files.append(
                 {
@@ -150,7 +158,7 @@ class Spooled:
                     for name, dtype in dtypes.items()
                 }
             )
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, TypeError) as error:
             raise SaeTracksError(f"cannot read {folder}, which metrics --shard writes beside its counts") from error
         length, entries = place[:, 1] - place[:, 0], place[:, 2]
         base, entry = np.cumsum(length) - length, np.cumsum(entries) - entries

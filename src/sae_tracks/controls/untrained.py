@@ -9,12 +9,12 @@ from typing import Any
 from sae_tracks.activations.shards import ActivationShards, open_shards
 from sae_tracks.annotations import read_regions
 from sae_tracks.controls.retrain import Recipe, as_before, is_made, make, on_regions, training_of
-from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, lock_of, locked, make_folder, read_json
+from sae_tracks.errors import SaeTracksError, first_line
+from sae_tracks.files import PROVENANCE, lock_of, locked, make_folder
 from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM
-from sae_tracks.lm.pretrained import first_line
 from sae_tracks.lm.untrained import Kind, check_can_be_untrained
+from sae_tracks.records import read_made
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import SAE
 from sae_tracks.source import Source
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 def recorded_activations(sae: str | Path) -> str:
     """The activations that an SAE was trained on, as the record in its directory says."""
     record = Path(sae) / PROVENANCE
-    folder = read_json(record).get("data") if record.is_file() else None
+    folder = read_made(record).get("data") if record.is_file() else None
     if folder is None or not Path(folder).is_dir():
         raise SaeTracksError(
             f"{sae}: the activations that it was trained on are not there: name them by --trained-on, or regions to "

@@ -56,7 +56,7 @@ RIVALS = (
     Rival("probe", "a", "probe on 31 letters", "probe on 31 letters", "", ("local-sequence",)),
     Rival("untrained", "an", "untrained model", "untrained", "", ("untrained",)),
     Rival("permuted", "a", "model with permuted weights", "permuted weights", "", ("untrained",)),
-    Rival("neuron", "a", "single dimension of the model", "neuron", "neuron", ("neuron",)),
+    Rival("dimension", "a", "single dimension of the model", "dimension", "dimension", ("dimension",)),
     Rival("random_sae", "a", "random SAE"),
     Rival("decoy", "the", "best decoy motif"),
     Rival("causal_ref", "an", "ideal left-to-right reader"),
@@ -245,7 +245,7 @@ TESTS = (
         because="The match needs nothing that the language model has learned.",
     ),
     _reached(
-        "neuron",
+        "dimension",
         meaning="a single dimension of the language model does as well",
         short="single dimensions",
         because="The match exists before the autoencoder, which adds nothing to it.",

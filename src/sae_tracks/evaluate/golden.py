@@ -7,14 +7,19 @@ import numpy as np
 
 from sae_tracks.dna import readable_bases
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import bundled, read_json
+from sae_tracks.files import bundled
 from sae_tracks.genome import Genome
+from sae_tracks.json_file import COUNT, read_json
 from sae_tracks.lm import HyenaDNAForCausalLM
 from sae_tracks.pretrain.loss import NextBaseLM
 from sae_tracks.regions import GenomicRegion
 
 FORMAT_VERSION = 1
 SMALL_32K = "next-base-loss/hyenadna-small-32k.json"
+GOLDEN = {
+    **{"format_version": int, "model": str, "assembly": str, "contig_lengths?": {str: COUNT}},
+    "regions": [{"contig": str, "start": COUNT, "end": COUNT, "nats_per_base": float}],
+}
 TOLERANCE = 1e-3  # nats per base; two GPUs differ by 1e-5 in a logit, a wrong weight by far more
 
 
@@ -49,23 +54,13 @@ class Comparison:
 def read_golden(path: Path | None = None) -> Golden:
     """Read a JSON file of losses; by default the bundled ones of HyenaDNA small-32k on eight regions of hg38."""
     path = bundled(SMALL_32K) if path is None else path
-    record = read_json(path)
-    try:
-        if record["format_version"] != FORMAT_VERSION:
-            raise SaeTracksError(f"{path} has format_version {record['format_version']}; expected {FORMAT_VERSION}")
-        losses = {
-            GenomicRegion(str(row["contig"]), int(row["start"]), int(row["end"])): float(row["nats_per_base"])
-            for row in record["regions"]
-        }
-        lengths = {str(contig): int(length) for contig, length in record.get("contig_lengths", {}).items()}
-        golden = Golden(str(record["model"]), str(record["assembly"]), lengths, losses)
-    except SaeTracksError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SaeTracksError(
-            f"{path}: expected format_version, model, assembly and regions, each with contig, start, end and"
-            f" nats_per_base; {type(error).__name__} {error}"
-        ) from error
+    record = read_json(path, GOLDEN)
+    if record["format_version"] != FORMAT_VERSION:
+        raise SaeTracksError(f"{path} has format_version {record['format_version']}; expected {FORMAT_VERSION}")
+    losses = {
+        GenomicRegion(row["contig"], row["start"], row["end"]): float(row["nats_per_base"]) for row in record["regions"]
+    }
+    golden = Golden(record["model"], record["assembly"], record.get("contig_lengths", {}), losses)
     if not losses:
         raise SaeTracksError(f"{path} holds no region")
     return golden

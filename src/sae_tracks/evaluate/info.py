@@ -1,6 +1,5 @@
 """What is known of an SAE directory, as a record and as lines of text, and whether it is faithful to its model."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -10,12 +9,15 @@ import numpy as np
 import pandas as pd
 from safetensors import SafetensorError
 
+from sae_tracks.bounded import read_arrays
 from sae_tracks.controls.verdict import OUTCOMES, SUPPORTED, TEXTS
 from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, read_json
+from sae_tracks.files import PROVENANCE
+from sae_tracks.json_file import COUNT, parse_json
 from sae_tracks.lm.protocol import place
 from sae_tracks.metrics.scores import BEST_SCORES, COUNTS, read_table
+from sae_tracks.records import read_made
 from sae_tracks.sae.directory import CONFIG, STATS, WEIGHTS, load_sae
 from sae_tracks.sae.hub import hub_id, locate
 from sae_tracks.sae.model import SAE
@@ -24,6 +26,11 @@ from sae_tracks.train.log import LOG
 
 EVALUATION = "evaluation.json"
 EVALUATION_VERSION = 1
+EVALUATED = {
+    **{"format_version": EVALUATION_VERSION, "regions": [str], "bases": COUNT, "trained_bases": (COUNT, None)},
+    **{"l0": float, "threshold?": float, "nats_lm?": float, "nats_sae?": float, "kl_sae?": float},
+    **dict.fromkeys(("l0_at_threshold?", "fvu?", "recovered_mean", "recovered_zero"), (float, None)),
+}
 BAR = 40  # characters of the longest one
 # Whether the features of an SAE are worth looking at; docs/methods.md says why these numbers.
 MOST_DEAD = 0.1  # less than this share of the features
@@ -54,7 +61,7 @@ def sae_record(path: str | Path, scores: str | Path | None = None) -> Record:
     folder = Path(path)
     if hub_id(path):
         folder = locate(path, CONFIG, WEIGHTS, (STATS, EVALUATION, PROVENANCE)).folder
-    log, made = _last_line(folder / LOG), _read_if_present(folder / PROVENANCE) or {}
+    log, made = _last_line(folder / LOG), _made(folder)
     record: Record = {"sae": str(path), "complete": True, "log": log}
     record |= {"sae_tracks": made.get("sae_tracks"), "command": made.get("command")}
     if not (folder / CONFIG).is_file() and ((folder / FOLDER).is_dir() or log):
@@ -97,7 +104,7 @@ def yield_of(scores: Path, record: Mapping[str, Any]) -> Record:
     table = read_table(scores / BEST_SCORES, TEXTS)
     if missing := [name for name in ("concept", "tf", "verdict") if name not in table]:
         raise SaeTracksError(f"{scores / BEST_SCORES} is no table of `metrics`: it has no column {missing[0]!r}")
-    facts = _read_if_present(scores / PROVENANCE) or {}
+    facts = _made(scores)
     if facts.get("sae_sha256") != record["checksum"]:
         raise SaeTracksError(f"{scores} has the scores of another SAE, or does not say of which: name its own")
     table = cast(pd.DataFrame, table[~(table["concept"].isin([*NUCLEOTIDES]) & (table["tf"] == ""))])
@@ -119,19 +126,18 @@ def _features_scored(scores: Path) -> int:
     """How many features were scored; 0 if the counts are gone."""
     if not (scores / COUNTS).is_file():
         return 0
-    with np.load(scores / COUNTS) as counts:
-        return len(counts["feature"])
+    return len(read_arrays(scores / COUNTS, ["feature"])["feature"])
 
 
-def _read_if_present(path: Path) -> Record | None:
-    return read_json(path) if path.is_file() else None
+def _made(folder: Path) -> Record:
+    return read_made(folder / PROVENANCE) if (folder / PROVENANCE).is_file() else {}
 
 
 def _last_line(path: Path) -> Record | None:
     """Return the last whole line of a log that may still be written to."""
     for line in reversed(path.read_bytes().splitlines() if path.is_file() else []):
         with suppress(ValueError):
-            return json.loads(line)
+            return parse_json(line, path.name)
     return None
 
 
@@ -171,13 +177,10 @@ def _measured(sae: SAE, evaluation: Record | None) -> Record:
 
 def _evaluation(folder: Path, checksum: str) -> Record | None:
     """Return what ``evaluate`` wrote into the directory, unless it is of other weights."""
-    found = _read_if_present(folder / EVALUATION)
-    if found is None or found.get("sae_sha256") != checksum:
+    path = folder / EVALUATION
+    if not path.is_file() or read_made(path).get("sae_sha256") != checksum:
         return None
-    if found.get("format_version") != EVALUATION_VERSION:
-        version = f"format_version {found.get('format_version')!r}; this sae-tracks reads {EVALUATION_VERSION}"
-        raise SaeTracksError(f"{folder / EVALUATION}: {version}: run sae-tracks evaluate again")
-    return found
+    return read_made(path, EVALUATED, "run sae-tracks evaluate again")
 
 
 def density_histogram(stats: pd.DataFrame) -> Record:

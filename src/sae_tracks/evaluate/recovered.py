@@ -14,14 +14,16 @@ import torch
 
 from sae_tracks.activations.shards import MANIFEST, WINDOWS
 from sae_tracks.evaluate.info import EVALUATION_VERSION
-from sae_tracks.files import PROVENANCE, read_json, sha256, write_provenance
+from sae_tracks.files import PROVENANCE, sha256, write_provenance
 from sae_tracks.genome import Genome
+from sae_tracks.json_file import read_json
 from sae_tracks.lm import GeneLM, HyenaDNAReader, base_tokens, describe
 from sae_tracks.lm.tokens import BASES
 from sae_tracks.pretrain.loss import check_scorable, cross_entropy, scored_bases, scored_windows
 from sae_tracks.pretrain.markov import ORDER, MarkovModels
 from sae_tracks.pretrain.windows import overlapping_chunks, stretches_outside
 from sae_tracks.progress import track
+from sae_tracks.records import MAYBE_TEXT, read_made
 from sae_tracks.regions import GenomicRegion, intersect_regions, merge_regions
 from sae_tracks.sae import SAE
 from sae_tracks.train.measure import ROWS, THRESHOLD
@@ -274,12 +276,16 @@ def seen_text(trained: int | None) -> str:
 def _windows_file(sae: SAE, folder: Path) -> Path | None:
     """Return ``windows.bed`` of the shards trained on, if both it and their manifest are unchanged."""
     provenance = folder / PROVENANCE
-    data = Path(read_json(provenance).get("data", "")) if provenance.is_file() else folder
+    data = Path(read_made(provenance).get("data") or "") if provenance.is_file() else folder
     manifest, bed = data / MANIFEST, data / WINDOWS
     if not (manifest.is_file() and bed.is_file()):
         return None
     same = sha256(manifest) == sae.metadata.get("training", {}).get("data_sha256")
-    return bed if same and sha256(bed) == read_json(manifest).get("windows_sha256") else None
+    return (
+        bed
+        if same and sha256(bed) == read_json(manifest, {"windows_sha256?": MAYBE_TEXT}).get("windows_sha256")
+        else None
+    )
 
 
 def _covered_bases(bed: Path, regions: list[GenomicRegion]) -> int:

@@ -30,11 +30,11 @@ from sae_tracks.files import (
     lock_of,
     locked,
     make_folder,
-    read_json,
     sha256,
     write_json,
     write_provenance,
 )
+from sae_tracks.json_file import read_json
 from sae_tracks.progress import byte_counter
 
 CACHE = "SAE_TRACKS_CACHE"
@@ -51,6 +51,9 @@ class Origin:
     sha256: str
     checked: str
     retrieved: str
+
+
+ORIGIN = dict.fromkeys(Origin.__slots__, str)
 
 
 class Stated(NamedTuple):
@@ -93,8 +96,9 @@ def _recorded_origin(path: Path) -> Origin | None:
     """Return the origin of a file that is as it was recorded; remove a damaged file."""
     if not (path.is_file() and _record(path).is_file()):
         return None
-    with suppress(SaeTracksError, TypeError):
-        origin = Origin(**read_json(_record(path)))
+    with suppress(SaeTracksError):
+        record = read_json(_record(path), ORIGIN)
+        origin = Origin(**{name: record[name] for name in ORIGIN})
         if sha256(path) == origin.sha256:
             return origin
     log.warning("%s is damaged and is removed from the cache", path)
@@ -222,8 +226,8 @@ def _is_made_of(out: Path, origins: Sequence[Origin], provenance: Path) -> bool:
     """Whether `out` is unchanged since it was made of these downloads, by its provenance."""
     if not out.is_file():
         return False
-    with suppress(SaeTracksError, KeyError, TypeError):
-        record = read_json(provenance)
+    with suppress(SaeTracksError):
+        record = read_json(provenance, {"sources": [{"sha256": str}], "sha256": str})
         sources = [source["sha256"] for source in record["sources"]]
         return sources == [origin.sha256 for origin in origins] and record["sha256"] == sha256(out)
     return False

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import read_json
+from sae_tracks.json_file import read_json
 from sae_tracks.names import PINNED
 
 WANTED = [
@@ -41,10 +41,7 @@ def _complete(folder: Path) -> bool:
     """Whether config.json is there, and the weights in one file or in all that their index names."""
     weights, index = {"model.safetensors"}, folder / "model.safetensors.index.json"
     if index.is_file() and not (folder / "model.safetensors").is_file():
-        try:
-            weights = set(read_json(index)["weight_map"].values())
-        except (KeyError, TypeError, AttributeError) as error:
-            raise SaeTracksError(f"{index} names no files by a weight_map") from error
+        weights = set(read_json(index, {"weight_map": {str: str}})["weight_map"].values())
     return all((folder / name).is_file() for name in {"config.json", *weights})
 
 

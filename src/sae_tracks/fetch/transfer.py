@@ -1,6 +1,5 @@
 """Where every file comes from, and one transfer over HTTP that continues after a break."""
 
-import json
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ import urllib3
 from sae_tracks import __version__
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import move, unwritable, write_json
+from sae_tracks.json_file import read_json
 from sae_tracks.progress import byte_counter
 
 GZIP, FASTA = b"\x1f\x8b", b">"
@@ -145,8 +145,8 @@ class ResumingDownload:
 
     def _version(self, url: str) -> str | None:
         """The version of the file that `part` is the beginning of; None if it is not known."""
-        with suppress(OSError, ValueError):
-            notes = json.loads(self._notes.read_text())
+        with suppress(SaeTracksError):
+            notes = read_json(self._notes, {"url": str, "version": (str, None)})
             return notes["version"] if notes["url"] == url else None
         return None
 

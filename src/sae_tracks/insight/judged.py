@@ -11,10 +11,11 @@ from pyarrow import parquet
 
 from sae_tracks.controls.verdict import TEXTS, is_motif, verdicts
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, read_json, write_json, write_tsv
+from sae_tracks.files import PROVENANCE, atomic, write_json, write_tsv
 from sae_tracks.insight.meaning import check_scored
 from sae_tracks.metrics.scores import BEST_SCORES, PAIR, SCORES, read_table
 from sae_tracks.names import feature_number
+from sae_tracks.records import read_made
 from sae_tracks.source import Source
 
 JUDGED = ("insertion_auroc", "insertion_low", "insertion_high")
@@ -56,7 +57,7 @@ def judge_again(scores: Path, found: pd.DataFrame) -> pd.DataFrame:
     with atomic(scores / SCORES) as temporary:
         _rewrite(scores / SCORES, temporary, verdict)
         write_tsv(best, scores / BEST_SCORES)
-    record = read_json(scores / PROVENANCE)
+    record = read_made(scores / PROVENANCE)
     write_json(
         scores / PROVENANCE,
         record | {"judged_again": {"insertion": int(np.isfinite(found["insertion_auroc"].to_numpy()).sum())}},

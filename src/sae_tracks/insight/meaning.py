@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, read_json
+from sae_tracks.files import PROVENANCE
 from sae_tracks.metrics import read_table
 from sae_tracks.metrics.scores import BEST_SCORES, SCORES
+from sae_tracks.records import read_made
 
 COMPARED, COMPARED_TSV, CARRIED = "compare.parquet", "compare.tsv", "carried.tsv"
 SUPPORTED = "supported"
@@ -81,7 +82,7 @@ def read_meanings(path: Path, sae_sha256: str, read_strands: Collection[str]) ->
 
 def check_scored(folder: Path, sae_sha256: str) -> None:
     """Refuse a folder of ``sae-tracks metrics`` that holds the scores of another SAE, or does not say of which."""
-    scored = read_json(folder / PROVENANCE).get("sae_sha256")
+    scored = read_made(folder / PROVENANCE).get("sae_sha256")
     if scored is None:
         raise SaeTracksError(f"{folder} does not say which SAE was scored: name a folder that sae-tracks metrics wrote")
     if scored != sae_sha256:
@@ -111,9 +112,9 @@ def find_files(folders: Iterable[str | Path], names: Collection[str], nothing: s
 def check_origin(table: Path, sae_sha256: str) -> None:
     """Refuse a table that was made of another SAE, if the record beside it says so."""
     names = (f"{table.stem}.{PROVENANCE}", f"{table.name}.{PROVENANCE}", PROVENANCE)
-    records = [read_json(path) for name in names if (path := table.with_name(name)).is_file()]
+    records = [read_made(path) for name in names if (path := table.with_name(name)).is_file()]
     for record in records[:1]:
-        made = record.get("sae_sha256") or record.get("a", {}).get("sae_sha256")
+        made = record.get("sae_sha256") or (record.get("a") or {}).get("sae_sha256")
         if made not in (None, sae_sha256):
             raise SaeTracksError(f"{table} is of another SAE ({made:.12}, not {sae_sha256:.12})")
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.dna import NUCLEOTIDES
-from sae_tracks.files import TOP_SCORE, atomic, make_folder, opened, write_provenance, write_tsv
+from sae_tracks.files import TOP_SCORE, atomic, make_folder, text_output, write_provenance, write_tsv
 from sae_tracks.insight.places import Line
 from sae_tracks.metrics import Halves
 from sae_tracks.motifs import Motif
@@ -58,7 +58,7 @@ class FeatureMotifs:
         write_tsv(self.table, folder / TABLE)
         with atomic(folder / PARQUET) as temporary:
             self.table.to_parquet(temporary, index=False)
-        with opened(folder / BED, max(self.line.lengths.values())) as write:
+        with text_output(folder / BED, max(self.line.lengths.values())) as write:
             for row in self._bed():
                 write(row)
         write_provenance(folder, **self.facts)

@@ -7,16 +7,22 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_tracks.bounded import read_arrays
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, atomic, values_differ, write_provenance
+from sae_tracks.json_file import parse_json
+from sae_tracks.records import check_parts, part_sums
 from sae_tracks.regions import Shard, check_complete, parse_shard
 
 STORED, RECORD, FORMAT_VERSION = "shard.npz", "record", 1
+STORED_RECORD = {
+    **{"format_version": FORMAT_VERSION, "sae_tracks": str, "verb": str, "shard": str},
+    **{"sources": [dict], "facts": dict, "inputs": dict},
+}
 BY_CHECKSUM = ("annotation", "annotations", "repeats", "alias", "from_a", "from_b")  # path: checksum, or None
 Arrays = dict[str, NDArray]
 log = logging.getLogger(__name__)
@@ -85,6 +91,9 @@ def run_shard(run: Run, folder: str | Path, shard: Shard) -> bool:
             raise SaeTracksError(f"{folder} holds a shard of another run, whose {key} differs: name another folder")
         if stored["shard"] != name:
             raise SaeTracksError(f"{folder} holds shard {stored['shard']}: name a folder for shard {name} alone")
+        if not (folder / PROVENANCE).exists():  # killed before it was written
+            _write_made(run, record, folder)
+        check_parts(folder, STORED)
         log.info("shard %s in %s is complete already", name, folder)
         return False
     if (folder / PROVENANCE).exists():
@@ -94,9 +103,14 @@ def run_shard(run: Run, folder: str | Path, shard: Shard) -> bool:
     arrays = run.read(shard)
     with atomic(folder / STORED) as temporary, temporary.open("wb") as file:
         np.savez(file, **{RECORD: np.frombuffer(json.dumps(record).encode(), np.uint8), **arrays})
-    write_provenance(folder, **provenance(record["sources"], facts), verb=run.verb, shard=name)
+    _write_made(run, record, folder)
     log.info("shard %s in %s; sae-tracks merge-shards joins all shards", name, folder)
     return True
+
+
+def _write_made(run: Run, record: Mapping[str, Any], folder: Path) -> None:
+    made = {**provenance(record["sources"], record["facts"]), "verb": run.verb, "shard": record["shard"]}
+    write_provenance(folder, **made, parts=part_sums(folder, STORED))
 
 
 def provenance(sources: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,6 +161,8 @@ def read_shards(folders: Iterable[str | Path]) -> Shards:
     """
     paths = list(map(Path, folders))
     records = [_load(path, RECORD)[0] for path in paths]
+    for path in paths:
+        check_parts(path, STORED)
     for path, record in zip(paths, records):
         if key := _differ(records[0], record):
             raise SaeTracksError(f"{path} is of another run than {paths[0]}: its {key} differs")
@@ -160,19 +176,17 @@ def read_shards(folders: Iterable[str | Path]) -> Shards:
 def _load(folder: Path, *only: str) -> tuple[dict[str, Any], Arrays]:
     """The record of a shard and its arrays, or only some; never a pickle."""
     path = folder / STORED
-    try:
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in only or file.files}
-        record = json.loads(arrays.pop(RECORD).tobytes())
-        if record["format_version"] != FORMAT_VERSION:
-            raise ValueError(f"its format version is {record['format_version']}, this release reads {FORMAT_VERSION}")
-    except FileNotFoundError as error:
+    if not path.is_file():
         raise SaeTracksError(
             f"{folder} holds no shard: name the folders of motifs, effects, compare or insert --shard i/n"
-        ) from error
-    except (OSError, KeyError, ValueError, BadZipFile, EOFError) as error:
-        raise SaeTracksError(f"cannot read {path}: {error}; delete it, and run that shard again") from error
-    return record, arrays
+        )
+    remedy = "delete it, and run that shard again"
+    try:
+        arrays = read_arrays(path, only or None)
+        return parse_json(arrays.pop(RECORD).tobytes(), str(path), STORED_RECORD, remedy), arrays
+    except (SaeTracksError, KeyError) as error:
+        said = "it has no record" if isinstance(error, KeyError) else str(error)
+        raise SaeTracksError(said if remedy in said else f"{said}; {remedy}") from error
 
 
 def _differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:

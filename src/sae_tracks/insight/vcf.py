@@ -1,6 +1,7 @@
 """Variants of a VCF or BCF file: read and checked against the genome, and written with new INFO fields."""
 
 import gzip
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pysam
 
+from sae_tracks.bounded import LONGEST_LINE
 from sae_tracks.dna import readable_bases
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import LONGEST_TBI, atomic
@@ -130,8 +132,12 @@ def _records(path: Path, file: Any) -> Iterator[tuple[str, Any]]:
 def _header_lines(path: Path) -> int:
     with path.open("rb") as plain:
         zipped = plain.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if zipped else path.open("rb") as lines:
-        return sum(1 for _ in takewhile(lambda line: line.startswith(b"#"), lines))
+    try:
+        with gzip.open(path) if zipped else path.open("rb") as lines:
+            first = iter(lambda: lines.readline(LONGEST_LINE), b"")
+            return sum(1 for _ in takewhile(lambda line: line.startswith(b"#"), first))
+    except (OSError, EOFError, zlib.error) as error:
+        raise SaeTracksError(f"{path} is damaged: {error}") from error
 
 
 class _Order:

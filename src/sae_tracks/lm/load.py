@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
-from sae_tracks.errors import SaeTracksError, UsageError
+from sae_tracks.errors import SaeTracksError, UsageError, first_line
 from sae_tracks.files import bundled
 from sae_tracks.lm.auto import AutoReader
 from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM, HyenaDNAModel
@@ -20,7 +20,6 @@ from sae_tracks.lm.pretrained import (
     Pretrained,
     check_complete,
     find_pretrained,
-    first_line,
     is_on_disk,
     open_any_model,
     open_config,

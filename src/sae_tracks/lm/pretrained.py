@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,15 +24,24 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 from transformers.utils.hub import extract_commit_hash
 
-from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import read_json
+from sae_tracks.errors import SaeTracksError, first_line
+from sae_tracks.json_file import read_json
+from sae_tracks.lm.sizes import (
+    Tensor,
+    check_hyenadna,
+    check_parameters,
+    check_sizes,
+    check_weights,
+    read_shapes,
+)
 from sae_tracks.names import PINNED
 
-CLEAR_ERRORS = (OSError, ValueError, RuntimeError, ImportError)  # their text needs no name of a class in front
 FILES = (".ckpt", ".safetensors", ".bin", ".pt", ".json", ".fa", ".fasta", ".fna", ".gz", ".bgz")
 WRAPPERS = r"^(?:module\.|_orig_mod\.)+"  # of names, by DistributedDataParallel and torch.compile
 PATIENCE = 5.0  # seconds to wait for the hub's first answer, unless HF_HUB_ETAG_TIMEOUT says otherwise
 _TOKENIZERS = "AutoTokenizer"
+WEIGHTS = "model.safetensors"
+FETCHING = ("mra", "rwkv", "yoso")  # model types whose code asks the hub for native code
 Report = dict[str, Any]  # transformers' `output_loading_info`
 
 
@@ -90,11 +99,45 @@ def find_pretrained(source: str, revision: str | None = None, trust_remote_code:
     if file is None:
         raise _cannot_load(source, "no config.json is there")
     commit = None if is_folder else extract_commit_hash(str(file), None)
-    found = Pretrained(source, revision, commit, _read_object(source, file), trust_remote_code, offline)
+    settings = read_json(file)
+    _refuse_fetched_code(source, settings)
+    found = Pretrained(source, revision, commit, settings, trust_remote_code, offline)
     if found.is_hyenadna:
         return replace(found, trust_remote_code=False)  # our class replaces the repository's code
     _check_own_code(found)
     return found
+
+
+def _refuse_fetched_code(source: str, settings: Mapping[str, Any]) -> None:
+    """Refuse settings by which transformers would fetch native code from the hub, and weights that are quantized."""
+    for name, value in settings.items():
+        inner = value if isinstance(value, dict) else {name: value}
+        if name == "quantization_config" and value:
+            raise SaeTracksError(
+                f"{source}: its weights are quantized; weights in float32 or half precision are needed"
+            )
+        if "implementation" in name and any("/" in str(one) or ":" in str(one) for one in inner.values()):
+            raise SaeTracksError(f"{source}: config.json takes {name} from {value!r}, code that is not run")
+        if isinstance(value, dict):
+            _refuse_fetched_code(source, value)
+    if settings.get("model_type") in FETCHING:
+        raise SaeTracksError(f"{source}: transformers fetches native code for a {settings['model_type']!r} model")
+
+
+def weight_shapes(found: Pretrained) -> dict[str, Tensor]:
+    """The tensors in the safetensors files of a model, by their headers; none if it has no such file."""
+
+    def file(name: str) -> Path | None:
+        if found.offline:
+            return _cached(found.source, name, found.commit or found.revision)
+        return find_file(found.source, name, found.commit or found.revision)[0]
+
+    if whole := file(WEIGHTS):
+        return read_shapes(whole)
+    index = file(f"{WEIGHTS}.index.json")
+    names = set(read_json(index, {"weight_map": {str: str}})["weight_map"].values()) if index else set()
+    parts = [part for name in sorted(names) if (part := file(name))]
+    return {name: tensor for part in parts for name, tensor in read_shapes(part).items()}
 
 
 def _check_own_code(found: Pretrained) -> None:
@@ -127,7 +170,7 @@ def _tokenizer_settings(found: Pretrained) -> dict[str, Any]:
         file = _cached(found.source, name, revision)
     else:
         file, _ = find_file(found.source, name, revision)
-    return _read_object(f"cannot load the tokenizer of {found.source}", file) if file else {}
+    return read_json(file) if file else {}
 
 
 def _own_tokenizers(model_map: Any, tokenizer_map: Any) -> list[str]:
@@ -137,7 +180,12 @@ def _own_tokenizers(model_map: Any, tokenizer_map: Any) -> list[str]:
 
 
 def open_config(found: Pretrained) -> PreTrainedConfig:
-    """Open the configuration as transformers' object."""
+    """Open the configuration as transformers' object; of a HyenaDNA, its sizes are those of the weights."""
+    if found.is_hyenadna:
+        tensors = weight_shapes(found)
+        if tensors:  # else the weights are missing, or a pickle
+            check_weights(found.source, tensors)
+            check_hyenadna(found.source, found.settings, tensors)
     try:
         return AutoConfig.from_pretrained(found.source, **found.where)
     except Exception as error:  # whatever the file, or code beside it, leads to
@@ -176,6 +224,10 @@ def _from_pretrained(
 
 def open_any_model(found: Pretrained) -> PreTrainedModel:
     """Open the model without its head, if its code has a class for that. All its weights come from the file."""
+    tensors = weight_shapes(found)
+    if tensors:
+        check_weights(found.source, tensors)
+        check_sizes(found.source, found.settings, tensors)
     config = open_config(found)
     kinds = (AutoModel, AutoModelForMaskedLM, AutoModelForCausalLM)
     known = [k for k in kinds if k.__name__ in found.own_classes]
@@ -187,12 +239,24 @@ def open_any_model(found: Pretrained) -> PreTrainedModel:
     known = known or [k for k in kinds if type(config) in k._model_mapping]
     if not known:
         raise SaeTracksError(f"{found.source}: transformers has no model for {found.model_type!r}")
+    if tensors and not found.own_classes:  # else its code may do anything
+        with torch.device("meta"):
+            check_parameters(found.source, _empty_model(found.source, config, known[0]), tensors)
     model, report = open_model(found, config, known[0])
     inside = {name for name, _ in model.named_children()} | {model.base_model_prefix}
     heads = [key.removeprefix(f"{model.base_model_prefix}.").split(".")[0] for key in report["unexpected_keys"]]
     kept = [key for key, head in zip(report["unexpected_keys"], heads) if head in inside - {"pooler"}]
     check_complete(found, model, {**report, "unexpected_keys": kept})
     return model
+
+
+def _empty_model(source: str, config: PreTrainedConfig, kind: Any) -> PreTrainedModel:
+    """The model without weights, and without the memory for them where the device is ``meta``."""
+    try:
+        with quiet_transformers():
+            return kind.from_config(config)
+    except Exception as error:  # as above
+        raise _cannot_load(source, first_line(error)) from error
 
 
 def open_tokenizer(found: Pretrained) -> PreTrainedTokenizerBase:
@@ -228,14 +292,6 @@ def quiet_transformers() -> Iterator[None]:
         hf_logging.set_verbosity(level)
         if bars:
             hf_logging.enable_progress_bar()
-
-
-def first_line(error: Exception) -> str:
-    """Return an error of another library in one line."""
-    line, *_ = str(error).strip().splitlines() or [""]
-    if line and isinstance(error, CLEAR_ERRORS):
-        return line
-    return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
 def _cannot_load(source: str, reason: str) -> SaeTracksError:
@@ -303,14 +359,6 @@ def _why_not_from_the_hub(source: str, revision: str | None, error: Exception) -
         f"no folder has this name, {constants.ENDPOINT} does not answer ({first_line(error)}), and the cache "
         f"{constants.HF_HUB_CACHE} has no copy: connect, or give the path of a downloaded folder"
     )
-
-
-def _read_object(source: str, file: Path) -> dict[str, Any]:
-    settings = read_json(file)
-    if not isinstance(settings, dict):
-        kind = type(settings).__name__
-        raise SaeTracksError(f"{source}: {file.name} is a {kind}; an object with the settings is needed")
-    return settings
 
 
 def _classes(auto_map: Any) -> list[str]:

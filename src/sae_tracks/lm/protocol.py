@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sae_tracks.errors import SaeTracksError, UsageError
-from sae_tracks.lm.pretrained import first_line
+from sae_tracks.errors import SaeTracksError, UsageError, first_line
 
 
 @runtime_checkable

@@ -6,8 +6,7 @@ from typing import Literal, Protocol, TypeVar, runtime_checkable
 import torch
 from transformers import PreTrainedModel
 
-from sae_tracks.errors import SaeTracksError
-from sae_tracks.lm.pretrained import first_line
+from sae_tracks.errors import SaeTracksError, first_line
 from sae_tracks.lm.protocol import GeneLM
 
 Kind = Literal["random", "permuted"]

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Self
-from zipfile import BadZipFile
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from sae_tracks.bounded import read_arrays
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic
 
@@ -76,6 +76,7 @@ class OpenInstances(dict[Place, OpenInstance]):
 
 FORMAT_VERSION = 2
 ROWS = 1024  # searched for non-zeros at once
+TEXT_AXES = ("read_strand", "half", "concept", "site_strand", "tf", "feature")
 DENSE = ("bases", "instances", "labelled", "active")
 
 
@@ -185,24 +186,59 @@ class Counts:
 
 
 def load_counts(path: Path) -> Counts:
-    """Read ``counts.npz``, which is never a pickle."""
+    """Read ``counts.npz``, which is never a pickle; counts that `Counts.save` would not write are an error."""
+    stored = read_arrays(path)
     try:
-        with np.load(path) as file:
-            stored = dict(file)
-        if stored["format_version"] != FORMAT_VERSION:
+        if stored["format_version"].item() != FORMAT_VERSION:
             raise ValueError(f"its format version is {stored['format_version']}, this release reads {FORMAT_VERSION}")
+        _check_stored(stored)
         concepts = pd.DataFrame({name: stored[name].astype(object) for name in ("concept", "site_strand", "tf")})
-        axes = (stored["read_strand"].tolist(), stored["half"].tolist(), concepts)
-        counts = Counts.zeros(*axes, stored["threshold"], stored["feature"], hits="hit_count" in stored)
+        axes: Any = (stored["read_strand"].tolist(), stored["half"].tolist(), concepts)
+        axes += (stored["threshold"], stored["feature"])
+        counts = Counts.zeros(*axes, hits="hit_count" in stored)
         for name in DENSE:
             getattr(counts, name)[...] = stored[name]
         for array, name in ((counts.tp, "tp_count"), (counts.hits, "hit_count")):
             if array is not None:
                 _fill(array.reshape(-1, len(counts.features)), stored, name)
         counts.open = OpenInstances.of_arrays(stored)
-    except (OSError, KeyError, ValueError, BadZipFile, EOFError) as error:
+    except (KeyError, ValueError) as error:
         raise SaeTracksError(f"cannot read {path} as counts: {error}") from error
     return counts
+
+
+def _check_stored(stored: dict[str, NDArray]) -> None:
+    """Raise if the arrays of a file do not fit together, or if a count is negative or no whole number."""
+    for name, kind in (*((name, "U") for name in TEXT_AXES), ("threshold", "f")):
+        _expect(stored[name].ndim == 1 and stored[name].dtype.kind == kind, name)
+    _expect(np.isin(stored["read_strand"], ("+", "-")).all(), "read_strand")
+    s, h, c, t, k = (len(stored[name]) for name in ("read_strand", "half", "concept", "threshold", "feature"))
+    _expect(len(stored["site_strand"]) == len(stored["tf"]) == c, "site_strand")
+    shapes = {"bases": (s, h), "instances": (s, h, c), "labelled": (s, h, c), "active": (s, h, t, k)}
+    for name, shape in shapes.items():
+        _expect(stored[name].shape == shape and _are_counts(stored[name]), name)
+    indptr, column = stored["tp_indptr"], stored["tp_column"]
+    _expect(indptr.shape == (s * h * c * t + 1,) and _are_counts(indptr) and indptr[0] == 0, "tp_indptr")
+    _expect((np.diff(indptr) >= 0).all() and indptr[-1] == len(column), "tp_indptr")
+    _expect(column.ndim == 1 and _are_counts(column) and (column < k).all(), "tp_column")
+    for name in {"tp_count", "hit_count"} & stored.keys():
+        _expect(stored[name].shape == column.shape and _are_counts(stored[name]), name)
+    contig, place, state, levels = (stored[f"open_{name}"] for name in ("contig", "place", "state", "levels"))
+    _expect(contig.ndim == 1 and contig.dtype.kind == "U", "open_contig")
+    most = np.iinfo(np.int64).max
+    for name, array, limits in (("place", place, (s, most, most, c)), ("state", state, (h, most, 2))):
+        _expect(array.shape == (len(contig), len(limits)) and _are_counts(array) and (array < limits).all(), name)
+    _expect(levels.dtype == np.uint8 and (not len(contig) or levels.shape == (len(contig), k)), "open_levels")
+    _expect(bool((levels <= t).all()), "open_levels")
+
+
+def _are_counts(array: NDArray) -> bool:
+    return array.dtype.kind in "iu" and bool((array >= 0).all())
+
+
+def _expect(sound: bool | np.bool_, name: str) -> None:
+    if not sound:
+        raise ValueError(f"its {name} is not what sae-tracks writes: run that shard again")
 
 
 def _fill(flat: NDArray[np.uint32], stored: dict[str, NDArray], name: str) -> None:

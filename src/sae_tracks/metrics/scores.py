@@ -1,9 +1,11 @@
 """From counts to precision, recall and F1: the pairs that get rows, the rows, and the files that hold them."""
 
+import csv
+import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -12,11 +14,13 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from sae_tracks.arrays import ratio
+from sae_tracks.bounded import DAMAGED, opened, read_text
 from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, read_json, values_differ, write_tsv
+from sae_tracks.files import PROVENANCE, atomic, values_differ, without_quotes, write_tsv
 from sae_tracks.metrics.counts import Counts, at_thresholds, load_counts
 from sae_tracks.names import feature_number
+from sae_tracks.records import check_parts, read_made
 from sae_tracks.regions import check_complete, parse_shard
 
 BEST = 10  # features per concept, and concepts per feature
@@ -189,18 +193,37 @@ def read_table(path: Path, texts: Iterable[str] = ()) -> pd.DataFrame:
     """Read ``metrics.tsv`` or ``metrics.parquet``; an empty number is NaN, an empty or "NA" text stays text.
 
     `texts` names columns of text besides those of `SCHEMA`. Other columns of a TSV are numbers if all their values are.
+    A TSV that ends within a row is an error; a line break after the last row may be missing.
     """
     path = Path(path)
+    if not path.exists():
+        raise SaeTracksError(f"no table {path}")
     try:
         if path.suffix == ".parquet":
-            return pd.read_parquet(path)
+            with opened(path) as file:
+                return parquet.read_table(file).to_pandas()
+        data = read_text(path)
+        rows = csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8", newline=""), delimiter="\t")
+        if len({len(row) for row in rows if row}) > 1:
+            raise SaeTracksError(f"{path} is cut short or damaged: a row has not as many columns as the first line")
         texts = {*texts, *(field.name for field in SCHEMA if field.type == pa.string())}
-        numbers = {name: [""] for name in pd.read_csv(path, sep="\t", nrows=0).columns if name not in texts}
-        return pd.read_csv(path, sep="\t", dtype=dict.fromkeys(texts, str), na_values=numbers, keep_default_na=False)
-    except FileNotFoundError as error:
-        raise SaeTracksError(f"no table {path}") from error
-    except (OSError, ValueError) as error:
+        names = pd.read_csv(io.BytesIO(data), sep="\t", nrows=0).columns
+        numbers = {name: [""] for name in names if name not in texts}
+        text: Any = dict.fromkeys(texts, str)
+        table = pd.read_csv(io.BytesIO(data), sep="\t", dtype=text, na_values=numbers, keep_default_na=False)
+    except SaeTracksError:
+        raise
+    except (*DAMAGED, csv.Error) as error:
         raise SaeTracksError(f"cannot read {path} as a table of scores: {error}") from error
+    table = without_quotes(table)
+    for field in SCHEMA:
+        is_read = len(table) > 0 and field.name in table  # columns of no rows have no type
+        if is_read and pa.types.is_floating(field.type) and table[field.name].dtype.kind not in "fiu":
+            texts = cast(pd.Series, table[field.name].dropna())
+            read = cast(pd.Series, pd.to_numeric(texts, errors="coerce"))
+            wrong = cast(pd.Series, texts[read.isna()]).iloc[0]
+            raise SaeTracksError(f"{path}: expected numbers in the column {field.name!r}; one is {wrong!r}")
+    return table
 
 
 def top_features(table: str | Path, count: int) -> list[int]:
@@ -234,14 +257,21 @@ def features_of(matches: pd.DataFrame, table: str | Path) -> list[int]:
     return [feature_number(name) for name in names]
 
 
-OWN = ("shard", "command")  # facts that differ between the shards of one run
+SHARD_FACTS = {
+    "shard": str,
+    "annotations?": {str: (str, None)},
+    "alias_sha256?": (str, None),
+    "controls?": {"not_run?": str},
+}
+OWN = ("shard", "command", "parts")  # facts that differ between the shards of one run
 SPELLED = ("select_on", "report_on")  # files or regions; halves_sha256 says what they are
 
 
-def merge_shards(folders: Iterable[Path]) -> tuple[Counts, dict]:
+def merge_shards(folders: Iterable[Path], *beside: str) -> tuple[Counts, dict]:
     """Add the counts that the shards of one run have written, one at a time.
 
-    The folders, in any order, each hold the ``counts.npz`` and ``provenance.json`` of ``metrics --shard i/n``.
+    The folders, in any order, each hold the ``counts.npz`` and ``provenance.json`` of ``metrics --shard i/n``. What
+    lies `beside` the counts is compared with its checksums too.
 
     Returns
     -------
@@ -254,16 +284,19 @@ def merge_shards(folders: Iterable[Path]) -> tuple[Counts, dict]:
         A folder holds no shard, shards are of different runs, or one is missing or there twice.
     """
     folders = list(folders)
-    facts = shard_facts(folders)
+    facts = shard_facts(folders, COUNTS, *beside)
     total = load_counts(folders[0] / COUNTS)
     for folder in folders[1:]:
         total.merge(load_counts(folder / COUNTS))
     return total, facts
 
 
-def shard_facts(folders: Sequence[Path]) -> dict:
-    """What the provenance of a run without shards says; errors are those of `merge_shards`."""
-    facts = [_facts(folder) for folder in folders]
+def shard_facts(folders: Sequence[Path], *names: str) -> dict:
+    """What the provenance of a run without shards says; `names` are compared with their checksums.
+
+    Errors are those of `merge_shards`.
+    """
+    facts = [_facts(folder, names) for folder in folders]
     shards = [parse_shard(fact["shard"]) for fact in facts]
     for folder, fact in zip(folders, facts):
         if key := values_differ(_by_content(facts[0]), _by_content(fact), ignore=(*OWN, *SPELLED)):
@@ -272,11 +305,11 @@ def shard_facts(folders: Sequence[Path]) -> dict:
     return {key: value for key, value in facts[0].items() if key not in (*OWN, "sae_tracks")}
 
 
-def _facts(folder: Path) -> dict:
-    facts = read_json(Path(folder) / PROVENANCE)
+def _facts(folder: Path, names: Sequence[str]) -> dict:
+    facts = read_made(Path(folder) / PROVENANCE)
     if "shard" not in facts:
         raise SaeTracksError(f"{folder} is not of metrics --shard i/n: there is nothing to add")
-    return facts
+    return check_parts(Path(folder), *names, shape=SHARD_FACTS)
 
 
 def _by_content(facts: dict) -> dict:

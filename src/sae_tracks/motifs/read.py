@@ -1,9 +1,7 @@
 """Motif matrices from files (JASPAR, PFM, MEME, HOMER) and from the JASPAR releases that pyjaspar ships."""
 
-import gzip
 import logging
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -12,12 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_tracks.bounded import read_text
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import sha256
 from sae_tracks.motifs.matrix import Motif
 
 MEME_SITES = 20  # if a MEME file has no nsites
 HOMER_SITES = 1000  # of each HOMER matrix, because its file does not state its number of sites
+LONGEST, MOST_SITES = 1000, 1e12  # positions; sites at one
 ROUNDING = 0.05  # by which the probabilities of a position may miss a sum of 1
 RELEASE = "JASPAR2024"
 OF_HOMER = f"HOMER matrices are taken as made of {HOMER_SITES} sites each"
@@ -76,11 +76,8 @@ def read_motifs(path: str | Path) -> list[Motif]:
 
 def _text(path: Path) -> str:
     try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
-    except FileNotFoundError as error:
-        raise SaeTracksError(f"no file {path}") from error
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        return read_text(path).decode()
+    except UnicodeDecodeError as error:
         raise SaeTracksError(f"cannot read {path} as text: {error}") from error
 
 
@@ -191,8 +188,8 @@ def _meme_matrix(name: tuple[str, str], lines: list[Line]) -> tuple[Motif, str]:
     number, text = lines[0]
     fields = {key: (number, value) for key, value in _FIELD.findall(text.partition(":")[2])}
     sites = _numbers(fields["nsites"])[0] if "nsites" in fields else MEME_SITES
-    if not 0 < sites < np.inf:
-        raise _Malformed(number, f"nsites= {sites:g}: expected a number above 0")
+    if not 0 < sites <= MOST_SITES:
+        raise _Malformed(number, f"nsites= {sites:g}: expected a number above 0, and at most {MOST_SITES:g}")
     end = next((i for i, (_, line) in enumerate(lines[1:], 1) if not _NUMBERS.match(line)), len(lines))
     if "w" in fields and end - 1 != (width := _numbers(fields["w"])[0]):
         raise _Malformed(number, f"{name[0]} has w= {width:g}, but {end - 1} rows of numbers follow")
@@ -204,10 +201,12 @@ def _checked(first: int, matrix_id: str, tf: str, counts: NDArray[np.float64], b
     """Return the motif after a check of its numbers, whose lines (per position or per base) begin at `first`."""
     if counts.shape[1] != 4 or not counts.size:
         raise _Malformed(first, f"{matrix_id} has {counts.shape[1]} numbers per position; expected A, C, G and T")
-    wrong = ~(np.isfinite(counts).all(axis=1) & (counts >= 0).all(axis=1) & (counts.sum(axis=1) > 0))
+    if len(counts) > LONGEST:
+        raise _Malformed(first, f"{matrix_id} has {len(counts):,} positions; a motif has at most {LONGEST:,}")
+    wrong = ~((counts <= MOST_SITES).all(axis=1) & (counts >= 0).all(axis=1) & (counts.sum(axis=1) > 0))
     if wrong.any():
         position = int(wrong.argmax())
-        reason = f"position {position + 1} of {matrix_id} has a negative count, or none"
+        reason = f"position {position + 1} of {matrix_id} has a negative count, or none, or more than {MOST_SITES:g}"
         raise _Malformed(first + position if by_position else first, reason)
     return Motif(matrix_id, tf, counts)
 

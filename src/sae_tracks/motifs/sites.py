@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sae_tracks.annotations import Annotation
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, STDOUT, TOP_SCORE, opened, write_provenance
+from sae_tracks.files import PROVENANCE, STDOUT, TOP_SCORE, text_output, write_provenance
 from sae_tracks.genome import Genome
 from sae_tracks.motifs.matrix import Motif
 from sae_tracks.motifs.scanner import Hits, Scanner
@@ -80,7 +80,7 @@ def write_sites(
     """
     regions = genome.merged(regions)
     count = 0
-    with opened(out, max(genome.lengths.values())) as write:
+    with text_output(out, max(genome.lengths.values())) as write:
         for table in scan_genome(genome, scanner, regions):
             write(table.astype({"Score": np.int64}).to_csv(sep="\t", header=False, index=False))
             count += len(table)

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, make_folder, read_json, scratch_folder, unwritable, write_provenance
+from sae_tracks.files import PROVENANCE, atomic, make_folder, scratch_folder, unwritable, write_provenance
 from sae_tracks.genome import Genome
+from sae_tracks.json_file import read_json
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNATokenizer, load_causal_lm, quiet_transformers
 from sae_tracks.lm.tokens import BASES, SPECIAL_TOKENS
 from sae_tracks.pretrain.held_out import HeldOutScores, score_held_out
@@ -163,11 +164,10 @@ def _finished(folder: Path, run: Run) -> dict[str, Any] | None:
     """The provenance of a folder in which this run is complete; None if it is not, an error if another run is."""
     provenance, weights = folder / PROVENANCE, folder / WEIGHTS
     if provenance.is_file():
-        record = read_json(provenance)
-        genome = record.get("genome") if isinstance(record, dict) else None
-        if not isinstance(genome, dict):
-            raise SaeTracksError(f"{provenance} is not of a pretraining run of this version: name another folder")
-        found = {**record, "genome": genome.get("contigs"), "settings": _of_the_weights(record.get("settings") or {})}
+        remedy = "it is not of a pretraining run of this version: name another folder"
+        record = read_json(provenance, {"genome": dict, "settings?": dict}, remedy)
+        contigs, settings = record["genome"].get("contigs"), _of_the_weights(record.get("settings", {}))
+        found = {**record, "genome": contigs, "settings": settings}
         refuse_another_run(provenance, found, run)
         return record if weights.is_file() else None
     if weights.is_file() and not checkpoints(folder):
@@ -204,6 +204,9 @@ class LMState:
                 moments.setdefault(int(i), {})[key] = saved[name]
         weights = {name.removeprefix("model."): saved[name] for name in saved if name.startswith("model.")}
         self.model.load_state_dict(weights)
+        for i, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
+            if any(tensor.shape not in (parameter.shape, ()) for tensor in moments.get(i, {}).values()):
+                raise ValueError(f"the moments of weight {i} are of another shape")
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         self.seconds = saved["seconds"].item()
 

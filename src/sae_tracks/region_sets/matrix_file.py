@@ -11,13 +11,20 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
+from sae_tracks import bounded
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, sha256
+from sae_tracks.json_file import COUNT, SIZE, parse_json
 from sae_tracks.region_sets.profile import BinLayout, Profiles
 
 SITE = ("Chromosome", "Start", "End", "Name", "Score", "Strand")
 MATRIX = ".matrix.gz"  # how the names of such files end
 SUPPORTED = {"unscaled 5 prime": 0, "unscaled 3 prime": 0}
+HEADER = {
+    **{"group_labels": [str], "sample_labels": [str], "group_boundaries": [COUNT], "bin size": (SIZE, [SIZE])},
+    **{name: (COUNT, [COUNT]) for name in ("upstream", "downstream", "body", *SUPPORTED)},
+    "ref point": (str, None, [(str, None)]),
+}
 
 
 def write_matrix(profiles: Profiles, path: Path) -> None:
@@ -79,9 +86,9 @@ def _header(profiles: Profiles) -> dict[str, Any]:
 def is_matrix(path: Path) -> bool:
     """Whether a file is a matrix of deepTools; one that cannot be read is none."""
     try:
-        with gzip.open(path) as file:
+        with bounded.opened(path) as raw, gzip.open(raw) as file:
             return file.read(2) == b"@{"
-    except (OSError, EOFError, zlib.error):
+    except (SaeTracksError, OSError, EOFError, zlib.error):
         return False
 
 
@@ -98,20 +105,25 @@ def read_matrix(path: Path) -> Profiles:
     SaeTracksError
         The file is none or is cut short, its columns have different bins, or its regions consist of exons.
     """
+    most = bounded.most_text()
+    text = b"".join(bounded.unpacked(path, bounded.read_bytes(path, most), most))
+    first, _, rows = text.partition(b"\n")
+    del text
+    header = parse_json(first.removeprefix(b"@"), f"the first line of {path}", HEADER)
     try:
-        with gzip.open(path) as file:
-            header = json.loads(file.readline().removeprefix(b"@"))
         layout, groups, columns = _layout(header, path), header["group_labels"], header["sample_labels"]
         bins, number = len(layout.offsets), np.diff(header["group_boundaries"])
         names = [*SITE, *map(str, range(bins * len(columns)))]
         types = {name: pa.string() for name in SITE} | dict.fromkeys(names[6:], pa.float32())
-        lines = csv.ReadOptions(column_names=names, skip_rows=1)
+        if bins * len(columns) > len(first) + len(rows):
+            raise SaeTracksError(f"{path} is cut short: it names {bins:,} bins of {len(columns):,} columns")
+        lines = csv.ReadOptions(column_names=names)
         nulls = csv.ConvertOptions(column_types=types, null_values=["nan", "NaN"], strings_can_be_null=False)
-        with pa.input_stream(str(path), compression="gzip") as text:
-            table = csv.read_csv(text, lines, csv.ParseOptions(delimiter="\t", quote_char=False), nulls)
-    except (OSError, EOFError, zlib.error, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, SaeTracksError):
-            raise
+        parsed = csv.ParseOptions(delimiter="\t", quote_char=False)
+        table = csv.read_csv(pa.BufferReader(rows), lines, parsed, nulls)
+    except SaeTracksError:
+        raise
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SaeTracksError(f"cannot read {path} as a matrix of deepTools: {error}") from error
     if len(table) != number.sum():
         raise SaeTracksError(f"{path} is cut short: it has {len(table):,} regions of {number.sum():,}")

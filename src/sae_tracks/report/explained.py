@@ -1,5 +1,6 @@
 """What other verbs found out about features, for the page: lines, motifs, neighbours, and what replicates."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sae_tracks.bounded import read_text
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import read_json
 from sae_tracks.insight.meaning import COMPARED, check_origin, find_files
+from sae_tracks.json_file import COUNT, read_json
 from sae_tracks.metrics import read_table
 from sae_tracks.motifs import read_motifs
 from sae_tracks.names import ATLAS, DESCRIBED, MOTIFS, PLANES
@@ -19,6 +21,7 @@ from sae_tracks.report.logos import letter_heights
 
 FILES = (DESCRIBED, MOTIFS, ATLAS, COMPARED)
 REPLICATES = ("replicates", "partner", "correlation")
+ATLAS_PLANE = {"measure": str, "features": COUNT, "kept": (float, None), "chance": (float, None)}
 PIXELS = 10_000  # places in a plane are whole numbers from 0 to this
 
 
@@ -74,7 +77,7 @@ def read_explained(beside: Path, folders: Sequence[Path] = (), sae_sha256: str |
     if DESCRIBED in found:
         table = _table(found[DESCRIBED], ("feature", "line"), ("name", "line"))
         _add(explained, "line", dict(zip(table["feature"], table["line"])))
-    if MOTIFS in found and "\nMOTIF " in found[MOTIFS].read_text():  # `motifs` may have found none
+    if MOTIFS in found and b"\nMOTIF " in read_text(found[MOTIFS]):  # `motifs` may have found none
         heights = {one.matrix_id: np.round(letter_heights(one), 3).tolist() for one in read_motifs(str(found[MOTIFS]))}
         _add(explained, "motif", heights)
     if ATLAS in found:
@@ -89,20 +92,30 @@ def _add(explained: Explained, name: str, values: dict[str, Any]) -> None:
 
 def _add_atlas(explained: Explained, path: Path) -> None:
     texts = [f"{plane}_{column}" for plane, measure in PLANES.items() for column in ("near", measure)]
-    table = _table(path, ("feature", *texts), texts)
+    places = [f"{plane}_{axis}" for plane in PLANES for axis in "xy"]
+    table = _table(path, ("feature", *texts, *places), texts, places)
     explained.atlas["feature"] = table["feature"].tolist()
-    planes = read_json(path.with_suffix(".json"))
+    planes = read_json(path.with_suffix(".json"), dict.fromkeys(PLANES, ATLAS_PLANE), "run sae-tracks atlas again")
     for plane, measure in PLANES.items():
         explained.atlas[plane] = planes[plane] | _places(
             *(table[f"{plane}_{axis}"].to_numpy(np.float64) for axis in "xy")
         )
         rows = zip(table["feature"], table[f"{plane}_near"], table[f"{plane}_{measure}"])
-        near = {
-            feature: [[name, float(value)] for name, value in zip(names.split(","), values.split(","))]
-            for feature, names, values in rows
-            if names
-        }
+        try:
+            near = {
+                feature: [[name, _finite(value)] for name, value in zip(names.split(","), values.split(","))]
+                for feature, names, values in rows
+                if names
+            }
+        except ValueError as error:
+            raise SaeTracksError(f"{path}: column {plane}_{measure}: {error}; run sae-tracks atlas again") from error
         _add(explained, plane, near)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text[:20]!r} is no finite number")
+    return value
 
 
 def _places(x: NDArray[np.float64], y: NDArray[np.float64]) -> dict[str, list[int | None]]:
@@ -119,9 +132,12 @@ def _compared(path: Path) -> pd.DataFrame:
     return cast(pd.DataFrame, _table(path, ("feature", *REPLICATES), ()).set_index("feature")[list(REPLICATES)])
 
 
-def _table(path: Path, columns: Sequence[str], texts: Sequence[str]) -> pd.DataFrame:
-    """A table with some columns; empty `texts` are ""."""
+def _table(path: Path, columns: Sequence[str], texts: Sequence[str], numbers: Sequence[str] = ()) -> pd.DataFrame:
+    """A table with some columns; empty `texts` are "", and `numbers` are finite or NaN."""
     table = read_table(path, texts)
     if missing := [name for name in columns if name not in table]:
         raise SaeTracksError(f"{path} has no column {missing[0]!r}: write it again with this version of sae-tracks")
+    for name in numbers:
+        if table[name].dtype.kind not in "fiu" or np.isinf(table[name]).any():
+            raise SaeTracksError(f"{path}: column {name!r} holds something that is no number: write it again")
     return table

@@ -96,7 +96,11 @@ def plot_scores(table: pd.DataFrame, most: int = 12) -> Figure:
     if missing:
         raise SaeTracksError(f"this is not a table of `sae-tracks metrics`: it has no column {sorted(missing)[0]!r}")
     is_base = table["concept"].isin(NUCLEOTIDES) & (table["instances"].isna() | (table["tf"].fillna("") == ""))
-    bases = table[is_base].set_index("concept").reindex(NUCLEOTIDES).dropna(subset="f1").reset_index()
+    of_bases = cast(pd.DataFrame, table[is_base])
+    if of_bases.duplicated("concept").any() and "chosen" in table:
+        raise SaeTracksError("this is the table of all pairs: name metrics.tsv, which has the best ones")
+    letters = of_bases.drop_duplicates("concept")  # of two read strands, the first
+    bases = letters.set_index("concept").reindex(NUCLEOTIDES).dropna(subset="f1").reset_index()
     others = cast(pd.DataFrame, table[~is_base]).sort_values("f1", ascending=False, kind="stable").head(most)
     panels = [(name, rows) for name, rows in (("nucleotides", bases), ("annotations", others)) if len(rows)]
     if not panels:

@@ -14,9 +14,10 @@ import pandas as pd
 from sae_tracks.controls.methods import methods_paragraph
 from sae_tracks.controls.verdict import OUTCOMES, RIVALS
 from sae_tracks.errors import SaeTracksError, UsageError
-from sae_tracks.files import PROVENANCE, make_folder, read_json, scratch_folder, sha256, write_provenance
+from sae_tracks.files import PROVENANCE, make_folder, scratch_folder, sha256, write_provenance
 from sae_tracks.metrics.scores import BEST_SCORES
 from sae_tracks.motifs import Motif, named_motifs
+from sae_tracks.records import read_made
 from sae_tracks.report import head, markup
 from sae_tracks.report.explained import Explained, read_explained
 from sae_tracks.report.figures import plot_scores, save_figure
@@ -24,7 +25,9 @@ from sae_tracks.report.logos import COLORS, LETTERS, glyphs, letter_heights
 from sae_tracks.report.scores import columns_of, embedded, load_scores, profiles_of, with_unscored
 from sae_tracks.report.serve import PAGE, Content, Site, folder_site, write_site
 from sae_tracks.report.tracks import LIBRARY, TrackSet, asset, browser_settings, open_tracks, track_files
+from sae_tracks.tracks.folder import shown
 
+SHOWN = {"genome?": ({"path": str}, None), "regions?": ([str], None), "split?": (bool, None)}  # on the page
 SCRIPTS = ("table.js", "charts.js", "atlas.js", "browser.js", "detail.js")
 SCORES, TRACKS = "metrics", "tracks"  # folders below one that holds the whole work, as the demo writes it
 TITLE = "Features and what they match"
@@ -139,7 +142,7 @@ def write_report(
 
 def provenance_of(folder: Path) -> dict[str, Any]:
     """Return the record of how a folder was made; empty without one."""
-    return read_json(folder / PROVENANCE) if (folder / PROVENANCE).exists() else {}
+    return read_made(folder / PROVENANCE, SHOWN) if (folder / PROVENANCE).exists() else {}
 
 
 def _sections(scored: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, str]:
@@ -246,7 +249,7 @@ def view_site(
             raise UsageError(f"{folder} is a page, to which nothing can be added: give the options to `report`")
         return folder_site(folder)
     scores = next((path for path in (folder, folder / SCORES) if (path / BEST_SCORES).is_file()), None)
-    found = next((path for path in (folder, folder / TRACKS) if any(path.glob("*.bw"))), None)
+    found = next((path for path in (folder, folder / TRACKS) if shown(path.glob("*.bw"))), None)
     if scores is None and found is None:
         raise SaeTracksError(
             f"nothing to look at in {folder}: neither {BEST_SCORES} (in it or {SCORES}/) nor *.bw (in it or {TRACKS}/)"

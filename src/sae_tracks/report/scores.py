@@ -106,7 +106,9 @@ def columns_of(table: pd.DataFrame) -> dict[str, list]:
     for name in table:
         values = table[name].tolist()
         if table[name].dtype == float:
-            values = [None if np.isnan(v) else int(v) if v == int(v) else float(f"{v:.{DIGITS}g}") for v in values]
+            values = [
+                None if not np.isfinite(v) else int(v) if v == int(v) else float(f"{v:.{DIGITS}g}") for v in values
+            ]
         if any(value not in (None, "") for value in values):
             found[str(name)] = values
     return found

@@ -4,14 +4,19 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
 import torch
+from pyarrow import parquet
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from sae_tracks.bounded import DAMAGED
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic, make_folder, read_json, write_json
+from sae_tracks.files import atomic, make_folder, write_json
+from sae_tracks.json_file import COUNT, SIZE, check, read_json
 from sae_tracks.lm.protocol import GeneLM, describe
+from sae_tracks.records import CONTIGS, LM, MAYBE_TEXT, STRANDS
 from sae_tracks.sae.hub import locate
 from sae_tracks.sae.model import SAE, Architecture
 
@@ -26,6 +31,17 @@ SETTINGS = {
     "rescale_acts_by_decoder_norm": ((False, None), (True,)),
     "activation_fn": (("relu", None), ("topk",)),
     "activation_fn_str": (("relu", None), ("topk",)),
+}
+CONFIGURED = {
+    "d_in": SIZE,
+    "d_sae": SIZE,
+    "metadata?": {
+        **{"model_name?": MAYBE_TEXT, "hook_name?": MAYBE_TEXT, "lm?": LM, "genome?": CONTIGS},
+        **{"read_strands?": (STRANDS, None), "windows?": (COUNT, None), "window?": (SIZE, None)},
+        "context?": (COUNT, None),
+        "maxima?": ({"rows": COUNT, "l0": float, "fvu": (float, None)}, None),
+        "training?": {"data_sha256?": MAYBE_TEXT, "rows?": COUNT, "data_rows?": COUNT, "gamma?": (float, None)},
+    },
 }
 
 
@@ -93,6 +109,7 @@ def load_sae(path: str | Path) -> SAE:
     folder = found.folder
     config = read_json(folder / CONFIG)
     _check_settings(folder, config)
+    check(config, str(folder / CONFIG), CONFIGURED)
     weights = _weights(folder / WEIGHTS, config)
     threshold = weights.pop("threshold", None)
     sae = SAE(*weights.values(), metadata=config.get("metadata", {}), threshold=threshold)
@@ -123,14 +140,30 @@ def whole_k(path: Path, k: Any, most: int) -> int:
 
 
 def _stats(path: Path, d_sae: int) -> pd.DataFrame:
+    """Read the statistics of features, a row each in any order; they come back in the order of the features."""
     try:
-        stats = pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's errors are among these
+        file = parquet.ParquetFile(path)
+        if missing := set(COLUMNS) - set(file.schema_arrow.names):
+            raise SaeTracksError(f"{path} has no column {min(missing)!r}")
+        if file.metadata.num_rows != d_sae:
+            raise SaeTracksError(f"{path} has {file.metadata.num_rows:,} rows; the SAE has {d_sae} features")
+        stats = file.read(columns=[*COLUMNS]).to_pandas()
+    except SaeTracksError:
+        raise
+    except DAMAGED as error:  # pyarrow's errors are among these
         raise SaeTracksError(f"{path} is damaged: {error}") from error
-    if missing := set(COLUMNS) - set(stats.columns):
-        raise SaeTracksError(f"{path} has no column {min(missing)!r}")
-    if len(stats) != d_sae:
-        raise SaeTracksError(f"{path} has {len(stats)} rows; the SAE has {d_sae} features")
+    for name in COLUMNS:
+        if stats[name].dtype.kind not in ("b" if name == "dead" else "iu" if name == "feature" else "f"):
+            raise SaeTracksError(f"{path}: column {name!r} is of type {stats[name].dtype}; it was changed")
+    stats = stats.sort_values("feature", ignore_index=True)
+    if (stats["feature"] != np.arange(d_sae)).any():
+        raise SaeTracksError(f"{path}: the column 'feature' must have each of 0 to {d_sae - 1} once")
+    for name in ("max", "mean", "density"):
+        known = np.isfinite(stats[name]) | (stats[name].isna() & (name != "max"))  # imported SAEs have maxima alone
+        wrong = (~known | (stats[name] < 0)).to_numpy()
+        if wrong.any():
+            at = int(wrong.argmax())
+            raise SaeTracksError(f"{path}: {name} of feature {at} is {stats[name][at]:g}; expected 0 or more")
     return stats
 
 
@@ -151,6 +184,8 @@ def _weights(path: Path, config: dict[str, Any]) -> dict[str, torch.Tensor]:
             raise SaeTracksError(f"{path} has no tensor {name}")
         if tuple(weights[name].shape) != shape:
             raise SaeTracksError(f"{path}: {name} is {tuple(weights[name].shape)}; {CONFIG} says {shape}")
+        if not weights[name].is_floating_point():
+            raise SaeTracksError(f"{path}: {name} is of type {weights[name].dtype}; weights are floating-point numbers")
         if not torch.isfinite(weights[name]).all():
             raise SaeTracksError(f"{path}: {name} holds NaN or infinity")
     if "threshold" in shapes and (weights["threshold"] < 0).any():

@@ -118,7 +118,7 @@ def _described(record: Record, model: str) -> Iterator[str]:
     if lm.get("hook_name"):
         yield f"Read at the output of {_code(lm['hook_name'])}"
     k = f", at most {record['k']} active per base" if record["k"] else ""
-    yield f"Architecture: {record['architecture']}, {record['d_in']:,} channels to {record['d_sae']:,} features{k}"
+    yield f"Architecture: {record['architecture']}, {record['d_in']:,} dimensions to {record['d_sae']:,} features{k}"
     if record["genome"]:
         strands = " and ".join(record["read_strands"] or [])
         rows = f", {record['rows']:,} rows" if record["rows"] else ""

@@ -1,7 +1,6 @@
 """A folder in the layout of the Hugging Face hub: an SAE, what was measured of it, and its model card."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,11 +18,13 @@ from sae_tracks.files import (
     atomic,
     make_folder,
     provenance_record,
-    read_json,
+    replace_folder,
+    scratch_folder,
     sha256,
     without_folders,
     write_json,
 )
+from sae_tracks.json_file import read_json
 from sae_tracks.metrics.scores import BEST_SCORES, OFFSETS, SCORES, read_table
 from sae_tracks.report import write_report
 from sae_tracks.sae.directory import CONFIG, STATS, WEIGHTS, load_sae, save_sae
@@ -149,13 +150,10 @@ def _new_folder(out: Path) -> Iterator[Path]:
     if out.is_dir() and any(out.iterdir()) and not _is_publication(out):
         raise SaeTracksError(f"{out} holds other files than `publish` wrote: name a new folder")
     parent = make_folder(out.absolute().parent)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=parent) as temporary:
-        made = Path(temporary) / out.name
-        made.mkdir()
+    with scratch_folder(out.name, parent) as temporary:
+        made = make_folder(temporary / out.name)
         yield made
-        if out.is_dir():
-            shutil.rmtree(out)
-        made.rename(out)
+        replace_folder(made, out)
 
 
 def _is_publication(folder: Path) -> bool:
@@ -218,7 +216,7 @@ def _check(folder: Path, sae: SAE) -> list[str]:
     if load_sae(folder).checksum != sae.checksum or (folder / STATS).is_file() != (sae.stats is not None):
         raise SaeTracksError(f"{folder.name}: the SAE that was written is another than the one that was read")
     for path in folder.rglob("*.json"):
-        if (found := read_json(path)) != without_folders(found):
+        if (found := read_json(path, object)) != without_folders(found):
             raise SaeTracksError(f"{path.relative_to(folder)} holds a path of this machine, and would make it public")
     if not (folder / "hub").is_dir():
         return []

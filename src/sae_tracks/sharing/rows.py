@@ -1,14 +1,15 @@
 """A row of a benchmark: what was measured of one SAE, as a file that can be sent to others."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pandas as pd
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import read_json, write_json
+from sae_tracks.files import write_json
+from sae_tracks.json_file import read_json
 from sae_tracks.sharing.definition import Benchmark
 
 ROW_VERSION = 1
@@ -94,13 +95,24 @@ COLUMNS = (
 )
 JOINED = "replication"
 MEASURED = tuple(column for column in COLUMNS if column.name != JOINED)
+KINDS = {**{column.name: column.kind for column in MEASURED}, "lm_sha256": str}
+SHAPE = {  # of a row
+    **{name if kind is str else f"{name}?": kind if kind is str else (kind, None) for name, kind in KINDS.items()},
+    "supported_concepts?": ([str], None),
+    "inputs": dict,
+}
 PLACE = ("lm_sha256", "layer")  # SAEs that can replicate each other share both
 
 
 def write_row(row: Row, path: Path, definition: Benchmark) -> None:
     """Write a row with the benchmark that it is of."""
+    write_json(path, {**_of(definition), **row})
+
+
+def _of(definition: Benchmark) -> dict[str, Any]:
+    """What the rows of a benchmark begin with."""
     of = {"name": definition.name, "version": definition.version, "sha256": definition.checksum}
-    write_json(path, {"format_version": ROW_VERSION, "benchmark": of, **row})
+    return {"format_version": ROW_VERSION, "benchmark": of}
 
 
 def read_row(path: Path, definition: Benchmark) -> Row:
@@ -109,44 +121,18 @@ def read_row(path: Path, definition: Benchmark) -> Row:
     Raises
     ------
     SaeTracksError
-        It is of another benchmark or version, a value is missing or of another kind, or a number is not finite.
+        It is of another benchmark or version, a text is missing, a value is of another kind, or a number is not finite.
     """
-    record = read_json(path)
-    if not isinstance(record, dict) or record.get("format_version") != ROW_VERSION:
-        raise SaeTracksError(f"{path} is no row of a benchmark of format_version {ROW_VERSION}")
-    of = record.get("benchmark")
-    of = of if isinstance(of, dict) else {}
-    for key, ours in {"name": definition.name, "version": definition.version, "sha256": definition.checksum}.items():
-        if (theirs := of.get(key)) != ours:
-            raise SaeTracksError(
-                f"{path}: its benchmark has the {key} {str(theirs)[:40]!r}; this is {definition.name} version "
-                f"{definition.version} ({ours}): measure the SAE again with this version of sae-tracks"
-            )
-    row = {column.name: _value(path, record, column.name, column.kind) for column in MEASURED}
-    row["lm_sha256"] = _value(path, record, "lm_sha256", str)
-    named = record.get("supported_concepts")
-    if named is not None and not (isinstance(named, list) and all(isinstance(one, str) for one in named)):
-        raise SaeTracksError(f"{path}: supported_concepts is no list of names")
+    remedy = f"measure the SAE again on {definition.name} with this version of sae-tracks"
+    record = read_json(path, {**_of(definition), **SHAPE}, remedy)
+    for name, kind in KINDS.items():
+        if kind is str and not 0 < len(record[name]) <= LONGEST:
+            raise SaeTracksError(f"{path}: {name} is no text of 1 to {LONGEST} letters")
+    row = {name: record.get(name) for name in (*KINDS, "supported_concepts", "inputs")}
+    named = row["supported_concepts"]
     if row["supported"] != (None if named is None else len(named)):
         raise SaeTracksError(f"{path}: supported is {row['supported']}, but supported_concepts has other names")
-    inputs = record.get("inputs")
-    if not isinstance(inputs, dict):
-        raise SaeTracksError(f"{path} has no inputs")
-    return row | {"supported_concepts": named, "inputs": inputs}
-
-
-def _value(path: Path, record: Mapping[str, Any], name: str, kind: type) -> Any:
-    value = record.get(name)
-    if kind is str:
-        if not isinstance(value, str) or not 0 < len(value) <= LONGEST:
-            raise SaeTracksError(f"{path}: {name} is no text of 1 to {LONGEST} letters")
-        return value
-    if value is None:
-        return None
-    wanted = int if kind is int else (int, float)
-    if isinstance(value, bool) or not isinstance(value, wanted) or not math.isfinite(value):
-        raise SaeTracksError(f"{path}: {name} is {str(value)[:40]!r}, no {'whole ' if kind is int else ''}number")
-    return value
+    return row
 
 
 def join_rows(rows: Iterable[Row]) -> pd.DataFrame:

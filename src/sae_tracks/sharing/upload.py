@@ -4,7 +4,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from sae_tracks.errors import SaeTracksError
+from sae_tracks.errors import SaeTracksError, first_line
 
 MESSAGE = "Upload with sae-tracks"
 
@@ -39,14 +39,10 @@ def upload_folder(folder: Path, repository: str) -> str:
             warnings.simplefilter("ignore", UserWarning)  # that Parquet files are for data sets
             api.create_repo(repository, exist_ok=True)
             commit = api.upload_folder(repo_id=repository, folder_path=folder, commit_message=MESSAGE)
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code
-        hint = "log in with `hf auth login`, with a token that may write there" if status in (401, 403) else "try again"
-        raise SaeTracksError(f"cannot upload to {where}: {_reason(error)}; {hint}. {folder} is complete") from error
     except Exception as error:  # the client's errors share no base class
-        raise SaeTracksError(f"cannot upload to {where}: {_reason(error)}. {folder} is complete") from error
+        why = f"cannot upload to {where}: {first_line(error).rstrip('.')}"
+        if isinstance(error, errors.HfHubHTTPError):
+            denied = error.response.status_code in (401, 403)
+            why += "; log in with `hf auth login`, with a token that may write there" if denied else "; try again"
+        raise SaeTracksError(f"{why}. {folder} is complete") from error
     return f"hf:{repository}@{commit.oid}"
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

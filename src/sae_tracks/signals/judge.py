@@ -82,8 +82,8 @@ SIGNAL_TESTS = (
         rival="The best count of the bin's letters",
     ),
     _reached(
-        "neuron",
-        "neuron_spearman",
+        "dimension",
+        "dimension_spearman",
         meaning="a single dimension of the language model does as well",
         short="single dimensions",
         rival="The best dimension of the language model",
@@ -146,7 +146,7 @@ def _tested(pair: dict, g: int, means: BinMeans, gathered: Gathered, words: NDAr
     found: dict[str, object] = {"bins": len(report), "blocks": len(np.unique(block[report]))}
     found |= {"bin_spearman_low": low, "bin_spearman_high": high}
     found["shift_p"] = shift_p(x, y[report], float(np.sign(pair["select_bin_spearman"])))
-    rivals = (("sequence", words[means.row], word_name), ("neuron", means.dimensions, str))
+    rivals = (("sequence", words[means.row], word_name), ("dimension", means.dimensions, str))
     for name, columns, called in rivals:
         chosen = bin_correlations(columns[select], y[select])
         column = int(np.nanargmax(np.abs(chosen))) if np.isfinite(chosen).any() else -1

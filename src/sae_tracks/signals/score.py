@@ -6,19 +6,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.annotations.signal import Signal
+from sae_tracks.bounded import read_arrays
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock, run
-from sae_tracks.files import PROVENANCE, atomic, digest, read_json, sha256, whole_path, write_provenance, write_tsv
+from sae_tracks.files import PROVENANCE, atomic, digest, sha256, whole_path, write_provenance, write_tsv
+from sae_tracks.json_file import SIZE, Row, parse_json
 from sae_tracks.metrics import Halves, annotation_checksums, halves_on, shard_facts
 from sae_tracks.names import feature_number
 from sae_tracks.reading import Reading
+from sae_tracks.records import HALVES, READ_BASES, read_made, record_parts
 from sae_tracks.regions import GenomicRegion, ReadStrand, parse_shard
 from sae_tracks.signals.bins import Bins, BinSums
 from sae_tracks.signals.judge import best_table, ranked
@@ -33,6 +35,16 @@ PAIRS, BEST, PROFILES, STORED = "signals.parquet", "signals.tsv", "signal_profil
 BIN_SIZE = 100
 PROFILED = 5  # features per signal and read strand
 RECORD, FORMAT_VERSION = "record", 2
+STORED_RECORD = {
+    **{
+        "format_version": FORMAT_VERSION,
+        "read": READ_BASES,
+        "halves": HALVES,
+        "signals": [Row(str, str)],
+        "alias": (str, None),
+    },
+    "bin_size": SIZE,
+}
 log = logging.getLogger(__name__)
 
 
@@ -197,6 +209,7 @@ class SignalTask:
             arrays |= {f"{strand}{name}": array for name, array in _arrays(one).items()}
         with atomic(self._out / STORED) as temporary, temporary.open("wb") as file:
             np.savez(file, **{RECORD: np.frombuffer(json.dumps(record).encode(), np.uint8), **arrays})
+        record_parts(self._out, STORED)
         log.info("signals of shard %s in %s; sae-tracks merge-metrics joins all shards", self._shard, self._out)
         return pd.DataFrame()
 
@@ -234,7 +247,7 @@ def merge_signals(shards: Iterable[str | Path], out: str | Path) -> pd.DataFrame
         changed.
     """
     folders = list(map(Path, shards))
-    facts = shard_facts(folders)
+    facts = shard_facts(folders, STORED)
     record, _ = _load(folders[0], RECORD)
     read, halves = ReadBases.again(record["read"]), Halves.again(record["halves"])
     for path, checksum in record["signals"]:
@@ -243,7 +256,9 @@ def merge_signals(shards: Iterable[str | Path], out: str | Path) -> pd.DataFrame
     signals = open_signals([path for path, _ in record["signals"]], read, record["alias"])
     bins = Bins.of(read.regions, halves, record["bin_size"])
     features, passes = np.empty(0, np.int64), dict[ReadStrand, Pass]()
-    for folder in sorted(folders, key=lambda one: parse_shard(read_json(one / PROVENANCE)["shard"]).index):
+    for folder in sorted(
+        folders, key=lambda one: parse_shard(read_made(one / PROVENANCE, {"shard": str})["shard"]).index
+    ):
         arrays = _load(folder)[1]
         features = arrays["features"]
         for strand in read.read_strands:
@@ -310,12 +325,7 @@ def _join(passes: dict[ReadStrand, Pass], strand: ReadStrand, arrays: dict[str, 
 def _load(folder: Path, *only: str) -> tuple[dict[str, Any], dict[str, NDArray]]:
     """The record of a shard and its arrays, or only some; never a pickle."""
     path = folder / STORED
-    try:
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in {RECORD, *(only or file.files)}}
-        record = json.loads(arrays.pop(RECORD).tobytes())
-        if record["format_version"] != FORMAT_VERSION:
-            raise ValueError(f"its format version is {record['format_version']}, this release reads {FORMAT_VERSION}")
-    except (OSError, KeyError, ValueError, BadZipFile, EOFError) as error:
-        raise SaeTracksError(f"cannot read {path} as sums of signals: {error}") from error
-    return record, arrays
+    arrays = read_arrays(path, {RECORD, *only} if only else None)
+    if RECORD not in arrays:
+        raise SaeTracksError(f"{path} has no {RECORD!r}: run that shard again")
+    return parse_json(arrays.pop(RECORD).tobytes(), str(path), STORED_RECORD, "run that shard again"), arrays

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError, UsageError
-from sae_tracks.files import PROVENANCE, STDOUT, TOP_SCORE, digest, make_folder, opened, write_provenance
+from sae_tracks.files import PROVENANCE, STDOUT, TOP_SCORE, digest, make_folder, text_output, write_provenance
 from sae_tracks.tracks.bbi.bigbed import write_bigbed
 from sae_tracks.tracks.bbi.bigwig import finest_zoom
 from sae_tracks.tracks.bbi.runs import RUN
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from sae_tracks.source import Source
 
 HELD = 1 << 20  # runs in memory while the tracks of all features are merged
-ENDINGS = (".tbi", ".csi", f".{PROVENANCE}")  # of the files beside a BED
 SUFFIXES = {"bed6": ".bed", "narrowpeak": ".narrowPeak", "bedgraph": ".bedgraph"}
 FORMATS = ("bed6", "narrowpeak", "bedgraph", "bigbed")
 INTERVAL = np.dtype([*RUN.descr, ("peak", np.int64)])
@@ -131,8 +130,7 @@ def write_bed(
     folder = None if str(out) == STDOUT else Path(out).parent
     cutoffs = source.sae.cutoffs(threshold, scale)
     facts = _facts(source, ids, threshold, scale, cutoffs) | {"out": Path(out).name}
-    results = [] if folder is None else [Path(f"{out}{ending}") for ending in ("", *ENDINGS)]
-    with spooled(source, ids, folder, facts, cutoffs, results=results) as runs:
+    with spooled(source, ids, folder, facts, cutoffs) as runs:
         count = _write(runs, source, tracks, out, style)
         if folder is not None:
             write_provenance(folder, file_name=f"{Path(out).name}.{PROVENANCE}", **facts, **_recorded(style))
@@ -187,7 +185,7 @@ def write_beds(
     paths = {
         folder / f"{track_name(f, strand, strands)}{SUFFIXES[form]}": (f, strand) for f, strand in _tracks(source, ids)
     }
-    with spooled(source, ids, folder, facts | {"out": "one file per track"}, cutoffs, results=paths) as runs:
+    with spooled(source, ids, folder, facts | {"out": "one file per track"}, cutoffs) as runs:
         for path, one in paths.items():
             _write(runs, source, [one], path, style)
         write_provenance(folder, file_name=f"intervals.{PROVENANCE}", **facts, **_recorded(style))
@@ -226,7 +224,7 @@ def _write(runs: StoredRuns, source: "Source", tracks: Sequence[Track], out: str
         items = ((contig, row.start - at, row.end - at, _columns(row, peak=True)) for contig, row, at in rows)
         return write_bigbed(Path(out), lengths, items, PEAK_SQL, finest_zoom(density))
     count = 0
-    with opened(out, max(lengths.values())) as write:
+    with text_output(out, max(lengths.values())) as write:
         for contig, row, at in rows:
             columns = row.value if style.form == "bedgraph" else _columns(row, peak=style.form == "narrowpeak")
             write(f"{contig}\t{row.start - at}\t{row.end - at}\t{columns}\n")

@@ -13,18 +13,22 @@ import numpy as np
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, make_folder, values_differ, write_provenance
+from sae_tracks.json_file import At, check
 from sae_tracks.progress import track
+from sae_tracks.records import check_parts, part_sums
 from sae_tracks.regions import Shard, check_complete, parse_shard
 from sae_tracks.tracks.bbi.bigwig import check_lengths, finest_zoom, write_bigwig
 from sae_tracks.tracks.bbi.runs import STATS, binned
 from sae_tracks.tracks.export import fill, nonempty, spooled
 from sae_tracks.tracks.folder import track_name
-from sae_tracks.tracks.spool import StoredRuns, TrackSpool, spool_record
+from sae_tracks.tracks.spool import INDEX, RECORD, RUNS, StoredRuns, TrackSpool, spool_record
 
 if TYPE_CHECKING:
     from sae_tracks.source import Source
 
 SCALES = ("raw", "max")
+PARTS = (RECORD, RUNS, INDEX)  # of a shard
+STORED = {"bin_size": At(1, 1 << 40), "bin_stat": ("max", "mean"), "scale": SCALES, "maxima?": [float]}  # facts of it
 MOST_WRITERS = 64  # each opens up to 12 of the usual 1,024 files; pyBigWig crashes if there are no more
 
 
@@ -92,7 +96,7 @@ def write_bigwigs(
     ids = source.sae.check_features(features).tolist()
     folder = make_folder(Path(folder))
     facts = _facts(source, ids, values)
-    with spooled(source, ids, folder, facts, results=[folder / PROVENANCE, *_paths(facts, folder)]) as runs:
+    with spooled(source, ids, folder, facts) as runs:
         paths = _write_tracks(runs, facts, folder, threads)
         write_provenance(folder, **_recorded(facts))
     return paths
@@ -106,11 +110,15 @@ def write_bigwig_shard(
     The folder gets ``spool.json``, ``runs.bin``, ``index.bin`` and ``provenance.json``. An interrupted shard is
     continued. See `write_bigwigs` for the other arguments.
     """
-    ids = source.sae.check_features(features).tolist()
+    ids, folder = source.sae.check_features(features).tolist(), Path(folder)
     facts = _facts(source, ids, values) | {"shard": f"{shard.index}/{shard.count}"}
-    with TrackSpool(nonempty(source.genome.lengths), ids, Path(folder), facts=facts, keep=True) as spool:
+    with TrackSpool(nonempty(source.genome.lengths), ids, folder, facts=facts, keep=True) as spool:
+        complete = spool.sealed and (folder / PROVENANCE).exists()
         fill(spool, source, ids, shard)
-    write_provenance(Path(folder), **_recorded(facts))
+    if complete:
+        check_parts(folder, *PARTS)  # new checksums would hide that a file was changed
+    else:
+        write_provenance(folder, **_recorded(facts), parts=part_sums(folder, *PARTS))
 
 
 def merge_bigwigs(shards: Iterable[str | Path], folder: str | Path, *, threads: int = 1) -> list[Path]:
@@ -129,6 +137,7 @@ def merge_bigwigs(shards: Iterable[str | Path], folder: str | Path, *, threads: 
     for shard, record in zip(folders, records):
         if "shard" not in record:
             raise SaeTracksError(f"{shard} belongs to an interrupted run without --shard: start that run again")
+        check(record, str(shard / RECORD), STORED, "run that shard again")
         if differing := values_differ(records[0], record, ignore=["shard"]):
             raise SaeTracksError(f"{shard} is of another run than {folders[0]}: its {differing} differs")
     numbers = [parse_shard(record["shard"]) for record in records]
@@ -136,6 +145,8 @@ def merge_bigwigs(shards: Iterable[str | Path], folder: str | Path, *, threads: 
     order = [shard for _, shard in sorted(zip((number.index for number in numbers), folders))]
     folder = make_folder(Path(folder))
     with StoredRuns(order) as runs:
+        for shard in order:
+            check_parts(shard, *PARTS)
         paths = _write_tracks(runs, records[0], folder, threads)
     own = ("shard", "lengths", "format_version")
     facts = {key: value for key, value in _recorded(records[0]).items() if key not in own}
@@ -159,7 +170,7 @@ def _recorded(facts: dict) -> dict:
 
 def _write_tracks(runs: StoredRuns, facts: dict, folder: Path, threads: int = 1) -> list[Path]:
     """Write the bigWigs of spooled runs; see `write_bigwigs` and `_facts`."""
-    values = BigWigValues(*(facts[name] for name in BigWigValues.__slots__))
+    values = BigWigValues(**{name: facts[name] for name in BigWigValues.__slots__})
     maxima = dict(zip(facts["features"], facts.get("maxima", ())))
     wanted = _paths(facts, folder)
 

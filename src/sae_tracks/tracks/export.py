@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_tracks.files import digest, make_folder, remove_parts, without_names
+from sae_tracks.files import digest, make_folder, without_names
 from sae_tracks.regions import WHOLE, Shard
 from sae_tracks.threads import Took, peak_memory, stopwatch
 from sae_tracks.tracks.spool import HELD, StoredRuns, TrackSpool
@@ -32,8 +32,6 @@ def spooled(
     folder: Path | None,
     facts: Mapping,
     cutoffs: NDArray[np.float32] | None = None,
-    *,
-    results: Iterable[Path] = (),
 ) -> Iterator[StoredRuns]:
     """Read a source into a spool and give its runs; the spool is removed when the block ends.
 
@@ -46,9 +44,6 @@ def spooled(
         left a spool there, it is continued.
     facts : dict
         All that values depend on.
-    results : iterable of Path
-        Files that the block writes. If an interrupted run had read everything, it was killed while it wrote these: what
-        it left of them is removed.
     """
     lengths = nonempty(source.genome.lengths)
     known_by = digest([json.dumps(without_names({**facts, "lengths": lengths}))])[:12]
@@ -57,9 +52,6 @@ def spooled(
         for other in sorted(folder.glob(f"{SPOOL_PREFIX}*")) if folder else ():
             if other != place:
                 log.warning("%s belongs to an export with other settings, running or stopped; you may delete it", other)
-        if spool.sealed:
-            for path in results:
-                remove_parts(path)
         fill(spool, source, ids)
         with StoredRuns([spool.folder]) as runs:
             yield runs

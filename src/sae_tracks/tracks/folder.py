@@ -1,14 +1,16 @@
 """A folder of tracks: how its files are named, what they hold, and the colours they are drawn in."""
 
 import gzip
+import math
 import os
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sae_tracks.bbi import read_summary
+from sae_tracks.bbi import check_structure, read_summary
+from sae_tracks.bounded import LONGEST_LINE, opened
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.names import feature_name
 
@@ -45,7 +47,7 @@ class TrackFile:
 
 def list_tracks(folder: Path) -> list[TrackFile]:
     """List the bigWigs of a folder by feature, ``.plus`` before ``.minus``; none, or a damaged one, is an error."""
-    paths = sorted(folder.glob("*.bw"), key=_natural)
+    paths = sorted(shown(folder.glob("*.bw")), key=_natural)
     if not paths:
         raise SaeTracksError(f"no bigWig (*.bw) in {folder}: make them with sae-tracks export-bigwig")
     groups: dict[str, int] = {}
@@ -53,7 +55,11 @@ def list_tracks(folder: Path) -> list[TrackFile]:
     for path in paths:
         feature, strand = _split_name(path.stem)
         group = groups.setdefault(feature, len(groups))
-        tracks.append(TrackFile(path, path.stem, feature, strand, group, read_summary(path).maximum))
+        check_structure(path)
+        maximum = read_summary(path).maximum
+        if not math.isfinite(maximum):
+            raise SaeTracksError(f"{path}: its largest value is {maximum}: export it again")
+        tracks.append(TrackFile(path, path.stem, feature, strand, group, maximum))
     return tracks
 
 
@@ -64,12 +70,18 @@ def relative(path: Path, base: Path) -> str:
 
 def list_intervals(folder: Path) -> list[Path]:
     """The BED files of a folder, plain and compressed, that have a row."""
-    return sorted(filter(_has_row, (*folder.glob("*.bed"), *folder.glob("*.bed.gz"))), key=_natural)
+    return sorted(filter(_has_row, shown((*folder.glob("*.bed"), *folder.glob("*.bed.gz")))), key=_natural)
+
+
+def shown(paths: Iterable[Path]) -> list[Path]:
+    """The paths that are no hidden files, such as macOS's ``._f1.bw``."""
+    return [path for path in paths if not path.name.startswith(".")]
 
 
 def _has_row(bed: Path) -> bool:
     try:
-        with gzip.open(bed) if bed.suffix == ".gz" else bed.open("rb") as lines:
+        with opened(bed) as raw, gzip.open(raw) if bed.suffix == ".gz" else raw as file:
+            lines = iter(lambda: file.readline(LONGEST_LINE), b"")
             return any(line.strip() and not line.startswith((b"#", b"track", b"browser")) for line in lines)
     except (OSError, EOFError, zlib.error) as error:
         raise SaeTracksError(f"cannot read {bed}: {error}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_tracks.bbi import opened, read_summary
+from sae_tracks.bbi import open_bbi, read_summary
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.regions import GenomicRegion
 
@@ -114,7 +114,7 @@ def top_loci(path: Path, count: int, *, apart: int = APART, bins: int = BINS) ->
     """
     edges = np.linspace(0, max(read_summary(path).maximum, np.finfo(np.float32).tiny), bins + 1, dtype=np.float64)
     counts, highest, bases = np.zeros(bins, np.int64), HighestBases(count, apart), 0
-    with opened(path) as bigwig:
+    with open_bbi(path) as bigwig:
         lengths = bigwig.chroms()
         for contig, start, values in _chunks(bigwig, lengths):
             active = np.flatnonzero(values > 0)  # NaN is not
@@ -139,7 +139,7 @@ def _chunks(bigwig, lengths: dict[str, int]) -> Iterator[tuple[int, int, NDArray
 
 def highest(path: Path, span: int = 500) -> GenomicRegion:
     """`span` bases around the first base that has a bigWig's largest value, cut at the ends of the contig."""
-    with opened(path) as bigwig:
+    with open_bbi(path) as bigwig:
         lengths = bigwig.chroms()
         best = {contig: bigwig.stats(contig, type="max", exact=True)[0] for contig in lengths}
         contig = max(lengths, key=lambda name: -1.0 if best[name] is None else best[name])

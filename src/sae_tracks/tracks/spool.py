@@ -18,7 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import make_folder, read_json, scratch_folder, unwritable, values_differ, write_json
+from sae_tracks.files import make_folder, scratch_folder, unwritable, values_differ, write_json
+from sae_tracks.json_file import At, read_json
+from sae_tracks.records import MADE
+from sae_tracks.records import STRANDS as READ_STRANDS
 from sae_tracks.regions import ReadStrand, StreamPosition
 from sae_tracks.tracks.bbi.runs import NO_RUNS, RUN, join_chunks, make_runs
 from sae_tracks.tracks.runs import GenomeLine, clip, collect, fill_with_zeros, group
@@ -29,7 +32,13 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 HELD = 1 << 20  # runs held in memory before they go to the files: 24 MB, and three times that while they are sorted
 CHUNK = 1 << 17  # runs read back at once
+ROWS = 64  # of an index, checked at once
 RECORD, RUNS, INDEX, LOCK = "spool.json", "runs.bin", "index.bin", "lock"
+RECORDED = {
+    **MADE,
+    **{"format_version": int, "lengths": {str: At(1, 1 << 40)}, "features": [At(0, 1 << 30)]},
+    **{"read_strands?": READ_STRANDS, "shard?": str},
+}
 STRANDS: tuple[ReadStrand, ...] = ("+", "-")
 SEALED = -1  # "strand" of the last row of a spool that is whole
 
@@ -139,7 +148,7 @@ class TrackSpool:
                 index.seek((count - 1) * row.itemsize)
                 self._row = np.fromfile(index, row, 1)
                 end = int(self._row["offset"][0, -1]) * RUN.itemsize
-                if end <= self._runs.tell():
+                if _is_sound(self._row, int(self.line.offsets[-1])) and end <= self._runs.tell():
                     break
                 count -= 1
         if not count:
@@ -230,7 +239,7 @@ def _write_or_check_record(folder: Path, record: dict) -> None:
     """Write ``spool.json``, or check that the one there describes the same values."""
     if not (folder / RECORD).exists():
         write_json(folder / RECORD, record)
-    elif values_differ(read_json(folder / RECORD), record):
+    elif values_differ(read_json(folder / RECORD, remedy="delete the folder"), record):
         raise SaeTracksError(
             f"{folder} holds a shard of an export with other settings: name another folder, or delete it"
         )
@@ -240,8 +249,8 @@ def spool_record(folder: Path) -> dict:
     """Read ``spool.json``; a folder without one, or with one of another version, is an error."""
     if not (folder / RECORD).exists():
         raise SaeTracksError(f"{folder} was not written by export-bigwig --shard i/n: it has no {RECORD}")
-    record = read_json(folder / RECORD)
-    if record.get("format_version") != FORMAT_VERSION:
+    record = read_json(folder / RECORD, RECORDED, "run that shard again")
+    if record["format_version"] != FORMAT_VERSION:
         raise SaeTracksError(f"{folder} was written by another version of sae-tracks: run that shard again")
     return record
 
@@ -262,6 +271,8 @@ class StoredRuns:
         for folder in folders:
             with _reading(folder / INDEX):
                 rows = _mapped(folder / INDEX, index_row(len(self.features)))
+            if not all(_is_sound(rows[i : i + ROWS], int(self.line.offsets[-1])) for i in range(0, len(rows), ROWS)):
+                raise SaeTracksError(f"{folder / INDEX} is damaged: run that shard again")
             if not len(rows) or rows["strand"][-1] != SEALED:
                 raise SaeTracksError(f"{folder} is not complete: run that shard again, it continues where it stopped")
             if (folder / RUNS).stat().st_size < int(rows["offset"][-1, -1]) * RUN.itemsize:
@@ -328,16 +339,32 @@ class StoredRuns:
                 held.append(os.pread(file, taken * RUN.itemsize, first * RUN.itemsize))
                 first, count = first + taken, count + taken
                 if count == size:
-                    yield np.frombuffer(b"".join(held), RUN)
+                    yield self._checked(np.frombuffer(b"".join(held), RUN))
                     held, count = [], 0
         if count:
-            yield np.frombuffer(b"".join(held), RUN)
+            yield self._checked(np.frombuffer(b"".join(held), RUN))
+
+    def _checked(self, runs: NDArray) -> NDArray:
+        """Refuse runs that are empty or reach outside of the genome, which numba would follow out of memory."""
+        start, end = runs["start"], runs["end"]
+        if (start < 0).any() or (start >= end).any() or (end > self.line.offsets[-1]).any():
+            raise SaeTracksError("the runs of a shard are damaged: run the shards again")
+        return runs
 
     def _spans(self, slot: int, read_strand: str) -> Iterator[tuple[int, int, int]]:
         """Yield file, first and last of consecutive stored runs of one feature."""
         for file, rows in zip(self._files, self._rows):
             offsets = rows["offset"][:, slot : slot + 2][rows["strand"] == STRANDS.index(read_strand)]
             yield from ((file, first, last) for first, last in offsets.tolist() if first < last)
+
+
+def _is_sound(rows: NDArray, end: int) -> bool:
+    """Whether rows of an index name a strand, a place on the genome line, and offsets that ascend."""
+    offset, strand = rows["offset"], rows["strand"]
+    places = ((rows["position"] >= 0) & (rows["position"] <= end)).all()
+    return bool(
+        places and np.isin(strand, (0, 1, SEALED)).all() and (offset >= 0).all() and (np.diff(offset) >= 0).all()
+    )
 
 
 def _mapped(path: Path, row: np.dtype) -> NDArray:

@@ -16,9 +16,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from sae_tracks.errors import SaeTracksError
+from sae_tracks.errors import SaeTracksError, first_line
 from sae_tracks.files import make_folder, move, remove_left_overs, scratch_folder, sha256, unwritable
-from sae_tracks.lm.pretrained import first_line
+from sae_tracks.json_file import parse_json
 from sae_tracks.train.parallel import Processes
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,12 @@ def is_whole(path: Path) -> bool:
 
 def run_of(path: Path) -> Run:
     """The run that made a checkpoint."""
-    with safe_open(path, "pt") as file:
-        return json.loads((file.metadata() or {}).get("run", "{}"))
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get("run", "{}")
+    except (SafetensorError, OSError) as error:
+        raise SaeTracksError(f"cannot read {path}: {error}; delete it") from error
+    return parse_json(text, str(path), remedy="delete it")
 
 
 def checkpoints(out: Path) -> list[Path]:
@@ -100,6 +104,8 @@ def resume(load: Callable[[dict[str, torch.Tensor]], None], out: Path, run: Run,
                 f"{path} is not a checkpoint of this version: delete it ({first_line(error)})"
             ) from error
         step = step_of(path)
+        if step > steps:
+            raise SaeTracksError(f"{path} is of step {step:,} of a run of {steps:,} steps: delete it")
         log.info("going on from step %d of %d", step, steps)
     if group.add_up(torch.tensor(step, device=group.device)) != group.count * step:
         raise SaeTracksError(f"the processes found different checkpoints in {out}: it must be one that all share")

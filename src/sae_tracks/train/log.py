@@ -6,6 +6,7 @@ from typing import Any
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic
+from sae_tracks.json_file import COUNT, parse_json
 
 LOG, BOARD = "train_log.jsonl", "tensorboard"
 
@@ -57,6 +58,6 @@ def cut_log(folder: Path, step: int) -> None:
 
 def _is_up_to(step: int, line: bytes) -> bool:
     try:
-        return line.endswith(b"\n") and json.loads(line)["step"] <= step
-    except (ValueError, LookupError, TypeError):
+        return line.endswith(b"\n") and parse_json(line, LOG, {"step": COUNT})["step"] <= step
+    except SaeTracksError:
         return False

@@ -12,9 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import distributed
 
-from sae_tracks.errors import SaeTracksError, Terminated
+from sae_tracks.errors import SaeTracksError, Terminated, first_line
 from sae_tracks.lm.load import resolve_device
-from sae_tracks.lm.pretrained import first_line
 
 WAIT = timedelta(minutes=10)  # for the other processes of a run: to be reached, and to take part in a sum
 

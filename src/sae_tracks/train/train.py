@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import make_folder, read_json, write_provenance
+from sae_tracks.files import make_folder, write_provenance
+from sae_tracks.json_file import read_json
 from sae_tracks.sae import SAE, load_sae, save_sae
-from sae_tracks.sae.directory import CONFIG
+from sae_tracks.sae.directory import CONFIG, CONFIGURED
 from sae_tracks.threads import Took, alone, stopwatch
 from sae_tracks.train.checkpoint import newest, refuse_another_run, remove_checkpoints, resume, save_checkpoint
 from sae_tracks.train.log import TrainingLog, summary_writer
@@ -85,7 +86,7 @@ def is_complete(plan: TrainPlan, out: Path) -> bool:
     """Whether a folder holds the SAE of this run; another one is refused."""
     if not (out / CONFIG).is_file():
         return False
-    training = read_json(out / CONFIG).get("metadata", {}).get("training", {})
+    training = read_json(out / CONFIG, CONFIGURED).get("metadata", {}).get("training", {})
     run = plan.identity()
     settings = {name: training.get(name) for name in run["settings"]}  # the other facts are no settings
     refuse_another_run(out / CONFIG, {"settings": settings, "data": training.get("data_sha256")}, run)
@@ -123,9 +124,13 @@ class TrainingState:
 
     def load(self, saved: dict[str, torch.Tensor]) -> None:
         """Take over the tensors of a checkpoint."""
-        for name, tensor in self._tensors().items():
+        mean, variance = torch.zeros(self.plan.data.d_model), torch.zeros((), dtype=torch.float64)
+        expected = self._tensors() | {"mean": mean, "variance": variance}
+        for name, tensor in expected.items():
+            if saved[name].shape != tensor.shape or saved[name].dtype != tensor.dtype:
+                raise ValueError(f"{name} is {tuple(saved[name].shape)} {saved[name].dtype}")
             tensor.copy_(saved[name])
-        self.statistics = Statistics(saved["mean"], saved["variance"].item())
+        self.statistics = Statistics(mean, variance.item())
 
     @property
     def scale(self) -> float:

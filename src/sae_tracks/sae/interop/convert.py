@@ -15,7 +15,8 @@ from typing import Literal
 import torch
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import make_folder, read_json, sha256, write_provenance
+from sae_tracks.files import make_folder, sha256, write_provenance
+from sae_tracks.json_file import read_json
 from sae_tracks.lm.protocol import check_one_place
 from sae_tracks.lm.torchfile import read_tensors
 from sae_tracks.names import BUNDLED
@@ -196,8 +197,6 @@ def read_sparsify(tensors: Tensors) -> SAE:
     """Read an SAE of sparsify as a ``topk``; transcoders, skip connections and other activations are refused."""
     path = tensors.path.with_name(CONFIG)
     config = read_json(path)
-    if not isinstance(config, dict):
-        raise SaeTracksError(f"{path} is no configuration of sparsify: it holds no JSON object")
     for key in ("transcode", "skip_connection", "signed"):
         if config.get(key):
             raise SaeTracksError(f"{path}: {key} is set; only an SAE that is a TopK of its input can be imported")

@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import atomic, read_json, write_json
+from sae_tracks.files import atomic, write_json
+from sae_tracks.json_file import read_json
 from sae_tracks.sae.directory import whole_k
 from sae_tracks.sae.interop.tensors import (
     Tensors,
@@ -93,9 +94,8 @@ def trainer_config(folder: Path) -> dict[str, Any] | None:
     """The trainer's settings in ``config.json``; None if there are none or the file is another program's."""
     if not (folder / CONFIG).is_file():
         return None
-    config = read_json(folder / CONFIG)
-    trainer = config.get("trainer") if isinstance(config, dict) else None
-    return trainer if isinstance(trainer, dict) and "dict_class" in trainer else None
+    trainer = read_json(folder / CONFIG).get("trainer")
+    return trainer if isinstance(trainer, dict) and isinstance(trainer.get("dict_class"), str) else None
 
 
 def read_dictionary(tensors: Tensors, trainer: dict[str, Any]) -> SAE:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import read_json
-from sae_tracks.sae.directory import CONFIG, WEIGHTS, whole_k
+from sae_tracks.json_file import fit, read_json
+from sae_tracks.sae.directory import CONFIG, CONFIGURED, WEIGHTS, whole_k
 from sae_tracks.sae.interop.tensors import (
     Tensors,
     decoder_norms,
@@ -36,7 +36,7 @@ def read_saelens(folder: Path) -> tuple[SAE, str]:
     SAE, str
         The SAE, and how it differs from the original; empty if it does not.
     """
-    config = _current(read_json(folder / CONFIG), folder / CONFIG)
+    config = _current(read_json(folder / CONFIG, {"architecture?": str}), folder / CONFIG)
     architecture = config["architecture"]
     if architecture not in ARCHITECTURES:
         raise SaeTracksError(
@@ -55,15 +55,21 @@ def read_saelens(folder: Path) -> tuple[SAE, str]:
     tensors.finish()
     if not config["apply_b_dec_to_input"]:
         sae = with_pre_bias(sae)
-    theirs = config.get("metadata")
-    sae.metadata = {key: value for key, value in theirs.items() if key not in OURS} if isinstance(theirs, dict) else {}
+    sae.metadata = _metadata(config.get("metadata"))
     return sae, UNSET if architecture in TOP_K[1:] and sae.k is not None else ""
 
 
-def _current(config: Any, path: Path) -> dict[str, Any]:
+def _metadata(theirs: Any) -> dict[str, Any]:
+    """What a file says of an SAE; what has another form than ours of that name is kept under ``saelens``."""
+    kept, aside = dict[str, Any](), dict[str, Any]()
+    for name, value in theirs.items() if isinstance(theirs, dict) else ():
+        if name not in OURS:
+            (kept if fit([{name: value}], CONFIGURED["metadata?"]) else aside)[name] = value
+    return kept | ({"saelens": aside} if aside else {})
+
+
+def _current(config: dict[str, Any], path: Path) -> dict[str, Any]:
     """Fill in SAELens' defaults and, for a configuration from before version 6, the new names."""
-    if not isinstance(config, dict):
-        raise SaeTracksError(f"{path} is no configuration of SAELens: it holds no JSON object")
     normalize = config.get("normalize_activations")
     if not isinstance(normalize, str):  # before version 6: absent, null or a bool
         normalize = "expected_average_only_in" if normalize else "none"
@@ -86,8 +92,7 @@ def _input_scale(folder: Path, normalize: str) -> float:
         raise SaeTracksError(f"{folder} reads whitened activations: import the SAE that the training ended with")
     if normalize != "expected_average_only_in":
         raise SaeTracksError(f"{folder}: {normalize} treats each row by its own norm, which no weights can do")
-    scaler = read_json(folder / SCALER) if (folder / SCALER).is_file() else None
-    scale = scaler.get("scaling_factor") if isinstance(scaler, dict) else None
+    scale = read_json(folder / SCALER).get("scaling_factor") if (folder / SCALER).is_file() else None
     if not isinstance(scale, int | float) or not 0 < scale < float("inf"):
         raise SaeTracksError(
             f"{folder} was trained on scaled activations and does not say the scale: put it beside as {SCALER}, "

@@ -1,0 +1,91 @@
+"""What the records that verbs leave for each other must hold, as shapes of `sae_tracks.json_file`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import PROVENANCE, sha256, write_json
+from sae_tracks.json_file import COUNT, SIZE, At, Row, Shape, read_json
+
+MAYBE_TEXT = (str, None)
+STRANDS = [("+", "-")]
+LM = {
+    **{f"{name}?": MAYBE_TEXT for name in ("model", "revision", "weights_sha256", "architecture", "hook_name")},
+    "layer?": (COUNT, None),
+    "d_model?": SIZE,
+}
+CONTIGS = {str: {"length": At(0, 1 << 40), "M5": str}}
+SPAN = Row(str, COUNT, COUNT)  # a region: contig, start, end
+HALVES = Row((SIZE, None), COUNT, (Row([SPAN], [SPAN]), None))  # of `sae_tracks.metrics.halves`
+READ_BASES = {"path": str, "contigs": CONTIGS, "regions": [SPAN], "black_list": [SPAN], "read_strands": STRANDS}
+MADE = {  # by any verb; a merged run of two sources has them under a and b
+    **{f"{name}?": MAYBE_TEXT for name in ("sae_tracks", "command", "sae_sha256", "data", "shard")},
+    "lm?": (LM, None),
+    "genome?": ({"path": str, "contigs?": (CONTIGS, None)}, str, None),
+    "regions?": ([str], str, int, None),
+    "read_strands?": (STRANDS, None),
+    "annotations?": ({str: MAYBE_TEXT}, None),
+    "parts?": {str: str},
+    "a?": {"sae_sha256?": MAYBE_TEXT},
+}
+
+
+def read_made(path: Path, more: Shape | None = None, remedy: str = "") -> dict[str, Any]:
+    """Read a record of how a folder or a file was made, ``provenance.json``.
+
+    Parameters
+    ----------
+    path : path
+    more : shape, optional
+        Further fields that the reader needs.
+    remedy : str
+        See `read_json`.
+
+    Returns
+    -------
+    dict
+    """
+    return read_json(path, {**MADE, **(more or {})}, remedy)
+
+
+def part_sums(folder: Path, *names: str) -> dict[str, str]:
+    """The SHA-256 of files in a shard's folder, and of those in its folders, for ``parts`` of its ``provenance.json``.
+
+    The keys are paths in the folder. A name that is not there is left out.
+    """
+    return {name: sha256(folder / name) for name in _files(folder, names)}
+
+
+def _files(folder: Path, names: Sequence[str]) -> list[str]:
+    found = [path for name in names for path in (folder / name, *sorted((folder / name).rglob("*")))]
+    return [path.relative_to(folder).as_posix() for path in found if path.is_file()]
+
+
+def record_parts(folder: Path, *names: str) -> None:
+    """Add the `part_sums` of files to the ``provenance.json`` that is there."""
+    made = read_made(folder / PROVENANCE)
+    write_json(folder / PROVENANCE, made | {"parts": made.get("parts", {}) | part_sums(folder, *names)})
+
+
+def check_parts(folder: Path, *names: str, shape: Shape | None = None) -> dict[str, Any]:
+    """Compare files of a shard's folder with their checksums in its ``provenance.json``, and return that record.
+
+    `names` are those of files, or of folders with all that lies in them.
+
+    Raises
+    ------
+    SaeTracksError
+        There is no such record, a file is missing or has no checksum, or one has changed.
+    """
+    remedy = "delete the folder and run that shard again, or copy it again"
+    made = read_made(folder / PROVENANCE, {"parts": {str: str}, **(shape or {})}, remedy)
+    listed = {name: checksum for name, checksum in made["parts"].items() if name.split("/")[0] in names}
+    for name in dict.fromkeys((*listed, *_files(folder, names))):
+        if ".." in name.split("/") or not (folder / name).is_file():
+            raise SaeTracksError(f"{folder / name} is missing: {remedy}")
+        if name not in listed:
+            raise SaeTracksError(f"{folder / PROVENANCE} has no checksum of {name}: {remedy}")
+        if sha256(folder / name) != listed[name]:
+            raise SaeTracksError(f"{folder / name} has changed since it was written, by its SHA-256: {remedy}")
+    return made
