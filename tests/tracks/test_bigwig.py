@@ -9,6 +9,7 @@ import pybigtools
 import pyBigWig
 import pytest
 from hypothesis import assume, given, settings
+from toy import random_dna
 from track_oracle import (
     FEATURES,
     activations,
@@ -26,7 +27,8 @@ import sae_tracks
 from sae_tracks.bbi import read_summary
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.json_file import read_json
-from sae_tracks.tracks import bigwig
+from sae_tracks.threads import Took
+from sae_tracks.tracks import bigwig, export
 from sae_tracks.tracks.bbi import bigfile as bbi
 from sae_tracks.tracks.bbi.bigwig import write_bigwig
 from sae_tracks.tracks.bbi.runs import make_runs
@@ -197,3 +199,19 @@ def test_what_is_not_a_bigwig_is_an_error(tmp_path, content):
     (tmp_path / "x.bw").write_bytes(content)
     with pytest.raises(SaeTracksError, match=r"x\.bw is not a"):
         read_summary(tmp_path / "x.bw")
+
+
+def test_the_time_of_an_export_is_that_of_a_second_reading(monkeypatch):
+    """The first one also loads what is compiled, which a genome needs once."""
+    with toy_source({"a": random_dna(300)}) as (source, _):
+        before = []
+
+        def started():
+            before.append(len(source.lm.reads))
+            return lambda: Took(1.0, 2.0)
+
+        monkeypatch.setattr(export, "stopwatch", started)
+        found = export.estimate(source, FEATURES)
+        (once,) = before
+        assert once > 0 and len(source.lm.reads) == 2 * once
+        assert found.took == (found.windows / once, 2 * found.windows / once)
