@@ -11,7 +11,7 @@ from variant_files import COLUMNS, HEAD, write_vcf
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
-from sae_tracks.insight.vcf import Field, as_info, check_fields, format_of, read_variants, write_calls
+from sae_tracks.insight.vcf import Field, _header_lines, as_info, check_fields, format_of, read_variants, write_calls
 from sae_tracks.regions import Shard
 
 DNA = random_dna(300, 1)
@@ -162,3 +162,12 @@ def test_a_file_that_cannot_be_written_whole_is_not_there(genome, tmp_path):
     with pytest.raises(ValueError, match="shorter"):
         write_calls(calls, tmp_path / "out.vcf.gz", FIELDS, values(2), 450)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.vcf"]
+
+
+def test_a_header_whose_blocks_are_damaged_is_one_line(tmp_path):
+    path = tmp_path / "x.vcf.gz"
+    content = bytearray(gzip.compress(b"##fileformat=VCFv4.2\n" + b"##x=" + bytes(range(33, 126)) * 40 + b"\n"))
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(SaeTracksError, match=r"x\.vcf\.gz is damaged"):
+        _header_lines(path)

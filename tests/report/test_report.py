@@ -15,7 +15,7 @@ from sae_tracks.controls.verdict import OUTCOMES, strength, verdicts
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.report import write_report
 from sae_tracks.report.head import settings
-from sae_tracks.report.scores import embedded, load_scores
+from sae_tracks.report.scores import columns_of, embedded, load_scores
 
 EVIL, TF = "<script>alert(1)</script>", '</script><img src=x onerror="alert(2)">'
 PLAIN = {"site_strand": "+", "feature": "f7", "read_strand": "+", "threshold": 0.15, "instances": 200}
@@ -394,3 +394,8 @@ def test_in_a_browser_the_address_opens_a_row_and_nothing_else_runs(tmp_path):
 def test_the_settings_on_a_page_name_no_folder_of_this_machine():
     facts = {"command": "sae-tracks metrics /home/me/sae", "lm": {"model": "/home/me/lm", "layer": 2}, "empty": []}
     assert settings(facts) == [("command", "sae-tracks metrics sae"), ("lm", "model lm; layer 2")]
+
+
+def test_a_score_that_is_infinite_is_a_blank():
+    table = pd.DataFrame({"f1": [0.5, np.inf, -np.inf], "n": [np.inf] * 3})
+    assert columns_of(table) == {"f1": [0.5, None, None]}
