@@ -9,7 +9,7 @@ from sae_tracks.files import PROVENANCE, sha256, write_json
 from sae_tracks.json_file import COUNT, SIZE, At, Row, Shape, read_json
 
 MAYBE_TEXT = (str, None)
-STRANDS = [("+", "-")]
+READ_STRANDS = [("+", "-")]
 LM = {
     **{f"{name}?": MAYBE_TEXT for name in ("model", "revision", "weights_sha256", "architecture", "hook_name")},
     "layer?": (COUNT, None),
@@ -18,13 +18,13 @@ LM = {
 CONTIGS = {str: {"length": At(0, 1 << 40), "M5": str}}
 SPAN = Row(str, COUNT, COUNT)  # a region: contig, start, end
 HALVES = Row((SIZE, None), COUNT, (Row([SPAN], [SPAN]), None))  # of `sae_tracks.metrics.halves`
-READ_BASES = {"path": str, "contigs": CONTIGS, "regions": [SPAN], "black_list": [SPAN], "read_strands": STRANDS}
+READ_BASES = {"path": str, "contigs": CONTIGS, "regions": [SPAN], "black_list": [SPAN], "read_strands": READ_STRANDS}
 MADE = {  # by any verb; a merged run of two sources has them under a and b
     **{f"{name}?": MAYBE_TEXT for name in ("sae_tracks", "command", "sae_sha256", "data", "shard")},
     "lm?": (LM, None),
     "genome?": ({"path": str, "contigs?": (CONTIGS, None)}, str, None),
     "regions?": ([str], str, int, None),
-    "read_strands?": (STRANDS, None),
+    "read_strands?": (READ_STRANDS, None),
     "annotations?": ({str: MAYBE_TEXT}, None),
     "parts?": {str: str},
     "a?": {"sae_sha256?": MAYBE_TEXT},

@@ -20,7 +20,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, make_folder, scratch_folder, sha256, write_json
 from sae_tracks.json_file import COUNT, SIZE, At, read_json
 from sae_tracks.lm.protocol import GeneLM, describe
-from sae_tracks.records import CONTIGS, LM, MAYBE_TEXT, STRANDS
+from sae_tracks.records import CONTIGS, LM, MAYBE_TEXT, READ_STRANDS
 
 FORMAT_VERSION = 1
 MANIFEST, WINDOWS, UNFINISHED = "manifest.json", "windows.bed", ".unfinished"
@@ -31,7 +31,7 @@ _REDO = "delete it and make it again"
 SHARD_SHAPE = {"name": str, "rows": At(0, 1 << 40), "sha256": str, "loci_sha256": str}
 MANIFEST_SHAPE = {
     **{"format_version": FORMAT_VERSION, "shuffled?": bool, "rows": COUNT, "shards": [SHARD_SHAPE]},
-    **{"lm": {**LM, "d_model": SIZE}, "read_strands?": STRANDS, "windows_sha256?": MAYBE_TEXT, "windows?": COUNT},
+    **{"lm": {**LM, "d_model": SIZE}, "read_strands?": READ_STRANDS, "windows_sha256?": MAYBE_TEXT, "windows?": COUNT},
     "genome?": CONTIGS,
 }
 

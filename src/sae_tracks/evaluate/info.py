@@ -14,7 +14,7 @@ from sae_tracks.controls.verdict import OUTCOMES, SUPPORTED, TEXTS
 from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE
-from sae_tracks.json_file import COUNT, parse_json
+from sae_tracks.json_file import COUNT, check, parse_json
 from sae_tracks.lm.protocol import place
 from sae_tracks.metrics.scores import BEST_SCORES, COUNTS, read_table
 from sae_tracks.records import read_made
@@ -178,9 +178,10 @@ def _measured(sae: SAE, evaluation: Record | None) -> Record:
 def _evaluation(folder: Path, checksum: str) -> Record | None:
     """Return what ``evaluate`` wrote into the directory, unless it is of other weights."""
     path = folder / EVALUATION
-    if not path.is_file() or read_made(path).get("sae_sha256") != checksum:
+    found = read_made(path) if path.is_file() else {}
+    if found.get("sae_sha256") != checksum:
         return None
-    return read_made(path, EVALUATED, "run sae-tracks evaluate again")
+    return check(found, str(path), EVALUATED, "run sae-tracks evaluate again")
 
 
 def density_histogram(stats: pd.DataFrame) -> Record:

@@ -281,11 +281,10 @@ def _windows_file(sae: SAE, folder: Path) -> Path | None:
     if not (manifest.is_file() and bed.is_file()):
         return None
     same = sha256(manifest) == sae.metadata.get("training", {}).get("data_sha256")
-    return (
-        bed
-        if same and sha256(bed) == read_json(manifest, {"windows_sha256?": MAYBE_TEXT}).get("windows_sha256")
-        else None
-    )
+    if not same:
+        return None
+    expected = read_json(manifest, {"windows_sha256?": MAYBE_TEXT}).get("windows_sha256")
+    return bed if sha256(bed) == expected else None
 
 
 def _covered_bases(bed: Path, regions: list[GenomicRegion]) -> int:

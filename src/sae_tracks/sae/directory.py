@@ -16,7 +16,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, make_folder, write_json
 from sae_tracks.json_file import COUNT, SIZE, check, read_json
 from sae_tracks.lm.protocol import GeneLM, describe
-from sae_tracks.records import CONTIGS, LM, MAYBE_TEXT, STRANDS
+from sae_tracks.records import CONTIGS, LM, MAYBE_TEXT, READ_STRANDS
 from sae_tracks.sae.hub import locate
 from sae_tracks.sae.model import SAE, Architecture
 
@@ -37,7 +37,7 @@ CONFIGURED = {
     "d_sae": SIZE,
     "metadata?": {
         **{"model_name?": MAYBE_TEXT, "hook_name?": MAYBE_TEXT, "lm?": LM, "genome?": CONTIGS},
-        **{"read_strands?": (STRANDS, None), "windows?": (COUNT, None), "window?": (SIZE, None)},
+        **{"read_strands?": (READ_STRANDS, None), "windows?": (COUNT, None), "window?": (SIZE, None)},
         "context?": (COUNT, None),
         "maxima?": ({"rows": COUNT, "l0": float, "fvu": (float, None)}, None),
         "training?": {"data_sha256?": MAYBE_TEXT, "rows?": COUNT, "data_rows?": COUNT, "gamma?": (float, None)},

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import make_folder, scratch_folder, unwritable, values_differ, write_json
 from sae_tracks.json_file import At, read_json
-from sae_tracks.records import MADE
-from sae_tracks.records import STRANDS as READ_STRANDS
+from sae_tracks.records import MADE, READ_STRANDS
 from sae_tracks.regions import ReadStrand, StreamPosition
 from sae_tracks.tracks.bbi.runs import NO_RUNS, RUN, join_chunks, make_runs
 from sae_tracks.tracks.runs import GenomeLine, clip, collect, fill_with_zeros, group
