@@ -27,7 +27,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import bundled
 from sae_tracks.genome import Genome
 from sae_tracks.lm import load_causal_lm
-from sae_tracks.lm.load import resolve_device
+from sae_tracks.lm.device import resolve_device
 from sae_tracks.pretrain.held_out import overlap
 from sae_tracks.pretrain.loss import NextBaseLM, cross_entropy_per_base
 from sae_tracks.pretrain.markov import MarkovModels

@@ -1,28 +1,30 @@
 """Write docs/cli.md from the help texts; ``--check`` only says whether it is up to date."""
 
+import io
 import os
-import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
-os.environ |= {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
+os.environ |= {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}  # read when typer is imported, and later
+
+from typer.main import get_command
+
+from sae_tracks.cli.app import app
+
 PAGE = Path(__file__).parent / "cli.md"
 
 
 def help_text(*words: str) -> str:
     """What ``sae-tracks WORDS --help`` prints, at a fixed width."""
-    command = [sys.executable, "-m", "sae_tracks", *words, "--help"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    text = text.replace("python -m sae_tracks", "sae-tracks")
+    with redirect_stdout(io.StringIO()) as printed:
+        app([*words, "--help"], prog_name="sae-tracks", standalone_mode=False)
+    text = printed.getvalue()
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 
 def page() -> str:
     """The whole page."""
-    from typer.main import get_command
-
-    from sae_tracks.cli.app import app
-
     parts = ["# Command line\n\nWritten by `make docs` from the help texts.\n"]
     parts.append(f"```text\n{help_text()}\n```\n")
     for name, command in get_command(app).commands.items():

@@ -3,6 +3,7 @@
 import importlib
 import os
 import random
+import shutil
 import sys
 from itertools import groupby
 from pathlib import Path
@@ -25,6 +26,7 @@ settings.register_profile("patient", deadline=None)  # a busy machine is not a f
 settings.load_profile("patient")
 
 SHARED = Path(__file__).parents[2] / "shared"
+MEMORY = Path("/dev/shm")  # of Linux
 
 
 def shared(relative: str) -> Path:
@@ -42,6 +44,12 @@ def warm(tmp_path_factory):
         yield command
 
 
+@pytest.fixture(scope="session")
+def warm_python(warm):
+    """The path of a ``python`` of the same kind, for scripts of a test."""
+    return warm.with_name("python")
+
+
 def benchmark_module(name: str):
     """A module of ``benchmarks/``, whose scripts import each other by name."""
     folder = str(Path(__file__).parents[1] / "benchmarks")
@@ -50,6 +58,14 @@ def benchmark_module(name: str):
         return importlib.import_module(name)
     finally:
         sys.path.remove(folder)
+
+
+def pytest_configure():
+    """Write into memory if there is enough: most tests write many small files, and a disk takes ms for each."""
+    if not os.access(MEMORY, os.W_OK) or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:  # tests write commands
+        return
+    if shutil.disk_usage(MEMORY).free > 8e9:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_addoption(parser):

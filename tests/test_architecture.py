@@ -114,6 +114,21 @@ def test_importing_a_room_that_does_not_compute_loads_no_torch(name):
     assert found.stdout.strip() == "[]"
 
 
+def test_training_scoring_and_publishing_load_no_transformers_before_a_language_model_is_opened():
+    """It takes seconds to import, and training on shards, for one, needs no language model."""
+    code = "import sys\nfrom sae_tracks import train_sae, shuffle, merge_scores, load_sae, publish, Source\n"
+    code += "print('transformers' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout == "False\n"
+
+
+def test_the_names_of_language_models_are_there():
+    import sae_tracks.lm
+
+    assert {"load_lm", "GeneLM"} < set(dir(sae_tracks.lm))
+    assert all(getattr(sae_tracks.lm, name).__module__.startswith("sae_tracks.lm.") for name in dir(sae_tracks.lm))
+
+
 def test_help_loads_no_heavy_library():
     code = (
         "import sys\n"

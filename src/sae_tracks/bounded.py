@@ -23,6 +23,7 @@ MOST_TEXT = "SAE_TRACKS_MOST_TEXT"  # the variable that raises `most_text`
 SMALL, MOST_RATIO = 1 << 28, 100  # more bytes than that, and so many times the packed ones, are no text of a genome
 LONGEST_LINE = 1 << 20
 CHUNK = 1 << 22
+SHELL_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/")  # where a shell puts its pipes
 GZIP, LAST_BLOCK = b"\x1f\x8b", bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 DAMAGED = (  # what zipfile and numpy raise
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
@@ -47,7 +48,7 @@ def opened(path: Path) -> "Iterator[BinaryIO]":
     """
     try:
         mode = path.stat().st_mode
-        named = stat.S_ISFIFO(mode) and path.absolute().parts[1] not in ("dev", "proc")
+        named = stat.S_ISFIFO(mode) and not str(path.absolute()).startswith(SHELL_PIPES)
         if stat.S_ISDIR(mode):
             raise SaeTracksError(f"{path} is a folder; name a file")
         if named or not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):

@@ -10,6 +10,9 @@ PINNED = {"LongSafari/hyenadna-small-32k-seqlen-hf": "8fe770c78eb13fe33bf8150161
 BUNDLED = {"demo": "demo-lm", "yeast": "yeast-lm"}
 
 NO_NAME = "no name"  # of a feature to which no test gives a name
+# Scores against signals
+SIGNALS = "signals.tsv"
+SIGNAL_PROFILES = "signal_profiles.parquet"
 # What other verbs find out about features, beside the scores
 DESCRIBED = "describe.tsv"
 MOTIFS = "motifs.meme"

@@ -1,12 +1,19 @@
 """What the records that verbs leave for each other must hold, as shapes of `sae_tracks.json_file`."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sae_tracks.bounded import read_arrays
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, sha256, write_json
-from sae_tracks.json_file import COUNT, SIZE, At, Row, Shape, read_json
+from sae_tracks.files import PROVENANCE, atomic, sha256, write_json
+from sae_tracks.json_file import COUNT, SIZE, At, Row, Shape, parse_json, read_json
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RECORD = "record"  # of the arrays of a shard
 
 MAYBE_TEXT = (str, None)
 READ_STRANDS = [("+", "-")]
@@ -89,3 +96,29 @@ def check_parts(folder: Path, *names: str, shape: Shape | None = None) -> dict[s
         if sha256(folder / name) != listed[name]:
             raise SaeTracksError(f"{folder / name} has changed since it was written, by its SHA-256: {remedy}")
     return made
+
+
+def write_shard(path: Path, record: Mapping[str, Any], arrays: "Mapping[str, NDArray]") -> None:
+    """Write what a shard of a run found: arrays, and among them its record as JSON."""
+    import numpy as np
+
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **{RECORD: np.frombuffer(json.dumps(record).encode(), np.uint8), **arrays})
+
+
+def read_shard(path: Path, shape: Shape, *, record_alone: bool = False) -> "tuple[dict[str, Any], dict[str, NDArray]]":
+    """Read what `write_shard` wrote: the record and the arrays, of which there are none if it is read alone.
+
+    Raises
+    ------
+    SaeTracksError
+        The file cannot be read, or its record is not of that shape.
+    """
+    remedy = "delete it, and run that shard again"
+    try:
+        arrays = read_arrays(path, [RECORD] if record_alone else None)
+        if RECORD not in arrays:
+            raise SaeTracksError(f"{path} has no array {RECORD!r}")
+    except SaeTracksError as error:
+        raise SaeTracksError(f"{error}; {remedy}") from error
+    return parse_json(arrays.pop(RECORD).tobytes(), str(path), shape, remedy), arrays

@@ -12,7 +12,7 @@ from sae_tracks.features import FeatureBlock, encode_reading
 from sae_tracks.files import digest, whole_path
 from sae_tracks.genome import Genome
 from sae_tracks.intervals import Spans
-from sae_tracks.lm import GeneLM, describe, load_lm
+from sae_tracks.lm import GeneLM, describe
 from sae_tracks.progress import track
 from sae_tracks.reading import (
     Reading,
@@ -245,6 +245,8 @@ def sae_language_model(
     sae: SAE, model: str | None = None, device: str = "auto", trust_remote_code: bool = False
 ) -> GeneLM:
     """Load the language model that an SAE was trained on, or `model`, to be read at the layer or module of the SAE."""
+    from sae_tracks.lm import load_lm  # imports transformers, which not all verbs need
+
     trained = sae.metadata.get("lm", {})
     layer = trained.get("layer")
     hook = trained.get("hook_name") if layer is None else None

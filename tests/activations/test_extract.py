@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -215,13 +214,13 @@ extract(plan_extraction(lm, Genome(sys.argv[2]), window=64, context=16, rows_per
 """
 
 
-def test_a_killed_run_goes_on_and_gives_the_same_bytes(genome, tmp_path, model):
+def test_a_killed_run_goes_on_and_gives_the_same_bytes(genome, warm_python, tmp_path, model):
     def extracted(out):
         plan = plan_extraction(load_lm(str(model), 3, device="cpu"), genome, window=64, context=16, rows_per_shard=100)
         extract(plan, out)
         return payload(out)
 
-    words = [sys.executable, "-c", KILLED, str(model), str(genome.path), str(tmp_path / "killed")]
+    words = [warm_python, "-c", KILLED, str(model), str(genome.path), str(tmp_path / "killed")]
     assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
     assert not (tmp_path / "killed" / MANIFEST).exists()
     kept = (tmp_path / "killed" / "shard-00000.npy").stat().st_mtime_ns
@@ -349,11 +348,11 @@ def test_an_output_that_cannot_be_written(genome, tmp_path, model):
     assert_one_line(cli(model, genome, tmp_path / "file" / "act"), "cannot write")
 
 
-def test_a_full_disk_leaves_no_partial_shard(genome, tmp_path, model):
+def test_a_full_disk_leaves_no_partial_shard(genome, warm, tmp_path, model):
     load_lm(model, 3, device="cpu").activations(b"ACGT" * 12)  # compiled code goes to a cache, which is not at issue
     out = tmp_path / "act"
-    words = f"-m sae_tracks extract {model} {genome.path} -o {out} --device cpu -p 1"
-    command = ["bash", "-c", f"ulimit -f 4; exec {sys.executable} {words}"]
+    words = f"extract {model} {genome.path} -o {out} --device cpu -p 1"
+    command = ["bash", "-c", f"ulimit -f 4; exec {warm} {words}"]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     assert_one_line(
         subprocess.run(command, capture_output=True, text=True, check=False, env=environment), "cannot write"

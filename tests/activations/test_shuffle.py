@@ -2,7 +2,6 @@
 
 import itertools
 import subprocess
-import sys
 import tracemalloc
 from math import comb
 from pathlib import Path
@@ -152,10 +151,10 @@ def test_a_kill_between_the_renames_does_not_stop_the_rerun(tmp_path, monkeypatc
     assert {path.name for path in again.folder.iterdir()} == {path.name for path in expected.folder.iterdir()}
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing_behind(tmp_path):
+def test_a_full_disk_is_one_line_and_leaves_nothing_behind(warm, tmp_path):
     source = store(tmp_path / "act", [5000], d=64)
-    words = f"-m sae_tracks shuffle {source.folder} -o {tmp_path / 'out'}"
-    command = ["bash", "-c", f"ulimit -f 100; exec {sys.executable} {words}"]
+    words = f"shuffle {source.folder} -o {tmp_path / 'out'}"
+    command = ["bash", "-c", f"ulimit -f 100; exec {warm} {words}"]
     out = subprocess.run(command, capture_output=True, text=True, check=False)
     assert out.returncode == 1 and out.stderr.startswith("error: cannot write"), out.stderr
     assert len(out.stderr.splitlines()) == 1

@@ -198,7 +198,7 @@ def test_feature_lists_are_read_or_refused(tmp_path):
 
 def test_a_device_that_is_none_is_refused():
     from sae_tracks.errors import SaeTracksError
-    from sae_tracks.lm.load import resolve_device
+    from sae_tracks.lm.device import resolve_device
 
     assert resolve_device("cpu").type == "cpu"
     with pytest.raises(SaeTracksError, match="auto, cpu or cuda"):

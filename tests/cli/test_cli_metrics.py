@@ -31,7 +31,7 @@ def work(tmp_path, monkeypatch):
     letters = np.frombuffer(sequence.encode(), np.uint8)
     at = np.flatnonzero((letters[:-1] == ord("C")) & (letters[1:] == ord("G")))
     (tmp_path / "cg.bed").write_text("".join(f"chr1\t{i}\t{i + 2}\tCG\t{i % 7}\t+\n" for i in at))
-    monkeypatch.setattr("sae_tracks.source.load_lm", lambda *_, **__: OneHotLM(max_length=15_000))
+    monkeypatch.setattr("sae_tracks.lm.load.load_lm", lambda *_, **__: OneHotLM(max_length=15_000))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -108,8 +108,9 @@ def test_intervals_exported_before_give_the_same_scores(work, metrics):
         assert (getattr(ours, name) == getattr(theirs, name)).all()
 
 
-def test_shards_add_up_to_the_bytes_of_the_single_run(work, metrics, merge, caplog):
+def test_shards_add_up_to_the_bytes_of_the_single_run(work, metrics, merge, monkeypatch, caplog):
     caplog.set_level("INFO")
+    monkeypatch.setattr("sae_tracks.controls.matched.POOL", 2000)  # regions per concept; more take longer
     rng = np.random.default_rng(3)
     for start in rng.integers(0, 170_000, 40):
         length = int(rng.integers(1, 30_000))  # longer than a window, so that some cross two borders of shards
@@ -148,6 +149,7 @@ def test_a_shard_without_windows_adds_nothing(work, metrics, merge):
 
 
 def test_parts_that_do_not_belong_together(work, metrics, merge):
+    where = ("-r", "chr1:80,001-120,000")
     (work / "black.bed").write_text("chr1\t90000\t101000\n")
     (work / "names.txt").write_text("chr1\t1\n")
     others = {
@@ -158,8 +160,8 @@ def test_parts_that_do_not_belong_together(work, metrics, merge):
     }
     for name, more in (("1", ()), ("2", ()), ("half", ()), *others.items()):
         shard = {"2": "2/3", "half": "1/2"}.get(name, "1/3")
-        assert not metrics("sae", "toy.fa", "cg.bed", "-o", name, "--shard", shard, *more)[0]
-    assert not metrics("sae", "toy.fa", "cg.bed", "-o", "whole")[0]
+        assert not metrics("sae", "toy.fa", "cg.bed", "-o", name, "--shard", shard, *where, *more)[0]
+    assert not metrics("sae", "toy.fa", "cg.bed", "-o", "whole", *where)[0]
     for folders, message in (
         (["1", "2"], "error: shard 3/3 is missing: run metrics --shard 3/3"),
         (["1", "2", "1"], "error: shard 1/3 is there twice"),
@@ -428,7 +430,7 @@ def test_the_score_of_a_site_is_a_p_value_only_in_jaspars_unit(work, metrics, ca
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 def test_untrained_models_that_cannot_be_made_are_noticed_before_the_first_window(work, metrics, monkeypatch, dry):
     lm = OneHotLM(max_length=15_000)
-    monkeypatch.setattr("sae_tracks.source.load_lm", lambda *_, **__: lm)
+    monkeypatch.setattr("sae_tracks.lm.load.load_lm", lambda *_, **__: lm)
     extract(plan_extraction(lm, Genome(work / "toy.fa"), [GenomicRegion("chr1", 0, 20_000)]), work / "act")
     lm.reads.clear()
     words = ("sae", "toy.fa", "cg.bed", "--controls", "untrained", "--trained-on", "act", "-o", "out", *dry)

@@ -33,7 +33,7 @@ def work(tmp_path, monkeypatch):
     for start, name in ((0, "select"), (2000, "report")):
         text = "".join(f"chr7\t{s}\t{s + 2000}\n" for s in range(start, 40_000, 4000))
         (tmp_path / f"{name}.bed").write_text(text)
-    monkeypatch.setattr("sae_tracks.source.load_lm", lambda *_, **__: OneHotLM(max_length=6000))
+    monkeypatch.setattr("sae_tracks.lm.load.load_lm", lambda *_, **__: OneHotLM(max_length=6000))
     return tmp_path
 
 

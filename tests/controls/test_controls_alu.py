@@ -103,8 +103,9 @@ def ends_by_recursion(sequence, consensus):
 
 
 @settings(deadline=None, max_examples=40)
-@given(WITH_N, DNA.filter(bool))
-def test_the_best_score_at_each_base_is_the_recursions(sequence, consensus):
+@given(WITH_N, st.integers(0, 100), WITH_N, DNA.filter(bool))
+def test_the_best_score_at_each_base_is_the_recursions(before, gap, behind, consensus):
+    sequence = before + "N" * gap + behind
     found = best_ends(codes(sequence.encode()), codes(consensus.encode()))
     assert found.tolist() == ends_by_recursion(sequence, consensus).tolist()
 

@@ -36,17 +36,27 @@ def rare_decoys():
         yield
 
 
-@pytest.fixture(scope="module")
-def known(tmp_path_factory):
+def planted_files(folder, **sizes):
     """A genome, its truth and repeats, and matrices in a file."""
-    folder = tmp_path_factory.mktemp("planted")
-    genome, truth, repeats = planted.planted_genome(folder)
+    genome, truth, repeats = planted.planted_genome(folder, **sizes)
     lines = []
     for motif in planted.motifs():
         lines.append(f">{motif.matrix_id} {motif.tf}")
         lines += [f"{b} [ {' '.join(f'{x:g}' for x in row)} ]" for b, row in zip("ACGT", motif.counts.T)]
     (folder / "motifs.jaspar").write_text("\n".join(lines) + "\n")
     return genome, truth, repeats, folder / "motifs.jaspar"
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    """So many sites that a verdict can be given on each word."""
+    return planted_files(tmp_path_factory.mktemp("planted"))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Fewer, for what needs no verdict; both halves have some."""
+    return planted_files(tmp_path_factory.mktemp("small"), n=200_000, sites=40, repeats=80)
 
 
 def everything(known, lm, *, blank=True, decoys=20):
@@ -103,9 +113,9 @@ def test_a_random_sae_finds_nothing(known, controlled, tmp_path):
     assert "supported" not in set(found["verdict"])
 
 
-def test_whole_sites_shifted_by_one_base_are_noticed(known, tmp_path):
+def test_whole_sites_shifted_by_one_base_are_noticed(small, tmp_path):
     """A shift costs every site one base at either end: of w bases w - 1 are still right."""
-    genome, truth, *_ = known
+    genome, truth, *_ = small
     rows = [line.split("\t") for line in truth.read_text().splitlines()]
     moved = [[c, int(start) + 1, int(end) + 1, *rest] for c, start, end, *rest in rows]
     lm, bed = planted.PlantedLM(), planted.write_bed(tmp_path / "m.bed", moved)
@@ -204,9 +214,9 @@ def test_one_motif_alone_can_be_supported(known, tmp_path):
     assert rows["decoys"].min() >= 19 and rows["decoy_q"].max() == rows["least_q"].max()
 
 
-def test_labels_shifted_by_one_base_collapse_it(known, tmp_path):
+def test_labels_shifted_by_one_base_collapse_it(small, tmp_path):
     """A feature of one base of every site: right where the label is, and worth nothing one base before or behind."""
-    genome, truth, *_ = known
+    genome, truth, *_ = small
     rows = [line.split("\t") for line in truth.read_text().splitlines()]
     moved = [
         (contig, int(end) - 1 + shift, int(end) + shift, f"{name}{sign}", 0, strand)
@@ -252,8 +262,8 @@ def test_shards_give_the_verdicts_of_the_whole(known, tmp_path, parts, strands):
     assert whole.table["site_average_precision"].notna().any() and whole.table["decoy_q"].notna().any()
 
 
-def test_shards_whose_files_are_gone_or_changed_are_not_merged(known, tmp_path):
-    genome, truth, *_ = known
+def test_shards_whose_files_are_gone_or_changed_are_not_merged(small, tmp_path):
+    genome, truth, *_ = small
     bed = tmp_path / "mine.bed"
     bed.write_bytes(truth.read_bytes())
     lm = planted.PlantedLM()
@@ -277,8 +287,8 @@ def test_shards_whose_files_are_gone_or_changed_are_not_merged(known, tmp_path):
         merge_scores([tmp_path / "1", tmp_path / "2"], tmp_path / "out")
 
 
-def test_two_processes_that_count_one_shard_leave_what_one_leaves(known, tmp_path, monkeypatch):
-    genome, truth, *_ = known
+def test_two_processes_that_count_one_shard_leave_what_one_leaves(small, tmp_path, monkeypatch):
+    genome, truth, *_ = small
     lm, read = planted.PlantedLM(), ScoreTask._read
 
     def count(out):
@@ -300,9 +310,9 @@ def test_two_processes_that_count_one_shard_leave_what_one_leaves(known, tmp_pat
     assert {path.name for path in (tmp_path / "both").iterdir()} == {"controls", "counts.npz", "provenance.json"}
 
 
-def test_shards_read_an_annotation_by_the_name_it_was_given(known, tmp_path):
+def test_shards_read_an_annotation_by_the_name_it_was_given(small, tmp_path):
     """A link is not followed, because a BED3 file gives its name to the concept; so are names that are no files."""
-    genome, truth, *_ = known
+    genome, truth, *_ = small
     rows = [line.split("\t")[:3] for line in truth.read_text().splitlines() if "MA9002.1" in line]
     planted.write_bed(tmp_path / "target.bed", rows)
     (tmp_path / "peaks.bed").symlink_to(tmp_path / "target.bed")
@@ -321,11 +331,11 @@ def test_shards_read_an_annotation_by_the_name_it_was_given(known, tmp_path):
     pd.testing.assert_frame_equal(merged, whole)
 
 
-def test_a_pipe_cannot_be_read_in_shards(known, tmp_path):
-    genome, truth, *_ = known
+def test_a_pipe_cannot_be_read_in_shards(small, tmp_path):
+    genome, truth, *_ = small
     os.mkfifo(tmp_path / "pipe")
     lm = planted.PlantedLM()
-    settings = ControlSettings(motifs=str(known[3]))
+    settings = ControlSettings(motifs=str(small[3]))
     annotations = evaluate_on(genome, [truth])
     annotations.facts["annotations"] = {str(tmp_path / "pipe"): None}
     with pytest.raises(SaeTracksError, match=r"--shard needs files, which merge-metrics reads again: .*pipe"):
@@ -333,10 +343,10 @@ def test_a_pipe_cannot_be_read_in_shards(known, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
-def test_what_cannot_be_compared_is_refused_before_the_first_window(known, tmp_path):
-    genome, truth, *_ = known
+def test_what_cannot_be_compared_is_refused_before_the_first_window(small, tmp_path):
+    genome, truth, *_ = small
     lm = planted.PlantedLM()
-    settings = everything(known, lm)
+    settings = everything(small, lm)
     where = source(lm, planted.planted_sae(lm), genome)
     with pytest.raises(UsageError, match="--scale raw: the activations of untrained models have another scale"):
         score(where, [truth], tmp_path / "o", scale="raw", controls=settings)

@@ -199,10 +199,10 @@ print(sum(len(other.lm.reads) for *_, other in found), *(other.sae.checksum for 
 """
 
 
-def test_of_two_processes_one_makes_them(genome, tmp_path):
+def test_of_two_processes_one_makes_them(genome, warm_python, tmp_path):
     imported(genome, tmp_path, UntrainedOneHotLM(64))
     paths = os.pathsep.join([str(Path(__file__).parents[1] / "support"), *sys.path])
-    start = [sys.executable, "-c", PROCESS, str(tmp_path)]
+    start = [warm_python, "-c", PROCESS, str(tmp_path)]
     both = [subprocess.Popen(start, env=os.environ | {"PYTHONPATH": paths}, stdout=subprocess.PIPE) for _ in "ab"]
     (one, *ours), (other, *theirs) = (process.communicate()[0].decode().split() for process in both)
     assert ours == theirs and len(set(ours)) == 2

@@ -86,11 +86,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The demo on 140 kb, with a tenth of the training; too little to support anything."""
+    """The demo on 75 kb, with a twentieth of the training; too little to support anything."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(yeast, "SCORE_ON", "chrXVI:200,001-340,000")
+        patch.setattr(yeast, "SCORE_ON", "chrXVI:265,001-340,000")
         patch.setattr(yeast, "SHOWN", yeast.GENES)
-        patch.setattr(yeast, "LEARNING", replace(yeast.LEARNING, windows=80, epochs=1))
+        patch.setattr(yeast, "LEARNING", replace(yeast.LEARNING, windows=40, epochs=1))
         patch.setattr(yeast, "UNTRAINED", ("random",))
         patch.setattr(yeast, "DECOYS", 5)
         patch.setattr(yeast, "LEAST_SUPPORTED", 0)

@@ -19,8 +19,8 @@ ASKED_FOR = (
 )
 
 
-def python(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+def run(python, code):
+    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
 def test_the_names_of_a_notebook_are_there():
@@ -47,19 +47,20 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_importing_the_package_loads_nothing_else():
     code = "import sys; before = set(sys.modules); import sae_tracks; print(*set(sys.modules) - before)"
-    loaded = {name for name in python(code).split() if name.partition(".")[0] not in sys.stdlib_module_names}
+    names = run(sys.executable, code).split()
+    loaded = {name for name in names if name.partition(".")[0] not in sys.stdlib_module_names}
     assert loaded == {"sae_tracks"}
 
 
-def test_help_shows_every_name():
-    text = python("import sae_tracks; help(sae_tracks)")
+def test_help_shows_every_name(warm_python):
+    text = run(warm_python, "import sae_tracks; help(sae_tracks)")
     for name in NAMES:
         assert name in text
 
 
-def test_a_star_import_brings_the_api():
+def test_a_star_import_brings_the_api(warm_python):
     code = "from sae_tracks import *; print(*sorted(n for n in dir() if not n.startswith('_')))"
-    assert python(code).split() == sorted(NAMES)
+    assert run(warm_python, code).split() == sorted(NAMES)
 
 
 def members():
@@ -92,7 +93,7 @@ def test_functions_document_every_parameter_and_what_they_return(name):
         assert "Returns\n-------" in text or "Yields\n------" in text, f"{name} does not say what it returns"
 
 
-def test_the_reference_is_that_of_the_docstrings():
+def test_the_reference_is_that_of_the_docstrings(warm_python):
     script = ROOT / "docs" / "make_api_reference.py"
-    out = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    out = subprocess.run([warm_python, script, "--check"], capture_output=True, text=True, check=False)
     assert out.returncode == 0, out.stderr

@@ -68,9 +68,9 @@ def test_notebooks_are_committed_without_what_a_run_left(page):
         assert cell["cell_type"] != "code" or (cell["outputs"], cell["execution_count"]) == ([], None)
 
 
-def test_every_benchmark_can_be_imported():
+def test_every_benchmark_can_be_imported(warm_python):
     """They take minutes to run, but a renamed function of the package is noticed here."""
     names = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
     code = f"import sys; sys.path.insert(0, {str(ROOT / 'benchmarks')!r}); import {', '.join(names)}"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    out = subprocess.run([warm_python, "-c", code], capture_output=True, text=True, check=False)
     assert out.returncode == 0, out.stderr

@@ -1,15 +1,14 @@
 """A few of the faults of ``kill.py``; its own form tries every verb hundreds of times."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 VERBS = ("extract", "shuffle", "train-topk", "export-bigwig", "scan", "fetch")
 
 
-def test_verbs_that_are_killed_stopped_or_out_of_space_lose_nothing():
+def test_verbs_that_are_killed_stopped_or_out_of_space_lose_nothing(warm_python):
     command = [
-        sys.executable,
+        warm_python,
         str(Path(__file__).with_name("kill.py")),
         "--kills",
         "12",

@@ -16,7 +16,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.insight.vcf import read_variants
 from sae_tracks.motifs import read_motifs
-from sae_tracks.region_sets.matrix_file import read_matrix
+from sae_tracks.region_sets.deeptools import read_deeptools
 
 LENGTHS = {"c1": 300, "c2": 60}
 VCF = "##fileformat=VCFv4.2\n##contig=<ID=c1,length=300>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
@@ -86,7 +86,7 @@ def read(path: Path, genome: Genome):
         return Contigs(genome, path).translate(["one", "c1", "x"], "a.bed")
     if path.name == "regions.bed":
         return read_regions(path, genome)
-    return read_matrix(path) if path.name.endswith(".matrix.gz") else read_annotation(path, genome)
+    return read_deeptools(path) if path.name.endswith(".matrix.gz") else read_annotation(path, genome)
 
 
 def put(path: Path, content: bytes) -> Path:

@@ -167,7 +167,7 @@ def test_variables_of_torchrun_that_make_no_sense_are_one_line(change, said, tmp
 
 
 @pytest.mark.parametrize("address", [{}, {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}])
-def test_processes_that_cannot_be_reached_are_one_line_in_bounded_time(tmp_path, address):
+def test_processes_that_cannot_be_reached_are_one_line_in_bounded_time(warm_python, address):
     script = (
         "from datetime import timedelta; from sae_tracks.errors import SaeTracksError\n"
         "from sae_tracks.train import parallel; parallel.WAIT = timedelta(seconds=1)\n"
@@ -176,7 +176,7 @@ def test_processes_that_cannot_be_reached_are_one_line_in_bounded_time(tmp_path,
     )
     ranks = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
     environment = {**os.environ, **TORCHRUN, **ranks, **address}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([warm_python, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("process 1 of 2 cannot reach the others at "), done.stderr
     assert done.stdout.count("\n") == 1
 

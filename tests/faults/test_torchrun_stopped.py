@@ -1,25 +1,17 @@
 """Trainings that torchrun started, and SIGTERM."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 from safetensors.numpy import load_file
 from stored_rows import store
 from toy import random_dna, write_fasta
+from warm import start_torchrun, torchrun
 
 from sae_tracks.train.checkpoint import checkpoints, step_of
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-HOW = {
-    "env": {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
-    "stderr": subprocess.PIPE,
-    "text": True,
-}
 SCRIPT = """
 import sys, time
 from pathlib import Path
@@ -34,9 +26,9 @@ with _sigterm_raises():
 """
 
 
-def stopped(words, out):
+def stopped(warm, words, out):
     """Stop a run after some steps; the step of its checkpoint, and what it said."""
-    child = subprocess.Popen([*TORCHRUN, *words], **HOW)
+    child = start_torchrun(warm, 2, *words)
     log = out / "train_log.jsonl"
     while child.poll() is None and not (log.exists() and log.read_text().count("\n") > 2):
         time.sleep(0.05)
@@ -49,26 +41,24 @@ def stopped(words, out):
 
 
 @pytest.mark.slow
-def test_a_training_of_two_processes_stops_at_one_step(tmp_path):
+def test_a_training_of_two_processes_stops_at_one_step(warm, tmp_path):
     data, out = store(tmp_path / "data", [4096], shuffled=True).folder, tmp_path / "sae"
     words = ["train", str(data), "-o", str(out), "--d-sae", "64", "--batch-size", "64", "--device", "cpu"]
-    step, said = stopped(["-m", "sae_tracks", *words, "--tokens", str(64 * 100_000)], out)
+    step, said = stopped(warm, ["-m", "sae_tracks", *words, "--tokens", str(64 * 100_000)], out)
     assert said.count("stopped by SIGTERM: the same command goes on from where it stopped\n") == 1
-    done = subprocess.run(
-        [*TORCHRUN, "-m", "sae_tracks", *words, "--tokens", str(64 * (step + 10))], check=False, **HOW
-    )
+    done = torchrun(warm, 2, "-m", "sae_tracks", *words, "--tokens", 64 * (step + 10))
     assert done.returncode and "is of a run with other settings" in done.stderr  # the checkpoint is whole
 
 
 @pytest.mark.slow
-def test_a_stopped_pretraining_of_two_processes_ends_with_the_weights_of_one_that_was_not(tmp_path):
+def test_a_stopped_pretraining_of_two_processes_ends_with_the_weights_of_one_that_was_not(warm, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     genome = write_fasta(tmp_path / "g.fa", a=random_dna(3000))
-    step, _ = stopped([str(script), str(genome), str(tmp_path / "lm")], tmp_path / "lm")
+    step, _ = stopped(warm, [str(script), str(genome), str(tmp_path / "lm")], tmp_path / "lm")
     assert step < 60
     for out in ("lm", "whole"):
-        done = subprocess.run([*TORCHRUN, str(script), str(genome), str(tmp_path / out)], check=False, **HOW)
+        done = torchrun(warm, 2, script, genome, tmp_path / out)
         assert done.returncode == 0, done.stderr
     one, two = (load_file(tmp_path / out / "model.safetensors") for out in ("lm", "whole"))
     assert all((one[name] == two[name]).all() for name in one)

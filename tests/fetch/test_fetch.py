@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -374,7 +373,7 @@ def fetch_model(*words):
     return run("fetch", "model", *words)
 
 
-def test_a_model_comes_without_pickles_and_code_and_is_then_read_offline(hub, tmp_path):
+def test_a_model_comes_without_pickles_and_code_and_is_then_read_offline(hub, warm_python, tmp_path):
     out = fetch_model("me/lm")
     assert out.returncode == 0, out.stderr
     assert f"commit {COMMIT}; to use it: sae-tracks extract me/lm@{COMMIT} GENOME -o act/" in out.stderr
@@ -385,7 +384,7 @@ def test_a_model_comes_without_pickles_and_code_and_is_then_read_offline(hub, tm
 
     code = f"from sae_tracks import load_lm; print(load_lm('me/lm@{COMMIT}', layer=2, device='cpu').revision)"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    loaded = subprocess.run([warm_python, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert loaded.stdout.strip() == COMMIT, loaded.stderr
     hub.seen.clear()
     again = fetch_model("me/lm", "--offline")

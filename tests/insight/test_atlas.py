@@ -141,7 +141,7 @@ def test_umap_keeps_groups(source):
 def test_the_command_writes_an_atlas(source, tmp_path, monkeypatch):
     source.sae.metadata["lm"] = {"model": "one-hot", "layer": 3}
     save_sae(source.sae, tmp_path / "sae")
-    monkeypatch.setattr("sae_tracks.source.load_lm", lambda *_, **__: source.lm)
+    monkeypatch.setattr("sae_tracks.lm.load.load_lm", lambda *_, **__: source.lm)
     ran = run("atlas", "sae", "g.fa", "--read-strand", "both", "-o", "out", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert f"map by decoder: {FEATURES} features; " in ran.stderr

@@ -295,7 +295,7 @@ def work(tmp_path, monkeypatch):
     """A folder with an SAE and a genome; the language model is a toy."""
     write_fasta(tmp_path / "g.fa", c1=random_dna(9_000, seed=2))
     save_sae(identity_sae(lm={"model": "one-hot", "layer": 3}), tmp_path / "sae")
-    monkeypatch.setattr("sae_tracks.source.load_lm", lambda *_, **__: OneHotLM(200))
+    monkeypatch.setattr("sae_tracks.lm.load.load_lm", lambda *_, **__: OneHotLM(200))
     return tmp_path
 
 

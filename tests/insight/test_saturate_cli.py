@@ -16,7 +16,7 @@ def work(tmp_path, monkeypatch):
     """A folder with an SAE and a genome; the language model is a toy."""
     write_fasta(tmp_path / "toy.fa", chr1=random_dna(500, seed=2))
     save_sae(identity_sae(lm={"model": "one-hot", "layer": 3}), tmp_path / "sae")
-    monkeypatch.setattr("sae_tracks.source.load_lm", lambda *_, **__: OneHotLM())
+    monkeypatch.setattr("sae_tracks.lm.load.load_lm", lambda *_, **__: OneHotLM())
     return tmp_path
 
 

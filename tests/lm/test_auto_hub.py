@@ -1,11 +1,8 @@
 """A model with code of its own by hub id: code, weights and tokenizer of the one commit that was asked for."""
 
-import os
-import subprocess
-import sys
-
 import lm_zoo
 import pytest
+from hub_server import ask_hub
 from test_hub_id import COMMITS, hub  # noqa: F401 (a fixture)
 
 CODE = """
@@ -47,33 +44,32 @@ def folders(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def load(warm_python):
+    """Run a script on words, with a hub and a cache."""
+    return lambda address, cache, *words, script=SCRIPT: ask_hub(address, cache, warm_python, "-c", script, *words)
+
+
 @pytest.mark.parametrize(("model", "commit"), [("me/own", "a" * 40), ("me/own@v1", "b" * 40)])
-def test_code_that_is_trusted_is_that_of_the_commit(hub, tmp_path, model, commit):  # noqa: F811
+def test_code_that_is_trusted_is_that_of_the_commit(load, hub, tmp_path, model, commit):  # noqa: F811
     out = load(hub, tmp_path, model, "yes")
     assert out.returncode == 0, out.stderr
     assert set(out.stdout.splitlines()) == {f"code of {commit}", f"me/own {commit}"}
 
 
-def test_code_that_is_not_trusted_is_not_even_fetched(hub, tmp_path):  # noqa: F811
+def test_code_that_is_not_trusted_is_not_even_fetched(load, hub, tmp_path):  # noqa: F811
     out = load(hub, tmp_path, "me/own", "no")
     assert "me/own brings Python code of its own" in out.stderr
     assert "code of" not in out.stdout
     assert not list(tmp_path.rglob("own.py"))
 
 
-def test_a_tokenizer_of_another_repository_is_not_even_fetched(hub, tmp_path):  # noqa: F811
+def test_a_tokenizer_of_another_repository_is_not_even_fetched(load, hub, tmp_path):  # noqa: F811
     out = load(hub, tmp_path, "me/borrowed", "yes")
     assert "me/borrowed takes its code from me/own--own.Tokenizer, which no revision pins: it is not run" in out.stderr
     assert not list(tmp_path.rglob("own.py"))
 
 
-def test_a_repository_need_not_have_a_tokenizer_configuration(hub, tmp_path):  # noqa: F811
+def test_a_repository_need_not_have_a_tokenizer_configuration(load, hub, tmp_path):  # noqa: F811
     out = load(hub, tmp_path, "me/without", script=FIND)
     assert out.stdout.split() == ["esm", "a" * 40], out.stderr
-
-
-def load(address, cache, *words, script=SCRIPT):
-    environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
-    environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    words = [sys.executable, "-c", script, *words]
-    return subprocess.run(words, capture_output=True, text=True, env=environment, check=False, timeout=600)

@@ -1,15 +1,12 @@
 """Models and SAEs by hub id, from a server on loopback that speaks the hub's file protocol."""
 
-import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
 
 import pytest
 import torch
-from hub_server import serving_hub
+from hub_server import ask_hub, serving_hub
 from toy import identity_sae
 
 from sae_tracks.errors import UsageError
@@ -49,17 +46,18 @@ def hub(folders):
         yield address
 
 
-def load(hub, tmp_path, model, script=SCRIPT, **variables):
-    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
-    environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1", **variables}
-    words = [sys.executable, "-c", script, model]
-    return subprocess.run(words, capture_output=True, text=True, env=environment, check=False, timeout=600)
+@pytest.fixture(scope="module")
+def load(warm_python):
+    """Run a script on a model's id, with a hub and a cache."""
+    return lambda hub, cache, model, script=SCRIPT, **more: ask_hub(
+        hub, cache, warm_python, "-c", script, model, **more
+    )
 
 
 @pytest.mark.parametrize(
     ("model", "commit"), [("me/lm", "a" * 40), ("me/lm@v1", "b" * 40), ("me/lm@" + "b" * 40, "b" * 40)]
 )
-def test_a_hub_id_loads_the_revision_asked_for(hub, folders, tmp_path, model, commit):
+def test_a_hub_id_loads_the_revision_asked_for(load, hub, folders, tmp_path, model, commit):
     out = load(hub, tmp_path, model)
     assert out.returncode == 0, out.stderr
     expected = describe(load_lm(folders / "me/lm" / commit, layer=2))["weights_sha256"]
@@ -67,12 +65,12 @@ def test_a_hub_id_loads_the_revision_asked_for(hub, folders, tmp_path, model, co
 
 
 @pytest.mark.parametrize(("model", "commit"), [(KNOWN, PIN), (f"{KNOWN}@main", "a" * 40)])
-def test_a_known_model_is_read_at_its_pinned_commit_unless_another_is_asked_for(hub, tmp_path, model, commit):
+def test_a_known_model_is_read_at_its_pinned_commit_unless_another_is_asked_for(load, hub, tmp_path, model, commit):
     out = load(hub, tmp_path, model)
     assert out.stdout.split()[:2] == [KNOWN, commit], out.stderr
 
 
-def test_an_id_that_is_not_there_is_an_error_that_names_it(hub, tmp_path):
+def test_an_id_that_is_not_there_is_an_error_that_names_it(load, hub, tmp_path):
     out = load(hub, tmp_path, "me/none")
     assert out.returncode != 0
     assert "SaeTracksError: cannot load a language model from me/none" in out.stderr
@@ -91,7 +89,7 @@ print(time.monotonic() - started)
 """
 
 
-def test_without_a_network_the_error_comes_at_once_and_says_so(tmp_path):
+def test_without_a_network_the_error_comes_at_once_and_says_so(load, tmp_path):
     out = load("http://127.0.0.1:9", tmp_path, "nobody/none", script=TIMED)
     message, seconds = out.stdout.splitlines()
     assert re.match("cannot load .* nobody/none: .*http://127.0.0.1:9 does not answer .*: connect, or give", message)
@@ -104,21 +102,21 @@ OF_AN_SAE = TIMED.replace("load_lm", "load_sae").replace(
 )
 
 
-def test_an_sae_without_a_network_is_refused_at_once(tmp_path):
+def test_an_sae_without_a_network_is_refused_at_once(load, tmp_path):
     out = load("http://127.0.0.1:9", tmp_path, "nobody/none", script=OF_AN_SAE)
     message, seconds = out.stdout.splitlines()
     assert re.match("cannot load an SAE from nobody/none: .*http://127.0.0.1:9 does not answer .*: connect", message)
     assert float(seconds) < 20 and "Retry" not in out.stderr
 
 
-def test_an_sae_that_was_downloaded_is_read_without_a_network(hub, tmp_path):
+def test_an_sae_that_was_downloaded_is_read_without_a_network(load, hub, tmp_path):
     for address in (hub, "http://127.0.0.1:9"):
         width, seconds = load(address, tmp_path, "me/sae", script=OF_AN_SAE).stdout.splitlines()
         assert width == "6" and float(seconds) < 20
     assert "no cfg.json" in load(hub, tmp_path, "me/lm", script=OF_AN_SAE).stdout
 
 
-def test_an_sae_whose_weights_are_not_in_the_cache_is_an_error_that_names_the_hub(hub, tmp_path):
+def test_an_sae_whose_weights_are_not_in_the_cache_is_an_error_that_names_the_hub(load, hub, tmp_path):
     assert load(hub, tmp_path, "me/sae", script=OF_AN_SAE).stdout.split()[0] == "6"
     for weights in tmp_path.rglob("sae_weights.safetensors"):
         weights.unlink()
@@ -126,7 +124,7 @@ def test_an_sae_whose_weights_are_not_in_the_cache_is_an_error_that_names_the_hu
     assert message.startswith("me/sae: the hub does not answer, and the cache has no sae_weights.safetensors of it")
 
 
-def test_a_hub_that_never_answers_is_not_waited_for(tmp_path):
+def test_a_hub_that_never_answers_is_not_waited_for(load, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         out = load(address, tmp_path, "nobody/none", script=TIMED, HF_HUB_ETAG_TIMEOUT="1")
@@ -135,7 +133,7 @@ def test_a_hub_that_never_answers_is_not_waited_for(tmp_path):
 
 
 @pytest.mark.parametrize(("model", "commit"), [("me/lm", "a" * 40), ("me/lm@" + "b" * 40, "b" * 40)])
-def test_a_model_that_was_downloaded_is_read_without_a_network(hub, tmp_path, model, commit):
+def test_a_model_that_was_downloaded_is_read_without_a_network(load, hub, tmp_path, model, commit):
     assert load(hub, tmp_path, model, script=TIMED).stdout.split()[0] == commit
     out = load("http://127.0.0.1:9", tmp_path, model, script=TIMED)
     found, seconds = out.stdout.splitlines()
@@ -146,7 +144,7 @@ def test_a_model_that_was_downloaded_is_read_without_a_network(hub, tmp_path, mo
 @pytest.mark.parametrize(
     ("model", "reason"), [("me/none", "no folder has this name"), ("me/lm@v9", "no revision 'v9'")]
 )
-def test_the_error_says_what_is_not_there(hub, tmp_path, model, reason):
+def test_the_error_says_what_is_not_there(load, hub, tmp_path, model, reason):
     assert reason in load(hub, tmp_path, model, script=TIMED).stdout
 
 

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -112,8 +111,8 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_process_can_read_too():
-    assert subprocess.run([sys.executable, "-c", FORKED], timeout=600, check=False).returncode == 0
+def test_a_forked_process_can_read_too(warm_python):
+    assert subprocess.run([warm_python, "-c", FORKED], timeout=600, check=False).returncode == 0
 
 
 def test_a_base_depends_on_none_behind_it():

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import get_args
@@ -266,8 +265,8 @@ for save in (lambda: state.save(folder, {}), lambda: lm.save_model(model, folder
 """
 
 
-def test_a_full_disk_is_one_line_and_leaves_no_partial_file(tmp_path):
-    command = ["bash", "-c", f"ulimit -f 40; exec {sys.executable} - {tmp_path}"]
+def test_a_full_disk_is_one_line_and_leaves_no_partial_file(warm_python, tmp_path):
+    command = ["bash", "-c", f"ulimit -f 40; exec {warm_python} - {tmp_path}"]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     out = subprocess.run(command, input=FULL_DISK, capture_output=True, text=True, check=False, env=environment)
     assert out.returncode == 0, out.stderr

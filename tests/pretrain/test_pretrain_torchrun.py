@@ -1,10 +1,7 @@
 """The same training by one process and by several that torchrun starts."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,8 +12,6 @@ from warm import torchrun
 
 from sae_tracks.train.checkpoint import checkpoints
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
-ENVIRONMENT = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
@@ -55,7 +50,7 @@ def log_of(folder):
 def test_two_processes_with_unequal_shares_lose_what_one_loses(genome, warm, tmp_path):
     options = ("--steps", "3", "--batch-size", "3", "--lr", "1e-3")
     alone = run(*words_of(genome, tmp_path / "one", *options))
-    both = torchrun(warm, 2, *words_of(genome, tmp_path / "two", *options))
+    both = torchrun(warm, 2, "-m", "sae_tracks", *words_of(genome, tmp_path / "two", *options))
     assert alone.returncode == 0 and both.returncode == 0, alone.stderr + both.stderr
 
     (one,), (two,) = log_of(tmp_path / "one"), log_of(tmp_path / "two")
@@ -72,19 +67,18 @@ def test_two_processes_with_unequal_shares_lose_what_one_loses(genome, warm, tmp
     for out in (alone, both):  # the first process alone speaks
         assert len(re.findall(r"Markov order 0 +1\.\d{4}", out.stderr)) == 1
         assert len(re.findall("model in ", out.stderr)) == 1
-    again = torchrun(warm, 2, *words_of(genome, tmp_path / "two", *options))
+    again = torchrun(warm, 2, "-m", "sae_tracks", *words_of(genome, tmp_path / "two", *options))
     assert again.returncode == 0, again.stderr
     assert again.stderr.count("two is complete") == 1
 
 
 @pytest.mark.slow
-def test_two_processes_that_were_killed_go_on_to_the_same_weights(genome, tmp_path):
+def test_two_processes_that_were_killed_go_on_to_the_same_weights(genome, warm, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
 
     def train(folder, kill_at):
-        words = [*TORCHRUN, "2", str(script), str(genome), str(tmp_path / folder), str(kill_at)]
-        return subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=600)
+        return torchrun(warm, 2, script, genome, tmp_path / folder, kill_at)
 
     assert train("whole", 0).returncode == 0
     assert train("parts", 15).returncode != 0
@@ -97,7 +91,7 @@ def test_two_processes_that_were_killed_go_on_to_the_same_weights(genome, tmp_pa
 
 @pytest.mark.slow
 def test_a_batch_smaller_than_the_number_of_processes_is_refused(genome, warm, tmp_path):
-    out = torchrun(warm, 2, *words_of(genome, tmp_path / "lm", "--steps", "1", "--batch-size", "1"))
+    out = torchrun(warm, 2, "-m", "sae_tracks", *words_of(genome, tmp_path / "lm", "--steps", "1", "--batch-size", "1"))
     assert out.returncode != 0
     assert "error: --batch-size 1 is less than the 2 processes: raise it" in out.stderr
     assert not (tmp_path / "lm").exists()

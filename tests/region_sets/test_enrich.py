@@ -11,6 +11,7 @@ from track_oracle import activations
 from sae_tracks.controls.chance import adjusted
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
+from sae_tracks.region_sets import activity
 from sae_tracks.region_sets.comparison import Comparison, Design, in_universe, with_matched, with_other
 from sae_tracks.region_sets.enrich import enrich
 from sae_tracks.region_sets.matched import landscape, match_regions
@@ -150,6 +151,17 @@ def test_p_is_that_of_a_permutation_test(source, dense, kind):
         sums, mine = np.array(sums), share[own].sum()
         tails = np.mean(sums >= mine - 1e-9), np.mean(sums <= mine + 1e-9)
         assert table.loc[(f"f{feature}", "+"), "p"] == pytest.approx(min(2 * min(tails), 1), abs=0.05)
+
+
+def test_how_much_is_held_in_memory_changes_nothing(source, monkeypatch):
+    comparison = designs(source)["matched"]
+    whole = enrich(source, comparison, threshold=CUT, scale="raw")
+    monkeypatch.setattr(activity, "HELD", 7)
+    monkeypatch.setattr(activity, "AT_ONCE", 5)
+    with activity.read_activity(source, comparison.regions, np.full(6, CUT, np.float32), None, "+") as read:
+        parts, at_once = len(read._ends), read.features_at_once
+    assert parts > 10 and at_once == 1
+    pd.testing.assert_frame_equal(enrich(source, comparison, threshold=CUT, scale="raw"), whole)
 
 
 def test_planted_regions_are_found_on_either_read_strand(source):

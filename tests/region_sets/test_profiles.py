@@ -16,8 +16,8 @@ from sae_tracks import Genome, Source, write_bigwigs
 from sae_tracks.dna import reverse_complement
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import ContigLengths
+from sae_tracks.region_sets.deeptools import is_deeptools, read_deeptools, write_deeptools
 from sae_tracks.region_sets.groups import distinct, read_groups
-from sae_tracks.region_sets.matrix_file import is_matrix, read_matrix, write_matrix
 from sae_tracks.region_sets.profile import (
     BinLayout,
     Profiles,
@@ -287,8 +287,8 @@ def test_a_matrix_comes_back_and_its_lines_are_those_of_deeptools(tmp_path):
     profiles = planted().sort("descend")
     both = profiles.beside(replace(profiles, values=-2 * profiles.values))
     path = tmp_path / "m.matrix.gz"
-    write_matrix(both, path)
-    again = read_matrix(path)
+    write_deeptools(both, path)
+    again = read_deeptools(path)
     assert both.columns == again.columns == ["f1 1", "f1 2"]
     assert again.layout == both.layout
     np.testing.assert_array_equal(again.values, both.values)
@@ -300,13 +300,13 @@ def test_a_matrix_comes_back_and_its_lines_are_those_of_deeptools(tmp_path):
     assert first.split("\t")[3:6] == [".", ".", "+"]
     assert len(first.split("\t")) == 6 + 2 * 2 and 1 + len(rest) == 40
     made = path.read_bytes()
-    write_matrix(both, path)
+    write_deeptools(both, path)
     assert path.read_bytes() == made
 
 
 def test_what_is_no_whole_matrix_is_refused(tmp_path):
     path = tmp_path / "m.matrix.gz"
-    write_matrix(planted(), path)
+    write_deeptools(planted(), path)
     lines = gzip.decompress(path.read_bytes()).decode().splitlines(keepends=True)
     for text, message in (
         ("".join(lines[:-1]), "cut short: it has 39 regions of 40"),
@@ -318,12 +318,12 @@ def test_what_is_no_whole_matrix_is_refused(tmp_path):
     ):
         path.write_bytes(gzip.compress(text.encode()))
         with pytest.raises(SaeTracksError, match=message):
-            read_matrix(path)
-    assert not is_matrix(path)
-    assert not is_matrix(tmp_path / "missing")
+            read_deeptools(path)
+    assert not is_deeptools(path)
+    assert not is_deeptools(tmp_path / "missing")
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(SaeTracksError, match="cannot read"):
-        read_matrix(path)
+        read_deeptools(path)
 
 
 GTF = "\n".join(

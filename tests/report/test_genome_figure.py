@@ -9,7 +9,7 @@ from command_line import run
 from tiny import write_tiny_model
 from toy import random_dna, write_fasta
 
-from sae_tracks.region_sets.matrix_file import read_matrix
+from sae_tracks.region_sets.deeptools import read_deeptools
 from sae_tracks.report.genome_figure import MOST_CONTIGS, plot_genome, verdict_colours
 
 
@@ -145,5 +145,5 @@ def test_plot_heatmap_reads_features_in_both_directions(project):
     bins = ["-b", "10", "-a", "10", "-bs", "5", "--read-strand", "both"]
     out = run("plot", "heatmap", *READ, "sites.bed", "-f", "3,1", *bins, "-o", "h.pdf", cwd=project)
     assert out.returncode == 0 and out.stderr == "2 regions in h.pdf\n"
-    assert read_matrix(project / "h.matrix.gz").columns == ["f3.along", "f3.against", "f1.along", "f1.against"]
+    assert read_deeptools(project / "h.matrix.gz").columns == ["f3.along", "f3.against", "f1.along", "f1.against"]
     assert json.loads((project / "h.provenance.json").read_text())["read_strands"] == ["+", "-"]

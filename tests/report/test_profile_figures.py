@@ -9,7 +9,7 @@ import pytest
 from command_line import run
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.region_sets.matrix_file import read_matrix
+from sae_tracks.region_sets.deeptools import read_deeptools
 from sae_tracks.region_sets.profile import BinLayout, Profiles
 from sae_tracks.report.profile_figures import plot_heatmap, plot_profile, write_profiles
 
@@ -115,7 +115,7 @@ def test_a_heatmap_of_signals_writes_what_it_shows_and_a_profile_draws_it_again(
     words = ["plot", "heatmap", "one.bed", "two.bed", "--bigwig", "s.bw", *BINS, "--referencePoint", "TSS"]
     out = run(*words, "-o", "h.png", cwd=folder)
     assert out.returncode == 0 and out.stderr == "s: 3 of 4 regions have a value\n4 regions in h.png\n"
-    found = read_matrix(folder / "h.matrix.gz")
+    found = read_deeptools(folder / "h.matrix.gz")
     assert found.sites[["Start", "Group"]].to_numpy().tolist() == [[50, "one"], [20, "one"], [70, "two"], [20, "two"]]
     assert found.values[:3, :, 0].tolist() == [[68, 63, 58, 53], [12, 17, 22, 27], [62, 67, 72, 77]]
     assert np.isnan(found.values[3]).all()
@@ -127,7 +127,7 @@ def test_a_heatmap_of_signals_writes_what_it_shows_and_a_profile_draws_it_again(
     assert (folder / "p.tsv").read_bytes() == (folder / "h.tsv").read_bytes()
     kept = run(*words, "-r", "a:55-75", "--sort", "keep", "-o", "k.png", cwd=folder)
     assert kept.returncode == 0
-    assert read_matrix(folder / "k.matrix.gz").sites["Start"].tolist() == [50, 70]
+    assert read_deeptools(folder / "k.matrix.gz").sites["Start"].tolist() == [50, 70]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from browser import CHROMIUM, FLAGS, WAIT, playwright, watched
 from serving import serving
 from test_report import EVIL, PLAIN, TESTED, write_scores
+from test_signals_page import ATAC, profile_of, write_signals
 from test_view import write_tracks
 
 from sae_tracks.report import choose_tracks, make_page, view_site, write_report
@@ -240,3 +241,19 @@ def test_the_last_column_of_the_table_is_seen_at_every_width(opened, width):
     })()"""
     column, table = page.evaluate(edges)
     assert column <= table + 0.5
+
+
+def test_signals_are_seen_at_every_width_and_the_table_above_still_sorts(chromium, tmp_path):
+    scores, profiles = write_scores(tmp_path / "scores", ROWS), profile_of(1.0, signal=EVIL)
+    write_report(write_signals(scores, [ATAC | {"signal": EVIL, "says": EVIL}], profiles), tmp_path / "site")
+    page, asked, complaints = watched(chromium)
+    page.goto((tmp_path / "site" / "index.html").as_uri())
+    page.get_by_role("button", name="F1", exact=True).click()
+    assert page.locator("#table tbody tr").first.inner_text().startswith("MA1.1")
+    assert page.locator("#signals tbody th").inner_text() == EVIL
+    for width in (1500, 1200, 420):
+        page.set_viewport_size({"width": width, "height": 900})
+        chart, section = (page.locator(part).bounding_box() for part in ("#signals svg.chart", "#signals"))
+        assert chart["width"] > 200 and chart["x"] + chart["width"] <= section["x"] + section["width"], width
+    assert complaints == [] and all(address.startswith(("file:", "data:")) for address in asked)
+    page.close()

@@ -1,12 +1,9 @@
 """SAEs named by hub id and revision, from a server on loopback that speaks the hub's protocol."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
-from hub_server import serving_hub
+from hub_server import ask_hub, serving_hub
 from toy import identity_sae
 
 from sae_tracks import load_sae
@@ -53,15 +50,13 @@ for name in sys.argv[1:]:
 """
 
 
-def in_a_process(hub, cache, *words, cwd=None):
-    """Run Python with the hub's client pointed at the stand-in, which it reads when it is imported."""
-    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
-    environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    words = [sys.executable, *map(str, words)]
-    return subprocess.run(words, capture_output=True, text=True, env=environment, check=False, timeout=600, cwd=cwd)
+@pytest.fixture(scope="module")
+def python(warm_python):
+    """Run Python, with a hub and a cache."""
+    return lambda hub, cache, *words, cwd=None: ask_hub(hub, cache, warm_python, *words, cwd=cwd)
 
 
-def test_each_way_to_name_a_revision_gives_its_commit_and_weights(hub, saes, tmp_path):
+def test_each_way_to_name_a_revision_gives_its_commit_and_weights(python, hub, saes, tmp_path):
     asked = {
         "hf:me/sae": "main",
         "me/sae": "main",
@@ -70,7 +65,7 @@ def test_each_way_to_name_a_revision_gives_its_commit_and_weights(hub, saes, tmp
         f"hf:me/sae@{'b' * 40}": "v1",
         "hf:me/sae@feature/x": "feature/x",
     }
-    out = in_a_process(hub, tmp_path, "-c", LOAD, *asked)
+    out = python(hub, tmp_path, "-c", LOAD, *asked)
     expected = {name: load_sae(saes / "me/sae" / commit).checksum for name, commit in COMMITS.items()}
     assert len(set(expected.values())) == 3
     assert out.stdout.splitlines() == [
@@ -78,15 +73,15 @@ def test_each_way_to_name_a_revision_gives_its_commit_and_weights(hub, saes, tmp
     ], out.stderr
 
 
-def test_what_was_downloaded_is_read_again_without_a_network(hub, saes, tmp_path):
+def test_what_was_downloaded_is_read_again_without_a_network(python, hub, saes, tmp_path):
     names = ["hf:me/sae", f"hf:me/sae@{'a' * 40}", "hf:me/sae@v1", f"hf:me/sae@{'b' * 40}"]
-    online = in_a_process(hub, tmp_path, "-c", LOAD, *names)
-    offline = in_a_process("http://127.0.0.1:9", tmp_path, "-c", LOAD, *names)
+    online = python(hub, tmp_path, "-c", LOAD, *names)
+    offline = python("http://127.0.0.1:9", tmp_path, "-c", LOAD, *names)
     assert offline.stdout == online.stdout and online.stdout.count("hf:me/sae@") == 4, offline.stderr
 
 
-def test_what_is_not_there_is_one_line_that_says_so(hub, tmp_path):
-    out = in_a_process(hub, tmp_path, "-c", LOAD, "hf:me/sae@v9", "hf:me/none", "hf:me", "me/sae@", "none/", "a/b/c")
+def test_what_is_not_there_is_one_line_that_says_so(python, hub, tmp_path):
+    out = python(hub, tmp_path, "-c", LOAD, "hf:me/sae@v9", "hf:me/none", "hf:me", "me/sae@", "none/", "a/b/c")
     revision, repository, malformed, *paths = out.stdout.splitlines()
     assert "it has no revision 'v9'" in revision
     assert "has no such repository" in repository
@@ -94,11 +89,11 @@ def test_what_is_not_there_is_one_line_that_says_so(hub, tmp_path):
     assert all(line.startswith("no folder ") for line in paths) and len(paths) == 3, paths
 
 
-def test_a_local_folder_goes_before_the_hub_unless_hf_is_said(hub, saes, tmp_path):
+def test_a_local_folder_goes_before_the_hub_unless_hf_is_said(python, hub, saes, tmp_path):
     local = identity_sae()
     local.b_enc[0] = 9.0
     save_sae(local, tmp_path / "me/sae")
-    out = in_a_process(hub, tmp_path / "cache", "-c", LOAD, "me/sae", "hf:me/sae", cwd=tmp_path)
+    out = python(hub, tmp_path / "cache", "-c", LOAD, "me/sae", "hf:me/sae", cwd=tmp_path)
     ours, theirs = out.stdout.splitlines()
     assert ours == f"None {local.checksum} True me/sae"
     assert theirs.startswith(f"hf:me/sae@{'a' * 40} ")
@@ -135,13 +130,13 @@ def test_the_record_of_an_output_names_the_commit_and_the_same_weights_from_a_fo
     assert values_differ(sae.facts, {"sae_sha256": "0"}) == "sae_sha256"
 
 
-def test_info_and_export_take_an_id_and_evaluate_says_where_to_write(hub, tmp_path):
+def test_info_and_export_take_an_id_and_evaluate_says_where_to_write(python, hub, tmp_path):
     main = ("-m", "sae_tracks")
-    info = in_a_process(hub, tmp_path, *main, "info", "hf:me/sae@v1", "--against", "hf:me/sae", "--json")
+    info = python(hub, tmp_path, *main, "info", "hf:me/sae@v1", "--against", "hf:me/sae", "--json")
     record = json.loads(info.stdout)
     assert record["origin"] == f"hf:me/sae@{'b' * 40}" and record["evaluation"]["recovered_mean"] == 0.9, info.stderr
     assert record["against"][0]["sae"] == "hf:me/sae"
-    exported = in_a_process(hub, tmp_path, *main, "export-sae", "hf:me/sae", "--to", "saelens", "-o", tmp_path / "x")
+    exported = python(hub, tmp_path, *main, "export-sae", "hf:me/sae", "--to", "saelens", "-o", tmp_path / "x")
     assert exported.returncode == 0 and (tmp_path / "x/cfg.json").is_file(), exported.stderr
-    refused = in_a_process(hub, tmp_path, *main, "evaluate", "hf:me/sae", "x.fa")
+    refused = python(hub, tmp_path, *main, "evaluate", "hf:me/sae", "x.fa")
     assert refused.stderr == "error: hf:me/sae is not a local folder: name the file to write with -o\n"

@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +11,7 @@ import pytest
 import torch
 import yaml
 from command_line import run
-from hub_server import serving_hub
+from hub_server import ask_hub, serving_hub
 from toy import random_sae, unit_stats
 
 from sae_tracks.browsers.hub import write_hub
@@ -202,21 +199,14 @@ except SaeTracksError as error:
 """
 
 
-def in_a_process(address, cache, code, *words, **variables):
-    environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
-    environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1", **variables}
-    words = [sys.executable, "-c", code, *map(str, words)]
-    return subprocess.run(words, capture_output=True, text=True, env=environment, check=False, timeout=600)
-
-
-def test_an_upload_is_one_commit_that_loads_again(made, tmp_path):
+def test_an_upload_is_one_commit_that_loads_again(made, warm_python, tmp_path):
     hub, commits = tmp_path / "hub", {}
     arguments = [made / name for name in ("sae", "out", "scores", "tracks")]
     with serving_hub(hub, commits) as address:
-        refused = in_a_process(address, tmp_path / "cache", UPLOAD, *arguments, HF_TOKEN="wrong")
+        refused = ask_hub(address, tmp_path / "cache", warm_python, "-c", UPLOAD, *arguments, HF_TOKEN="wrong")
         assert re.match(r"cannot upload to http://127.*/me/up: .*401.*; log in with `hf auth login`", refused.stdout)
         assert refused.stdout.count("\n") == 1 and not commits, refused.stderr
-        out = in_a_process(address, tmp_path / "cache", UPLOAD, *arguments, HF_TOKEN="secret")
+        out = ask_hub(address, tmp_path / "cache", warm_python, "-c", UPLOAD, *arguments, HF_TOKEN="secret")
     assert out.stdout, out.stderr
     uploaded, *loaded = out.stdout.splitlines()
     assert uploaded == f"hf:me/up@{commits['main']}"

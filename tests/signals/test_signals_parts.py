@@ -14,10 +14,11 @@ from sae_tracks.metrics import Halves
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.signals import survey as survey_module
 from sae_tracks.signals.bins import WORDS, Bins, bin_correlations
-from sae_tracks.signals.judge import SIGNAL_TESTS, correlation_interval, shift_p
+from sae_tracks.signals.judge import correlation_interval, shift_p
 from sae_tracks.signals.ridge import PENALTIES, Ridge
 from sae_tracks.signals.sums import LEVELS, PARTS, PLACE, Sums, add_features, levels_of, spearman, strongest
 from sae_tracks.signals.survey import Levels, Survey
+from sae_tracks.signals.verdict import SIGNAL_TESTS
 
 FLOATS = st.floats(-(2.0**90), 2.0**90, width=32)
 
@@ -83,8 +84,8 @@ def sums_of(x, y):
     add_features(
         *(0, features, columns.indptr.astype(np.int64), columns.indices, columns.data, *found),
         *(np.full(features, np.inf, np.float32), np.zeros(n, np.int8), y[:, None], ranks, np.zeros((1, 1))),
-        *(np.zeros((n, 1)), np.zeros(n, np.int32), 0, 0, sums.moments, sums.levels, sums.on, sums.above, sums.places),
-        np.zeros(features, PLACE),
+        *(np.zeros(n, np.uint8), np.zeros((1, 1)), np.zeros(n, np.int32), 0, 0),
+        *(sums.moments, sums.levels, sums.on, sums.above, sums.strata, sums.places, np.zeros(features, PLACE)),
     )
     return sums, (ranks**2).sum(axis=0, dtype=np.float64)
 

@@ -10,7 +10,11 @@ from sae_tracks import bootstrap, merge_signals, score_signals
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.regions import GenomicRegion
+from sae_tracks.report import make_page
 from sae_tracks.signals import bins as bins_module
+from sae_tracks.signals.sums import Sums, means_at_active
+from sae_tracks.signals.survey import STRATA
+from sae_tracks.signals.tables import intervals
 from sae_tracks.source import Source
 
 FEATURES, HIGHEST, BIN = 12, 4.0, 10
@@ -166,8 +170,8 @@ def test_means_at_active_bases_against_bases_of_like_composition(work, scored, s
     mine = np.flatnonzero((dense.half == 1) & ~np.isnan(y))
     y, x, position = y[mine].astype(float), dense.x[mine], dense.position[mine]
     stratum = pd.Series([str(stratum_of(sequence, p)) for p in position])
-    expected = pd.Series(y).groupby(stratum).transform("mean").to_numpy()
-    block = position // BLOCK
+    everywhere = pd.Series(y).groupby(stratum).transform("mean").to_numpy()
+    block, alone = position // BLOCK, 0
     for f, row in enumerate(found.to_dict("records")):
         on = x[:, f] > np.float32(0.15) * np.float32(HIGHEST)
         assert row["active_bases"] == on.sum()
@@ -175,20 +179,53 @@ def test_means_at_active_bases_against_bases_of_like_composition(work, scored, s
             assert np.isnan(row["active_mean"])
             continue
         assert row["active_mean"] == pytest.approx(y[on].mean(), abs=1e-9)
-        assert row["matched_mean"] == pytest.approx(expected[on].mean(), abs=1e-9)
-        assert row["difference"] == pytest.approx(y[on].mean() - expected[on].mean(), abs=1e-9)
+        elsewhere = stratum[on].map(pd.Series(y[~on]).groupby(stratum[~on].to_numpy()).mean()).to_numpy()
+        known = ~np.isnan(elsewhere)
+        alone += (~known).any()
+        if not known.any():
+            assert np.isnan([row[name] for name in ("matched_mean", "difference", "difference_low", "p")]).all()
+            continue
+        assert row["matched_mean"] == pytest.approx(elsewhere[known].mean(), abs=1e-9)
+        assert row["difference"] == pytest.approx((y[on] - elsewhere)[known].mean(), abs=1e-9)
         if len(set(block[on])) < 5:
             assert np.isnan(row["p"])
             continue
         numbers = sorted(set(range(2500 // BLOCK, 28)))  # of the report half
-        excess = np.array([(y - expected)[on & (block == b)].sum() for b in numbers])
+        excess = np.array([(y - everywhere)[on & (block == b)].sum() for b in numbers])
         bases = np.array([(on & (block == b)).sum() for b in numbers])
         draws = np.random.default_rng(0).multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), 1000)
-        low, high = np.percentile((draws @ excess) / (draws @ bases), [2.5, 97.5])
+        mean, share = excess.sum() / bases.sum(), pd.Series(~on).groupby(stratum.to_numpy()).transform("mean")[on]
+        wider = (share > 0).sum() / share.sum()
+        ends = np.percentile((draws @ excess) / (draws @ bases), [2.5, 97.5])
+        low, high = row["difference"] + wider * (ends - mean)
         assert (row["difference_low"], row["difference_high"]) == pytest.approx((low, high), abs=1e-9)
-        error = np.sqrt(len(numbers) / (len(numbers) - 1) * ((excess - row["difference"] * bases) ** 2).sum())
+        error = np.sqrt(len(numbers) / (len(numbers) - 1) * ((excess - mean * bases) ** 2).sum()) * wider
         t = abs(row["difference"]) / (error / bases.sum())
         assert row["p"] == pytest.approx(2 * stats.t.sf(t, (bases > 0).sum() - 1), rel=1e-9)
+    assert alone  # bases whose stratum has no other base are met
+
+
+def test_the_interval_against_inactive_bases_holds_the_difference():
+    """Blocks that differ; a feature on 0, 5 or 90 % of the bases of a rare stratum, and never in a frequent one."""
+    rng, held, found_by_chance = np.random.default_rng(3), [], []
+    for _ in range(400):
+        level, share = rng.normal(size=(60, 1)), rng.choice([0, 0.05, 0.9], (60, 1))
+        rare = np.broadcast_to(np.arange(200) < 20, (60, 200))
+        on = rare & (rng.random(rare.shape) < share)
+        y = level + rng.normal(size=on.shape) + 3 * ~rare
+        sums = Sums.zeros(1, 1, 1, 60)
+        sums.on[0, :, 0], sums.above[0, :, 0] = on.sum(axis=1), np.where(on, y - y[rare].mean(), 0).sum(axis=1)
+        sums.strata[0, 0, :, 7] = on.sum(), y[on].sum()
+        strata = np.zeros((1, 2, STRATA))
+        for number, some in ((7, rare), (2, ~rare)):
+            strata[0, :, number] = some.sum(), y[some].sum()
+        _, _, difference, wider = means_at_active(sums, strata)
+        assert difference[0, 0] == pytest.approx(y[on].mean() - y[rare & ~on].mean())
+        found = intervals(sums.above, sums.on, difference, wider)
+        held.append(found["difference_low"][0, 0] <= 0 <= found["difference_high"][0, 0])
+        found_by_chance.append(found["p"][0, 0] < 0.05)
+    assert 0.88 <= np.mean(held) <= 0.99
+    assert np.mean(found_by_chance) <= 0.12
 
 
 def test_q_is_that_of_benjamini_and_hochberg(scored):
@@ -284,12 +321,14 @@ def test_verdicts_of_planted_signals(letters):
     assert "blocks" in best.loc["few", "says"]
     assert best["untested"].tolist()[:2] == ["", ""]
     assert pd.read_csv(folder / "out" / "signals.tsv", sep="\t")["signal"].tolist() == ["a", "noise", "few"]
+    assert make_page(folder / "out").files["index.html"].count(b'<svg class="chart"') == 2  # few has none
 
 
 def test_one_half_has_no_verdict(letters):
     source, paths, _, folder = letters
     best = score_signals(source, paths[:1], folder / "out", split=False, features=[0, 3])
     assert best["verdict"].tolist() == ["not-tested"]
+    assert b"which flatters them" in make_page(folder / "out").files["index.html"]
     assert pd.read_parquet(folder / "out" / "signals.parquet")["feature"].tolist() == ["f0", "f3"]
 
 

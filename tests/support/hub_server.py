@@ -1,10 +1,12 @@
-"""A server on loopback that speaks the protocol of the Hugging Face hub: files at revisions, and uploads."""
+"""A server on loopback that speaks the protocol of the Hugging Face hub: files at revisions, uploads; how to ask it."""
 
 import base64
 import hashlib
 import json
+import os
 import re
 import shutil
+import subprocess
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -146,3 +148,11 @@ def serving_hub(folders, commits):
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
+
+
+def ask_hub(address, cache, *words, cwd=None, **variables):
+    """Run a command in a process whose hub is the one at an address, with a cache of its own."""
+    environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
+    environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1", **variables}
+    words = list(map(str, words))
+    return subprocess.run(words, capture_output=True, text=True, env=environment, check=False, timeout=600, cwd=cwd)

@@ -1,9 +1,12 @@
 """A ``sae-tracks`` for scripts that call it many times: each call is a fork of a process that has imported it all.
 
-Beside it lies a ``python`` of the same kind, for scripts and for ``-u -m``. A call is the program in everything that a
-script sees: arguments, working directory, environment, the three streams and the exit status. Only the seconds of the
-imports are missing. With ``DIE_AT=3`` in the environment it kills itself when it renames its third file, as a scheduler
-would kill it in the middle.
+Beside it lies a ``python`` of the same kind, for scripts, ``-c``, ``-m`` and the standard input. A call is the program
+in everything that a script sees: arguments, working directory, environment, the three streams, the limit of the size of
+files, signals and the exit status. Only the seconds of the imports are missing. With ``DIE_AT=3`` in the environment it
+kills itself when it renames its third file, as a scheduler would kill it in the middle.
+
+What a library reads from the environment when it is imported is that of the call too, for the hub: of two processes one
+has imported all but the hub's library and those above it, and it serves the calls that have other ``HF_`` variables.
 """
 
 import importlib
@@ -11,25 +14,38 @@ import itertools
 import json
 import os
 import pkgutil
+import resource
 import runpy
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import traceback
+import types
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CLIENT = """#!{python} -ESs
-import json, os, socket, sys
+import json, os, resource, signal, socket, sys
+hub = {{name: value for name, value in os.environ.items() if name.startswith("HF_")}}
 with socket.socket(socket.AF_UNIX) as line:
-    line.connect({place!r})
-    call = json.dumps([sys.argv, os.getcwd(), dict(os.environ)]).encode()
+    line.connect({place!r} if hub == {hub!r} else {place!r} + "-hub")
+    call = json.dumps([sys.argv, os.getcwd(), dict(os.environ), resource.getrlimit(resource.RLIMIT_FSIZE)]).encode()
     socket.send_fds(line, [len(call).to_bytes(8, "big")], [0, 1, 2])
     line.sendall(call)
+    process = int.from_bytes(line.recv(8), "big")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if process else ():
+        signal.signal(number, lambda number, _: os.kill(process, number))
     status = int(line.recv(100) or b"70")
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
 os.kill(os.getpid(), -status) if status < 0 else sys.exit(status)
 """
+HUB = ("huggingface_hub", "transformers")  # they read the environment when they are imported
+BESIDE = ("torch._dynamo", "torch.distributed.checkpoint.state_dict_saver", "torch.distributed.fsdp")  # of transformers
+BESIDE += ("tokenizers", "httpx2", "safetensors.torch")
+OPTIONAL = ("h5py", "anndata", "matplotlib.backends.backend_svg", "matplotlib.backends.backend_agg")
 
 
 @contextmanager
@@ -37,31 +53,38 @@ def warm_command(folder: Path):
     """Write the commands ``sae-tracks`` and ``python`` into a folder, for PATH; they work while the block runs."""
     folder.mkdir(exist_ok=True)
     place = os.path.relpath(folder / "line")  # the name of a socket is short
+    hub = {name: value for name, value in os.environ.items() if name.startswith("HF_")}
     for command in (folder / "python", folder / "sae-tracks"):
-        command.write_text(CLIENT.format(python=sys.executable, place=str(folder / "line")))
+        command.write_text(CLIENT.format(python=sys.executable, place=str(folder / "line"), hub=hub))
         command.chmod(0o755)
-    server = subprocess.Popen([sys.executable, __file__, place], stdout=subprocess.PIPE)
+    server = subprocess.Popen([sys.executable, __file__, place], stdout=subprocess.PIPE, start_new_session=True)
     try:
         server.stdout.readline()  # it listens
         yield command
     finally:
-        server.terminate()
+        os.killpg(server.pid, signal.SIGTERM)
         server.wait()
         server.stdout.close()
 
 
 def torchrun(command: Path, processes: int, *words) -> subprocess.CompletedProcess:
-    """``torchrun -m sae_tracks WORDS``, in which the processes that it starts cost no imports."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    where = {"PYTHON_EXEC": str(command.with_name("python")), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*launcher, "-m", "sae_tracks", *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-        env=os.environ | where,
-    )
+    """``torchrun WORDS``, of which neither the launcher nor the processes that it starts cost imports."""
+    with start_torchrun(command, processes, *words) as launcher:
+        try:
+            out, said = launcher.communicate(timeout=600)
+        except subprocess.TimeoutExpired:
+            launcher.kill()
+            raise
+    return subprocess.CompletedProcess(launcher.args, launcher.returncode, out, said)
+
+
+def start_torchrun(command: Path, processes: int, *words) -> subprocess.Popen:
+    """The launcher of it, which runs."""
+    python = str(command.with_name("python"))
+    launcher = [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    where = {"PYTHON_EXEC": python, "GLOO_SOCKET_IFNAME": "lo"}
+    return subprocess.Popen([*launcher, *map(str, words)], env=os.environ | where, **pipes)
 
 
 def import_everything() -> None:
@@ -69,60 +92,100 @@ def import_everything() -> None:
     import sae_tracks
 
     ours = [module.name for module in pkgutil.walk_packages(sae_tracks.__path__, "sae_tracks.")]
-    drawn = ["matplotlib.backends.backend_svg", "matplotlib.backends.backend_agg"]
-    for name in [*ours, "h5py", "anndata", *drawn]:
+    for name in [*ours, *OPTIONAL, *BESIDE]:
         if "triton" not in name and not name.endswith("__main__"):
-            with suppress(ModuleNotFoundError):  # an optional package that is not installed
+            with suppress(ModuleNotFoundError):  # an optional package that is not installed, or one of `HUB`
                 importlib.import_module(name)
 
 
 def serve(place: str) -> None:
-    """Import everything, then fork for each call."""
-    import_everything()
+    """Listen, then import everything and fork for each call: those with other variables of the hub before it is."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(place)
-        listener.listen(16)
+    with socket.socket(socket.AF_UNIX) as warm, socket.socket(socket.AF_UNIX) as before_the_hub:
+        for listener, name in ((warm, place), (before_the_hub, f"{place}-hub")):
+            listener.bind(name)
+            listener.listen(16)
         print("ready", flush=True)  # noqa: T201
-        while True:
-            line, _ = listener.accept()
-            if not os.fork():
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                answer(line)
-            line.close()
+        sys.modules.update(dict.fromkeys(HUB))  # which cannot be imported now
+        import_everything()
+        for name in HUB:
+            del sys.modules[name]
+        if os.fork():
+            fork_for_calls(before_the_hub)
+        import_everything()
+        fork_for_calls(warm)
+
+
+def fork_for_calls(listener: socket.socket) -> None:
+    """Answer each call in a process of its own, for ever."""
+    while True:
+        line, _ = listener.accept()
+        if not os.fork():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            answer(line)
+        line.close()
 
 
 def answer(line: socket.socket) -> None:
-    """Run one call in a process of its own, and send its exit status, below 0 for a signal."""
-    from sae_tracks.cli import main
-
+    """Run one call in a process of its own; send its number and, when it ends, its status, below 0 for a signal."""
     head, streams, _, _ = socket.recv_fds(line, 8, 3)
     call = b""
     while len(call) < int.from_bytes(head, "big"):
         call += line.recv(1 << 16)
-    (command, *words), cwd, environment = json.loads(call)
     if not (child := os.fork()):
-        for number, stream in enumerate(streams):
-            os.dup2(stream, number)
-        os.chdir(cwd)
-        os.environ.clear()
-        os.environ.update(environment)
-        die_at(int(environment.get("DIE_AT", 0)))
-        sys.argv = ["sae-tracks", *words]
-        finish(main if Path(command).name == "sae-tracks" else python)
+        run(streams, *json.loads(call))
+    for stream in streams:
+        os.close(stream)
+    line.sendall(child.to_bytes(8, "big"))
+    threading.Thread(target=kill_with_the_client, args=(line, child), daemon=True).start()
     _, status = os.waitpid(child, 0)
-    line.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    with suppress(BrokenPipeError):
+        line.sendall(str(os.waitstatus_to_exitcode(status)).encode())
     os._exit(0)
 
 
+def kill_with_the_client(line: socket.socket, child: int) -> None:
+    """A client that is killed hears nothing more, and its call ends as it did."""
+    line.recv(1)
+    with suppress(ProcessLookupError):  # it has ended
+        os.kill(child, signal.SIGKILL)
+
+
+def run(streams: list[int], argv: list[str], cwd: str, environment: dict[str, str], sizes: list[int]) -> None:
+    """Be the process of a call."""
+    from sae_tracks.cli import main
+
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    resource.setrlimit(resource.RLIMIT_FSIZE, sizes)
+    die_at(int(environment.get("DIE_AT", 0)))
+    command, *words = argv
+    sys.argv = ["sae-tracks", *words]
+    finish(main if Path(command).name == "sae-tracks" else python)
+
+
 def python() -> None:
-    """Run a script, or a module after ``-u -m``, as torchrun calls it."""
-    sys.argv = sys.argv[1:]
-    if sys.argv[:2] == ["-u", "-m"]:
-        sys.argv = sys.argv[2:]
+    """Run a script, a module after ``-m``, or code after ``-c`` or from the standard input."""
+    del sys.argv[0]
+    if sys.argv[0] == "-u":
+        del sys.argv[0]
+    kind = sys.argv[0]
+    first = {"-c": "", "-": "", "-m": str(Path.cwd())}.get(kind, str(Path(kind).parent))
+    own = [first, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.path[:] = [*own, *(path for path in sys.path[1:] if path not in own)]
+    if kind == "-m":
+        del sys.argv[0]
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    elif kind in ("-c", "-"):
+        code = sys.argv.pop(1) if kind == "-c" else sys.stdin.read()
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(code, "<string>", "exec"), vars(sys.modules["__main__"]))
     else:
-        runpy.run_path(sys.argv[0], run_name="__main__")
+        runpy.run_path(kind, run_name="__main__")
 
 
 def finish(program) -> None:

@@ -6,7 +6,6 @@ import json
 import logging
 import resource
 import subprocess
-import sys
 import tempfile
 import tracemalloc
 from dataclasses import replace
@@ -38,8 +37,8 @@ CHANGES = [  # of a source: what the identity calls it, and the source with it c
 ]
 
 
-def test_a_kill_at_any_moment_leaves_no_file_that_opens_as_if_whole_and_the_next_run_goes_on(tmp_path):
-    command = [sys.executable, SUPPORT / "killed_export.py", tmp_path, "5"]
+def test_a_kill_at_any_moment_leaves_no_file_that_opens_as_if_whole_and_the_next_run_goes_on(warm_python, tmp_path):
+    command = [warm_python, SUPPORT / "killed_export.py", tmp_path, "5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

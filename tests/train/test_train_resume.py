@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -186,9 +185,9 @@ def test_a_batch_that_is_all_mean_stops_nothing(tmp_path, arch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_has_lost_no_step(data, tmp_path, number):  # noqa: F811
+def test_an_interrupted_run_has_lost_no_step(data, warm, tmp_path, number):  # noqa: F811
     words = ["train", str(data.folder), "-o", str(tmp_path / "sae"), *WORDS, "--tokens", str(256 * 100_000)]
-    child = subprocess.Popen([sys.executable, "-m", "sae_tracks", *words], stderr=subprocess.PIPE)
+    child = subprocess.Popen([warm, *words], stderr=subprocess.PIPE)
     log = tmp_path / "sae" / "train_log.jsonl"
     while child.poll() is None and not (log.exists() and log.read_text().count("\n") > 3):
         time.sleep(0.05)
@@ -207,7 +206,7 @@ def test_two_processes_lose_what_one_loses(data, warm, tmp_path, arch):  # noqa:
     # float64: in float32 a feature that is chosen or not by rounding carries runs apart within these steps
     words = (*WORDS, "--arch", arch, *own, "--batch-size", "255", "--dtype", "float64")  # shares of 127 and 128 rows
     alone = run("train", str(data.folder), "-o", str(tmp_path / "one"), *words)
-    both = torchrun(warm, 2, "train", data.folder, "-o", tmp_path / "two", *words)
+    both = torchrun(warm, 2, "-m", "sae_tracks", "train", data.folder, "-o", tmp_path / "two", *words)
     assert alone.returncode == 0 and both.returncode == 0, alone.stderr + both.stderr
 
     one, two = ([json.loads(line) for line in (tmp_path / n / "train_log.jsonl").open()] for n in ("one", "two"))
@@ -223,7 +222,7 @@ def test_two_processes_lose_what_one_loses(data, warm, tmp_path, arch):  # noqa:
 def test_the_first_step_of_two_processes_is_that_of_one_to_rounding(data, warm, tmp_path):  # noqa: F811
     words = (*WORDS, "--dtype", "float64", "--tokens", "512")
     alone = run("train", str(data.folder), "-o", str(tmp_path / "one"), *words)
-    both = torchrun(warm, 2, "train", data.folder, "-o", tmp_path / "two", *words)
+    both = torchrun(warm, 2, "-m", "sae_tracks", "train", data.folder, "-o", tmp_path / "two", *words)
     assert alone.returncode == 0 and both.returncode == 0, alone.stderr + both.stderr
     one, two = ([json.loads(line) for line in (tmp_path / n / "train_log.jsonl").open()] for n in ("one", "two"))
     for key in ("loss", "reconstruction", "penalty", "fvu"):
@@ -231,14 +230,14 @@ def test_the_first_step_of_two_processes_is_that_of_one_to_rounding(data, warm, 
 
 
 @pytest.mark.slow
-def test_a_process_killed_by_the_system_goes_on(data, tmp_path):  # noqa: F811
+def test_a_process_killed_by_the_system_goes_on(data, warm_python, tmp_path):  # noqa: F811
     """SIGKILL at a moment that nobody chose."""
     script = (
         "import sys; from sae_tracks.train import train; train.SAVE_EVERY = 0.02\n"
         "from sae_tracks.cli import main; sys.argv[0] = 'sae-tracks'; main()"
     )
     words = ["train", str(data.folder), "-o", str(tmp_path / "sae"), *WORDS, "--tokens", str(256 * 2000)]
-    child = subprocess.Popen([sys.executable, "-c", script, *words], stderr=subprocess.PIPE)
+    child = subprocess.Popen([warm_python, "-c", script, *words], stderr=subprocess.PIPE)
     while child.poll() is None and not checkpoints(tmp_path / "sae"):
         pass
     os.kill(child.pid, signal.SIGKILL)

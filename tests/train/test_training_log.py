@@ -3,7 +3,6 @@
 import json
 import math
 import subprocess
-import sys
 
 import pytest
 
@@ -51,22 +50,22 @@ def test_tensorboard_reads_the_same_numbers(tmp_path):
     assert set(events.Tags()["scalars"]) == {"loss", "l0"}
 
 
-def test_without_the_package_the_error_names_it(tmp_path):
+def test_without_the_package_the_error_names_it(warm_python, tmp_path):
     code = (
         "import sys; sys.modules['tensorboard'] = None\n"
         "from pathlib import Path; from sae_tracks.train.log import TrainingLog\n"
         "TrainingLog(Path(sys.argv[1]), 0, tensorboard=True)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    done = subprocess.run([warm_python, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert "pip install 'sae-tracks[tensorboard]'" in done.stderr.splitlines()[-1]
 
 
-def test_without_the_package_nothing_is_written(tmp_path):
+def test_without_the_package_nothing_is_written(warm_python, tmp_path):
     code = (
         "import sys; sys.modules['tensorboard'] = None\n"
         "from pathlib import Path; from sae_tracks.train.train import train_sae\n"
         "train_sae(None, Path(sys.argv[1]) / 'sae', tensorboard=True)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    done = subprocess.run([warm_python, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert "pip install 'sae-tracks[tensorboard]'" in done.stderr.splitlines()[-1]
     assert not list(tmp_path.iterdir())

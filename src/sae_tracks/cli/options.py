@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sae_tracks.genome import Genome
     from sae_tracks.metrics import Evaluation
     from sae_tracks.regions import GenomicRegion, ReadStrand
-    from sae_tracks.signals import SignalTask
+    from sae_tracks.signals.score import SignalTask
     from sae_tracks.source import Source
 
 
@@ -261,7 +261,7 @@ class FilterOptions:
     ) -> "SignalTask":
         """Open signals, and split the regions of the source into halves."""
         from sae_tracks.metrics import halves_on
-        from sae_tracks.signals import SignalTask
+        from sae_tracks.signals.score import SignalTask
 
         halves = halves_on(
             source.genome,

@@ -107,15 +107,15 @@ def profile(
 def _profiles(paths: list[str], out: Path, drawn: ProfileOptions, reading: ReadingOptions, given: Given) -> "Profiles":
     """Read the matrix of the first argument, or average features and signals around regions."""
     from sae_tracks import region_profiles
-    from sae_tracks.region_sets.matrix_file import is_matrix, read_matrix
+    from sae_tracks.region_sets.deeptools import is_deeptools, read_deeptools
     from sae_tracks.region_sets.profile import BinLayout
     from sae_tracks.report.figures import check_format
 
     check_format(out)
-    if len(paths) == 1 and is_matrix(Path(paths[0])):
+    if len(paths) == 1 and is_deeptools(Path(paths[0])):
         every = ("features", "bigwig", "concept", "reference_point", "scale_regions", "before", "after", "bin_size")
         given.refuse_if(True, "a matrix has its bins", *every, "alias", "region", "black_list", *READING)
-        return read_matrix(Path(paths[0]))
+        return read_deeptools(Path(paths[0]))
     if not drawn.features and not drawn.bigwig:
         raise UsageError("name what to draw: -f 357,12 with SAE and GENOME before the regions, or --bigwig FILE")
     given.refuse_if(drawn.scale_regions, "scaled regions have no reference point", "reference_point")

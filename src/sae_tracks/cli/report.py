@@ -42,7 +42,7 @@ def report(
     annotation: ShownAnnotationsOption = None,
     explained: ExplainedOption = None,
 ) -> None:
-    """Write a static page of scores: what each feature matches, and what else explains the match.
+    """Write a static page of scores: what features match or follow, and what else explains it.
 
     The page opens without a network. With --tracks it is the page that `view` shows: tracks and FASTA are copied, and
     the page needs a web server that supports byte ranges.
@@ -54,7 +54,8 @@ def report(
         scores, out, chosen, motifs=motifs, figures=figure or (), title=title or TITLE, explained=explained or ()
     )
     path = out / "index.html"
-    log.info("%d matches, %d of them supported, %d logos: %s", made.matches, made.supported, made.logos, path)
+    counts = made.matches, made.supported, made.signals, made.logos
+    log.info("%d matches, %d of them supported, %d signals, %d logos: %s", *counts, path)
     if tracks:
         log.info("it needs a web server: sae-tracks view %s, or any server that supports byte ranges", out)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sae_tracks.dna import OTHER, codes, reverse_complement
 from sae_tracks.genome import Genome
+from sae_tracks.intervals import runs_of
 from sae_tracks.jit import FAST
 from sae_tracks.regions import GenomicRegion, merge_regions
 
@@ -31,9 +32,19 @@ def best_ends(sequence: NDArray[np.uint8], consensus: NDArray[np.uint8]) -> NDAr
     """(n,) float32: the score of the best local alignment that ends at each base, 0 if none has a positive one.
 
     Both are codes of `sae_tracks.dna.codes`. Stretches of the sequence are aligned separately, each from `longest`
-    bases before it, so that no alignment is missed.
+    bases before it, so that no alignment is missed. Of a run of N, which score 0, only as many bases are aligned,
+    because no alignment ends further inside with a positive score.
     """
     lead = longest(len(consensus))
+    near = np.ones(len(sequence), np.bool_)
+    for start, end in runs_of(sequence == OTHER).tolist():
+        near[start + lead : end] = False
+    best = np.zeros(len(sequence), np.float32)
+    best[near] = _best_in_lanes(sequence[near], consensus, lead)
+    return best
+
+
+def _best_in_lanes(sequence: NDArray[np.uint8], consensus: NDArray[np.uint8], lead: int) -> NDArray[np.float32]:
     step = -(-len(sequence) // LANES)
     padded = np.full(lead + LANES * step, OTHER, np.int32)  # as wide as the scores
     padded[lead : lead + len(sequence)] = sequence

@@ -88,6 +88,8 @@ def _marked_words(pairs: Pairs, tiles: Tiles) -> tuple[NDArray[np.int64], NDArra
     runs = np.zeros(len(wanted), np.int64)
     for region in tiles.regions if len(wanted) else []:
         readable, levels = tiles.columns(FEATURES, region, features)
+        if not readable.any():
+            continue
         columns = tiles.words(region, readable)
         places += np.bincount(columns[columns >= 0], minlength=WORD_COLUMNS)
         for i, pair in enumerate(wanted):

@@ -100,8 +100,9 @@ class Directions:
         readings = read_windows(source.lm, source.genome, windows, source.black_list, source.min_context)
         most = PILOT_ROWS // len(windows)
         rows = np.concatenate([_some(self._project(reading), most) for reading in readings])
-        high = np.quantile(rows, QUANTILES, axis=0).T.astype(np.float32)  # (columns, Q)
-        low = -np.quantile(-rows[:, : self.d_model], QUANTILES, axis=0).T.astype(np.float32)
+        values = np.ascontiguousarray(rows.T)  # of a column side by side
+        high = np.quantile(values, QUANTILES, axis=1).T.astype(np.float32)  # (columns, Q)
+        low = -np.quantile(-values[: self.d_model], QUANTILES, axis=1).T.astype(np.float32)
         self._high, self._low = np.ascontiguousarray(high), np.ascontiguousarray(low)
 
     def __len__(self) -> int:

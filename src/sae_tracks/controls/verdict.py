@@ -258,11 +258,18 @@ TEXTS = (  # columns of text that controls add to the table
     *("feature_kmer", *FLAGS),
     *(rival.named for rival in RIVALS if rival.named),
 )
-OUTCOMES = {  # every verdict with its meaning, the strongest first
-    SUPPORTED: "passed every test below",
-    NOT_TESTED: "failed no test, but not all tests were run",
-    **{test.name: test.meaning for test in reversed(TESTS)},
-}
+
+
+def outcomes(tests: Sequence[Test]) -> dict[str, str]:
+    """Every verdict of a registry with its meaning, the strongest first."""
+    return {
+        SUPPORTED: "passed every test below",
+        NOT_TESTED: "failed no test, but not all tests were run",
+        **{test.name: test.meaning for test in reversed(tests)},
+    }
+
+
+OUTCOMES = outcomes(TESTS)
 
 
 def is_motif(table: pd.DataFrame) -> NDArray[np.bool_]:

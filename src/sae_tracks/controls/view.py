@@ -134,9 +134,16 @@ class Tiles:
         return columns
 
     def views(self, wanted: Mapping[str, NDArray[np.int64]]) -> Iterator[View]:
-        """Yield every tile with the wanted columns of dictionaries, ascending; there must be some of the features."""
+        """Yield every tile that has a readable base, ascending, with the wanted columns of dictionaries.
+
+        There must be some of the features.
+        """
         for region, block in zip(self.regions, self._blocks):
-            found = {name: self.columns(name, region, some) for name, some in wanted.items() if name != WORDS}
+            found = {FEATURES: self.columns(FEATURES, region, wanted[FEATURES])}
+            if not found[FEATURES][0].any():  # nothing is counted on runs of N, which may be long
+                continue
+            others = wanted.keys() - {FEATURES, WORDS}
+            found |= {name: self.columns(name, region, wanted[name]) for name in others}
             bases = np.arange(region.start, region.end)
             classes = [hold(spans.get(region.contig, NO_SPANS), bases) for spans in self.repeats.values()]
             inside = np.any(classes, axis=0) if classes else np.zeros(len(region), np.bool_)

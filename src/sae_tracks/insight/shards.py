@@ -1,6 +1,5 @@
 """A long run in parts: what a shard of a run stores, and all shards of a run together."""
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,17 +7,14 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
-from sae_tracks.bounded import read_arrays
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, atomic, values_differ, write_provenance
-from sae_tracks.json_file import parse_json
-from sae_tracks.records import check_parts, part_sums
+from sae_tracks.files import PROVENANCE, values_differ, write_provenance
+from sae_tracks.records import check_parts, part_sums, read_shard, write_shard
 from sae_tracks.regions import Shard, check_complete, parse_shard
 
-STORED, RECORD, FORMAT_VERSION = "shard.npz", "record", 1
+STORED, FORMAT_VERSION = "shard.npz", 1
 STORED_RECORD = {
     **{"format_version": FORMAT_VERSION, "sae_tracks": str, "verb": str, "shard": str},
     **{"sources": [dict], "facts": dict, "inputs": dict},
@@ -86,7 +82,7 @@ def run_shard(run: Run, folder: str | Path, shard: Shard) -> bool:
     record = {"format_version": FORMAT_VERSION, "sae_tracks": _version(), "verb": run.verb, "shard": name}
     record |= {"sources": run.sources(), "facts": facts, "inputs": run.inputs()}
     if (folder / STORED).exists():
-        stored = _load(folder, RECORD)[0]
+        stored = _record(folder)
         if key := _differ(stored, record):
             raise SaeTracksError(f"{folder} holds a shard of another run, whose {key} differs: name another folder")
         if stored["shard"] != name:
@@ -101,8 +97,7 @@ def run_shard(run: Run, folder: str | Path, shard: Shard) -> bool:
     if pipes := [path for path in _named(record["inputs"].values()) if Path(path).is_fifo()]:
         raise SaeTracksError(f"{pipes[0]} is a pipe, which merge-shards could not read again: name a file")
     arrays = run.read(shard)
-    with atomic(folder / STORED) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{RECORD: np.frombuffer(json.dumps(record).encode(), np.uint8), **arrays})
+    write_shard(folder / STORED, record, arrays)
     _write_made(run, record, folder)
     log.info("shard %s in %s; sae-tracks merge-shards joins all shards", name, folder)
     return True
@@ -139,7 +134,7 @@ class Shards:
     def arrays(self) -> Iterator[Arrays]:
         """Yield what `Run.read` returned, shard by shard."""
         for folder in self.folders:
-            yield _load(folder)[1]
+            yield read_shard(folder / STORED, STORED_RECORD)[1]
 
     def check(self, facts: Mapping[str, Any]) -> None:
         """Refuse files that are not what they were when the shards were read; `facts` are those of now."""
@@ -160,7 +155,7 @@ def read_shards(folders: Iterable[str | Path]) -> Shards:
         A folder holds no shard, shards are of different runs, or one is missing or there twice.
     """
     paths = list(map(Path, folders))
-    records = [_load(path, RECORD)[0] for path in paths]
+    records = list(map(_record, paths))
     for path in paths:
         check_parts(path, STORED)
     for path, record in zip(paths, records):
@@ -173,20 +168,13 @@ def read_shards(folders: Iterable[str | Path]) -> Shards:
     return Shards(first["verb"], first["sources"], first["facts"], first["inputs"], ordered)
 
 
-def _load(folder: Path, *only: str) -> tuple[dict[str, Any], Arrays]:
-    """The record of a shard and its arrays, or only some; never a pickle."""
-    path = folder / STORED
-    if not path.is_file():
+def _record(folder: Path) -> dict[str, Any]:
+    """The record of a shard."""
+    if not (folder / STORED).is_file():
         raise SaeTracksError(
             f"{folder} holds no shard: name the folders of motifs, effects, compare or insert --shard i/n"
         )
-    remedy = "delete it, and run that shard again"
-    try:
-        arrays = read_arrays(path, only or None)
-        return parse_json(arrays.pop(RECORD).tobytes(), str(path), STORED_RECORD, remedy), arrays
-    except (SaeTracksError, KeyError) as error:
-        said = "it has no record" if isinstance(error, KeyError) else str(error)
-        raise SaeTracksError(said if remedy in said else f"{said}; {remedy}") from error
+    return read_shard(folder / STORED, STORED_RECORD, record_alone=True)[0]
 
 
 def _differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:

@@ -1,7 +1,6 @@
 """Load a gene language model, of this package or of a plug-in, and read it at one layer."""
 
 import logging
-import re
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 from sae_tracks.errors import SaeTracksError, UsageError, first_line
 from sae_tracks.files import bundled
 from sae_tracks.lm.auto import AutoReader
-from sae_tracks.lm.hyenadna import HyenaDNAForCausalLM, HyenaDNAModel
+from sae_tracks.lm.device import resolve_device
 from sae_tracks.lm.inference import HyenaDNAReader
 from sae_tracks.lm.lightning import load_lightning
 from sae_tracks.lm.plugin import check_plugin
@@ -27,24 +26,14 @@ from sae_tracks.lm.pretrained import (
     open_tokenizer,
 )
 from sae_tracks.lm.protocol import GeneLM, check_one_place
-from sae_tracks.lm.tokens import SPECIAL_TOKENS, HyenaDNATokenizer
+from sae_tracks.lm.registered import HyenaDNAForCausalLM, HyenaDNAModel, HyenaDNATokenizer
+from sae_tracks.lm.tokens import SPECIAL_TOKENS
 from sae_tracks.names import BUNDLED
 
 DEFAULT_LAYER = 3
 PLUGINS = "sae_tracks.models"  # the entry point group of other packages' models
 HEAD, BODY = "lm_head.weight", ("hyena.", "backbone.")
 log = logging.getLogger(__name__)
-
-
-def resolve_device(device: str) -> torch.device:
-    """``auto`` is CUDA if there is one, else the CPU."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise SaeTracksError(f"--device {device}: it is auto, cpu or cuda")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise SaeTracksError("--device cuda: torch sees no CUDA device here; use --device cpu")
-    return torch.device(device)
 
 
 def load_lm(

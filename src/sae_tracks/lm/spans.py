@@ -3,12 +3,15 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
 
 from sae_tracks.errors import SaeTracksError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 PROBE = "".join(np.random.default_rng(0).choice(list("ACGT"), 5040))  # 5,040 is a multiple of every k up to 10
 MARKS = re.compile("^(?:##|\N{LOWER ONE EIGHTH BLOCK}|\u0120)")  # at the start of a token; they cover no base
@@ -49,7 +52,7 @@ class DNATokenizer:
     each token is one base.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", name: str) -> None:
         self.tokenizer, self.name = tokenizer, name
         if not self._knows(PROBE):
             raise SaeTracksError(f"{name}: its tokenizer {self._trouble()}")

@@ -1,16 +1,18 @@
 """Language models that have learned nothing: a control that separates training from architecture."""
 
 import copy
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
-from transformers import PreTrainedModel
 
 from sae_tracks.errors import SaeTracksError, first_line
 from sae_tracks.lm.protocol import GeneLM
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 Kind = Literal["random", "permuted"]
-Model = TypeVar("Model", bound=PreTrainedModel)
+Model = TypeVar("Model", bound="PreTrainedModel")
 
 
 @runtime_checkable

@@ -1,8 +1,6 @@
 """Enrichment of features in sets of regions, beside a background."""
 
-from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +16,15 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, write_provenance, write_tsv
 from sae_tracks.jit import EXACT
 from sae_tracks.names import feature_name
+from sae_tracks.region_sets.activity import Activity, read_activity
 from sae_tracks.region_sets.comparison import Comparison, Design
 from sae_tracks.region_sets.matched import MatchedRegions
 from sae_tracks.region_sets.permutation import pooled_tails, stratified_tails
 from sae_tracks.region_sets.regions import RegionSet
-from sae_tracks.region_sets.sums import region_rows
-from sae_tracks.regions import ReadStrand
 from sae_tracks.source import Source
 from sae_tracks.threads import in_threads
 
 NORMAL = 1.96
-FEATURES_AT_ONCE = 64
 FIELDS = (
     *("share", "share_background", "hit", "hit_background", "mean", "mean_background", "support", "b"),
     *("upper", "lower", "auroc", "auroc_error"),
@@ -65,8 +61,8 @@ def enrich(
         One row per set, feature and read strand, sets as given and then by ``p``; the columns are those of
         ``enrichment.tsv`` in docs/formats.md.
         ``p`` is that of a two-sided permutation test of the share of active bases, and ``q`` is adjusted by Benjamini
-        and Hochberg over all rows. Memory: 12 bytes per region and feature
-        that is above 0 in it.
+        and Hochberg over all rows. A temporary file in ``$TMPDIR`` takes 12 bytes per region and feature that is above
+        0 in it.
     """
     ids = None if features is None else source.sae.check_features(features).tolist()
     names = np.arange(source.sae.d_sae) if ids is None else np.array(ids)
@@ -74,10 +70,10 @@ def enrich(
     blocks = _blocks_of(comparison.regions)
     parts = []
     for strand in source.read_strands:
-        read = Activity.read(source, comparison.regions, cutoffs, ids, strand)
-        for design in comparison.designs:
-            table = _table(read, design, blocks, names, seed)
-            parts.append(table.assign(read_strand=strand))
+        with read_activity(source, comparison.regions, cutoffs, ids, strand) as read:
+            for design in comparison.designs:
+                table = _table(read, design, blocks, names, seed)
+                parts.append(table.assign(read_strand=strand))
     table = pd.concat(parts, ignore_index=True)
     table.insert(2, "read_strand", table.pop("read_strand"))
     table["q"] = adjusted(table["p"].to_numpy(np.float64))
@@ -99,70 +95,6 @@ def write_enrichment(
     write_provenance(out, **facts)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Activity:
-    """What the features do in regions, feature by feature.
-
-    Attributes
-    ----------
-    readable : (n,) int64
-        Readable bases of each region.
-    indptr : (d_sae + 1,) int64
-        Feature f owns the entries ``indptr[f]:indptr[f + 1]``.
-    row : (nnz,) int32
-        Regions in which the feature is above 0, ascending within a feature.
-    active : (nnz,) int32
-        Bases at which the feature is active.
-    mean : (nnz,) float32
-        Mean activation over the readable bases.
-    """
-
-    readable: NDArray[np.int64]
-    indptr: NDArray[np.int64]
-    row: NDArray[np.int32]
-    active: NDArray[np.int32]
-    mean: NDArray[np.float32]
-
-    @classmethod
-    def read(
-        cls,
-        source: Source,
-        regions: RegionSet,
-        cutoffs: NDArray[np.float32],
-        features: Sequence[int] | None,
-        strand: ReadStrand,
-    ) -> "Activity":
-        """Read the regions."""
-        readable, parts = [], deque[tuple[NDArray, ...]]()
-        entries = np.zeros(source.sae.d_sae, np.int64)
-        for rows in region_rows(source, regions, cutoffs, features=features, read_strand=strand):
-            row = np.repeat(np.arange(len(rows), dtype=np.int32), np.diff(rows.indptr))
-            mean = rows.total / np.maximum(rows.readable, 1)[row]
-            parts.append(
-                (row + np.int32(rows.first), rows.feature, rows.active.astype(np.int32), mean.astype(np.float32))
-            )
-            readable.append(rows.readable)
-            entries += np.bincount(rows.feature, minlength=len(entries))
-        indptr = np.concatenate(([0], np.cumsum(entries)))
-        n = int(indptr[-1])
-        held = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.float32)
-        found = cls(np.concatenate(readable), indptr, *held)
-        following = indptr[:-1].copy()
-        while parts:  # each is freed before the next one is copied
-            row, feature, active, mean = parts.popleft()
-            _by_feature(row, feature, active, mean, following, found.row, found.active, found.mean)
-        return found
-
-
-@njit(**EXACT)
-def _by_feature(row, feature, active, mean, following, to_row, to_active, to_mean):
-    """Copy entries to the places that follow for their features."""
-    for i in range(len(row)):
-        at = following[feature[i]]
-        following[feature[i]] += 1
-        to_row[at], to_active[at], to_mean[at] = row[i], active[i], mean[i]
-
-
 def _table(
     read: Activity, design: Design, blocks: NDArray[np.int64], names: NDArray[np.int64], seed: int
 ) -> pd.DataFrame:
@@ -182,14 +114,13 @@ def _table(
     place[rows] = np.arange(len(rows))
     numbers = np.zeros((len(names), len(FIELDS)))
     sums = np.zeros((2, len(names), int(block.max()) + 1))
-    values = read.indptr, read.row, read.active, read.mean, place
-    layout = share, stratum, own, weight, block, size, stratified, span
+    layout = place, share, stratum, own, weight, block, size, stratified, span
 
     def stage(some: slice) -> None:
-        _measure(names[some], *values, *layout, numbers[some], sums[:, some])
+        _measure(*read.of(names[some]), *layout, numbers[some], sums[:, some])
 
     with in_threads() as each:
-        each(stage, len(names), FEATURES_AT_ONCE)
+        each(stage, len(names), read.features_at_once)
     found = pd.DataFrame(numbers, columns=[*FIELDS])
     whole = np.array([np.bincount(block[own], minlength=sums.shape[2])] * 2)
     if not stratified:
@@ -285,22 +216,22 @@ def _blocks_of(regions: RegionSet) -> NDArray[np.int64]:
 
 @njit(**EXACT)
 def _measure(
-    names, indptr, row, active, mean, place, share, stratum, own, weight, block, size, stratified, span, numbers, sums
+    indptr, entries, place, share, stratum, own, weight, block, size, stratified, span, numbers, sums
 ):  # fmt: skip
     """Fill ``numbers``, (K, FIELDS), and ``sums``, (2, K, B), the sums of shares by block, of some features.
 
-    The first arrays are those of `Activity`. ``place`` is the place of each region among those of the design, or -1. Of
-    each of these, ``share`` is one base as a share of it, ``weight`` that in the mean of its kind.
+    The first two arrays are those of `Activity.of`. ``place`` is the place of each region among those of the design, or
+    -1. Of each of these, ``share`` is one base as a share of it, ``weight`` that in the mean of its kind.
     """
     n = own.sum()
     m = len(own) - n
     others = n if stratified else m  # the weights of the background add up to this
-    for k in range(len(names)):
-        first, last = indptr[names[k]], indptr[names[k] + 1]
-        at = first + np.flatnonzero(place[row[first:last]] >= 0)
-        at = at[np.argsort(place[row[at]])]
-        rows, value = place[row[at]], mean[at]
-        x = active[at] * share[rows]
+    for k in range(len(numbers)):
+        mine = entries[indptr[k] : indptr[k + 1]]
+        at = np.flatnonzero(place[mine["row"]] >= 0)
+        at = at[np.argsort(place[mine["row"][at]])]
+        rows, value = place[mine["row"][at]], mine["mean"][at]
+        x = mine["active"][at] * share[rows]
         for i in range(len(rows)):
             r = rows[i]
             side, w = 0 if own[r] else 1, weight[r] / (n if own[r] else others)

@@ -20,6 +20,7 @@ from numba import njit
 from sae_tracks.jit import EXACT
 
 STEPS, CLOSE = 200, 1e-10
+REACHED, NEAR = 1e-18, 1e-6  # gains of a step: below the first it ends, below the second whole steps only approach
 SMALL, ASIDE = 1e-3, 0.05  # below the first, in standard deviations, the formula is 0/0, and that far beside it is used
 LEAST = 12  # equal values
 COUNTED, DRAWS = 1 << 14, 20_000  # permutations, at most
@@ -304,15 +305,17 @@ def _outside_any(wanted, side, half, x, top, labelled, regions):
     for _ in range(STEPS):
         gs, gt = gs - labelled, gt - wanted
         determinant = ss * tt - st * st
-        if (abs(gs) <= CLOSE * labelled and abs(gt) <= CLOSE * max(wanted, 1e-3)) or not determinant > 0:
+        if not determinant > 0:
             break
         ds, dt = (st * gt - tt * gs) / determinant, (st * gs - ss * gt) / determinant
-        step = 1.0
+        gain, step = -(gs * ds + gt * dt), 1.0  # the value falls by half of it
+        if gain <= REACHED:
+            break
         while True:
             to_s, to_t = s + step * ds, t + step * dt
             reached, gs, gt, next_ss, next_st, next_tt = _joint(to_s, to_t, x, top, zeros, share)
             reached -= to_s * labelled + to_t * wanted
-            if reached <= value + 1e-12 * abs(value) or step < 1e-9:
+            if reached <= value or gain < NEAR or step < 1e-9:
                 break
             step /= 2
         s, t, value, ss, st, tt = to_s, to_t, reached, next_ss, next_st, next_tt

@@ -287,9 +287,9 @@ def feature_profiles(source: "Source", sites: pd.DataFrame, layout: BinLayout, f
     ids = list(dict.fromkeys(features))
     column = np.full(source.sae.d_sae, -1)
     column[ids] = np.arange(len(ids))
-    bins = Bins(sites, layout, source.genome.lengths)
+    bins = ProfileBins(sites, layout, source.genome.lengths)
     windows = [window for contig in bins.rows for window in regions_of(contig, bins.covered(contig))]
-    sums = {strand: BinSums(bins, len(ids)) for strand in source.read_strands}
+    sums = {strand: ProfileSums(bins, len(ids)) for strand in source.read_strands}
     reader = replace(source, regions=windows)
     for block in reader.blocks(ids):
         sums[block.read_strand].add(block.region, block.readable, block.indptr, column[block.feature], block.value)
@@ -326,9 +326,9 @@ def signal_profiles(
     SaeTracksError
         `Signal` refuses a file: it is damaged, has no contig in common with the genome, or another length for one.
     """
-    bins, names, found = Bins(sites, layout, genome.lengths), [], []
+    bins, names, found = ProfileBins(sites, layout, genome.lengths), [], []
     for path in paths:
-        signal, sums = Signal(path, genome, alias=alias), BinSums(bins, 1)
+        signal, sums = Signal(path, genome, alias=alias), ProfileSums(bins, 1)
         for region in (one for contig in bins.rows for one in _chunks(contig, bins.covered(contig))):
             values = signal.values(region)
             readable = np.isfinite(values)
@@ -359,7 +359,7 @@ def _chunks(contig: str, spans: Spans) -> Iterator[GenomicRegion]:
             yield GenomicRegion(contig, first, min(first + CHUNK, end))
 
 
-class Bins:
+class ProfileBins:
     """The bins of regions, cut at the ends of their contigs.
 
     Parameters
@@ -399,10 +399,10 @@ class Bins:
         return merge(spans[spans[:, 0] < spans[:, 1]])
 
 
-class BinSums:
+class ProfileSums:
     """Sums of K columns over the bases of bins. The bases of a bin are added in the order in which they come."""
 
-    def __init__(self, bins: Bins, columns: int) -> None:
+    def __init__(self, bins: ProfileBins, columns: int) -> None:
         self._bins, shape = bins, bins.edges.shape[:2]
         self._total, self._bases = np.zeros((*shape, columns)), np.zeros(shape, np.int64)
         self._widest = {name: (bins.last[rows] - bins.first[rows]).max() for name, rows in bins.rows.items()}

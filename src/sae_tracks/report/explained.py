@@ -14,10 +14,10 @@ from sae_tracks.bounded import read_text
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.insight.meaning import COMPARED, check_origin, find_files
 from sae_tracks.json_file import COUNT, read_json
-from sae_tracks.metrics import read_table
 from sae_tracks.motifs import read_motifs
 from sae_tracks.names import ATLAS, DESCRIBED, MOTIFS, PLANES
 from sae_tracks.report.logos import letter_heights
+from sae_tracks.report.scores import read_columns
 
 FILES = (DESCRIBED, MOTIFS, ATLAS, COMPARED)
 REPLICATES = ("replicates", "partner", "correlation")
@@ -75,7 +75,7 @@ def read_explained(beside: Path, folders: Sequence[Path] = (), sae_sha256: str |
         rows = explained.compared.dropna().to_dict("index")
         _add(explained, "compared", {f: row | {"correlation": round(row["correlation"], 4)} for f, row in rows.items()})
     if DESCRIBED in found:
-        table = _table(found[DESCRIBED], ("feature", "line"), ("name", "line"))
+        table = read_columns(found[DESCRIBED], ("feature", "line"), ("name", "line"))
         _add(explained, "line", dict(zip(table["feature"], table["line"])))
     if MOTIFS in found and b"\nMOTIF " in read_text(found[MOTIFS]):  # `motifs` may have found none
         heights = {one.matrix_id: np.round(letter_heights(one), 3).tolist() for one in read_motifs(str(found[MOTIFS]))}
@@ -93,7 +93,7 @@ def _add(explained: Explained, name: str, values: dict[str, Any]) -> None:
 def _add_atlas(explained: Explained, path: Path) -> None:
     texts = [f"{plane}_{column}" for plane, measure in PLANES.items() for column in ("near", measure)]
     places = [f"{plane}_{axis}" for plane in PLANES for axis in "xy"]
-    table = _table(path, ("feature", *texts, *places), texts, places)
+    table = read_columns(path, ("feature", *texts, *places), texts, places)
     explained.atlas["feature"] = table["feature"].tolist()
     planes = read_json(path.with_suffix(".json"), dict.fromkeys(PLANES, ATLAS_PLANE), "run sae-tracks atlas again")
     for plane, measure in PLANES.items():
@@ -129,15 +129,4 @@ def _places(x: NDArray[np.float64], y: NDArray[np.float64]) -> dict[str, list[in
 
 
 def _compared(path: Path) -> pd.DataFrame:
-    return cast(pd.DataFrame, _table(path, ("feature", *REPLICATES), ()).set_index("feature")[list(REPLICATES)])
-
-
-def _table(path: Path, columns: Sequence[str], texts: Sequence[str], numbers: Sequence[str] = ()) -> pd.DataFrame:
-    """A table with some columns; empty `texts` are "", and `numbers` are finite or NaN."""
-    table = read_table(path, texts)
-    if missing := [name for name in columns if name not in table]:
-        raise SaeTracksError(f"{path} has no column {missing[0]!r}: write it again with this version of sae-tracks")
-    for name in numbers:
-        if table[name].dtype.kind not in "fiu" or np.isinf(table[name]).any():
-            raise SaeTracksError(f"{path}: column {name!r} holds something that is no number: write it again")
-    return table
+    return cast(pd.DataFrame, read_columns(path, ("feature", *REPLICATES), ()).set_index("feature")[list(REPLICATES)])

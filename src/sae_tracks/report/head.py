@@ -16,13 +16,13 @@ HALVES: dict[bool | None, str] = {
 }
 
 
-def sentences(facts: Mapping[str, Any], concepts: int, pairs: int) -> list[str]:
+def sentences(facts: Mapping[str, Any], concepts: int, pairs: int, signals: int = 0) -> list[str]:
     """Return the sentences at the head of the page, as far as the provenance has the facts.
 
     `facts` is ``provenance.json`` of `metrics`, or of tracks that were not scored. `concepts` and `pairs` are the
-    numbers of names of annotations and of scored rows.
+    numbers of names of annotations and of scored rows; `signals` is that of signals.
     """
-    said = [_what(facts), _where(facts, "They were scored on" if pairs else "Their tracks lie on")]
+    said = [_what(facts), _where(facts, "They were scored on" if pairs or signals else "Their tracks lie on")]
     if pairs:
         noun, matches = "concept" if concepts == 1 else "concepts", "match" if pairs == 1 else "matches"
         said += [
@@ -30,7 +30,12 @@ def sentences(facts: Mapping[str, Any], concepts: int, pairs: int) -> list[str]:
             f"{pairs:,} {matches}, each beside its rivals.",
             _halves(facts),
         ]
-    else:
+    if signals:
+        noun = "signal" if signals == 1 else "signals"
+        said.append(
+            f"For each of {signals:,} {noun}, the page has the feature that follows it best, beside its rivals."
+        )
+    if not pairs and not signals:
         said.append("They were not scored here.")
     return list(filter(None, said))
 

@@ -32,7 +32,7 @@ MAP = (
     '<output></output><p class="legend"></p><p class="note"></p></div>'
 )
 GENOME = '<div id="genome" role="region" aria-label="Genome browser" tabindex="-1"></div>'
-WIDE, EDGE = 108, 4  # width and margin of the strip that shows average precision beside rivals, in pixels
+WIDE, EDGE = 108, 4  # width and margin of the strip that shows a number beside its rivals, in pixels
 
 Row = Mapping[str, Any]
 
@@ -40,6 +40,11 @@ Row = Mapping[str, Any]
 def library(address: str, sha256: str) -> str:
     """Return a script beside the page, which runs only if its SHA-256 (base64) is the expected one."""
     return f'<script src="{address}" integrity="sha256-{sha256}" defer></script>'
+
+
+def scripts(data: str, script: str) -> str:
+    """Return the page's script, and the JSON that it reads."""
+    return f'<script type="application/json" id="data">{data}</script>\n<script>{script}</script>'
 
 
 def verdict_list(counts: Mapping[str, int]) -> str:
@@ -77,31 +82,35 @@ def _row(number: int, row: Row, more: str) -> str:
         f'<td class="mid">{escape(row["site_strand"])}</td>',
         f"<td>{escape(feature_label(row['feature']))}</td>",
         f'<td><span class="badge {verdict}">{verdict}</span></td>' if verdict else "<td></td>",
-        f"<td>{_number(row['site_average_precision'])}</td>",
+        f"<td>{written(row['site_average_precision'])}</td>",
         f"<td>{_strip(row)}</td>",
-        f"<td>{_number(row['effect'], '+.2f')}</td>",
-        f"<td>{_number(row['recall_at_half'], '.2f')}</td>",
-        f"<td>{_number(row['f1'])}</td>",
-        f"<td>{_number(row['instances'], ',.0f')}</td>",
+        f"<td>{written(row['effect'], '+.2f')}</td>",
+        f"<td>{written(row['recall_at_half'], '.2f')}</td>",
+        f"<td>{written(row['f1'])}</td>",
+        f"<td>{written(row['instances'], ',.0f')}</td>",
     )
     return f'<tr data-row="{number}">{"".join(cells)}{more}</tr>'
 
 
-def _number(value: float, form: str = ".3f") -> str:
+def written(value: float, form: str = ".3f") -> str:
+    """Return a number as text; "" if it was not measured."""
     return "" if math.isnan(value) else f"{value:{form}}"
 
 
 def _strip(row: Row) -> str:
-    """Return the average precision (dot) with its interval (bar) beside rivals that decide (ticks), from 0 to 1."""
+    others = [row[rival.ap] for rival in RIVALS if rival.verdicts]
+    return strip(row["site_average_precision"], row["site_ap_low"], row["site_ap_high"], others)
+
+
+def strip(own: float, low: float, high: float, others: Iterable[float]) -> str:
+    """Return a number (dot) with its interval (bar) beside those of rivals (ticks), from 0 to 1; "" without one."""
 
     def at(value: float) -> str:
         return f"{EDGE + (WIDE - 2 * EDGE) * min(max(value, 0), 1):.1f}"
 
-    own, low, high = (row[name] for name in ("site_average_precision", "site_ap_low", "site_ap_high"))
     if math.isnan(own):
         return ""
-    others = [row[rival.ap] for rival in RIVALS if rival.verdicts and not math.isnan(row[rival.ap])]
-    ticks = "".join(f"M{at(value)} 3v8" for value in others)
+    ticks = "".join(f"M{at(value)} 3v8" for value in others if not math.isnan(value))
     bar = "" if math.isnan(low) else f'<path class="bar" d="M{at(low)} 7H{at(high)}"/>'
     return (
         f'<svg class="strip" width="{WIDE}" height="14" aria-hidden="true">'
@@ -113,6 +122,14 @@ def _strip(row: Row) -> str:
 def definitions(pairs: Iterable[tuple[str, str]]) -> str:
     """Return names and what they mean, for a ``dl``."""
     return "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs)
+
+
+def outcome_list(heading: str, outcomes: Mapping[str, str], note: str = "") -> str:
+    """Return what the verdicts of a registry mean."""
+    order = (
+        "The tests are made in the order from the last line to the first; the first one that fails gives the verdict."
+    )
+    return f'<h3>{heading}</h3>{paragraph([order, note])}<dl class="outcomes">{definitions(outcomes.items())}</dl>'
 
 
 def paragraph(sentences: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from sae_tracks.errors import SaeTracksError, UsageError
 from sae_tracks.files import PROVENANCE, make_folder, scratch_folder, sha256, write_provenance
 from sae_tracks.metrics.scores import BEST_SCORES
 from sae_tracks.motifs import Motif, named_motifs
+from sae_tracks.names import SIGNALS
 from sae_tracks.records import read_made
 from sae_tracks.report import head, markup
 from sae_tracks.report.explained import Explained, read_explained
@@ -24,13 +25,21 @@ from sae_tracks.report.figures import plot_scores, save_figure
 from sae_tracks.report.logos import COLORS, LETTERS, glyphs, letter_heights
 from sae_tracks.report.scores import columns_of, embedded, load_scores, profiles_of, with_unscored
 from sae_tracks.report.serve import PAGE, Content, Site, folder_site, write_site
+from sae_tracks.report.signals import read_signals
 from sae_tracks.report.tracks import LIBRARY, TrackSet, asset, browser_settings, open_tracks, track_files
+from sae_tracks.signals.verdict import SIGNAL_OUTCOMES
 from sae_tracks.tracks.folder import shown
 
-SHOWN = {"genome?": ({"path": str}, None), "regions?": ([str], None), "split?": (bool, None)}  # on the page
+SHOWN = {
+    "genome?": ({"path": str}, None),
+    "regions?": ([str], None),
+    "split?": (bool, None),
+    "signals?": {"files": [{"name": str}]},
+}
 SCRIPTS = ("table.js", "charts.js", "atlas.js", "browser.js", "detail.js")
 SCORES, TRACKS = "metrics", "tracks"  # folders below one that holds the whole work, as the demo writes it
 TITLE = "Features and what they match"
+LESS = "Supported says less than for intervals: no untrained model is read, and repeats are not looked at."
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,7 @@ class Page:
     files: dict[str, Content]  # by address; ``index.html`` is the page itself
     matches: int  # rows of the table with a score
     supported: int  # matches with the verdict ``supported``
+    signals: int  # that were scored
     logos: int  # motifs with a logo
     facts: dict[str, Any]  # the provenance of what was scored, or of the tracks
 
@@ -61,7 +71,8 @@ def make_page(
     Parameters
     ----------
     scores : Path, optional
-        Folder with metrics.tsv of `metrics` and, if they exist, its provenance.json and offsets.parquet.
+        Folder with metrics.tsv or signals.tsv of `metrics`, or both, and, if they exist, its provenance.json,
+        offsets.parquet and signal_profiles.parquet.
     tracks : TrackSet, optional
         See `open_tracks`. A track without a score has a row of its own.
     motifs : str, optional
@@ -82,29 +93,35 @@ def make_page(
         raise SaeTracksError("a page needs scores or tracks, and neither was given")
     facts = provenance_of(folder)
     known = read_explained(folder, explained, facts.get("sae_sha256"))
-    scored = load_scores(scores, known.compared) if scores else None
+    names = [one["name"] for one in facts.get("signals", {}).get("files", ())]
+    signals = read_signals(scores, names) if scores else None
+    matched = scores and (signals is None or (scores / BEST_SCORES).exists())
+    scored = load_scores(scores, known.compared) if scores and matched else None
     table = with_unscored(scored, tracks.by_feature() if tracks else {})
     scored = table.head(0 if scored is None else len(scored))
     concepts = set(table["concept"])
     matrices = [motif for motif in named_motifs(motifs)[0] if motif.matrix_id in concepts] if motifs else []
     replicates = bool(table["replicates"].notna().any())
     data = _data(scores, table, matrices, known) | ({"browser": browser_settings(tracks)} if tracks else {})
-    sections = _sections(scored, facts) | {
+    tables = [name for name, there in ((BEST_SCORES, len(scored)), (SIGNALS, signals)) if there]
+    sections = _sections(scored, facts, 0 if signals is None else len(signals.table)) | {
         "title": markup.escape(title),
         "rows": markup.table_rows(table.to_dict("records"), tracks is not None, replicates),
         "views": markup.VIEWS if known.atlas else "",
         "map": markup.MAP if known.atlas else "",
         "compared": markup.COMPARED_HEAD if replicates else "",
+        "signals": signals.section if signals else "",
+        "downloads": " ".join(f'<a href="{name}" download>{name}</a>' for name in tables),
         "figures": "".join([_scores_figure(scored), *map(markup.picture_of, figures)]),
         "data": embedded(data),
     }
-    site: dict[str, Content] = {PAGE: _fill(sections, tracks is not None).encode()}
-    if scores:
-        site[BEST_SCORES] = (scores / BEST_SCORES).read_bytes()
+    site: dict[str, Content] = {PAGE: _fill(sections, len(table) > 0, tracks is not None).encode()}
+    site |= {name: (scores / name).read_bytes() for name in tables if scores}
     return Page(
         files=site | (track_files(tracks) if tracks else {}),
         matches=len(scored),
         supported=int((cast(pd.Series, table["verdict"]) == "supported").sum()),
+        signals=0 if signals is None else len(signals.table),
         logos=len(matrices),
         facts=facts,
     )
@@ -135,8 +152,9 @@ def write_report(
     page = make_page(scores, tracks, motifs=motifs, figures=figures, title=title, explained=explained)
     make_folder(out)
     write_site(page.files, out)
-    facts = {"scores": str(scores), "scores_sha256": sha256(scores / BEST_SCORES), "scored": page.facts}
-    write_provenance(out, public=True, **facts)
+    tables = {"scores_sha256": BEST_SCORES, "signals_sha256": SIGNALS}
+    checksums = {key: sha256(scores / name) for key, name in tables.items() if name in page.files}
+    write_provenance(out, public=True, scores=str(scores), **checksums, scored=page.facts)
     return page
 
 
@@ -145,14 +163,13 @@ def provenance_of(folder: Path) -> dict[str, Any]:
     return read_made(folder / PROVENANCE, SHOWN) if (folder / PROVENANCE).exists() else {}
 
 
-def _sections(scored: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, str]:
+def _sections(scored: pd.DataFrame, facts: Mapping[str, Any], signals: int) -> dict[str, str]:
     """Return the sections of the template that say what was scored."""
     counts = scored["verdict"].value_counts().to_dict()
+    said = head.sentences(facts, cast(pd.Series, scored["concept"]).nunique(), len(scored), signals)
     return {
-        "lead": markup.paragraph(head.sentences(facts, cast(pd.Series, scored["concept"]).nunique(), len(scored))),
+        "lead": markup.paragraph(said),
         "verdicts": markup.verdict_list(counts) if len(scored) else "",
-        "scores": f'<a href="{BEST_SCORES}" download>{BEST_SCORES}</a>' if len(scored) else "",
-        "outcomes": markup.definitions(OUTCOMES.items()),
         "methods": f"<h3>Methods</h3>{markup.paragraph([methods_paragraph(facts)])}" if len(scored) and facts else "",
         "made": markup.definitions(head.settings(facts)),
     }
@@ -183,23 +200,35 @@ def _scores_figure(table: pd.DataFrame) -> str:
         return markup.figure(path.read_bytes(), path.suffix, caption)
 
 
-def _fill(sections: dict[str, str], tracked: bool) -> str:
-    """Return the template with styles, scripts and sections, and what only a page with tracks has.
+def _fill(sections: dict[str, str], rows: bool, tracked: bool) -> str:
+    """Return the template with styles, scripts and sections, and what only a page with rows, signals or tracks has.
 
     The policy lets no script run but the page's own and, with tracks, a file beside it. Nothing is fetched from
     elsewhere.
     """
-    script = "\n".join(asset(name).decode() for name in SCRIPTS)
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{_digest(script.encode())}'"
-    )
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     browser = {"heads": "", "genome": "", "kind": "", "library": ""}
     if tracked:
-        policy += " 'self'; connect-src 'self'"
         library = markup.library(LIBRARY, _digest(asset(f"vendor/{LIBRARY}")))
         browser = {"heads": markup.TRACK_HEADS, "genome": markup.GENOME, "kind": ' class="tracked"', "library": library}
-    template = Template(asset("page.html").decode())
-    return template.substitute(sections, **browser, policy=policy, style=asset("report.css").decode(), script=script)
+    parts = {"links": "", "matches": "", "terms": "", "outcomes": "", "scripts": ""}
+    if rows:
+        script = "\n".join(asset(name).decode() for name in SCRIPTS)
+        policy += f"; script-src 'sha256-{_digest(script.encode())}'"
+        policy += " 'self'; connect-src 'self'" if tracked else ""
+        parts = {
+            "links": '<a href="#browse">Table</a> ',
+            "matches": Template(asset("matches.html").decode()).substitute(sections, **browser),
+            "terms": asset("terms_matches.html").decode(),
+            "outcomes": markup.outcome_list("Verdicts", OUTCOMES),
+            "scripts": markup.scripts(sections["data"], script),
+        }
+    if sections["signals"]:
+        parts["links"] += '<a href="#signals">Signals</a> '
+        parts["terms"] += asset("terms_signals.html").decode()
+        parts["outcomes"] += markup.outcome_list("Verdicts of signals", SIGNAL_OUTCOMES, LESS)
+    style, page = asset("report.css").decode(), Template(asset("page.html").decode())
+    return page.substitute(sections, **parts, library=browser["library"], policy=policy, style=style)
 
 
 def _digest(content: bytes) -> str:
@@ -248,11 +277,13 @@ def view_site(
         if tracks or genome or annotations or motifs or explained:
             raise UsageError(f"{folder} is a page, to which nothing can be added: give the options to `report`")
         return folder_site(folder)
-    scores = next((path for path in (folder, folder / SCORES) if (path / BEST_SCORES).is_file()), None)
+    tables = (BEST_SCORES, SIGNALS)
+    places = (folder, folder / SCORES)
+    scores = next((path for path in places if any((path / name).is_file() for name in tables)), None)
     found = next((path for path in (folder, folder / TRACKS) if shown(path.glob("*.bw"))), None)
     if scores is None and found is None:
         raise SaeTracksError(
-            f"nothing to look at in {folder}: neither {BEST_SCORES} (in it or {SCORES}/) nor *.bw (in it or {TRACKS}/)"
+            f"nothing to look at in {folder}: no {' or '.join(tables)} in it or {SCORES}/, no *.bw in it or {TRACKS}/"
         )
     chosen = choose_tracks(tracks or found, genome, annotations)
     return make_page(scores, chosen, motifs=motifs, explained=explained).files

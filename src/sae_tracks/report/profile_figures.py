@@ -112,14 +112,14 @@ def write_profiles(
     SaeTracksError
         No column has a value at any region. Columns that lack some are named in the log.
     """
-    from sae_tracks.region_sets.matrix_file import MATRIX, write_matrix
+    from sae_tracks.region_sets.deeptools import MATRIX, write_deeptools
 
     _check_values(profiles)
     means = profiles.means()
     save_figure(plot(profiles, means), out)
     write_tsv(means, out.with_suffix(".tsv"))
     if "matrix" not in profiles.facts:
-        write_matrix(profiles, out.with_suffix(MATRIX))
+        write_deeptools(profiles, out.with_suffix(MATRIX))
     write_provenance(out.parent, file_name=f"{out.stem}.{PROVENANCE}", **profiles.facts, **facts)
 
 

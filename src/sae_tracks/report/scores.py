@@ -1,7 +1,7 @@
 """Reads the folder of `metrics` for the page: every column exists, and is empty if a control was not run."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -68,6 +68,19 @@ def load_scores(folder: Path, compared: pd.DataFrame | None = None) -> pd.DataFr
     nucleotide = table["concept"].isin(list(NUCLEOTIDES)) & (table["tf"] == "")
     table = table.assign(nucleotide=nucleotide, motif=verdict.is_motif(table))
     return table.assign(meaning=[explain(row) for row in table.to_dict("records")])
+
+
+def read_columns(path: Path, columns: Sequence[str], texts: Sequence[str], numbers: Sequence[str] = ()) -> pd.DataFrame:
+    """A table with some columns; empty `texts` are "", and those of `numbers` that it has are finite or NaN."""
+    table = read_table(path, texts)
+    if table.empty:  # columns of no rows have no type, and not all were written
+        return table.reindex(columns=list(dict.fromkeys((*table, *columns))))
+    if missing := [name for name in columns if name not in table]:
+        raise SaeTracksError(f"{path} has no column {missing[0]!r}: write it again with this version of sae-tracks")
+    for name in numbers:
+        if name in table and (table[name].dtype.kind not in "fiu" or np.isinf(table[name]).any()):
+            raise SaeTracksError(f"{path}: column {name!r} holds something that is no number: write it again")
+    return table
 
 
 def with_unscored(table: pd.DataFrame | None, features: Mapping[str, Iterable[str]]) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from sae_tracks.files import (
 )
 from sae_tracks.json_file import read_json
 from sae_tracks.metrics.scores import BEST_SCORES, OFFSETS, SCORES, read_table
+from sae_tracks.names import SIGNAL_PROFILES, SIGNALS
 from sae_tracks.report import write_report
 from sae_tracks.sae.directory import CONFIG, STATS, WEIGHTS, load_sae, save_sae
 from sae_tracks.sae.hub import HUB_ID, locate
@@ -34,7 +35,7 @@ from sae_tracks.sharing.card import FILES, PLACEHOLDER, model_card
 from sae_tracks.sharing.upload import upload_folder
 
 CARD, SUMS, REPORT = "README.md", "SHA256SUMS", "report"
-TABLES = (BEST_SCORES, SCORES, OFFSETS, "signals.tsv", "signals.parquet", "signal_profiles.parquet")
+TABLES = (BEST_SCORES, SCORES, OFFSETS, SIGNALS, "signals.parquet", SIGNAL_PROFILES)
 HUB_FILES = (".txt", ".html", ".bw", ".bb", ".2bit")  # what a browser reads; sessions and BED files stay
 
 

@@ -1,6 +1,5 @@
 """Score features against signals: one pass over the genome, tables in a folder."""
 
-import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -12,15 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.annotations.signal import Signal
-from sae_tracks.bounded import read_arrays
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock, run
 from sae_tracks.files import PROVENANCE, atomic, digest, sha256, whole_path, write_provenance, write_tsv
-from sae_tracks.json_file import SIZE, Row, parse_json
+from sae_tracks.json_file import SIZE, Row
 from sae_tracks.metrics import Halves, annotation_checksums, halves_on, shard_facts
-from sae_tracks.names import feature_number
+from sae_tracks.names import SIGNAL_PROFILES, SIGNALS, feature_number
 from sae_tracks.reading import Reading
-from sae_tracks.records import HALVES, READ_BASES, read_made, record_parts
+from sae_tracks.records import HALVES, READ_BASES, read_made, read_shard, record_parts, write_shard
 from sae_tracks.regions import GenomicRegion, ReadStrand, parse_shard
 from sae_tracks.signals.bins import Bins, BinSums
 from sae_tracks.signals.judge import best_table, ranked
@@ -31,10 +29,10 @@ from sae_tracks.signals.survey import survey
 from sae_tracks.signals.tables import Gathered, Pass, Totals, pair_table, with_q
 from sae_tracks.source import ReadBases, Source
 
-PAIRS, BEST, PROFILES, STORED = "signals.parquet", "signals.tsv", "signal_profiles.parquet", "signals.npz"
+PAIRS, STORED = "signals.parquet", "signals.npz"
 BIN_SIZE = 100
 PROFILED = 5  # features per signal and read strand
-RECORD, FORMAT_VERSION = "record", 2
+FORMAT_VERSION = 3
 STORED_RECORD = {
     **{
         "format_version": FORMAT_VERSION,
@@ -207,8 +205,7 @@ class SignalTask:
         arrays: dict[str, NDArray] = {"features": ids}
         for strand, one in passes.items():
             arrays |= {f"{strand}{name}": array for name, array in _arrays(one).items()}
-        with atomic(self._out / STORED) as temporary, temporary.open("wb") as file:
-            np.savez(file, **{RECORD: np.frombuffer(json.dumps(record).encode(), np.uint8), **arrays})
+        write_shard(self._out / STORED, record, arrays)
         record_parts(self._out, STORED)
         log.info("signals of shard %s in %s; sae-tracks merge-metrics joins all shards", self._shard, self._out)
         return pd.DataFrame()
@@ -248,7 +245,7 @@ def merge_signals(shards: Iterable[str | Path], out: str | Path) -> pd.DataFrame
     """
     folders = list(map(Path, shards))
     facts = shard_facts(folders, STORED)
-    record, _ = _load(folders[0], RECORD)
+    record, _ = read_shard(folders[0] / STORED, STORED_RECORD, record_alone=True)
     read, halves = ReadBases.again(record["read"]), Halves.again(record["halves"])
     for path, checksum in record["signals"]:
         if not Path(path).is_file() or sha256(Path(path)) != checksum:
@@ -259,7 +256,7 @@ def merge_signals(shards: Iterable[str | Path], out: str | Path) -> pd.DataFrame
     for folder in sorted(
         folders, key=lambda one: parse_shard(read_made(one / PROVENANCE, {"shard": str})["shard"]).index
     ):
-        arrays = _load(folder)[1]
+        arrays = read_shard(folder / STORED, STORED_RECORD)[1]
         features = arrays["features"]
         for strand in read.read_strands:
             mine = {name[1:]: array for name, array in arrays.items() if name[0] == strand}
@@ -275,10 +272,10 @@ def write_signals(gathered: Gathered, out: Path) -> pd.DataFrame:
     tables = [pair_table(strand, gathered, means[strand]) for strand in gathered.passes]
     pairs = with_q(pd.concat(tables, ignore_index=True))
     best = best_table(pairs, gathered, {str(strand): one for strand, one in means.items()})
-    for table, name in ((pairs, PAIRS), (_profiles(pairs, gathered), PROFILES)):
+    for table, name in ((pairs, PAIRS), (_profiles(pairs, gathered), SIGNAL_PROFILES)):
         with atomic(out / name) as temporary:
             table.to_parquet(temporary, index=False)
-    write_tsv(best, out / BEST)
+    write_tsv(best, out / SIGNALS)
     log.info("%s, %d pairs in %s", _count(len(gathered.signals)), len(pairs), out)
     return best
 
@@ -320,12 +317,3 @@ def _join(passes: dict[ReadStrand, Pass], strand: ReadStrand, arrays: dict[str, 
         shape = arrays["bins_known"].shape[1], arrays["bins_dimensions"].shape[1], len(sums.on)
         passes[strand] = Pass(totals, sums, BinSums(bins, *shape))
     passes[strand].bins.add_arrays({n.removeprefix("bins_"): a for n, a in arrays.items() if n.startswith("bins_")})
-
-
-def _load(folder: Path, *only: str) -> tuple[dict[str, Any], dict[str, NDArray]]:
-    """The record of a shard and its arrays, or only some; never a pickle."""
-    path = folder / STORED
-    arrays = read_arrays(path, {RECORD, *only} if only else None)
-    if RECORD not in arrays:
-        raise SaeTracksError(f"{path} has no {RECORD!r}: run that shard again")
-    return parse_json(arrays.pop(RECORD).tobytes(), str(path), STORED_RECORD, "run that shard again"), arrays

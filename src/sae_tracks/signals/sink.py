@@ -56,7 +56,7 @@ class SignalSink:
         self._scale = np.divide(1, maxima, out=np.ones_like(maxima), where=maxima > 0)
         self._cutoff = cutoffs_of(source.sae, [ACTIVE], "max")[0]
         self._mean = np.array([[one.mean for one in half] for half in surveys])
-        self._expected = np.stack([one.expected for one in surveys[-1]], axis=1)
+        self._expected = np.stack([one.expected for one in surveys[-1]], axis=1)  # (S, G)
         self.sums = Sums.zeros(len(surveys), d_sae, len(signals), len(self._blocks.number))
         self.bin_sums = BinSums(bins, len(signals), source.lm.d_model, d_sae)
         self._tile = np.zeros(d_sae, PLACE)
@@ -112,13 +112,13 @@ class SignalSink:
         columns: Any = x.tocsc()
         feature = np.repeat(np.arange(columns.shape[1]), np.diff(columns.indptr))
         levels = levels_of(columns.data * self._scale[feature])
-        expected = self._expected[strata(self._genome, region)]
+        stratum = strata(self._genome, region)
         place, which = np.unique(np.arange(region.start, region.end) // self._blocks.size, return_inverse=True)
         block = np.array([self._blocks.number[region.contig, i] for i in place.tolist()], np.int32)[which]
         sums, contig = self.sums, self._contigs.index(region.contig)
         data = columns.indptr.astype(np.int64), columns.indices, columns.data, *levels, self._cutoff
-        bases = half, y, rank, self._mean, expected, block, contig, region.start
-        kept = sums.moments, sums.levels, sums.on, sums.above, sums.places, self._tile
+        bases = half, y, rank, self._mean, stratum, self._expected, block, contig, region.start
+        kept = sums.moments, sums.levels, sums.on, sums.above, sums.strata, sums.places, self._tile
         size = -(-len(self._tile) // PARTS)
         with in_threads() as each:
             each(lambda some: add_features(some.start, some.stop, *data, *bases, *kept), len(self._tile), size)

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from sae_tracks.arrays import ratio
 from sae_tracks.jit import EXACT
+from sae_tracks.signals.survey import STRATA
 
 LEVELS = 128  # levels of a feature, of equal width in the root of its value, up to twice its maximum
 PARTS = 256  # of a level
 APART = 1000  # bases of a tile that has at most one of a feature's strongest places
 PLACES = 128  # strongest places that are kept of each feature
 PLACE = np.dtype([("value", np.float32), ("contig", np.int32), ("position", np.int64)])
-X, XX, XY, Y_ACTIVE = range(4)  # of `Sums.moments`
+X, XX, XY = range(3)  # of `Sums.moments`
 
 
 def levels_of(relative: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -44,25 +45,27 @@ def levels_of(relative: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray
 class Sums:
     """Sums over the readable bases of one read strand that have a value of the signal.
 
-    H halves, F features, G signals, L levels of a feature, B blocks of the bootstrap on the last half.
+    H halves, F features, G signals, L levels of a feature, B blocks of the bootstrap on the last half, S strata.
     """
 
-    moments: NDArray[np.float64]  # (H, F, G, 4): of x, x^2, x (y - mean), and of y where the feature is active
+    moments: NDArray[np.float64]  # (H, F, G, 3): of x, x^2 and x (y - mean)
     levels: NDArray[
         np.float64
     ]  # (H, F, L, G, 5): bases at the level; sums of rank (`Levels.ranks`), part, part^2, both
     on: NDArray[np.uint32]  # (F, B, G): bases of the last half on which the feature is active
-    above: NDArray[np.float64]  # (F, B, G): the sum of the signal there, less what is expected of the strata
+    above: NDArray[np.float64]  # (F, B, G): the sum of the signal there, less the mean of its stratum
+    strata: NDArray[np.float64]  # (F, G, 2, S): the same bases by stratum, and the sum of the signal there
     places: NDArray  # (F, PLACES) `PLACE`: strongest places on the last half, by value; 0 is none
 
     @classmethod
     def zeros(cls, halves: int, features: int, signals: int, blocks: int) -> Self:
         """Sums of nothing."""
         return cls(
-            np.zeros((halves, features, signals, 4)),
+            np.zeros((halves, features, signals, 3)),
             np.zeros((halves, features, LEVELS, signals, 5)),
             np.zeros((features, blocks, signals), np.uint32),
             np.zeros((features, blocks, signals)),
+            np.zeros((features, signals, 2, STRATA)),
             np.zeros((features, PLACES), PLACE),
         )
 
@@ -154,9 +157,9 @@ def pearson(sums: Sums, half: int, bases: NDArray[np.int64], squares: NDArray[np
 
 
 @njit(**EXACT)
-def add_features(  # noqa: C901 (a kernel)
-    first, last, indptr, row, value, level, part, cutoff, half, y, rank, mean, expected, block, contig, start,
-    moments, levels, on, above, places, tile
+def add_features(
+    first, last, indptr, row, value, level, part, cutoff, half, y, rank, mean, stratum, expected,
+    block, contig, start, moments, levels, on, above, strata, places, tile
 ):  # fmt: skip
     """Add the non-zeros of features ``first`` to ``last`` of a buffer, whose columns are features.
 
@@ -170,15 +173,19 @@ def add_features(  # noqa: C901 (a kernel)
         A feature is active above it.
     half : (n,) int8
         Half of each base, -1 if it is not counted.
-    y, rank, expected : (n, G) float32, int64, float64
-        The signals, their ranks, and what their strata let expect.
+    y, rank : (n, G) float32, int64
+        The signals, and their ranks.
     mean : (H, G) float64
         Of the signals.
+    stratum : (n,) uint8
+        Of each base.
+    expected : (S, G) float64
+        Mean of the signals in each stratum.
     block : (n,) int32
         Number of the block.
     contig, start : int
         Of the buffer.
-    moments, levels, on, above, places
+    moments, levels, on, above, strata, places
         Those of `Sums`, added to.
     tile : (F,) `PLACE`
         The strongest place of the tile that each feature has reached.
@@ -206,11 +213,11 @@ def add_features(  # noqa: C901 (a kernel)
                 at[2] += place
                 at[3] += place * place
                 at[4] += place * rank[base, g]
-                if active:
-                    sums[3] += v
-                    if h == reported:
-                        on[f, block[base], g] += 1
-                        above[f, block[base], g] += v - expected[base, g]
+                if active and h == reported:
+                    on[f, block[base], g] += 1
+                    above[f, block[base], g] += v - expected[stratum[base], g]
+                    strata[f, g, 0, stratum[base]] += 1
+                    strata[f, g, 1, stratum[base]] += v
             if active and h == reported:
                 position = start + base
                 if best.contig != contig or best.position // APART != position // APART:
@@ -233,8 +240,29 @@ def keep_place(places, one):
         places[weakest].value, places[weakest].contig, places[weakest].position = one.value, one.contig, one.position
 
 
-def mean_at_active(sums: Sums) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(F, G) the signal's mean where a feature is active on the last half, and what the strata let expect there."""
-    on = sums.on.sum(axis=1).astype(np.float64)
-    active = ratio(sums.moments[-1, :, :, Y_ACTIVE], on)
-    return active, active - ratio(sums.above.sum(axis=1), on)
+def means_at_active(sums: Sums, strata: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Means of signals where features are active on the last half, and on matched bases where they are not.
+
+    Parameters
+    ----------
+    sums : Sums
+        Of all shards.
+    strata : (G, 2, S) float64
+        Bases of each stratum on this half, and the sum of the signal there: `Survey.strata`.
+
+    Returns
+    -------
+    active, matched, difference, wider : (F, G) float64
+        The mean on the active bases; that on the other bases of the same strata, weighted as the active bases are; the
+        first less the second, over those active bases whose stratum has another base; and how many times as far a
+        difference from the other bases varies as one from all bases of the strata does. NaN if there is none.
+    """
+    on, total = sums.strata[:, :, 0], sums.strata[:, :, 1]
+    off = strata[:, 0] - on
+    other = np.divide(strata[:, 1] - total, off, out=np.zeros_like(total), where=off > 0)
+    matched = np.where(off > 0, on, 0)
+    bases = matched.sum(axis=-1)
+    elsewhere = ratio((matched * other).sum(axis=-1), bases)
+    here = ratio(np.where(off > 0, total, 0).sum(axis=-1), bases)
+    wider = ratio(bases, (matched * off / np.maximum(strata[:, 0], 1)).sum(axis=-1))
+    return ratio(total.sum(axis=-1), on.sum(axis=-1)), elsewhere, here - elsewhere, wider

@@ -16,7 +16,7 @@ from sae_tracks.metrics import Halves
 from sae_tracks.names import feature_name
 from sae_tracks.regions import ReadStrand
 from sae_tracks.signals.bins import BinMeans, Bins, BinSums, bin_correlations
-from sae_tracks.signals.sums import Sums, mean_at_active, pearson, spearman
+from sae_tracks.signals.sums import Sums, means_at_active, pearson, spearman
 from sae_tracks.signals.survey import Survey
 from sae_tracks.source import ReadBases
 
@@ -25,18 +25,19 @@ PART = 1 << 24  # numbers drawn at once
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a correlation needs of the signals, on each half: (H, G) each."""
+    """What the numbers of pairs need of the signals, on each half: (H, G) each."""
 
     bases: NDArray[np.int64]  # with a value
     squares: NDArray[np.float64]  # the sums of squared differences from the mean
     rank_squares: NDArray[np.float64]  # of the ranks
+    strata: NDArray[np.float64]  # (G, 2, S) of the last half: bases of each stratum with a value, and their sum
 
     @classmethod
     def of(cls, surveys: Sequence[Sequence[Survey]]) -> "Totals":
         """The totals of surveys, by half and signal."""
         rows = [[(one.bases, one.squares, one.levels.squares) for one in half] for half in surveys]
         bases, squares, ranks = np.moveaxis(np.array(rows, np.float64), 2, 0)
-        return cls(bases.astype(np.int64), squares, ranks)
+        return cls(bases.astype(np.int64), squares, ranks, np.stack([one.strata for one in surveys[-1]]))
 
 
 @dataclass(slots=True)
@@ -70,11 +71,12 @@ def pair_table(strand: ReadStrand, gathered: Gathered, means: BinMeans) -> pd.Da
         found[f"{prefix}spearman"] = spearman(one.sums, half, totals, one.totals.rank_squares[half])[ids]
         for name, ranks in (("bin_pearson", False), ("bin_spearman", True)):
             found[f"{prefix}{name}"] = _of_bins(means, half % len(gathered.halves.names), ids, ranks=ranks)
-    active, expected = mean_at_active(one.sums)
+    active, matched, difference, wider = (values[ids] for values in means_at_active(one.sums, one.totals.strata))
     blocks = reported_blocks(gathered)
-    found["active_mean"], found["matched_mean"] = active[ids], expected[ids]
-    found |= differences(one.sums.above[ids][:, blocks], one.sums.on[ids][:, blocks])
-    found["active_bases"] = one.sums.on[ids].sum(axis=1, dtype=np.int64)
+    found["active_mean"], found["matched_mean"], found["difference"] = active, matched, difference
+    on = one.sums.on[ids][:, blocks]
+    found |= intervals(one.sums.above[ids][:, blocks], on, difference, wider)
+    found["active_bases"] = on.sum(axis=1, dtype=np.int64)
     signals, names = [s.name for s in gathered.signals], [feature_name(i) for i in ids.tolist()]
     head = {
         "signal": np.repeat(np.array(signals, object), len(ids)),
@@ -119,22 +121,28 @@ def reported_blocks(gathered: Gathered) -> NDArray[np.int64]:
     return np.array(sorted(found), np.int64)
 
 
-def differences(above: NDArray[np.float64], on: NDArray[np.uint32]) -> dict[str, NDArray[np.float64]]:
-    """The mean excess of signals where features are active, with intervals over blocks.
+def intervals(
+    above: NDArray[np.float64], on: NDArray[np.uint32], difference: NDArray[np.float64], wider: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """Intervals and p-values of differences, from how the excess varies between blocks.
+
+    The excess over all bases of a stratum varies as that over its inactive bases does, times the share of these. That
+    the mean of few inactive bases is uncertain too is left out.
 
     Parameters
     ----------
     above : (F, B, G) float64
-        Sums of the excess by block.
+        Sums of the signal less the mean of its stratum, where a feature is active, by block.
     on : (F, B, G) uint32
         Bases.
+    difference, wider : (F, G) float64
+        See `means_at_active`.
 
     Returns
     -------
     dict of (F, G) float64
-        ``difference``; ``difference_low`` and ``difference_high``, 95 % over draws of blocks; ``p``, two-sided, of
-        Student's t with the error between blocks. All but the first are NaN for a feature that is active in fewer than
-        5 blocks.
+        ``difference_low`` and ``difference_high``, 95 % over draws of blocks; ``p``, two-sided, of Student's t with the
+        error between blocks. NaN for a feature that is active in fewer than 5 blocks.
     """
     from scipy.stats import t as student
 
@@ -142,7 +150,7 @@ def differences(above: NDArray[np.float64], on: NDArray[np.uint32]) -> dict[str,
     bases, total = on.sum(axis=1).astype(np.float64), above.sum(axis=1)
     mean = ratio(total, bases)
     reached = (on > 0).sum(axis=1)
-    enough = reached >= FEW
+    enough = (reached >= FEW) & np.isfinite(difference)
     low, high, p = (np.full(total.shape, np.nan) for _ in range(3))
     if blocks >= FEW:
         draws = draws_of(blocks, 0)
@@ -155,10 +163,9 @@ def differences(above: NDArray[np.float64], on: NDArray[np.uint32]) -> dict[str,
             low[some], high[some] = np.percentile(means, INTERVAL, axis=0)
         away = above - np.nan_to_num(mean)[:, None] * on
         error = np.sqrt(blocks / (blocks - 1) * (away**2).sum(axis=1)) / np.maximum(bases, 1)
-        p = 2 * student.sf(ratio(np.abs(mean), error), np.maximum(reached - 1, 1))
+        p = 2 * student.sf(ratio(np.abs(difference), error * wider), np.maximum(reached - 1, 1))
     return {
-        "difference": mean,
-        "difference_low": np.where(enough, low, np.nan),
-        "difference_high": np.where(enough, high, np.nan),
+        "difference_low": np.where(enough, difference + wider * (low - mean), np.nan),
+        "difference_high": np.where(enough, difference + wider * (high - mean), np.nan),
         "p": np.where(enough, p, np.nan),
     }

@@ -13,7 +13,7 @@ import torch
 from torch import distributed
 
 from sae_tracks.errors import SaeTracksError, Terminated, first_line
-from sae_tracks.lm.load import resolve_device
+from sae_tracks.lm.device import resolve_device
 
 WAIT = timedelta(minutes=10)  # for the other processes of a run: to be reached, and to take part in a sum
 

@@ -9,7 +9,7 @@ import torch
 
 from sae_tracks.activations.stream import TrainingRows
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.lm.load import resolve_device
+from sae_tracks.lm.device import resolve_device
 from sae_tracks.train.settings import ARCHS, TrainSettings
 from sae_tracks.train.step import LOSSES, weights_size
 

@@ -13,7 +13,7 @@ from cispliceai_tracks.network import CLASSES, WIDTH, SpliceNet
 from cispliceai_tracks.weights import read_graph, read_openspliceai, read_safetensors
 from sae_tracks.dna import codes
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.lm.load import resolve_device
+from sae_tracks.lm.device import resolve_device
 from sae_tracks.lm.protocol import check_length, weights_checksum
 from sae_tracks.lm.untrained import Kind, untrained_id
 

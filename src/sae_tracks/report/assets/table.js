@@ -92,7 +92,7 @@ function startTable(data, open) {
     const descending = before ? before === "ascending" : number && column !== "verdict";
     const rank = new Map(data.verdicts.map((name, i) => [name, i]));
     const values = rows.map((row) => (column === "verdict" ? rank.get(row.verdict) : row[column]));
-    document.querySelectorAll("thead th").forEach((th) => th.removeAttribute("aria-sort"));
+    document.querySelectorAll("#table thead th").forEach((th) => th.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", descending ? "descending" : "ascending");
     body.append(...ordered(values, descending).map((i) => lines[i]));
   }
@@ -135,7 +135,7 @@ function startTable(data, open) {
     show(Number(line.dataset.row));
   }
 
-  document.querySelectorAll("thead th").forEach((th) => th.firstElementChild.addEventListener("click", () => sort(th)));
+  document.querySelectorAll("#table thead th").forEach((th) => th.firstElementChild.addEventListener("click", () => sort(th)));
   toggles.forEach((button) => button.addEventListener("click", () => {
     button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") !== "true");
     filter();

@@ -27,7 +27,7 @@ HEADER = {
 }
 
 
-def write_matrix(profiles: Profiles, path: Path) -> None:
+def write_deeptools(profiles: Profiles, path: Path) -> None:
     """Write profiles as a matrix of deepTools, atomically.
 
     The first line is ``@`` and a JSON of the settings. Every other line is a region: BED6, then its bins, column after
@@ -83,7 +83,7 @@ def _header(profiles: Profiles) -> dict[str, Any]:
     }
 
 
-def is_matrix(path: Path) -> bool:
+def is_deeptools(path: Path) -> bool:
     """Whether a file is a matrix of deepTools; one that cannot be read is none."""
     try:
         with bounded.opened(path) as raw, gzip.open(raw) as file:
@@ -92,7 +92,7 @@ def is_matrix(path: Path) -> bool:
         return False
 
 
-def read_matrix(path: Path) -> Profiles:
+def read_deeptools(path: Path) -> Profiles:
     """Read a matrix of deepTools, ours or one of computeMatrix.
 
     Returns
