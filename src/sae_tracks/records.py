@@ -1,4 +1,4 @@
-"""What the records that verbs leave for each other must hold, as shapes of `sae_tracks.json_file`."""
+"""What verbs leave for each other: what records must hold, as shapes of `sae_tracks.json_file`, and files of shards."""
 
 import json
 from collections.abc import Mapping, Sequence

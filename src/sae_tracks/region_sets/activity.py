@@ -106,21 +106,22 @@ def read_activity(
     """
     with scratch_folder("activity") as folder, (folder / "entries.bin").open("w+b", buffering=0) as file:
         readable, ends, held = [], [], list[RegionRows]()
-        waiting = written = 0
+        waiting = 0
         for rows in region_rows(source, regions, cutoffs, features=features, read_strand=strand):
             readable.append(rows.readable)
             held.append(rows)
             waiting += len(rows.feature)
             if waiting >= HELD:
-                ends.append(written + _write(held, source.sae.d_sae, file, folder))
-                written, waiting, held = written + waiting, 0, []
-        ends.append(written + _write(held, source.sae.d_sae, file, folder))
+                ends.append(_write(held, source.sae.d_sae, file, folder))
+                waiting, held = 0, []
+        ends.append(_write(held, source.sae.d_sae, file, folder))
         ends = np.stack(ends)
         yield Activity(np.concatenate(readable), np.diff(ends, axis=1).sum(axis=0), file, ends)
 
 
 def _write(held: Sequence[RegionRows], d_sae: int, file: BinaryIO, folder: Path) -> NDArray[np.int64]:
-    """Write entries, those of one feature together; return where each feature begins, and the end."""
+    """Write entries, those of one feature together; return where in the file each feature begins, and the end."""
+    before = file.tell() // ENTRY.itemsize
     counts = sum((np.bincount(rows.feature, minlength=d_sae) for rows in held), np.zeros(d_sae, np.int64))
     ends = np.concatenate(([0], np.cumsum(counts)))
     found, following = np.empty(int(ends[-1]), ENTRY), ends[:-1].copy()
@@ -132,7 +133,7 @@ def _write(held: Sequence[RegionRows], d_sae: int, file: BinaryIO, folder: Path)
         left = found.view(np.uint8).data
         while left:
             left = left[file.write(left) :]
-    return ends
+    return before + ends
 
 
 @njit(**EXACT)
