@@ -12,6 +12,7 @@ annotations and variants. Each part has a key of the result. A part that fails s
 | `lm_parity` | relative difference of the activations from float64, in float32, TF32 and bfloat16 |
 | `sae` | training steps per second at 64 active features, beside the five matrix products of a dense step |
 | `sae_parity` | largest difference of a step's gradients from float64, relative to the largest gradient |
+| `encoder` | bases per second from activations to features, beside the matrix product; what differs from the CPU's |
 | `table` | seconds from sequence to the table of all pairs, and those that the length of chr14 would take |
 | `variants` | variants per second |
 
@@ -35,12 +36,14 @@ import pandas as pd
 import torch
 from lm_forward import random_model
 from sae_step import activations, bias_for, deviation, ours, products, start
+from scipy.sparse import csr_array
 
 from sae_tracks import Genome, Source, score, variant_effects
 from sae_tracks.insight.vcf import Variant
 from sae_tracks.lm import HyenaDNAReader
 from sae_tracks.lm.tokens import base_tokens
 from sae_tracks.sae import SAE
+from sae_tracks.sae.encoder import DeviceEncoder, Sparse, SparseEncoder
 from sae_tracks.train.settings import TrainSettings
 from sae_tracks.train.step import Weights
 
@@ -138,6 +141,24 @@ class Benchmark:
             found[arch] = deviation(self._weights(bias), settings, x.to(self.device))
         return found
 
+    def encoder(self) -> dict[str, float]:
+        """Bases per second, activations and features both in the CPU's memory, and differences from its kernel."""
+        x, n = activations(self.window, self.d), self.window
+        weights = start(self.d, self.d_sae, bias_for(L0, x, start(self.d, self.d_sae, 0.0)))
+        sae = SAE(weights.encoder.T, weights.b_enc, weights.decoder, weights.b_dec)
+        on_device, on_cpu = DeviceEncoder.of(sae, device=self.device), SparseEncoder.of(sae)
+        took = self.seconds(lambda: on_device.encode(x))
+        rows, weight = x.to(self.device), sae.W_enc.to(self.device)
+        floor = self.seconds(lambda: rows @ weight)
+        found, expected = (self._as_matrix(encoder.encode(x)) for encoder in (on_device, on_cpu))
+        return {
+            "bases_per_s": n / took,
+            "times_matrix_product": took / floor,
+            "l0": found.nnz / n,
+            "active_on_one_only": ((found > 0) != (expected > 0)).nnz / expected.nnz,
+            "difference": abs(found - expected).max() / expected.max(),
+        }
+
     def table(self) -> dict[str, float]:
         """Seconds from sequence to scores of all pairs, without controls."""
         with tempfile.TemporaryDirectory() as name:
@@ -165,6 +186,10 @@ class Benchmark:
                 pass
             return {"variants": len(some), "variants_per_s": len(some) / (time.perf_counter() - started)}
 
+    def _as_matrix(self, encoded: Sparse) -> csr_array:
+        indptr, feature, value = encoded
+        return csr_array((value, feature, indptr), shape=(len(indptr) - 1, self.d_sae))
+
     def _weights(self, bias: float) -> Weights:
         weights = start(self.d, self.d_sae, bias)
         return Weights(weights.flat.to(self.device), self.d, self.d_sae)
@@ -183,7 +208,7 @@ class Benchmark:
         return Source(reader, sae, Genome(folder / "g.fa"))
 
 
-PARTS = ("lm", "lm_parity", "sae", "sae_parity", "table", "variants")
+PARTS = ("lm", "lm_parity", "sae", "sae_parity", "encoder", "table", "variants")
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ from sae_tracks.source import Source
 from sae_tracks.tracks import StoredRuns, TrackSpool
 from sae_tracks.tracks.bbi.bigwig import finest_zoom, write_bigwig
 from sae_tracks.tracks.bbi.runs import make_runs
-from sae_tracks.tracks.bigwig import PLAIN, merge_bigwigs
+from sae_tracks.tracks.bigwig import PLAIN, _write_tracks
 
 BASES, DENSITY, BURST = 10_000_000, 0.02, 4
 ADDED, ADDED_BASES, D_SAE = 100, 200_000, 512
@@ -150,15 +150,15 @@ def added_cost(folder: Path) -> dict:
 def spool_and_write(folder: Path, blocks: Iterator[FeatureBlock], lengths: dict, ids: list[int], strands: list[str]):
     """Return the CPU seconds of the spool and of writing the bigWigs, and the number of open files."""
     spooling, opened = 0.0, 0
-    facts = {"features": ids, "read_strands": strands, "shard": "1/1", **asdict(PLAIN)}
+    facts = {"features": ids, "read_strands": strands, **asdict(PLAIN)}
     folder.mkdir()
     with TrackSpool(lengths, ids, folder / "spool", facts=facts, keep=True) as spool:
         for block in blocks:
             spooling += cpu_seconds(spool.add, block)
         spooling += cpu_seconds(spool.seal)
-    with StoredRuns([folder / "spool"]):
+    with StoredRuns([folder / "spool"]) as runs:
         opened = sum(1 for _ in Path("/proc/self/fd").iterdir())  # Linux
-    writing = cpu_seconds(merge_bigwigs, [folder / "spool"], folder)
+        writing = cpu_seconds(_write_tracks, runs, facts, folder)
     return spooling, writing, opened
 
 

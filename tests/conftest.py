@@ -4,6 +4,7 @@ import importlib
 import os
 import random
 import shutil
+import signal
 import sys
 from itertools import groupby
 from pathlib import Path
@@ -61,7 +62,13 @@ def benchmark_module(name: str):
 
 
 def pytest_configure():
-    """Write into memory if there is enough: most tests write many small files, and a disk takes ms for each."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as of a job that a shell runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # tests press Ctrl-C
+    _write_into_memory()
+
+
+def _write_into_memory():
+    """Most tests write many small files, and a disk takes ms for each."""
     if not os.access(MEMORY, os.W_OK) or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:  # tests write commands
         return
     if shutil.disk_usage(MEMORY).free > 8e9:

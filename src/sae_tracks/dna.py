@@ -64,6 +64,48 @@ def kmers(sequence: bytes, k: int) -> tuple[NDArray[np.unsignedinteger], NDArray
     return found, runs
 
 
+def letter_sums(letters: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Running counts of letters, for `composition`.
+
+    Parameters
+    ----------
+    letters : (n,) uint8
+        From `codes`.
+
+    Returns
+    -------
+    (3, n + 1) int64
+        Before each letter and at the end: letters that are A, C, G or T; that are C or G; that are the G of a CpG.
+    """
+    found = np.zeros((3, len(letters) + 1), np.int64)
+    of_cpg = (letters[:-1] == 1) & (letters[1:] == 2)
+    np.cumsum([letters != OTHER, (letters == 1) | (letters == 2)], axis=1, out=found[:2, 1:])
+    np.cumsum(of_cpg, out=found[2, 2:])
+    return found
+
+
+def composition(sums: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count the letters of intervals.
+
+    GC is the share of C and G among the letters A, C, G and T, and CpG the number of CpGs per such letter. A CpG counts
+    if both of its letters lie in the interval.
+
+    Parameters
+    ----------
+    sums : (3, n + 1) int64
+        From `letter_sums`.
+    start, end : (m,) int64
+        0-based half-open, counted from the first of the n letters; an interval may be empty.
+
+    Returns
+    -------
+    (3, m) int64
+        Letters that are A, C, G or T; that are C or G; and CpGs.
+    """
+    first = np.stack([start, start, np.minimum(start + 1, end)])  # the C before a G that is the first letter is outside
+    return sums[:, end] - np.take_along_axis(sums, first, axis=1)
+
+
 def kmer_letters(code: int, k: int) -> str:
     """The letters of a k-mer's code."""
     return "".join(NUCLEOTIDES[code >> 2 * (k - 1 - i) & 3] for i in range(k))

@@ -50,7 +50,7 @@ class FeatureBlock:
     d_sae: int
 
     def to_scipy(self) -> "csr_array":
-        """The activations as an (n, d_sae) sparse matrix of float32 that shares this block's memory.
+        """The activations as an (n, d_sae) sparse matrix of float32, whose values are this block's own, not a copy.
 
         Row i is base ``region.start + i``. Rows of bases that are not readable are empty.
         """
@@ -78,7 +78,11 @@ class Sink(Protocol):
 
 
 def stream_features(
-    readings: Iterable[Reading], sae: SAE, *, features: Sequence[int] | None = None
+    readings: Iterable[Reading],
+    sae: SAE,
+    *,
+    features: Sequence[int] | None = None,
+    device: torch.device | str = "cpu",
 ) -> Iterator[FeatureBlock]:
     """Encode readings with a sparse autoencoder.
 
@@ -94,13 +98,15 @@ def stream_features(
         From `load_sae`; its width must be that of the activations.
     features : sequence of int, optional
         Feature ids to encode; default all.
+    device : torch.device or str
+        Where the encoder computes; the readings and the SAE are on the CPU. `Source.blocks` takes that of the model.
 
     Yields
     ------
     FeatureBlock
         In the order of the readings and covering them exactly.
     """
-    encoder = SparseEncoder.of(sae, features)
+    encoder = SparseEncoder.of(sae, features, device)
     for reading in readings:
         yield from encode_reading(encoder, reading)
 

@@ -79,6 +79,9 @@ class Genome(ContigLengths):
         self._digests: dict[str, tuple[str, str]] = {}
         self._stretches: dict[str, list[GenomicRegion]] = {}
 
+    def __repr__(self) -> str:
+        return f"Genome({self.path.name}, {len(self.lengths):,} contigs, {sum(self.lengths.values()):,} bases)"
+
     def _refuse_protein(self) -> None:
         """Refuse a FASTA of amino acids, by the letters at the start of its first record."""
         for region in self.whole[:1]:
@@ -167,6 +170,8 @@ class Genome(ContigLengths):
 
 def _open(path: Path) -> pysam.FastaFile:
     """Open a FASTA by an index that fits it; a missing index is written aside and renamed."""
+    if path.is_dir():
+        raise SaeTracksError(f"{path} is a folder, not a FASTA: the genome comes after the SAE or the model")
     if not path.is_file():
         raise SaeTracksError(f"no FASTA file {path}")
     zipped = _is_bgzip(path)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
@@ -121,7 +122,7 @@ class Source:
         FeatureBlock
             Ascending per read strand. Shards and positions only select bases; they change no value.
         """
-        encoder = SparseEncoder.of(self.sae, None if features is None else list(features))
+        encoder = self.encoder(features)
         first = self.read_strands.index(after.read_strand) if after else 0
         for strand in self.read_strands[first:]:
             windows = self.windows(strand, shard)
@@ -132,6 +133,10 @@ class Source:
                 if on_reading is not None:
                     on_reading(reading)
                 yield from encode_reading(encoder, reading)
+
+    def encoder(self, features: Iterable[int] | None = None) -> SparseEncoder:
+        """The encoder of the SAE for some features, by default all, on the device of the model."""
+        return SparseEncoder.of(self.sae, features, device_of(self.lm))
 
     def windows(self, read_strand: ReadStrand, shard: Shard = WHOLE) -> list[Window]:
         """List the windows of one read strand, or of a shard of them, ascending."""
@@ -175,7 +180,7 @@ class Source:
         """
         return {
             "lm": describe(self.lm),
-            "device": device_type(self.lm),
+            "device": device_of(self.lm).type,
             "sae_sha256": self.sae.checksum,
             "sae_architecture": self.sae.architecture,
             "sae_k": self.sae.k,
@@ -235,10 +240,10 @@ class ReadBases:
         return found
 
 
-def device_type(lm: GeneLM) -> str:
-    """The type of device on which a model computes, ``cpu`` or ``cuda``; ``cpu`` for a plug-in without a device."""
+def device_of(lm: GeneLM) -> torch.device:
+    """The device on which a model computes; the CPU for a plug-in without a device."""
     device = getattr(getattr(lm, "model", None), "device", None)
-    return getattr(device, "type", "cpu")
+    return device if isinstance(device, torch.device) else torch.device("cpu")
 
 
 def sae_language_model(

@@ -9,7 +9,7 @@ import resource
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import lru_cache
 from time import perf_counter, process_time
@@ -85,11 +85,21 @@ def in_threads() -> Iterator[ForEachSlice]:
         slices = iter([slice(start, min(start + size, length)) for start in range(0, length, size)])
 
         def work() -> None:
-            for part in slices:  # the next thread that is free takes the next slice
-                stage(part)
+            try:
+                for part in slices:  # the next thread that is free takes the next slice
+                    stage(part)
+            except BaseException:
+                list(slices)  # the others end with the slice that they are at
+                raise
 
-        for done in [_workers(threads).submit(work) for _ in range(threads)]:
-            done.result()
+        jobs = [_workers(threads).submit(work) for _ in range(threads)]
+        try:
+            for job in jobs:
+                job.result()
+        except BaseException:  # of a slice, or Ctrl-C here
+            list(slices)
+            wait(jobs)
+            raise
 
     try:
         yield each

@@ -519,6 +519,16 @@ def test_a_gene_may_wrap_around_the_origin_of_a_circular_contig(genome, tmp_path
         read_annotation(write(tmp_path, "x.gff3", *rows_of), genome)
 
 
+def test_a_circular_contig_that_the_genome_lacks_is_left_out(genome, tmp_path):
+    """As chrM often is."""
+    mark = "chrM\tx\tregion\t1\t300\t.\t+\t.\tID=m;Is_circular=true"
+    rows_of = [f"{contig}\tx\texon\t101\t150\t.\t+\t.\tParent=t{contig}" for contig in ("chr1", "chrM")]
+    marked, plain = write(tmp_path, "m.gff3", mark, *rows_of), write(tmp_path, "p.gff3", *rows_of)
+    found = concepts(read_annotation(marked, genome))
+    assert found["exon"] == {("chr1", 100, 150, "+")}
+    assert found == concepts(read_annotation(plain, genome))
+
+
 def test_a_promoter_wraps_only_on_a_circular_contig(genome, tmp_path):
     exon = "chr1\tx\texon\t101\t150\t.\t+\t.\tParent=t"
     assert concepts(read_annotation(write(tmp_path, "x.gff3", exon), genome))["promoter:-200"] == {

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from sae_tracks.browsers.check import check_hub as validate
 from sae_tracks.browsers.hub import NO_EMAIL, write_hub
 from sae_tracks.browsers.igv import write_sessions
-from sae_tracks.browsers.names import Match, NamedTrack, read_matches
+from sae_tracks.browsers.names import Match, NamedTrack, named_tracks
 from sae_tracks.browsers.sites import SQL
 from sae_tracks.cli.app import app
 from sae_tracks.errors import SaeTracksError
@@ -71,9 +71,9 @@ def test_a_factor_is_named_only_where_a_match_with_it_is_supported(tmp_path):
     _, tracks = written(tmp_path)
     labels = {track["bigDataUrl"]: track["shortLabel"] for track in tracks if "parent" in track}
     assert labels == {
-        "f20.plus.bw": "f20 exon +",
-        "f20.minus.bw": "f20 EWSR1-FLI1 -",
-        "f3.plus.bw": "f3 CTCF +",
+        "f20.plus.bw": "f20 exon (+) +",
+        "f20.minus.bw": "f20 EWSR1.. (+) -",
+        "f3.plus.bw": "f3 CTCF (+) +",
         "f3.minus.bw": "f3 repeat -",
         "f5.bw": "f5 LINE/L1",
         "f4.bw": "f4",
@@ -112,7 +112,7 @@ def test_of_many_features_the_first_twenty_are_drawn(tmp_path):
 def test_the_page_says_what_the_names_mean(tmp_path):
     written(tmp_path)
     page = (tmp_path / "description.html").read_text()
-    assert "f20 exon +: largest value 1; supported match with exon, F1 0.50" in page
+    assert "f20 exon (+) +: largest value 1; supported match with exon (+), F1 0.50" in page
     assert "f5 LINE/L1: largest value 7; its match lies in repeats (LINE/L1)" in page
     assert "f4: largest value 4; no supported match" in page
 
@@ -121,7 +121,7 @@ def test_igv_shows_the_same_names_in_the_same_order(tmp_path):
     tracks = write_tracks(tmp_path)
     _, web = write_sessions(tracks, "toy1", scores=write_table(tmp_path / "m.tsv"))
     names = [track["name"] for track in json.loads(web.read_text())["tracks"]]
-    assert names == ["f20 exon +", "f20 EWSR1-FLI1 -", "f3 CTCF +", "f3 repeat -", "f5 LINE/L1", "f4"]
+    assert names == ["f20 exon (+) +", "f20 EWSR1-FLI1 (+) -", "f3 CTCF (+) +", "f3 repeat -", "f5 LINE/L1", "f4"]
 
 
 def test_sites_lie_beside_the_features_as_bigbed(tmp_path):
@@ -220,21 +220,23 @@ def test_sites_of_another_genome_or_of_one_name_are_refused(tmp_path):
 def test_a_table_of_something_else_is_refused(tmp_path):
     table = write_table(tmp_path / "t.tsv", [("a", "b")], ("concept", "feature"))
     with pytest.raises(SaeTracksError, match=r"has no column .read_strand.: name the metrics\.tsv"):
-        read_matches(table)
+        named_tracks(write_tracks(tmp_path / "t"), table)
 
 
 def test_a_score_that_is_no_number_is_refused(tmp_path):
     table = write_table(tmp_path / "t.tsv", [("MA1.1", "", "+", "f3", "+", "high", "supported", "", "True")])
     with pytest.raises(SaeTracksError, match=r"t\.tsv: expected numbers in the column 'f1'; one is 'high'"):
-        read_matches(table)
-    assert read_matches(write_table(tmp_path / "none.tsv", [])) == {}
+        named_tracks(write_tracks(tmp_path / "t"), table)
+    unnamed = named_tracks(tmp_path / "t", write_table(tmp_path / "none.tsv", []))
+    assert [track.match for track in unnamed] == [None] * 6
 
 
 def test_the_parquet_of_metrics_names_without_the_class_of_the_repeat(tmp_path):
     table = pd.DataFrame(ROWS, columns=list(COLUMNS)).drop(columns="repeat_class")
     table.assign(chosen=table["chosen"] == "True").to_parquet(tmp_path / "metrics.parquet")
-    matches = read_matches(tmp_path / "metrics.parquet")
-    assert {key: match.word for key, match in matches.items()} == {
+    found = named_tracks(write_tracks(tmp_path / "t"), tmp_path / "metrics.parquet")
+    matches = {(track.file.feature, track.file.strand or "+"): track.match for track in found}
+    assert {key: match.word for key, match in matches.items() if match} == {
         ("f20", "+"): "exon",
         ("f20", "-"): "EWSR1-FLI1",
         ("f3", "+"): "CTCF",
@@ -247,13 +249,14 @@ def test_the_parquet_of_metrics_names_without_the_class_of_the_repeat(tmp_path):
 @given(st.integers(0, 99_999), st.sampled_from(["", "+", "-"]), st.text("ABZ:/(.)19", min_size=1, max_size=25))
 def test_a_short_label_fits_and_a_cut_name_is_marked(feature, strand, factor):
     track = TrackFile(None, "", f"f{feature}", strand, 0, 1.0)
-    text = NamedTrack(track, Match("supported", "MA1.1", factor, "", 1.0)).short_title
+    text = NamedTrack(track, Match("supported", "MA1.1", factor, "+", "", 1.0)).short_title
     assert len(text) <= 17 and text.split(" ")[0] == f"f{feature}" and text.endswith(strand)
-    shown = text.split(" ")[1]
+    shown, *strands = text.split(" ")[1:]
+    assert strands == ["(+)", *filter(None, [strand])]
     assert shown == factor or (shown.endswith("..") and factor.startswith(shown[:-2]) and len(text) == 17)
 
 
-@pytest.mark.parametrize("match", [None, Match("supported", "MA1.1", "CTCF", "", 1.0)])
+@pytest.mark.parametrize("match", [None, Match("supported", "MA1.1", "CTCF", "-", "", 1.0)])
 def test_the_label_of_a_long_feature_keeps_its_strand(match):
     tracks = [TrackFile(None, "", name, strand, 0, 1.0) for name in ("x" * 16, "y" * 17, "z" * 18) for strand in "+-"]
     assert [NamedTrack(track, match).short_title for track in tracks] == [
@@ -279,11 +282,11 @@ def test_a_match_of_a_read_strand_that_has_no_track_names_and_moves_nothing(tmp_
     table = write_table(tmp_path / "m.tsv", rows)
     tracks = stanzas(write_hub(tmp_path, assembly="toy1", scores=table, **MAIL).path)
     assert [(track["parent"], track["shortLabel"]) for track in tracks if "parent" in track] == [
-        ("group_supported on", "f7 SP1"),
+        ("group_supported on", "f7 SP1 (+)"),
         ("group_features on", "f3"),
     ]
     _, web = write_sessions(tmp_path, "toy1", scores=table)
-    assert [track["name"] for track in json.loads(web.read_text())["tracks"]] == ["f7 SP1", "f3"]
+    assert [track["name"] for track in json.loads(web.read_text())["tracks"]] == ["f7 SP1 (+)", "f3"]
 
 
 def test_both_open_at_the_best_match_though_its_track_is_not_the_first(tmp_path):
@@ -350,7 +353,7 @@ def test_the_page_is_html_whatever_a_file_or_the_record_says_and_names_no_folder
     assert set(re.findall(r"<(\w+)", page)) == {*("h2", "p", "ul", "li", "table", "tr", "th", "td", "code", "a")}
     for said in (
         "f&lt;3&gt;&amp; &lt;s&gt;",
-        "match with &lt;s&gt;,",
+        "match with &lt;s&gt; (+),",
         "&lt;/code&gt;&lt;script&gt;",
         "&lt;b&gt;",
         "toy.fa",
@@ -394,11 +397,11 @@ def test_the_verbs_hand_on_what_they_are_told(tmp_path):
     hub = ["hub", str(tracks), "--assembly", "toy1", "--annotation", str(sites), "--email", "me@uni.edu", *names]
     assert CliRunner().invoke(app, hub).exit_code == 0
     head, _, *shown = stanzas(tmp_path / "hub.txt")
-    assert head["email"] == "me@uni.edu" and "f3 CTCF +" in {stanza["shortLabel"] for stanza in shown}
+    assert head["email"] == "me@uni.edu" and "f3 CTCF (+) +" in {stanza["shortLabel"] for stanza in shown}
     assert shown[-1]["track"] == "sites_sites"
     assert CliRunner().invoke(app, ["igv", str(tracks), "--genome", "toy1", "--locus", "c2:1-9", *names]).exit_code == 0
     session = json.loads((tmp_path / "session.json").read_text())
-    assert (session["locus"], session["tracks"][0]["name"]) == ("c2:1-9", "f20 exon +")
+    assert (session["locus"], session["tracks"][0]["name"]) == ("c2:1-9", "f20 exon (+) +")
     assert CliRunner().invoke(app, ["hub", str(tracks), "--assembly", "toy1"]).exit_code == 0
     assert stanzas(tmp_path / "hub.txt")[0]["email"] == NO_EMAIL
 
@@ -440,7 +443,7 @@ def test_features_without_a_match_are_called_as_they_are_described(tmp_path):
     labels = {s["track"]: (s["shortLabel"], s["longLabel"]) for s in stanzas(folder / "hub.txt") if "bigDataUrl" in s}
     assert labels["sae_f4"] == ("f4 codon positi..", "Activation of f4, strongest in codon position 3, CDS +")
     assert labels["sae_f5"][0].startswith("f5 LINE/L1"), "the match comes first"
-    assert labels["sae_f20_plus"][0] == "f20 exon +"
+    assert labels["sae_f20_plus"][0] == "f20 exon (+) +"
     assert "strongest in codon position 3, CDS +" in (folder / "description.html").read_text()
     (tmp_path / "describe.tsv").write_text("feature\tline\nf4\tx\n")
     with pytest.raises(SaeTracksError, match=r"describe.tsv has no column 'name'"):

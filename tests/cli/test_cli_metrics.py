@@ -103,6 +103,9 @@ def test_intervals_exported_before_give_the_same_scores(work, metrics):
     assert not metrics("sae", "toy.fa", "cg.bed", "-o", "stream", *scores, *where)[0]
     for name in ("metrics.tsv", "metrics.parquet"):
         assert read_table(work / "bed" / name).equals(read_table(work / "stream" / name))
+    (work / "bed" / "methods.txt").write_text("of a run before, with a model\n")
+    assert not metrics("toy.fa", "--bed", "f.bed", "--annotation", "cg.bed", "-o", "bed", *where)[0]
+    assert not (work / "bed" / "methods.txt").exists()
     ours, theirs = (load_counts(work / name / "counts.npz") for name in ("bed", "stream"))
     for name in ("bases", "labelled", "instances", "active", "tp", "hits"):
         assert (getattr(ours, name) == getattr(theirs, name)).all()
@@ -239,6 +242,10 @@ def test_without_a_threshold_the_scores_of_a_bed_have_none(work, metrics):
     best = read_table(work / "out" / "metrics.tsv")
     assert best["threshold"].isna().all()
     assert best["recall"].tolist() == [1] * 5
+    assert "on the report half" in metrics(*("--bed", "f.bed", "toy.fa", "cg.bed", "-o", "out"))[1]
+    whole = metrics(*("--bed", "f.bed", "toy.fa", "cg.bed", "-o", "out", "--no-split"))[1]
+    assert "Best feature of 5 of 5 concepts" in whole and "report half" not in whole
+    assert not metrics("--bed", "f.bed", "toy.fa", "cg.bed", "-o", "out", "-r", "chr1:80,001-120,000")[0]
     facts = json.loads((work / "out" / "provenance.json").read_text(), parse_constant=pytest.fail)
     assert facts["thresholds"] is None
 

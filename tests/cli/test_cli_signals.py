@@ -89,6 +89,30 @@ def test_intervals_and_signals_are_scored_in_one_pass(work):
     assert facts["signals"]["files"][0]["name"] == "a"
 
 
+def test_a_folder_does_not_hold_tables_of_two_runs(work):
+    """The one record of how tables were made is that of the last run; the other tables would pass for its own."""
+    asked = {"a.bw": ["a.bw"], "cg.bed": ["cg.bed", "--controls", "none"]}
+    for first, second, table in (("a.bw", "cg.bed", "signals.tsv"), ("cg.bed", "a.bw", "metrics.tsv")):
+        folder = work / f"out-{table}"
+        for _ in range(2):  # the same again replaces its own
+            assert not metrics(work, "sae", "toy.fa", *asked[first], "-o", folder, *WHERE).returncode
+        before = {name: (folder / name).read_bytes() for name in files(folder)}
+        for shard in (1, 2):
+            words = [*asked[second], "--shard", f"{shard}/2", "-o", f"shards-{second}/{shard}"]
+            assert not metrics(work, "sae", "toy.fa", *words, *WHERE).returncode
+        refused = [
+            metrics(work, "sae", "toy.fa", *asked[second], "-o", folder, *WHERE),
+            run("merge-metrics", f"shards-{second}/1", f"shards-{second}/2", "-o", folder, cwd=work),
+        ]
+        for done in refused:
+            assert done.returncode == 1
+            assert f"{table} is of another run" in done.stderr
+        assert {name: (folder / name).read_bytes() for name in files(folder)} == before
+    (work / "f.bed").write_text("chr7\t0\t9\tf0\t1000\t+\n")
+    bed = metrics(work, "toy.fa", "--bed", "f.bed", "--annotation", "cg.bed", "-o", work / "out-signals.tsv", *WHERE)
+    assert "signals.tsv is of another run" in bed.stderr
+
+
 @pytest.mark.parametrize("annotations", [["a.bw"], ["a.bw", "cg.bed"]])
 def test_shards_are_merged(work, annotations):
     words = ("sae", "toy.fa", *annotations, *WHERE)

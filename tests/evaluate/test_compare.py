@@ -72,12 +72,10 @@ def test_the_shares_count_cosines_on_either_side_of_their_borders():
     assert [(pair.shared, pair.same) for pair in pairs] == [(0, 0), (1, 0), (1, 0), (1, 1)]
 
 
-def test_dead_features_are_left_out_unless_asked_for():
+def test_dead_features_are_left_out():
     a, b = of_rows([[1, 0], [0, 1], [1, 1]], dead=[1]), of_rows([[1, 1], [1, 0], [-1, 0]], dead=[2])
     found = matched_cosine(a, b)
     assert (found.features, found.others, found.matched_cosine) == (2, 2, pytest.approx(1))
-    everything = matched_cosine(a, b, leave_out_dead=False)
-    assert (everything.features, everything.others, everything.same) == (3, 3, pytest.approx(2 / 3))
     assert matched_cosine(replace(a, stats=None), b).features == 3
 
 

@@ -310,7 +310,7 @@ def test_an_sae_of_another_program_says_what_is_known(tmp_path):
     change(tmp_path / "cfg.json", metadata={"lm": {"model": "owner/lm", "layer": 4}})
     assert list(report_lines(sae_record(tmp_path)))[2] == "read at         layer 4: hidden_states[4]"
     assert lines[-2] == (
-        "SAE faithful to its language model: no (statistics not measured; FVU and L0 not measured; "
+        "SAE faithful to its language model: not known (statistics not measured; FVU and L0 not measured; "
         "rows trained on not known; cross entropy recovered not measured)"
     )
 

@@ -34,7 +34,7 @@ sys.path.append(str(Path(__file__).parents[1] / "support"))
 LM = "-m lm -p 1 --device cpu"
 GROWING = ("*.part", "*.part/*", ".unfinished", "*.lock")  # hidden until it is whole
 SPOOL = ("*runs.bin", "*index.bin", "*spool.json", "*lock")
-TRAINING = ("train_log.jsonl", "checkpoints/*", "provenance.json")  # a log that grows, and the record of how it began
+TRAINING = ("train_log.jsonl", "checkpoints", "checkpoints/*", "provenance.json")  # a log that grows, how it began
 TIMES = {"seconds", "rows_per_second"}  # facts of JSON that no two runs share
 
 
@@ -84,6 +84,22 @@ VERBS = {
     "matrix": Verb(f"matrix sae g.fa peaks.bed -o out/m.parquet {LM}"),
     "matrix-mtx": Verb(f"matrix sae g.fa peaks.bed -o out/m.mtx {LM}"),
     "enrich": Verb(f"enrich sae g.fa peaks.bed --universe universe.bed -f 0-5 -o out {LM}"),
+    "metrics-signals": Verb(
+        f"metrics sae g.fa s.bedGraph --select-on chr1 --report-on chr2 -o out {LM}",
+    ),
+    "evaluate": Verb(f"evaluate sae g.fa -r chr1:1-900 -o out/evaluation.json {LM}"),
+    "check-seams": Verb(f"check-seams sae g.fa -f 0-5 -o out {LM}"),
+    "motifs": Verb(f"motifs sae g.fa -f 0-3 --places 10 --select-on chr1 --report-on chr2 --motifs m.pfm -o out {LM}"),
+    "motifs-shard": Verb(
+        f"motifs sae g.fa -f 0-3 --places 10 --select-on chr1 --report-on chr2 --motifs m.pfm --shard 1/2 -o out {LM}",
+        resumes=True,
+    ),
+    "merge-shards": Verb("merge-shards motifs1 motifs2 -o out -p 1"),
+    "compare": Verb(f"compare sae sae g.fa -o out {LM}"),
+    "atlas": Verb(f"atlas sae g.fa -o out {LM}"),
+    "describe": Verb("describe sae scores -o out"),
+    "match-regions": Verb("match-regions g.fa few.bed --per-region 2 -o out/matched.bed -p 1"),
+    "publish": Verb("publish sae --scores scores -o out"),
     "report": Verb("report scores -o out"),
     "hub": Verb("hub tracks --genome g.fa -o out"),
     "fetch": Verb("fetch genome hg38 -r chr1 -o out/c.fa.gz --cache out/cache", ("*.part", "*.part.json"), True),
@@ -140,6 +156,9 @@ def write_inputs(folder):
     peaks = [f"chr1\t{at}\t{at + 40}\n" for at in range(0, 3900, 60)]
     (folder / "universe.bed").write_text("".join(peaks))
     (folder / "peaks.bed").write_text("".join(peaks[::3]))
+    (folder / "few.bed").write_text("".join(peaks[:3]))
+    values = (f"{c}\t{at}\t{at + 10}\t{draw.randrange(20)}\n" for c in ("chr1", "chr2") for at in range(0, 880, 10))
+    (folder / "s.bedGraph").write_text("".join(values))
     (folder / "held.bed").write_text("chr2\t0\t300\n")
     (folder / "m.pfm").write_text(
         ">M1 one\nA [ 9 0 0 1 9 0 8 0 ]\nC [ 0 9 0 8 0 0 1 0 ]\nG [ 0 0 9 0 0 9 0 1 ]\nT [ 0 0 0 0 0 0 0 8 ]\n"
@@ -161,6 +180,8 @@ PREPARED = {  # input: the verb that makes it, and its shard
     "counts1": ("metrics-shard", "1/2"),
     "counts2": ("metrics-shard", "2/2"),
     "scores": ("metrics", ""),
+    "motifs1": ("motifs-shard", "1/2"),
+    "motifs2": ("motifs-shard", "2/2"),
 }
 
 

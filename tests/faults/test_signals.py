@@ -47,6 +47,17 @@ def test_a_verb_that_resumes_says_so(tmp_path, monkeypatch):
     assert done.stderr == "stopped by SIGTERM: the same command goes on from where it stopped\n"
 
 
+def test_what_went_to_stdout_begins_again(tmp_path, monkeypatch):
+    def signalled(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    monkeypatch.setattr("sae_tracks.cli.tracks.open_source", signalled)
+    for out, says in (("-", "begins from the start"), (tmp_path / "f.bed", "goes on from where it stopped")):
+        done = run("export-bed", tmp_path, tmp_path / "g.fa", "-f", "0", "-o", out)
+        assert done.stderr == f"stopped by SIGTERM: the same command {says}\n"
+
+
 def test_a_signal_that_the_parent_ignores_stays_ignored(tmp_path, monkeypatch):
     source = store(tmp_path / "act", [30])
 

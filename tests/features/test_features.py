@@ -16,6 +16,7 @@ from sae_tracks.genome import Genome
 from sae_tracks.reading import Reading, read
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import SAE
+from sae_tracks.sae.encoder import DeviceEncoder, SparseEncoder
 
 ARCHITECTURES = ("standard", "jumprelu", "topk")
 of_every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -32,6 +33,14 @@ def reading_of(n, d_in=8, seed=0, first=0, strand="+"):
         np.ones(n, bool),
         torch.from_numpy(rng.standard_normal((n, d_in)).astype(np.float32)),
     )
+
+
+@pytest.fixture(scope="module", params=[SparseEncoder, DeviceEncoder], autouse=True)
+def encoder_class(request):
+    """All of it by the kernels of the CPU, and by the encoder for GPUs, which runs on the CPU here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SparseEncoder", request.param)
+        yield request.param
 
 
 def dense(blocks, d_sae):
@@ -214,7 +223,13 @@ def test_one_hot_features_are_the_bases(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("features", "message"), [([6], "features 0 to 5"), ([-1], "no feature -1"), ([], "no feature")]
+    ("features", "message"),
+    [
+        ([6], "features 0 to 5"),
+        ([-1], "no feature -1"),
+        ([], "no feature"),
+        ([1, "f3"], "features are whole numbers, such as 357, not 'f3'"),
+    ],
 )
 def test_features_outside_the_dictionary_are_refused(features, message):
     with pytest.raises(SaeTracksError, match=message):

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
-import huggingface_hub
+import huggingface_hub.constants
 import pysam
 import pytest
 import requests
@@ -20,7 +20,7 @@ from mirror import COMMIT, md5_lines, mirror, publish
 from toy import random_dna
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.fetch import fetch_genome, fetch_matrices, fetch_sites
+from sae_tracks.fetch import cache, fetch_genome, fetch_matrices, fetch_sites
 from sae_tracks.fetch import transfer as transfer_module
 from sae_tracks.fetch.model import _complete
 from sae_tracks.names import PINNED
@@ -281,6 +281,32 @@ def test_without_a_stated_checksum_the_first_download_is_what_later_ones_are_hel
     assert (tmp_path / "b.pfm").read_bytes() == PFM
     assert f"{cached} is damaged and is removed from the cache" in caplog.text
     assert [path for path, _ in server.seen] == [MATRICES, MATRICES]
+
+
+def test_a_damaged_file_is_looked_at_by_many_and_removed_under_the_lock(server, tmp_path, monkeypatch):
+    """Another process finds the damage too, and has mended it before this one has the lock."""
+    fetch_matrices("2024", tmp_path / "a.pfm")
+    cached = tmp_path / "cache/jaspar" / MATRICES[1:]
+    cached.write_bytes(b">other\n")
+    locked = cache.locked
+
+    def mended(path):
+        cached.write_bytes(PFM)
+        return locked(path)
+
+    monkeypatch.setattr(cache, "locked", mended)
+    fetch_matrices("2024", tmp_path / "b.pfm")
+    assert (tmp_path / "b.pfm").read_bytes() == PFM
+    assert [path for path, _ in server.seen] == [MATRICES]
+
+
+def test_offline_a_damaged_file_is_removed_and_named(server, tmp_path):
+    fetch_matrices("2024", tmp_path / "a.pfm")
+    cached = tmp_path / "cache/jaspar" / MATRICES[1:]
+    cached.write_bytes(b">other\n")
+    with pytest.raises(SaeTracksError, match=r"is not there: run without --offline"):
+        fetch_matrices("2024", tmp_path / "b.pfm", offline=True)
+    assert not cached.exists() and [path for path, _ in server.seen] == [MATRICES]
 
 
 def test_an_error_page_with_status_200_is_refused(server, tmp_path):

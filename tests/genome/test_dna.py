@@ -1,8 +1,18 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sae_tracks.dna import codes, complement, kmer_letters, kmers, readable_bases, reverse_complement
+from sae_tracks.dna import (
+    codes,
+    complement,
+    composition,
+    kmer_letters,
+    kmers,
+    letter_sums,
+    readable_bases,
+    reverse_complement,
+)
 
 letters = st.text(alphabet="ACGTNRYSWKMBDHVacgt", max_size=50)
 
@@ -25,6 +35,19 @@ def test_codes_equal_looking_up_each_letter(sequence):
     expected = ["ACGT".find(letter) % 5 for letter in sequence.upper()]
     assert codes(sequence.encode()).tolist() == expected
     assert readable_bases(sequence.encode()).tolist() == [code < 4 for code in expected]
+
+
+@given(letters, st.data())
+def test_composition_equals_counting_the_letters_of_each_interval(sequence, data):
+    ends = st.integers(0, len(sequence))
+    spans = [sorted(pair) for pair in data.draw(st.lists(st.tuples(ends, ends), min_size=1, max_size=9))]
+    inside = [sequence[start:end].upper() for start, end in spans]
+    expected = [
+        [sum(map(text.count, "ACGT")) for text in inside],
+        [text.count("C") + text.count("G") for text in inside],
+        [text.count("CG") for text in inside],
+    ]
+    assert composition(letter_sums(codes(sequence.encode())), *np.array(spans).T).tolist() == expected
 
 
 @given(letters, st.integers(1, 32))

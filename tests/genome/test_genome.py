@@ -55,6 +55,12 @@ def test_what_is_not_fasta_is_refused(tmp_path, content, message):
         Genome(path)
 
 
+def test_a_folder_in_the_place_of_the_genome_is_named_and_a_genome_is_short_in_print(tmp_path):
+    with pytest.raises(SaeTracksError, match="is a folder, not a FASTA: the genome comes after the SAE"):
+        Genome(tmp_path)
+    assert repr(Genome(write_fasta(tmp_path / "g.fa", a="ACGT" * 500, b="A"))) == "Genome(g.fa, 2 contigs, 2,001 bases)"
+
+
 def test_a_damaged_block_is_an_error_of_one_line(tmp_path):
     path = write_fasta(tmp_path / "g.fa.bgz", chr1=random_dna(500_000))
     Genome(path)  # makes the index

@@ -133,6 +133,23 @@ def test_effects_are_said_with_their_interval(folders, tmp_path, numbers, said):
     assert "without" not in table.loc["f1", "line"]
 
 
+@pytest.mark.parametrize(
+    ("correlation", "reciprocal", "replicates", "said"),
+    [
+        (0.8, True, True, "another SAE has it too (f9, correlation 0.80)"),
+        (0.7, False, False, "does not replicate (best correlation 0.70, but that feature is more like another)"),
+        (0.5, True, False, "does not replicate (best correlation 0.50)"),
+    ],
+)
+def test_why_a_feature_does_not_replicate(folders, tmp_path, correlation, reciprocal, replicates, said):
+    (tmp_path / "compare").mkdir()
+    row = {"partner": "f9", "correlation": correlation, "reciprocal": reciprocal, "replicates": replicates}
+    rows = pd.DataFrame({"feature": ["f0"], **row})
+    rows.to_csv(tmp_path / "compare" / "compare.tsv", sep="\t", index=False)
+    table = describe_features(sae(), [*folders, tmp_path / "compare"]).set_index("feature")
+    assert f"; {said}; active" in table.loc["f0", "line"]
+
+
 def test_json_holds_what_is_known_alone(folders, tmp_path):
     table = describe_features(sae(), folders)
     write_description(table, tmp_path / "out")

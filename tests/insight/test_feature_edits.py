@@ -12,6 +12,7 @@ from sae_tracks.insight.edits import FeatureReader, open_frame
 from sae_tracks.lm import load_lm
 from sae_tracks.lm.edits import begin_edits
 from sae_tracks.regions import GenomicRegion
+from sae_tracks.sae.encoder import SparseEncoder
 from sae_tracks.source import Source
 
 LETTERS = np.frombuffer(b"ACGT", np.uint8)
@@ -67,7 +68,7 @@ def test_copies_equal_features_of_a_whole_reading(architecture):
     letters, edits = LETTERS[rng.integers(0, 4, (3, 15))], begin_edits(lm, sequence)
     original = sae.encode(lm.activations(sequence))[:, features]
     for starts, before in ((np.array([0, 60, 185]), 0), (np.array([4, 60, 185]), 4)):
-        found = FeatureReader(sae, features).copies(edits, starts, letters, before)
+        found = FeatureReader(SparseEncoder.of(sae, features), features).copies(edits, starts, letters, before)
         for start, word, values in zip(starts, letters, found, strict=True):
             copy = sequence[:start] + word.tobytes() + sequence[start + 15 :]
             expected = sae.encode(lm.activations(copy))[start - before : start + 15, features]
@@ -77,7 +78,7 @@ def test_copies_equal_features_of_a_whole_reading(architecture):
 
 def test_a_copy_without_a_change_has_the_same_bits():
     lm = load_lm("yeast")
-    reader = FeatureReader(random_sae(lm.d_model, 64), range(64))
+    reader = FeatureReader(SparseEncoder.of(random_sae(lm.d_model, 64)), range(64))
     sequence = random_dna(300, 6).encode()
     edits, letters = begin_edits(lm, sequence), np.frombuffer(sequence, np.uint8)
     starts = np.array([20, 100, 280])

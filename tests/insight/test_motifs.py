@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import planted
+import pysam
 import pytest
 import torch
 from command_line import run
@@ -17,7 +18,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock
 from sae_tracks.genome import Genome
 from sae_tracks.insight.align import align
-from sae_tracks.insight.motifs import consensus_of, feature_motifs
+from sae_tracks.insight.motifs import MotifQuestion, consensus_of, feature_motifs
 from sae_tracks.insight.places import FLANK, Line, Places, windows_at
 from sae_tracks.insight.separation import like, separation
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, describe, load_lm
@@ -25,7 +26,7 @@ from sae_tracks.metrics import Halves
 from sae_tracks.motifs import jaspar_motifs, read_motifs
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.sae import SAE, save_sae
-from sae_tracks.source import Source
+from sae_tracks.source import ReadBases, Source
 
 FACTORS = ("CTCF", "REST", "NRF1", "ZNF460", "PAX6", "ZNF143", "ZBTB33", "HSF1")
 EITHER = (1, 3)  # features that fire at sites on either strand
@@ -235,6 +236,17 @@ def test_a_feature_of_third_codon_positions_is_named_by_them(tmp_path):
     assert table["concept_background"][0] == pytest.approx(
         0.09, abs=0.01
     )  # two genes in three on +, 600 of 1,500 bases, a third
+
+
+def test_genes_of_other_regions_are_refused_before_the_genome_is_read(tmp_path):
+    source = Source(
+        OneHotLM(), identity_sae(), Genome(write_fasta(tmp_path / "g.fa", c=random_dna(2000), d=random_dna(500)))
+    )
+    source.regions = [GenomicRegion("c", 0, 2000)]
+    (tmp_path / "d.bed").write_text("d\t10\t20\tx\n")
+    pysam.tabix_index(str(tmp_path / "d.bed"), preset="bed")
+    with pytest.raises(SaeTracksError, match=r"d\.bed\.gz has no site in the regions: leave it out"):
+        MotifQuestion(ReadBases.of(source), Halves(1000), [2], annotation=[tmp_path / "d.bed.gz"])
 
 
 def test_what_is_refused(tmp_path):

@@ -93,10 +93,12 @@ def test_contigs_that_alternate_are_not_sorted(genome, tmp_path):
         ("c1\t1\t2\n", "is not VCF or BCF"),
         (HEAD + COLUMNS, "in.vcf has no variant"),
         (HEAD + COLUMNS + f"c1\t10\t.\t{B}\t{change(B)}\t.\t.\t.\nc1\tx\t.\n", "is damaged after line 4"),
+        (HEAD + COLUMNS + f"c1\t10\t.\t\xe3\t{B}\t.\t.\t.\n", "in.vcf, line 4: an allele or a name is not text"),
+        (HEAD + COLUMNS + f"c1\t10\t.\t{B}\t\xe3\t.\t.\t.\n", "in.vcf, line 4: an allele or a name is not text"),
     ],
 )
 def test_files_that_are_no_vcf_are_refused(genome, tmp_path, text, message):
-    (tmp_path / "in.vcf").write_text(text)
+    (tmp_path / "in.vcf").write_bytes(text.encode("latin-1"))
     with pytest.raises(SaeTracksError, match=message):
         read_variants(tmp_path / "in.vcf", genome)
 

@@ -7,7 +7,7 @@ import pytest
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import write_provenance
 from sae_tracks.metrics.counts import Counts, OpenInstance, Place, load_counts
-from sae_tracks.metrics.scores import COUNTS, merge_shards
+from sae_tracks.metrics.scores import COUNTS, add_shards
 from sae_tracks.records import check_parts, part_sums
 
 
@@ -74,15 +74,15 @@ def test_a_shard_that_changed_since_it_was_written_is_refused(path):
     with pytest.raises(
         SaeTracksError, match="field parts must be an object; it is missing; delete the folder and run that"
     ):
-        merge_shards([folder])
+        add_shards([folder])
     write_provenance(folder, shard="1/1", parts=part_sums(folder, COUNTS))
-    assert "parts" not in merge_shards([folder])[1]
+    assert "parts" not in add_shards([folder])[1]
     change(path, "bases", lambda a: a + 1)  # sound numbers, and an archive whose own checksums are right
     with pytest.raises(SaeTracksError, match=r"counts\.npz has changed since it was written, by its SHA-256"):
-        merge_shards([folder])
+        add_shards([folder])
     path.unlink()
     with pytest.raises(SaeTracksError, match=r"counts\.npz is missing: delete the folder and run that shard again"):
-        merge_shards([folder])
+        add_shards([folder])
 
 
 def test_a_file_without_a_checksum_is_refused(path):
@@ -91,12 +91,12 @@ def test_a_file_without_a_checksum_is_refused(path):
     (folder / "controls").mkdir()
     (folder / "controls" / "words.npz").write_bytes(b"of another run")
     write_provenance(folder, shard="1/1", parts=sums)
-    merge_shards([folder])
+    add_shards([folder])
     with pytest.raises(SaeTracksError, match=r"has no checksum of controls/words\.npz: delete the folder"):
-        merge_shards([folder], "controls")
+        add_shards([folder], "controls")
     write_provenance(folder, shard="1/1", parts={"../counts.npz": "0", "controls/../../x": "0"})
     with pytest.raises(SaeTracksError, match=r"has no checksum of counts\.npz"):
-        merge_shards([folder])
+        add_shards([folder])
     with pytest.raises(SaeTracksError, match=r"controls/\.\./\.\./x is missing"):
         check_parts(folder, "controls")
 
@@ -106,4 +106,4 @@ def test_a_file_of_a_shard_may_be_a_link(path, tmp_path):
     write_provenance(folder, shard="1/1", parts=part_sums(folder, COUNTS))
     path.rename(tmp_path / "elsewhere.npz")
     path.symlink_to(tmp_path / "elsewhere.npz")
-    merge_shards([folder])
+    add_shards([folder])

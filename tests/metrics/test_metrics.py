@@ -331,7 +331,7 @@ def test_counts_of_other_concepts_cannot_be_added(folder):
     ours = Counter(case.evaluation(folder), [0.0], cutoffs_of([0]))
     theirs = Counter(case.evaluation(folder), [0.5], cutoffs_of([0.5]))
     with pytest.raises(SaeTracksError, match="these counts cannot be added: their thresholds differ"):
-        ours.merge(theirs)
+        ours.counts().merge(theirs.counts())
 
 
 @pytest.mark.parametrize(

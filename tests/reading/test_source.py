@@ -10,6 +10,7 @@ from track_oracle import toy_source
 
 from sae_tracks.files import values_differ
 from sae_tracks.regions import GenomicRegion, StreamPosition
+from sae_tracks.sae.encoder import DeviceEncoder, SparseEncoder
 
 RECORDS = {"a": random_dna(300), "b": random_dna(100, seed=1)}
 
@@ -30,6 +31,8 @@ def test_a_source_says_what_it_reads_and_where_it_computes():
         on_gpu.lm.model = SimpleNamespace(device=torch.device("cuda:1"))
         assert (source.identity()["device"], on_gpu.identity()["device"]) == ("cpu", "cuda")
         assert values_differ(source.identity(), on_gpu.identity()) == "device"
+        on_gpu.lm.model.device = torch.device("meta")  # one that every build of torch has
+        assert (type(source.encoder()), type(on_gpu.encoder())) == (SparseEncoder, DeviceEncoder)
 
 
 @pytest.mark.parametrize("strands", [["+"], ["-"], ["+", "-"]])

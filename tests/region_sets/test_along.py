@@ -1,5 +1,7 @@
 """How often features are active along the genome, against a count base by base."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from toy import OneHotLM, identity_sae, random_dna, write_fasta
 from sae_tracks import Genome, Source, activity_along
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.region_sets.along import round_size
+from sae_tracks.regions import GenomicRegion
 
 RECORDS = {"a": random_dna(150) + "NN" + random_dna(70, 1) + "N" * 130 + random_dna(31, 2), "b": random_dna(45, 3)}
 
@@ -18,7 +21,7 @@ def genome(tmp_path_factory):
 
 
 @pytest.mark.parametrize("size", [1, 7, 40, 1000])
-@pytest.mark.parametrize("regions", [None, ["a:11-160", "b"]])
+@pytest.mark.parametrize("regions", [None, ["a:11-160", "b"], ["a:41-60", "a:201-230", "b:31-45"]])
 def test_active_bases_equal_a_count_base_by_base(genome, size, regions):
     chosen = None if regions is None else [genome.region(text) for text in regions]
     source = Source(OneHotLM(), identity_sae(), genome, chosen, read_strands=("+", "-"), context=10)
@@ -49,6 +52,19 @@ def test_a_fraction_of_the_maximum_is_the_default_and_bins_are_about_400(genome)
     assert found["active"].sum() == (letters == "C").sum()
     assert (found["end"] - found["start"]).max() == 2  # of 428 bases
     assert [round_size(least) for least in (0.2, 1, 1.1, 3, 6, 20, 21, 7e6)] == [1, 1, 2, 5, 10, 20, 50, 10_000_000]
+
+
+def test_a_short_region_of_a_long_contig_takes_memory_of_its_own_bins_only(tmp_path):
+    text = "N" * 700_000 + random_dna(400) + "N" * 300_000
+    genome = Genome(write_fasta(tmp_path / "g.fa", a=text))
+    source = Source(OneHotLM(), identity_sae(), genome, [GenomicRegion("a", 700_000, 700_400)], context=10)
+    activity_along(source, [0])  # imports and compiles
+    tracemalloc.start()
+    found = activity_along(source, [0, 1, 2, 3])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found["start"].tolist() == [*range(700_000, 700_400)] * 4 and found["active"].sum() == 400
+    assert most < 16 << 20  # bytes; five numbers for each base of the contig take 40 MB
 
 
 def test_what_cannot_be_counted_is_refused(genome):

@@ -14,7 +14,7 @@ from sae_tracks.genome import Genome
 from sae_tracks.region_sets import activity
 from sae_tracks.region_sets.comparison import Comparison, Design, in_universe, with_matched, with_other
 from sae_tracks.region_sets.enrich import enrich
-from sae_tracks.region_sets.matched import landscape, match_regions
+from sae_tracks.region_sets.matched import landscape, match_regions, read_matched
 from sae_tracks.region_sets.regions import region_set
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.source import Source
@@ -230,6 +230,16 @@ def frame(spans, names=None):
 
 def made(source, spans, name, names=None):
     return region_set(frame(spans, names), source.genome, name)
+
+
+def test_a_set_whose_matched_regions_are_all_left_out_is_refused(source, tmp_path):
+    own = made(source, [("a", 0, 10), ("a", 50, 60)], "peaks.bed")
+    path = tmp_path / "m.bed"
+    path.write_text("#chrom\tstart\tend\tregion\nb\t0\t10\ta:0-10\n")
+    read = read_matched(path, own, landscape(source.genome, [GenomicRegion("a", 0, 100)]))
+    with pytest.raises(SaeTracksError, match=r"no matched region is left of peaks\.bed: .*match-regions") as error:
+        with_matched([read], source.genome)
+    assert "\n" not in str(error.value)
 
 
 def test_a_universe_is_split_by_overlap(source, caplog):

@@ -12,7 +12,7 @@ from toy import random_dna, write_fasta
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.region_sets import matched as module
-from sae_tracks.region_sets.matched import LIKE, Landscape, landscape, match_regions, read_matched
+from sae_tracks.region_sets.matched import LIKE, PLACE, Landscape, landscape, match_regions, read_matched
 from sae_tracks.regions import GenomicRegion
 
 LETTERS = 30_000
@@ -189,9 +189,24 @@ def test_only_matches_in_the_landscape_are_read(genome, tmp_path):
     found = match_regions(regions, landscape(genome))
     found.write(tmp_path / "m.bed")
     part = read_matched(tmp_path / "m.bed", regions, landscape(genome, [GenomicRegion("b", 0, LETTERS)]))
-    assert set(part.table["Chromosome"]) <= {"a", "b"} and set(part.regions.table["Chromosome"]) == {"b"}
-    kept = regions.table.iloc[found.table["Region"]]["Chromosome"].to_numpy() == "b"
-    assert len(part.table) == kept.sum()
+    assert set(part.table["Chromosome"]) == set(part.regions.table["Chromosome"]) == {"b"}
+    of = regions.table.iloc[found.table["Region"]]["Chromosome"].to_numpy()
+    kept = found.table[(of == "b") & (found.table["Chromosome"] == "b")]
+    assert 0 < len(kept) < np.count_nonzero(of == "b")
+    assert part.table[PLACE].to_numpy().tolist() == kept[PLACE].to_numpy().tolist()
+
+
+def test_a_match_that_reaches_out_of_the_landscape_is_not_read(genome, tmp_path, caplog):
+    """Neither one outside of its regions, nor one with a base in the black list."""
+    regions = as_set([GenomicRegion("b", 0, 9)], genome.lengths)
+    places = [(10, 19), (60, 69), (91, 100), (92, 101), (49, 58), (200, 209)]
+    lines = [f"b\t{start}\t{end}\tb:0-9" for start, end in places]
+    path = write(tmp_path, "m.bed", "#chrom\tstart\tend\tregion", *lines)
+    land = landscape(genome, [GenomicRegion("b", 0, 100)], black_list=[GenomicRegion("b", 50, 60)])
+    part = read_matched(path, regions, land)
+    assert [*part.table[["Start", "End"]].itertuples(index=False, name=None)] == places[:3]
+    assert part.found.tolist() == [3]
+    assert "3 of 6 matched regions in m.bed are left out" in caplog.text
 
 
 def test_a_long_region_does_not_make_others_slow(genome, monkeypatch):

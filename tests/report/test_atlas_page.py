@@ -121,6 +121,14 @@ def test_what_explains_features_must_be_there_once_and_of_this_sae(scores, sourc
         write_report(scores, tmp_path / "site", explained=[other])
 
 
+@pytest.mark.parametrize("kept", [0, 30])
+def test_an_atlas_without_places_is_refused(scores, tmp_path, kept):
+    table = pd.read_csv(scores / "atlas.tsv", sep="\t", dtype=str).assign(activity_x="").head(kept)
+    table.to_csv(scores / "atlas.tsv", sep="\t", index=False)
+    with pytest.raises(SaeTracksError, match=r"atlas\.tsv: no feature has a place in .*run sae-tracks atlas again"):
+        write_report(scores, tmp_path / "site")
+
+
 @pytest.mark.parametrize("wrong", ["nan", "-inf", "9" * 400, "x"])
 def test_a_similarity_that_is_no_finite_number_is_refused(scores, tmp_path, wrong):
     table = pd.read_csv(scores / "atlas.tsv", sep="\t", dtype=str)

@@ -17,6 +17,7 @@ RECORD = {
     "fvu": float("nan"),
     "dead": 0.02,
     "faithful": False,
+    "reasons": ["FVU not measured", "L0 600, wanted at most 500 (half of the 1,000 inputs)"],
     "evaluation": {"recovered_mean": 0.91},
     "yield": {"verdicts": {"supported": 3, "not-tested": 0, "chance": 7}},
 }
@@ -52,7 +53,7 @@ def test_info_writes_it_beside_what_it_prints(tmp_path):
     plain, out = run("info", tmp_path / "sae"), run("info", tmp_path / "sae", "--multiqc", tmp_path / "qc" / "a")
     assert out.returncode == 0 and out.stdout == plain.stdout
     assert [path.name for path in (tmp_path / "qc").iterdir()] == ["a.sae_mqc.json"]  # no scores, no verdicts
-    assert read(tmp_path / "qc" / "a.sae_mqc.json")["data"]["a"] == {"d_sae": 32, "dead": 0.0, "faithful": "no"}
+    assert read(tmp_path / "qc" / "a.sae_mqc.json")["data"]["a"] == {"d_sae": 32, "dead": 0.0, "faithful": "not known"}
 
 
 @pytest.mark.skipif(not shutil.which("multiqc"), reason="multiqc is not installed")

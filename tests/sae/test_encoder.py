@@ -3,11 +3,20 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from toy import random_sae
 
-from sae_tracks.sae.encoder import FIRST_ROWS, ROWS, SparseEncoder, cut_to_largest, keep_above, split_tiles
+from sae_tracks.sae.encoder import (
+    FIRST_ROWS,
+    ROWS,
+    DeviceEncoder,
+    SparseEncoder,
+    _among_largest,
+    cut_to_largest,
+    keep_above,
+    split_tiles,
+)
 
 NAN, INF = float("nan"), float("inf")
 VALUES = [-2.0, -1e-45, -0.0, 0.0, 1e-45, 0.25, 0.5, 1.0, INF, -INF, NAN]  # few, so that they tie; 1e-45 is the least
@@ -53,6 +62,16 @@ def test_what_exceeds_its_cutoff_is_what_topk_keeps(drawn):
     assert np.array_equal(h[others], before[others], equal_nan=True)
 
 
+@given(rows())
+@example((np.array([[NAN] * 3 + [1.0] * 5], np.float32), np.array([0], np.int32), 4))
+def test_the_encoder_for_gpus_keeps_what_topk_keeps(drawn):
+    h, at, k = drawn
+    kept = _among_largest(torch.from_numpy(h[at]), k).numpy()
+    for row, stays in zip(h[at], kept):
+        assert np.array_equal(np.where(stays & (row > 0), row, 0), largest_by_topk(row, k))
+        assert stays.sum() <= k
+
+
 @pytest.mark.parametrize(
     ("row", "k", "cutoff", "left"),
     [
@@ -96,13 +115,14 @@ def test_values_above_both_cutoffs_are_kept_row_by_row_within_the_limit(n, width
     assert keep_above(values, at, lowest, cutoff, ids, kept_ids, kept, 0, width - 1, ends) == -1
 
 
+@pytest.mark.parametrize("encoder", [SparseEncoder, DeviceEncoder])
 @pytest.mark.parametrize("architecture", ["standard", "jumprelu", "topk"])
-def test_a_threshold_below_0_is_a_relu_on_both_paths(architecture):
+def test_a_threshold_below_0_is_a_relu_on_both_paths(architecture, encoder):
     sae = random_sae(8, 100, architecture)
     if architecture == "jumprelu":
         sae.threshold = torch.linspace(-1, 1, 100)
     x = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
-    indptr, feature, value = SparseEncoder.of(sae).encode(x)
+    indptr, feature, value = encoder.of(sae).encode(x)
     dense = np.zeros((300, 100), np.float32)
     dense[np.repeat(np.arange(300), np.diff(indptr)), feature] = value
     h = ((x - sae.b_dec) @ sae.W_enc + sae.b_enc).numpy()
@@ -112,17 +132,29 @@ def test_a_threshold_below_0_is_a_relu_on_both_paths(architecture):
     np.testing.assert_allclose(dense, sae.encode(x).numpy(), atol=2e-5)
 
 
-def test_any_number_of_rows_is_encoded_as_the_sae_does_and_decoded_again():
+@pytest.mark.parametrize("encoder", [SparseEncoder, DeviceEncoder])
+def test_any_number_of_rows_is_encoded_as_the_sae_does_and_decoded_again(encoder):
     sae = random_sae(8, 1100, "topk", bias=-1)
     x = torch.randn(2100, 8, generator=torch.Generator().manual_seed(0))
     readable = np.arange(2100) % 7 > 0
-    indptr, feature, value = SparseEncoder.of(sae).encode(x, readable)
+    indptr, feature, value = encoder.of(sae).encode(x, readable)
     dense = np.zeros((2100, 1100), np.float32)
     dense[np.repeat(np.arange(2100), np.diff(indptr)), feature] = value
     expected = sae.encode(x).numpy() * readable[:, None]
     np.testing.assert_allclose(dense, expected, rtol=1e-4, atol=2e-5)
     exact = dense.astype(np.float64) @ sae.W_dec.double().numpy() + sae.b_dec.double().numpy()
     assert np.abs(sae.decode_sparse(indptr, feature, value).numpy() - exact).max() < 1e-6 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("encoder", [SparseEncoder, DeviceEncoder])
+def test_a_k_above_the_number_of_features_keeps_all_that_are_positive(encoder):
+    sae = random_sae(8, 16, "topk")
+    sae.k = 20
+    x = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    indptr, feature, _ = encoder.of(sae).encode(x)
+    expected = (sae.encode(x) > 0).nonzero()
+    assert (np.repeat(np.arange(50), np.diff(indptr)) == expected[:, 0].numpy()).all()
+    assert (feature == expected[:, 1].numpy()).all()
 
 
 @given(st.integers(0, 3 * ROWS), st.integers(1, 2 * ROWS), st.booleans())
@@ -136,13 +168,15 @@ def test_tiles_end_where_they_end_in_the_window(first, n, backwards):
     assert all(len(kind) == 1 for kind in kinds) and all(a != b for a, b in zip(kinds, kinds[1:]))
 
 
+@pytest.mark.parametrize("device", [None, "cpu"])
 @pytest.mark.parametrize("k", [None, 5])
 @pytest.mark.parametrize(("start", "end"), [(0, 1), (100, 300), (255, 257), (700, 1100), (1023, 1025), (1500, 2100)])
-def test_rows_have_the_same_bits_wherever_the_reading_is_clipped(k, start, end):
+def test_rows_have_the_same_bits_wherever_the_reading_is_clipped(k, start, end, device):
     torch.manual_seed(0)
     rows = torch.randn(2100, 24)
     weights = torch.randn(24, 40), torch.randn(40)
-    encoder = SparseEncoder(*weights, torch.zeros(40), k)
+    made = *weights, torch.zeros(40), k
+    encoder = SparseEncoder(*made) if device is None else DeviceEncoder(*made, device)
     indptr, feature, value = encoder.encode(rows)
     place = np.arange(start, end)
     tiles = [encoder.encode_tile(rows[place[t]], place[t], np.ones(len(place[t]), bool)) for t in split_tiles(place)]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pyarrow import parquet
 from safetensors.torch import load_file, save_file
 from toy import random_sae, unit_stats
 
@@ -52,6 +53,13 @@ def test_statistics_that_cannot_be_are_refused(folder, edit, message):
     change(folder, edit)
     with pytest.raises(SaeTracksError, match=message):
         load_sae(folder)
+
+
+def test_the_names_that_pandas_notes_in_a_file_are_not_asked(folder):
+    path, before = folder / "feature_stats.parquet", load_sae(folder).stats
+    path.write_bytes(path.read_bytes().replace(b'"name": "density"', b'"name": "densAty"'))
+    assert "densAty" in parquet.ParquetFile(path).read().to_pandas()
+    assert load_sae(folder).stats.equals(before)
 
 
 def test_means_that_are_not_known_are_read(folder):

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.sparse import csc_array, csr_array
+from toy import random_dna, write_fasta
 
 from sae_tracks.controls.verdict import first_failed
 from sae_tracks.dna import NUCLEOTIDES
+from sae_tracks.genome import Genome
 from sae_tracks.metrics import Halves
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.signals import survey as survey_module
@@ -17,7 +19,7 @@ from sae_tracks.signals.bins import WORDS, Bins, bin_correlations
 from sae_tracks.signals.judge import correlation_interval, shift_p
 from sae_tracks.signals.ridge import PENALTIES, Ridge
 from sae_tracks.signals.sums import LEVELS, PARTS, PLACE, Sums, add_features, levels_of, spearman, strongest
-from sae_tracks.signals.survey import Levels, Survey
+from sae_tracks.signals.survey import Levels, Survey, strata
 from sae_tracks.signals.verdict import SIGNAL_TESTS
 
 FLOATS = st.floats(-(2.0**90), 2.0**90, width=32)
@@ -44,6 +46,12 @@ def test_too_many_values_share_ranks_in_order(monkeypatch):
     assert (np.diff(ranks[np.argsort(values)]) >= 0).all()
     assert ranks.sum() == 0
     assert stats.pearsonr(ranks, stats.rankdata(values))[0] > 0.99
+
+
+def test_the_stratum_of_a_base_does_not_depend_on_the_part_in_which_it_is_read(tmp_path):
+    genome = Genome(write_fasta(tmp_path / "g.fa", a=random_dna(400, 5, "AACGTTN")))
+    parts = [strata(genome, GenomicRegion("a", base, base + 1)) for base in range(400)]
+    assert np.concatenate(parts).tolist() == strata(genome, GenomicRegion("a", 0, 400)).tolist()
 
 
 def test_a_survey_is_the_same_in_parts():

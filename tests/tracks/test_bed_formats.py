@@ -141,6 +141,8 @@ def test_a_file_per_track_has_the_rows_of_that_track_in_the_file_of_all(form, su
         ("f.bg", [0], {"form": "bedgraph", "merge_gap": 3}, "leave out --merge-gap"),
         ("-", [0], {"form": "bigbed"}, "name a file such as features.bb, not -"),
         ("f.bb.gz", [0], {"form": "bigbed"}, "bigBed is binary"),
+        ("f.bb", [0], {}, "is a name of bigBed: add --format bigbed"),
+        ("f.bigBed", [0], {"form": "bedgraph"}, "is a name of bigBed"),
         ("f.bed", [0], {"form": "bed12"}, "one of bed6, narrowpeak, bedgraph, bigbed"),
     ],
 )

@@ -12,9 +12,10 @@ from toy import random_dna
 from track_oracle import FEATURES, any_readable, genomes, regions_of, spans, toy_source
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import provenance_record, write_json
 from sae_tracks.json_file import read_json
 from sae_tracks.regions import GenomicRegion, Shard
-from sae_tracks.tracks import BigWigValues, StoredRuns, merge_bigwigs, write_bigwig_shard, write_bigwigs
+from sae_tracks.tracks import BigWigValues, StoredRuns, bigwig, merge_bigwigs, write_bigwig_shard, write_bigwigs
 
 RECORDS = {"a": "N" * 110 + random_dna(200), "b": random_dna(60, seed=1)}
 
@@ -105,6 +106,54 @@ def test_a_part_that_was_copied_in_part_is_refused():
         runs.write_bytes(runs.read_bytes()[:-1])
         with pytest.raises(SaeTracksError, match=r"part2/runs\.bin is cut short: copy it again"):
             merge_bigwigs(parts, folder / "merged")
+
+
+def test_a_folder_gets_more_tracks_of_one_run_and_none_of_another(caplog):
+    with toy_source(RECORDS) as (source, folder):
+        tracks = folder / "tracks"
+        write_bigwigs(source, [2], tracks)
+        write_bigwigs(source, [0], tracks)
+        write_bigwig_shard(source, [1], folder / "one", Shard(1, 1))
+        merge_bigwigs([folder / "one"], tracks)
+        assert read_json(tracks / "provenance.json")["features"] == [0, 1, 2]
+        before = {path.name: path.read_bytes() for path in tracks.iterdir()}
+        part = replace(source, regions=source.regions[:1])
+        with pytest.raises(SaeTracksError, match="such as those of f1: the two differ in regions, and one"):
+            write_bigwigs(part, [0], tracks)
+        with pytest.raises(SaeTracksError, match=r"those of f1: the two differ in bin_size"):
+            write_bigwigs(source, [0, 2], tracks, BigWigValues(bin_size=10))
+        write_bigwig_shard(part, [0], folder / "two", Shard(1, 1))
+        with pytest.raises(SaeTracksError, match="the two differ in regions"):
+            merge_bigwigs([folder / "two"], tracks)
+        with pytest.raises(SaeTracksError, match="the two differ in regions"):
+            write_bigwig_shard(part, [0], tracks, Shard(1, 1))
+        assert {path.name: path.read_bytes() for path in tracks.iterdir()} == before
+        write_bigwigs(part, [0, 1, 2], tracks)  # none of the other run stays
+        (tracks / "f1.bw").unlink()
+        write_bigwigs(part, [2], tracks)
+        assert read_json(tracks / "provenance.json")["features"] == [0, 2]
+        (tracks / "provenance.json").write_text("{")
+        with pytest.raises(SaeTracksError, match=r"provenance\.json.*delete it, or name another folder"):
+            write_bigwigs(part, [0], tracks)
+        write_json(tracks / "provenance.json", provenance_record(features=7))  # of another verb
+        write_bigwigs(part, [0], tracks)
+        assert read_json(tracks / "provenance.json")["features"] == [0]
+
+
+def test_while_tracks_are_replaced_no_record_describes_them(monkeypatch):
+    with toy_source(RECORDS) as (source, folder):
+        write_bigwigs(source, [0, 2], folder / "tracks")
+        part = replace(source, regions=source.regions[:1])
+        written = bigwig._write_track
+
+        def killed(path, *words):
+            written(path, *words)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(bigwig, "_write_track", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_bigwigs(part, [0, 2], folder / "tracks")
+        assert not (folder / "tracks/provenance.json").exists()
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts file handles in /proc")

@@ -210,6 +210,19 @@ def test_two_writers_of_one_spool_are_refused(tmp_path):
             StoredRuns([tmp_path / "spool"])
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts file handles in /proc")
+def test_a_refused_part_leaves_no_file_open(tmp_path):
+    with TrackSpool({"c": 9}, [1], tmp_path / "whole", keep=True) as spool:
+        spool.add(one_base(0))
+        spool.seal()
+    with TrackSpool({"c": 9}, [1], tmp_path / "open"):
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(3):
+            with pytest.raises(SaeTracksError, match="is not complete"):
+                StoredRuns([tmp_path / "whole", tmp_path / "open"])
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_a_spool_whose_runs_are_cut_goes_back_to_the_rows_that_are_whole(tmp_path):
     """After a loss of power the index may be ahead of the runs."""
     with TrackSpool({"c": 9}, [1], tmp_path / "s", keep=True, held=2) as spool:

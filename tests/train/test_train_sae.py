@@ -77,6 +77,14 @@ def test_training_reconstructs_sparsely(data, tmp_path):
     assert all(line["loss"] == pytest.approx(line["reconstruction"] + line["penalty"]) for line in log)
 
 
+def test_tf32_is_for_the_training_alone(data, tmp_path):
+    """What the same process computes afterwards, such as activations of a language model, is in full fp32."""
+    backend, seen = torch.backends.cuda.matmul, []
+    plan = replace(plan_training(data, SETTINGS, device="cpu", rows=1024), dtype="tf32")
+    train_sae(plan, tmp_path / "sae", on_step=lambda *_: seen.append(backend.allow_tf32))
+    assert seen and all(seen) and not backend.allow_tf32
+
+
 @pytest.mark.parametrize("loss", ["l2norm", "l2sq", "nmse"])
 @pytest.mark.parametrize("scale_input", [True, False])
 def test_every_loss_trains(data, tmp_path, loss, scale_input):

@@ -33,7 +33,7 @@ from sae_tracks.lm.protocol import GeneLM, checked_batch, describe
 from sae_tracks.progress import counter, track
 from sae_tracks.reading import Window, plan_windows, read_together, read_windows, window_layout
 from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard
-from sae_tracks.source import device_type
+from sae_tracks.source import device_of
 from sae_tracks.threads import Took, peak_memory, stopwatch
 
 PLAN = "plan.json"
@@ -110,7 +110,7 @@ def plan_extraction(
         "format_version": FORMAT_VERSION,
         "shuffled": False,
         "lm": describe(lm),
-        "device": device_type(lm),
+        "device": device_of(lm).type,
         "window": layout.window,
         "context": layout.context,
         "min_context": min_context,

@@ -104,7 +104,7 @@ def intervals(
         start = start - 1
     rows.refuse_any(start >= end, lambda row: f"start {start[row]:,} is not before end {end[row]:,}")
     ours = contigs.translate(list(theirs.categories), rows.text.path.name)
-    limit = np.array([contigs.lengths.get(name, np.iinfo(np.int64).max) for name in ours], np.int64)
+    limit = np.array([contigs.lengths.get(name, np.iinfo(np.int64).max // 2) for name in ours], np.int64)
     limit[np.isin(ours, [*circular])] *= 2
     rows.refuse_any(
         end > limit[theirs.codes],

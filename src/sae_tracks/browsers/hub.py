@@ -85,7 +85,7 @@ def write_hub(
     genome : Genome
         Instead, the FASTA of a genome that UCSC does not have. A .2bit is made from it.
     scores : Path, optional
-        Table that names the tracks, see `read_matches`. Without one they are named by their numbers.
+        Table that names the tracks, see `named_tracks`. Without one they are named by their numbers.
     annotations : sequence of Path
         Shown beside the features, besides those of the folder; see `write_sites`.
     copy : bool
@@ -228,7 +228,8 @@ def _track(track: NamedTrack, upper: float, out: Path) -> Settings:
 def _long_title(track: NamedTrack) -> str:
     match, said = track.match, ""
     if match and match.verdict == SUPPORTED:
-        said = f", supported match with {' '.join(dict.fromkeys(filter(None, (match.tf, match.concept))))}"
+        names = " ".join(dict.fromkeys(filter(None, (match.tf, match.concept))))
+        said = f", supported match with {names}{match.on_strand}"
     elif match:
         said = f", in repeats: {match.word}"
     elif track.described:
@@ -304,7 +305,7 @@ def _naming(table: Path | None) -> str:
 def _item(track: NamedTrack, *, scored: bool) -> str:
     match, said = track.match, "; no supported match" if scored else ""
     if match and match.verdict == SUPPORTED:
-        said = f"; supported match with {escape(match.concept)}, F1 {match.f1:.2f}"
+        said = f"; supported match with {escape(match.concept)}{match.on_strand}, F1 {match.f1:.2f}"
     elif match:
         said = f"; its match lies in repeats ({escape(match.word)})"
     elif track.described:

@@ -46,7 +46,7 @@ def write_sessions(
     locus : str, optional
         Region to open; default around the highest value of the best match's track, or of the first track.
     scores : Path, optional
-        Table that names the tracks and orders them, see `read_matches`. Without one they are named by their numbers.
+        Table that names the tracks and orders them, see `named_tracks`. Without one they are named by their numbers.
 
     Raises
     ------

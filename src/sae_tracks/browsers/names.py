@@ -17,7 +17,7 @@ from sae_tracks.tracks.folder import TrackFile, list_tracks
 REPEAT = "repeat"  # the verdict
 NAMED = (SUPPORTED, REPEAT)  # verdicts that name a track, the better one first
 NEEDED = ("concept", "feature", "read_strand", "f1", "verdict")
-OPTIONAL = ("tf", "repeat_class")
+OPTIONAL = ("tf", "site_strand", "repeat_class")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Match:
     verdict: str  # one of `NAMED`
     concept: str
     tf: str  # name of the concept's factor, or ""
+    site_strand: str  # of the concept
     repeat_class: str  # of the repeat with most true positives, or ""
     f1: float
 
@@ -34,6 +35,11 @@ class Match:
     def word(self) -> str:
         """The factor, or the concept if there is no factor; or the repeat."""
         return (self.tf or self.concept) if self.verdict == SUPPORTED else (self.repeat_class or REPEAT)
+
+    @property
+    def on_strand(self) -> str:
+        """`` (+)`` or `` (-)``, the strand of the sites; "" of a repeat, and of sites without a strand."""
+        return f" ({self.site_strand})" if self.verdict == SUPPORTED and self.site_strand in ("+", "-") else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,41 +58,28 @@ class NamedTrack:
 
     @property
     def title(self) -> str:
-        """``f357``, ``f357 read +``, ``f357 ZNF460 +``, ``f357 SINE/Alu``, ``f357 codon position 3, CDS +``."""
+        """``f357``, ``f357 read +``, ``f357 ZNF460 (-) +``, ``f357 SINE/Alu``, ``f357 codon position 3, CDS +``."""
         file = self.file
-        if self.match or not self.described:
-            return " ".join(filter(None, (file.feature, self.word, file.strand))) if self.match else file.label
+        if self.match:
+            return " ".join(filter(None, (file.feature, f"{self.word}{self.match.on_strand}", file.strand)))
+        if not self.described:
+            return file.label
         return f"{file.feature} {self.described}{f', read {file.strand}' if file.strand else ''}"
 
     @property
     def short_title(self) -> str:
         """The title, cut to the letters that UCSC shows.
 
-        A cut word ends in two dots, so that it does not read as another name. The read strand stays.
+        A cut word ends in two dots, so that it does not read as another name. The strands stay.
         """
         if len(self.title) <= SHORT:
             return self.title
         feature, strand = self.file.feature, f" {self.file.strand}" if self.file.strand else ""
-        room = SHORT - len(strand)
-        left = room - len(f"{feature} ..")
+        room, sites = SHORT - len(strand), self.match.on_strand if self.match else ""
+        left = room - len(f"{feature} ..{sites}")
         if self.word and left > 0:
-            return f"{feature} {self.word[:left]}..{strand}"
+            return f"{feature} {self.word[:left]}..{sites}{strand}"
         return (feature if len(feature) <= room else f"{feature[: room - 2]}..") + strand
-
-
-def read_matches(path: Path) -> dict[tuple[str, str], Match]:
-    """Read the match that names each feature (``f357``) and read strand (+ or -), the best first.
-
-    A supported match comes before one that a repeat explains, then the higher F1 counts. Features that have only
-    matches with other verdicts are left out. The table is ``metrics.tsv`` of `metrics`, or ``metrics.parquet``, which
-    lacks the class of the repeats.
-
-    Raises
-    ------
-    SaeTracksError
-        The table cannot be read, lacks a column, or has an F1 that is no number.
-    """
-    return _matches(_rows(path))
 
 
 def _rows(path: Path) -> pd.DataFrame:
@@ -102,11 +95,12 @@ def _rows(path: Path) -> pd.DataFrame:
 
 
 def _matches(rows: pd.DataFrame) -> dict[tuple[str, str], Match]:
+    """The match that names each feature (``f357``) and read strand, from rows of which the best come first."""
     matches: dict[tuple[str, str], Match] = {}
     for row in rows.to_dict("records"):
         if row["verdict"] not in NAMED:
             continue
-        match = Match(row["verdict"], row["concept"], row["tf"], row["repeat_class"], float(row["f1"]))
+        match = Match(row["verdict"], *(row[name] for name in ("concept", *OPTIONAL)), float(row["f1"]))
         matches.setdefault((row["feature"], row["read_strand"] or "+"), match)
     return matches
 
@@ -114,7 +108,7 @@ def _matches(rows: pd.DataFrame) -> dict[tuple[str, str], Match]:
 def read_names(folder: Path) -> dict[str, str]:
     """Return where the strongest places of features (``f357``) lie, from ``describe.tsv`` of a folder; none without it.
 
-    Names by a supported match are those of `read_matches`, which knows the read strand.
+    Names by a supported match are left out: the scores know the read strand.
     """
     path = folder / DESCRIBED
     if not path.is_file():
@@ -129,13 +123,14 @@ def read_names(folder: Path) -> dict[str, str]:
 def named_tracks(folder: Path, table: Path | None) -> list[NamedTrack]:
     """Return the tracks of a folder, the best rows of the table first, and the read strands of a feature together.
 
-    Supported matches come first, then those that a repeat explains, then all others, each by F1. Without a table (see
-    `read_matches`), the tracks are sorted by their numbers.
+    A track is named by its best match that is supported or that a repeat explains. Supported matches come first, then
+    those that a repeat explains, then all others, each by F1. The table is ``metrics.tsv`` of `metrics`, or
+    ``metrics.parquet``, which lacks the class of the repeats. Without one, the tracks are sorted by their numbers.
 
     Raises
     ------
     SaeTracksError
-        There is no bigWig, or the table cannot be read.
+        There is no bigWig, or the table cannot be read, lacks a column, or has an F1 that is no number.
     """
     matches, names, ranks = dict[tuple[str, str], Match](), dict[str, str](), dict[tuple[str, str], int]()
     if table:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
     """Join rows: sae-tracks benchmark --rows yours.json --rows theirs.json -o board/
 
 Example: sae-tracks benchmark sae-1/ hf:owner/name@v1 -o board/""",
+    resumes=True,
     panel="Share SAEs",
 )
 def benchmark(

@@ -28,6 +28,8 @@ from sae_tracks.errors import SaeTracksError, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sae_tracks.controls.score import Scored
+
 log = logging.getLogger(__name__)
 SHOWN = 15  # concepts on the screen
 SETTINGS_OF_CONTROLS = ("motifs", "decoys", "repeats", "seeds", "trained_on")
@@ -103,7 +105,7 @@ def metrics(
         if dry_run:
             return typer.echo(evaluation.size)
         exported_at = _only(threshold)
-        return show(score_bed(bed, evaluation, out, threshold=exported_at, all_pairs=all_pairs).table)
+        return show(score_bed(bed, evaluation, out, threshold=exported_at, all_pairs=all_pairs))
     controls = None if untested else control.settings(sae)
     source = open_source(sae, genome, reading)
     ids = parse_features(features) if features else None
@@ -118,7 +120,7 @@ def metrics(
         return typer.echo("; ".join([*([along.size] if along else []), str(task.estimate())]))
     if along:
         along.survey()
-    show(task.run(all_pairs=all_pairs, beside=along).table)
+    show(task.run(all_pairs=all_pairs, beside=along))
     if along:
         show_signals(along.finish(alone=False))
 
@@ -158,16 +160,18 @@ def merge_metrics(
     intervals, signals = ([one for one in shards if (one / name).is_file()] for name in ("counts.npz", "signals.npz"))
     given.refuse_if(signals and not intervals, "the shards are of signals alone", "all_pairs")
     if intervals or not signals:
-        show(merge_scores(shards, out, all_pairs=all_pairs).table)
+        show(merge_scores(shards, out, all_pairs=all_pairs))
     if signals:
         show_signals(merge_signals(shards, out))
 
 
-def show(best: "pd.DataFrame") -> None:
+def show(scored: "Scored") -> None:
     """Print the first rows of the table of best features; nothing if a shard was counted."""
+    best = scored.table
     if not best.columns.size:
         return
-    title = f"Best feature of {min(SHOWN, len(best))} of {len(best)} concepts, on the report half"
+    where = ", on the report half" if len(scored.counts.halves) > 1 else ""
+    title = f"Best feature of {min(SHOWN, len(best))} of {len(best)} concepts{where}"
     forward, rows = bool((best["read_strand"] == "+").all()), []
     for row in best.head(SHOWN).to_dict("records"):
         scores = (f"{row[name]:.3f}" for name in ("precision", "recall", "f1"))

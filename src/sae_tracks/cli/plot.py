@@ -37,7 +37,7 @@ def activation(
     sae: SaePath,
     genome: GenomePath,
     region: Annotated[str, Option("--region", "-r", help=f"Region to draw: {LOCUS}.")],
-    feature: Annotated[int, Option("--feature", "-f", help="Feature id.")],
+    feature: Annotated[str, Option("--feature", "-f", help="Feature id.")],
     out: FigurePath,
     base: Annotated[
         str | None, Option(help="Letter to mark (default: the base at which the feature is strongest).")
@@ -50,11 +50,14 @@ def activation(
 
     if reading.read_strand == "both":
         raise UsageError("a figure shows one read strand: --read-strand + or -")
+    ids = parse_features(feature)
+    if len(ids) > 1:
+        raise UsageError(f"a figure shows one feature, not {len(ids)}")
     source = open_source(sae, genome, replace(reading, region=[region]))
     place = source.genome.region(region)
-    blocks = list(source.blocks([feature]))
-    save_figure(plot_activation(blocks, source.genome, place, feature, base and base.upper()), out)
-    log.info("f/%d at %s in %s", feature, place, out)
+    blocks = list(source.blocks(ids))
+    save_figure(plot_activation(blocks, source.genome, place, ids[0], base and base.upper()), out)
+    log.info("f/%d at %s in %s", ids[0], place, out)
 
 
 @verb("Example: sae-tracks plot scores metrics/metrics.tsv -o scores.pdf", group=plots)

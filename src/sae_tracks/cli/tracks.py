@@ -47,7 +47,12 @@ def export_bigwig(
         int | None, Option("--top", min=1, help="Features of the N best matches by F1 in the table of --from.")
     ] = None,
     scores: Annotated[
-        Path | None, Option("--from", metavar="TABLE", help="metrics.parquet or metrics.tsv, for --top.")
+        Path | None,
+        Option(
+            "--from",
+            metavar="TABLE",
+            help="For --top: metrics.tsv (best matches) or metrics.parquet (all).",
+        ),
     ] = None,
     everything: Annotated[bool, Option("--all", help="All features of the SAE.")] = False,
     *,

@@ -106,7 +106,8 @@ def verb(
                 with _sigterm_raises():
                     return function(**words)
             except KeyboardInterrupt as error:
-                raise Stopped(error, resumes=resumes) from error
+                to_stdout = str(words.get("out")) == "-"  # what was written is gone down the pipe
+                raise Stopped(error, resumes=resumes and not to_stdout) from error
             except BrokenPipeError as error:
                 raise ClosedPipe from error
 

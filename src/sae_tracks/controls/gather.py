@@ -18,7 +18,7 @@ from sae_tracks.motifs import Competitors
 from sae_tracks.reading import Reading
 from sae_tracks.sae import SAE
 from sae_tracks.sae.encoder import SparseEncoder
-from sae_tracks.source import Source
+from sae_tracks.source import Source, device_of
 
 Cutoffs = Callable[[SAE], NDArray[np.float32]]
 FEATURES, WORDS, DIRECTIONS, COMPETITORS = "features", "words", "directions", "competitors"
@@ -109,7 +109,7 @@ class Gatherer:
             self._count(COMPETITORS, thresholds, cutoffs(source.sae), on)
         self._seeds = []
         for number, sae in enumerate(seeds):
-            self._seeds.append(_Seed(f"seed-{number}", SparseEncoder.of(sae)))
+            self._seeds.append(_Seed(f"seed-{number}", SparseEncoder.of(sae, device=device_of(source.lm))))
             self._both(self._seeds[-1].name, thresholds, cutoffs(sae))
 
     def _count(self, name: str, thresholds: Sequence[float], cutoffs: NDArray, evaluation: Evaluation) -> None:

@@ -23,7 +23,7 @@ from sae_tracks.progress import counter
 from sae_tracks.regions import GenomicRegion, ReadStrand, merge_regions, regions_of, subtract_regions
 from sae_tracks.sae import SAE, load_sae
 from sae_tracks.sae.directory import CONFIG, check_match
-from sae_tracks.source import Source, device_type
+from sae_tracks.source import Source, device_of
 from sae_tracks.train.plan import TrainPlan, plan_training
 from sae_tracks.train.settings import ARCHS, RECIPES, TrainSettings
 from sae_tracks.train.train import train_sae
@@ -173,7 +173,7 @@ def make(recipe: Recipe, lm: GeneLM, out: Path) -> SAE:
         data = recipe.read(lm, act)
         shuffle(data, shuffled, plan_shuffle(data, SHUFFLE_MEMORY), seed=recipe.seed)
     shutil.rmtree(act, ignore_errors=True)
-    plan = recipe.plan_on(open_shards(shuffled), device_type(lm))
+    plan = recipe.plan_on(open_shards(shuffled), device_of(lm).type)
     log.info("%s: an SAE is trained in %d steps on %s rows", lm.model_id, plan.steps, f"{plan.data.rows:,}")
     with counter("training", plan.steps) as advance:
         train_sae(plan, out, advance)

@@ -37,13 +37,15 @@ from sae_tracks.metrics import (
     Counts,
     Evaluation,
     Judge,
+    add_shards,
     annotation_checksums,
     count_bed,
     cutoffs_of,
     evaluate_on,
-    merge_shards,
+    refuse_beside,
     write_tables,
 )
+from sae_tracks.names import SIGNALS
 from sae_tracks.reading import Reading, read_together
 from sae_tracks.records import CONTIGS, HALVES, MAYBE_TEXT, SPAN, part_sums
 from sae_tracks.regions import parse_shard
@@ -156,6 +158,7 @@ def score_bed(
     Scored
         The counts, and the best feature of every concept as a table.
     """
+    refuse_beside(Path(out) / SIGNALS)
     counts = count_bed(bed, evaluation, threshold=threshold)
     facts = evaluation.facts | {
         "bed": annotation_checksums([bed]),
@@ -193,7 +196,9 @@ def merge_scores(shards: Iterable[str | Path], out: str | Path, *, all_pairs: bo
         annotation is gone or has changed.
     """
     folders, out = [Path(shard) for shard in shards], Path(out)
-    counts, facts = merge_shards(folders, KEPT)
+    counts, facts = add_shards(folders, KEPT)
+    if "signals" not in facts:
+        refuse_beside(out / SIGNALS)
     facts: dict[str, Any] = facts | {"shards": len(folders)}
     ran: dict[str, Any] = facts.get("controls") or {"not_run": NO_RECORD}
     if untested := ran.get("not_run"):
@@ -284,6 +289,8 @@ class ScoreTask:
 
         If a shard is counted, write its counts and what the controls need of it. `beside` reads along.
         """
+        if not beside:
+            refuse_beside(self.out / SIGNALS)
         with scratch_folder(SCRATCH, self.out) as scratch:
             gatherer = self._read(scratch / KEPT, beside)
             counts = self.counter.counts()
@@ -392,6 +399,8 @@ def write_scores(
     if "lm" in facts:
         with atomic(out / METHODS) as temporary:
             temporary.write_text(methods_paragraph(facts | {"sae_tracks": __version__}) + "\n")
+    else:
+        (out / METHODS).unlink(missing_ok=True)
     log.info("scores of %d concepts in %s", len(table), out)
     if untested:
         log.info("%s: every verdict is not-tested", untested)

@@ -32,15 +32,15 @@ class Stability:
         )
 
 
-def matched_cosine(a: SAE, b: SAE, *, leave_out_dead: bool = True) -> Stability:
+def matched_cosine(a: SAE, b: SAE) -> Stability:
     """Match the decoder rows of two SAEs of the same layer one to one.
 
     The matching is exact (`scipy.optimize.linear_sum_assignment`). Dictionaries of 8,192 features take about 1 GB, and
     2 s if they are much alike, 10 s if they are random; memory grows with the product of the sizes. Dead features keep
-    the rows with which training began, so `leave_out_dead` leaves them out.
+    the rows with which training began, so they are left out.
     """
     _check_same_place(a, b)
-    ours, theirs = _directions(a, leave_out_dead), _directions(b, leave_out_dead)
+    ours, theirs = _directions(a, leave_out_dead=True), _directions(b, leave_out_dead=True)
     cosines = (ours @ theirs.T).numpy()
     highest = float(cosines.max(1).mean(dtype=np.float64))
     np.negative(cosines, out=cosines)
@@ -54,10 +54,10 @@ def decoder_directions(a: SAE, b: SAE) -> tuple[NDArray[np.float32], NDArray[np.
     """(Fa, d_in) and (Fb, d_in) decoder rows of length 1; None if the SAEs are of different models or layers."""
     if _other_place(a, b):
         return None
-    return _directions(a, False).numpy(), _directions(b, False).numpy()
+    return _directions(a).numpy(), _directions(b).numpy()
 
 
-def _directions(sae: SAE, leave_out_dead: bool) -> torch.Tensor:
+def _directions(sae: SAE, *, leave_out_dead: bool = False) -> torch.Tensor:
     """(n, d_in) float32 unit rows; a row of zeros stays one."""
     rows = sae.W_dec.detach().cpu()
     if leave_out_dead and sae.stats is not None:

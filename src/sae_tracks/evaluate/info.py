@@ -1,5 +1,6 @@
 """What is known of an SAE directory, as a record and as lines of text, and whether it is faithful to its model."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +40,7 @@ MOST_L0 = 0.5  # of d_in, at most
 LEAST_RECOVERED = 0.8  # of the cross entropy, against the mean, at least
 LEAST_ROWS = 100  # trained on, per feature, at least
 PER = 1000  # features, of the yield
+UNKNOWN = re.compile("not measured|not known")  # in a reason
 Record = dict[str, Any]
 Rows = Iterator[tuple[str, str]]  # name and text
 DATA = ("read_strands", "genome", "windows", "window", "context")  # of the metadata, for the record
@@ -214,9 +216,16 @@ def report_lines(record: Record) -> Iterator[str]:
     yield from (f"{name:<16}{text}" for name, text in _rows(record))
     if record["complete"]:
         yield f"{'yield':<16}{_yield(record)}"
-    faithful = "yes" if record["faithful"] else f"no ({'; '.join(record['reasons'])})"
-    yield f"SAE faithful to its language model: {faithful}"
+    reasons = f" ({'; '.join(record['reasons'])})" if record["reasons"] else ""
+    yield f"SAE faithful to its language model: {faithful_in_a_word(record)}{reasons}"
     yield f"language model better than Markov models: {_beyond_markov(record.get('evaluation') or {})}"
+
+
+def faithful_in_a_word(record: Mapping[str, Any]) -> str:
+    """``yes``; ``no``; or ``not known``, if all that speaks against it is that something was not measured."""
+    if record["faithful"]:
+        return "yes"
+    return "not known" if all(UNKNOWN.search(reason) for reason in record["reasons"]) else "no"
 
 
 def _beyond_markov(evaluation: Record) -> str:

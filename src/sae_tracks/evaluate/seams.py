@@ -204,7 +204,7 @@ def measure_seams(
     ids = ids[units[ids] > 0]
     if not len(ids):
         raise SaeTracksError("all features asked for are dead, without a maximum: ask for others, or use --scale raw")
-    encoder, cutoffs = SparseEncoder.of(sae, ids.tolist()), sae.cutoffs(threshold, scale)
+    encoder, cutoffs = source.encoder(ids.tolist()), sae.cutoffs(threshold, scale)
     measured = []
     for strand in source.read_strands:
         tally = _Tally(edges, units, cutoffs)

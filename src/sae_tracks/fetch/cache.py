@@ -76,16 +76,25 @@ def fetch_file(remote: Remote, cache: Path | None = None, *, offline: bool = Fal
     path = cache_folder(cache) / remote.site / remote.path
     if origin := _recorded_origin(path):
         return path, origin
+    missing = SaeTracksError(f"{path} is not there: run without --offline, or put {remote.url} there by hand")
     if offline and not path.is_file():
-        raise SaeTracksError(f"{path} is not there: run without --offline, or put {remote.url} there by hand")
+        raise missing
     try:
         make_folder(path.parent)
         lock_of(path).touch()
     except (SaeTracksError, OSError) as error:
         folder = cache_folder(cache)
         raise SaeTracksError(f"cannot write the cache {folder}: name another by --cache or {CACHE}") from error
-    with locked(path):
-        return path, _recorded_origin(path) or _download(remote, path, offline)
+    with locked(path):  # another process may have downloaded it meanwhile
+        if origin := _recorded_origin(path):
+            return path, origin
+        if path.is_file() and _record(path).is_file():
+            log.warning("%s is damaged and is removed from the cache", path)
+            path.unlink()
+            _record(path).unlink()
+            if offline:
+                raise missing
+        return path, _download(remote, path, offline)
 
 
 def _record(path: Path) -> Path:
@@ -93,17 +102,14 @@ def _record(path: Path) -> Path:
 
 
 def _recorded_origin(path: Path) -> Origin | None:
-    """Return the origin of a file that is as it was recorded; remove a damaged file."""
+    """Return the origin of a file that is as it was recorded."""
     if not (path.is_file() and _record(path).is_file()):
         return None
-    with suppress(SaeTracksError):
+    with suppress(SaeTracksError, FileNotFoundError):  # another process may remove it
         record = read_json(_record(path), ORIGIN)
         origin = Origin(**{name: record[name] for name in ORIGIN})
         if sha256(path) == origin.sha256:
             return origin
-    log.warning("%s is damaged and is removed from the cache", path)
-    path.unlink()
-    _record(path).unlink()
     return None
 
 

@@ -15,7 +15,6 @@ from sae_tracks.lm.rest import Rest
 from sae_tracks.progress import track
 from sae_tracks.reading import BATCH, Reading, Window, read_windows
 from sae_tracks.regions import GenomicRegion, ReadStrand, Shard
-from sae_tracks.sae.encoder import SparseEncoder
 from sae_tracks.source import Source
 
 
@@ -38,7 +37,7 @@ class Ablation:
 
     def __init__(self, source: Source, ids: list[int], rest: Rest, cutoffs: NDArray[np.float32]) -> None:
         self.source, self.ids, self.rest, self.cutoffs = source, ids, rest, cutoffs
-        self.encoder = SparseEncoder.of(source.sae, ids)
+        self.encoder = source.encoder(ids)
         self.measures = [*(["change"] if rest.next_base else []), "kl", *(f"p_{name}" for name in rest.names)]
 
     def windows(self, strand: ReadStrand, shard: Shard) -> Iterator[Stand]:

@@ -242,7 +242,7 @@ def _read_meanings(scores: Sequence[Path], sources: Sequence[dict[str, Any]]) ->
 
 def _rows(a: Source, b: Source, strand: ReadStrand, shard: Shard) -> Iterator[Rows]:
     """Yield the rows of bases that both can read, from both streams; a shard is of the windows of the first."""
-    encoders = SparseEncoder.of(a.sae), SparseEncoder.of(b.sae)
+    encoders = a.encoder(), b.encoder()
     windows = a.windows(strand, shard)
     if not windows:
         return

@@ -233,13 +233,23 @@ def _effect_clause(facts: Facts) -> str:
 
 def _partner_facts(rows: Rows) -> Facts:
     row = rows.iloc[0]
-    return {name: row[name] for name in ("partner", "correlation", "replicates") if name in rows}
+    return {name: row[name] for name in ("partner", "correlation", "reciprocal", "replicates") if name in rows}
 
 
 def _partner_clause(facts: Facts) -> str:
-    if str(facts.get("replicates")) in ("True", "1", "1.0"):
+    if _is_true(facts.get("replicates")):
         return f"another SAE has it too ({facts['partner']}, correlation {facts['correlation']:.2f})"
-    return f"does not replicate (best correlation {facts['correlation']:.2f})" if _known(facts, "correlation") else ""
+    if not _known(facts, "correlation"):
+        return ""
+    other = (
+        ", but that feature is more like another" if "reciprocal" in facts and not _is_true(facts["reciprocal"]) else ""
+    )
+    return f"does not replicate (best correlation {facts['correlation']:.2f}{other})"
+
+
+def _is_true(value: Any) -> bool:
+    """Of a column of truth values that has blanks."""
+    return str(value) in ("True", "1", "1.0")
 
 
 def _known(facts: Facts, name: str) -> bool:

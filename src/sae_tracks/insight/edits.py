@@ -12,7 +12,6 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.lm.edits import WholeCopies, begin_edits
 from sae_tracks.lm.protocol import Edits
 from sae_tracks.regions import GenomicRegion, ReadStrand
-from sae_tracks.sae import SAE
 from sae_tracks.sae.encoder import Sparse, SparseEncoder
 from sae_tracks.source import Source
 
@@ -94,14 +93,15 @@ class FeatureReader:
 
     Parameters
     ----------
-    sae : SAE
+    encoder : SparseEncoder
+        Of the features.
     features : sequence of int
         The k features, each once, in this order in every result.
     """
 
-    def __init__(self, sae: SAE, features: Sequence[int]) -> None:
-        self._encoder, self._k = SparseEncoder.of(sae, features), len(features)
-        self._column = np.full(sae.d_sae, -1)
+    def __init__(self, encoder: SparseEncoder, features: Sequence[int]) -> None:
+        self._encoder, self._k = encoder, len(features)
+        self._column = np.full(encoder.d_sae, -1)
         self._column[list(features)] = np.arange(len(features))
 
     def values(self, rows: torch.Tensor) -> NDArray[np.float32]:

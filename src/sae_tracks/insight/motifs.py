@@ -127,6 +127,8 @@ class MotifQuestion:
         on = self.bases.genome, self.bases.regions
         genes = read_annotations(self.annotation, *on, alias=self.alias) if self.annotation else None
         object.__setattr__(self, "known", named_motifs(self.motifs) if self.motifs else ([], None))
+        if genes is not None and not len(genes):
+            raise SaeTracksError(f"{genes.source} has no site in the regions: leave it out, or name another file")
         object.__setattr__(self, "genes", genes)
         copies = None
         if self.repeats and self.repeats != ALU:

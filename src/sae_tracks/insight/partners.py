@@ -17,7 +17,6 @@ from sae_tracks.names import feature_name
 from sae_tracks.progress import track
 from sae_tracks.reading import read_windows
 from sae_tracks.regions import ReadStrand
-from sae_tracks.sae.encoder import SparseEncoder
 from sae_tracks.source import Source
 
 FAR = 10_000  # bases: the null compares places at least so far apart, beyond almost every gene of yeast
@@ -173,7 +172,7 @@ def jaccard_index(both, one, other) -> NDArray[np.float64]:
 
 def _stream(source: Source, strand: ReadStrand, ids: list[int] | None, *, bar: bool) -> Iterator[FeatureBlock]:
     """Yield the blocks of one read strand; only one of two streams that advance together can draw a bar."""
-    encoder, windows = SparseEncoder.of(source.sae, ids), source.windows(strand)
+    encoder, windows = source.encoder(ids), source.windows(strand)
     readings = read_windows(source.lm, source.genome, windows, source.black_list, source.min_context)
     for reading in track(readings, "reading + and -", len(windows)) if bar else readings:
         yield from encode_reading(encoder, reading)

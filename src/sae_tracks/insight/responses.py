@@ -122,7 +122,7 @@ def measure(source: Source, plan: Plan, contexts: Sequence[Context], read_strand
     bases, place, rows = plan.back + plan.span, plan.shape.before, len(plan.motif)
     change = np.zeros((rows, len(contexts), 2), np.float32)
     profile = np.zeros((rows, len(contexts), bases), np.float32)
-    reader = FeatureReader(source.sae, plan.features)
+    reader = FeatureReader(source.encoder(plan.features), plan.features)
     width = np.array([motif.width for motif in plan.motifs])[plan.motif]
     far = np.arange(bases) >= (plan.back + width + REACH)[:, None]
     for number, context in enumerate(track(contexts, f"inserting {read_strand}", len(contexts))):

@@ -172,7 +172,7 @@ def saturate(source: Source, region: GenomicRegion, features: Iterable[int], *, 
     _check_size(source, region, ids)
     sequence = source.genome.sequence(region)
     _check_peak(region, sequence, at)
-    reader = FeatureReader(source.sae, ids)
+    reader = FeatureReader(source.encoder(ids), ids)
     strands = [_one_strand(source, region, strand, reader, at) for strand in source.read_strands]
     arrays = (np.stack(of_all) for of_all in zip(*strands))
     return Saturation(region, sequence, ids, list(source.read_strands), *arrays)

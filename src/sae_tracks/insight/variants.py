@@ -21,7 +21,6 @@ from sae_tracks.insight.vcf import Field, Variant, as_info, check_fields, format
 from sae_tracks.names import feature_name
 from sae_tracks.progress import track
 from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard
-from sae_tracks.sae.encoder import SparseEncoder
 from sae_tracks.source import Source
 
 TOP, LEAST = 5, 0.25  # changes per variant and read strand in the VCF; the smallest change of the table
@@ -129,7 +128,7 @@ def _comparer(source: Source, scale: str, min_change: float, loss: bool) -> Comp
     if scale == "max":
         maxima = source.sae.maxima()
         unit = np.divide(1, maxima, out=np.zeros_like(maxima), where=maxima > 0)
-    return Comparer(Plan(source), SparseEncoder.of(source.sae), unit, min_change, loss=loss)
+    return Comparer(Plan(source), source.encoder(), unit, min_change, loss=loss)
 
 
 def score_variants(

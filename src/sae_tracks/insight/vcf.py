@@ -96,6 +96,8 @@ def read_variants(path: str | Path, genome: Genome, shard: Shard = WHOLE) -> Cal
                 order.check(record.contig, record.pos)
             except SaeTracksError as error:
                 raise SaeTracksError(f"{path.name}, {where}: {error}") from error
+            except UnicodeDecodeError as error:  # htslib reads any bytes
+                raise SaeTracksError(f"{path.name}, {where}: an allele or a name is not text") from error
         header = file.header.copy()
     if not found:
         raise SaeTracksError(f"{path.name} has no variant")

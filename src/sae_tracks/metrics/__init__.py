@@ -6,13 +6,15 @@ from sae_tracks.metrics.counts import Counts, load_counts
 from sae_tracks.metrics.evaluation import Evaluation, Labels, annotation_checksums, evaluate_on, halves_on
 from sae_tracks.metrics.halves import Halves, split_halves
 from sae_tracks.metrics.scores import (
+    BEST_SCORES,
     COUNTS,
     OFFSETS,
     Judge,
+    add_shards,
     best_features,
     kept_pairs,
-    merge_shards,
     read_table,
+    refuse_beside,
     score_tables,
     scores,
     shard_facts,
@@ -21,6 +23,7 @@ from sae_tracks.metrics.scores import (
 )
 
 __all__ = [
+    "BEST_SCORES",
     "COUNTS",
     "OFFSETS",
     "THRESHOLDS",
@@ -30,6 +33,7 @@ __all__ = [
     "Halves",
     "Judge",
     "Labels",
+    "add_shards",
     "annotation_checksums",
     "best_features",
     "count_bed",
@@ -38,8 +42,8 @@ __all__ = [
     "halves_on",
     "kept_pairs",
     "load_counts",
-    "merge_shards",
     "read_table",
+    "refuse_beside",
     "score_tables",
     "scores",
     "shard_facts",

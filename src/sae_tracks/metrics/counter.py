@@ -151,10 +151,6 @@ class Counter:
         self._flush()
         return self._counts
 
-    def merge(self, other: "Counter") -> None:
-        """Add what another counter counted on other bases."""
-        self.counts().merge(other.counts())
-
     def save(self, path: Path) -> None:
         """Write the counts; see `Counts.save`."""
         self.counts().save(path)

@@ -150,6 +150,7 @@ def _report_half(counts: Counts, strand: int, concept, column, tp, active) -> di
 
 
 SCORES, BEST_SCORES, COUNTS = "metrics.parquet", "metrics.tsv", "counts.npz"
+
 OFFSETS = "offsets.parquet"  # of the controls
 PAIR = ["concept", "site_strand", "feature", "read_strand"]
 Judge = Callable[[pd.DataFrame], pd.DataFrame]
@@ -164,6 +165,15 @@ SCHEMA = pa.schema(
         ("verdict", pa.string()),
     ]
 )
+
+
+def refuse_beside(table: Path) -> None:
+    """Refuse a folder that holds a table of another run, which this run would not replace."""
+    if table.exists():
+        raise SaeTracksError(
+            f"{table} is of another run, and would look like part of this one: name another folder for -o, or score "
+            "intervals and signals in one run"
+        )
 
 
 def write_tables(counts: Counts, folder: Path, *, all_pairs: bool = False, judge: Judge | None = None) -> pd.DataFrame:
@@ -267,7 +277,7 @@ OWN = ("shard", "command", "parts")  # facts that differ between the shards of o
 SPELLED = ("select_on", "report_on")  # files or regions; halves_sha256 says what they are
 
 
-def merge_shards(folders: Iterable[Path], *beside: str) -> tuple[Counts, dict]:
+def add_shards(folders: Iterable[Path], *beside: str) -> tuple[Counts, dict]:
     """Add the counts that the shards of one run have written, one at a time.
 
     The folders, in any order, each hold the ``counts.npz`` and ``provenance.json`` of ``metrics --shard i/n``. What
@@ -294,7 +304,7 @@ def merge_shards(folders: Iterable[Path], *beside: str) -> tuple[Counts, dict]:
 def shard_facts(folders: Sequence[Path], *names: str) -> dict:
     """What the provenance of a run without shards says; `names` are compared with their checksums.
 
-    Errors are those of `merge_shards`.
+    Errors are those of `add_shards`.
     """
     facts = [_facts(folder, names) for folder in folders]
     shards = [parse_shard(fact["shard"]) for fact in facts]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.names import feature_name
+from sae_tracks.regions import spans_by_contig
 
 if TYPE_CHECKING:
     from sae_tracks.features import FeatureBlock
@@ -58,10 +59,8 @@ def activity_along(
     source.sae.check_features(features)
     ids = list(dict.fromkeys(features))
     size = bin_size or round_size(sum(map(len, source.regions or ())) / BINS)
-    lengths = {contig: source.genome.lengths[contig] for contig in source.contigs}
-    counts = {
-        strand: _Counts(lengths, size, ids, source.sae.cutoffs(threshold, scale)) for strand in source.read_strands
-    }
+    cutoffs = source.sae.cutoffs(threshold, scale)
+    counts = {strand: _Counts(source, size, ids, cutoffs) for strand in source.read_strands}
     for block in source.blocks(ids):
         counts[block.read_strand].add(block)
     tables = [counts[strand].table(k).assign(read_strand=strand) for k in range(len(ids)) for strand in counts]
@@ -83,13 +82,15 @@ def round_size(least: float) -> int:
 
 
 class _Counts:
-    """Readable and active bases of K features per bin, on one read strand."""
+    """Readable and active bases of K features per bin, from the first bin of the regions of a contig to the last."""
 
-    def __init__(self, lengths: dict[str, int], size: int, ids: Sequence[int], cutoffs: NDArray[np.float32]) -> None:
-        self._size, self._ids, self._cutoffs, self._lengths = size, ids, cutoffs, lengths
+    def __init__(self, source: "Source", size: int, ids: Sequence[int], cutoffs: NDArray[np.float32]) -> None:
+        self._size, self._ids, self._cutoffs, self._lengths = size, ids, cutoffs, source.genome.lengths
         self._column = np.full(len(cutoffs), -1)
         self._column[list(ids)] = np.arange(len(ids))
-        bins = {contig: -(-length // size) for contig, length in lengths.items()}
+        spans = spans_by_contig(source.regions or ())  # ascending
+        self._first = {contig: int(some[0, 0]) // size for contig, some in spans.items()}
+        bins = {contig: -(-int(some[-1, 1]) // size) - self._first[contig] for contig, some in spans.items()}
         self._readable = {contig: np.zeros(n, np.int64) for contig, n in bins.items()}
         self._active = {contig: np.zeros((n, len(ids)), np.int64) for contig, n in bins.items()}
 
@@ -97,6 +98,7 @@ class _Counts:
         first = block.region.start // self._size
         bin_of = (block.region.start + np.arange(len(block.region))) // self._size - first
         n, k = int(bin_of[-1]) + 1, len(self._ids)
+        first -= self._first[block.region.contig]
         here = slice(first, first + n)
         self._readable[block.region.contig][here] += np.bincount(bin_of[block.readable], minlength=n)
         column = self._column[block.feature]
@@ -109,7 +111,8 @@ class _Counts:
         parts = []
         for contig, readable in self._readable.items():
             known = np.flatnonzero(readable)
-            start, end = known * self._size, np.minimum((known + 1) * self._size, self._lengths[contig])
+            start = (self._first[contig] + known) * self._size
+            end = np.minimum(start + self._size, self._lengths[contig])
             counted = {"readable": readable[known], "active": self._active[contig][known, k]}
             parts.append(pd.DataFrame({"contig": contig, "start": start, "end": end, **counted}))
         return pd.concat(parts).assign(feature=feature_name(self._ids[k]))

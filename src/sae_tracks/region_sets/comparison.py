@@ -80,16 +80,26 @@ def with_matched(matched: Sequence[MatchedRegions], genome: ContigLengths) -> Co
     Returns
     -------
     Comparison
+
+    Raises
+    ------
+    SaeTracksError
+        A set has no matched region.
     """
     tables, before = [], 0
     parts: list[tuple[str, NDArray, NDArray, NDArray]] = []
     for one in matched:
         theirs = one.table.sort_values("Region", kind="stable")
+        if not len(theirs):
+            raise SaeTracksError(
+                f"no matched region is left of {one.regions.source}: draw them in the regions that are read "
+                "(match-regions -r), or read more of the genome"
+            )
         numbers, stratum = np.unique(theirs["Region"].to_numpy(np.int64), return_inverse=True)
         tables += [one.regions.table.iloc[numbers], theirs]
-        own = before + np.arange(len(numbers))
-        parts.append((one.regions.name, own, own[-1] + 1 + np.arange(len(theirs)), stratum))
-        before = int(own[-1]) + 1 + len(theirs)
+        after = before + len(numbers)
+        parts.append((one.regions.name, np.arange(before, after), after + np.arange(len(theirs)), stratum))
+        before = after + len(theirs)
     regions, rows = _joined(tables, genome, "the sets and their matched regions")
     return Comparison(regions, [Design(name, rows[own], rows[b], s) for name, own, b, s in parts], "matched")
 

@@ -63,6 +63,11 @@ def enrich(
         ``p`` is that of a two-sided permutation test of the share of active bases, and ``q`` is adjusted by Benjamini
         and Hochberg over all rows. A temporary file in ``$TMPDIR`` takes 12 bytes per region and feature that is above
         0 in it.
+
+    Raises
+    ------
+    SaeTracksError
+        A feature is not in the SAE, or no base is readable in a set or in its background.
     """
     ids = None if features is None else source.sae.check_features(features).tolist()
     names = np.arange(source.sae.d_sae) if ids is None else np.array(ids)
@@ -113,11 +118,11 @@ def _table(
     place = np.full(len(read.readable), -1)
     place[rows] = np.arange(len(rows))
     numbers = np.zeros((len(names), len(FIELDS)))
-    sums = np.zeros((2, len(names), int(block.max()) + 1))
+    sums = np.zeros((len(names), 2, int(block.max()) + 1))  # a part of the features is contiguous: one compilation
     layout = place, share, stratum, own, weight, block, size, stratified, span
 
     def stage(some: slice) -> None:
-        _measure(*read.of(names[some]), *layout, numbers[some], sums[:, some])
+        _measure(*read.of(names[some]), *layout, numbers[some], sums[some])
 
     with in_threads() as each:
         each(stage, len(names), read.features_at_once)
@@ -127,7 +132,7 @@ def _table(
         whole[1] = np.bincount(block[~own], minlength=sums.shape[2])
     support, b = (found[name].astype(np.int64) for name in ("support", "b"))
     either = ((support > 0) & (b > 0)).to_numpy()  # else every draw has the same ratio, 0 or infinity
-    low, high = (np.where(either, end, np.nan) for end in _fold_interval(sums, whole, seed))
+    low, high = (np.where(either, end, np.nan) for end in _fold_interval(sums.swapaxes(0, 1), whole, seed))
     c, d = n - support, m - b
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = {name: found[name] / found[f"{name}_background"] for name in ("share", "hit", "mean")}
@@ -218,7 +223,7 @@ def _blocks_of(regions: RegionSet) -> NDArray[np.int64]:
 def _measure(
     indptr, entries, place, share, stratum, own, weight, block, size, stratified, span, numbers, sums
 ):  # fmt: skip
-    """Fill ``numbers``, (K, FIELDS), and ``sums``, (2, K, B), the sums of shares by block, of some features.
+    """Fill ``numbers``, (K, FIELDS), and ``sums``, (K, 2, B), the sums of shares by block, of some features.
 
     The first two arrays are those of `Activity.of`. ``place`` is the place of each region among those of the design, or
     -1. Of each of these, ``share`` is one base as a share of it, ``weight`` that in the mean of its kind.
@@ -239,7 +244,7 @@ def _measure(
             numbers[k, 2 + side] += w * (x[i] > 0)
             numbers[k, 4 + side] += w * value[i]
             numbers[k, 6 + side] += x[i] > 0
-            sums[side, k, block[r]] += weight[r] * x[i]
+            sums[k, side, block[r]] += weight[r] * x[i]
         on = x > 0
         if stratified:
             tails = stratified_tails(stratum[rows[on]], x[on], own[rows[on]], size, span)

@@ -21,13 +21,13 @@ from sae_tracks.annotations import read_annotation
 from sae_tracks.annotations.sites import only
 from sae_tracks.arrays import ratio
 from sae_tracks.controls.repeats import repeat_spans
-from sae_tracks.dna import OTHER, codes
+from sae_tracks.dna import codes, composition, letter_sums
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, write_provenance, write_tsv
 from sae_tracks.genome import Genome
 from sae_tracks.intervals import NO_SPANS, Spans, merge
 from sae_tracks.jit import EXACT
-from sae_tracks.region_sets.regions import RegionSet
+from sae_tracks.region_sets.regions import RegionSet, whole_in
 from sae_tracks.regions import GenomicRegion, intersect_regions, regions_of, subtract_regions
 
 PLACE = ["Chromosome", "Start", "End"]
@@ -109,14 +109,8 @@ class Landscape:
             last = first + max(int(np.searchsorted(ends, start + AT_ONCE, side="right")), 1)
             some = spans[first:last] - start
             letter = codes(self.genome.sequence(GenomicRegion(contig, int(start), int(ends[last - first - 1]))))
-            cpg = np.append((letter[:-1] == 1) & (letter[1:] == 2), False)
-            inside = np.stack([(letter == 1) | (letter == 2), cpg, letter != OTHER])
-            before = np.concatenate([np.zeros((3, 1), np.int64), np.cumsum(inside, axis=1)], axis=1)
-            count = before[:, some[:, 1]] - before[:, some[:, 0]]
-            count[1] -= cpg[some[:, 1] - 1]  # its G is the base behind the region
-            share = count / np.diff(some, axis=1).ravel()
-            share[:2] = ratio(count[:2], count[2])
-            yield share.T
+            known, *found = composition(letter_sums(letter), *some.T)
+            yield np.stack([*ratio(found, known), known / np.diff(some, axis=1).ravel()], axis=1)
             first = last
 
 
@@ -329,9 +323,14 @@ def read_matched(path: str | Path, regions: RegionSet, land: Landscape) -> Match
         raise SaeTracksError(f"{path} has matches of {unknown[0]}, which is no region of {regions.source}")
     for contig, start, end in table.itertuples(index=False):
         land.genome.check(GenomicRegion(contig, start, end))
-    regions = regions.distinct().inside(land.genome.merged(land.regions))
+    where = land.genome.merged(land.regions)
+    regions = regions.distinct().inside(where)
     numbers = {name: i for i, name in enumerate(_places(regions))}
-    kept = np.array([name in numbers for name in named], bool)
+    whole = whole_in(table, where)
+    if not whole.all():
+        log.warning("%d of %d matched regions in %s are left out: they do not lie whole in the regions that are read",
+                    (~whole).sum(), len(whole), Path(path).name)  # fmt: skip
+    kept = whole & np.array([name in numbers for name in named], np.bool_)
     table = only(table, kept).reset_index(drop=True)
     measured = land.measure(table)
     traits = {name: measured[name] for name in TRAITS}

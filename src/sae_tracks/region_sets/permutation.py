@@ -61,8 +61,8 @@ def stratified_tails(stratum, x, own, size, span):
         return 1.0 if is_least else most, 1.0 if is_most else least
     half = span / top / 2
     if _equal_values(x) >= LEAST:
-        upper = _beyond(mine / top - half, 1, half, stratum, x, top, size)
-        lower = _beyond(mine / top + half, -1, half, stratum, x, top, size)
+        upper = _beyond(mine / top - half, 1.0, half, stratum, x, top, size)
+        lower = _beyond(mine / top + half, -1.0, half, stratum, x, top, size)
         if 0 < upper <= 1 and 0 < lower <= 1:
             return upper, lower
     return _drawn(stratum, x, size, mine - SAME * top, mine + SAME * top)
@@ -99,8 +99,8 @@ def pooled_tails(x, own, labelled, regions, span):
         return 1.0 if is_least else most, 1.0 if is_most else least
     half = span / top / 2
     if _equal_values(x) >= LEAST:
-        upper = _outside(mine / top - half, 1, half, x, top, labelled, regions)
-        lower = _outside(mine / top + half, -1, half, x, top, labelled, regions)
+        upper = _outside(mine / top - half, 1.0, half, x, top, labelled, regions)
+        lower = _outside(mine / top + half, -1.0, half, x, top, labelled, regions)
         if 0 < upper <= 1 and 0 < lower <= 1:
             return upper, lower
     return _drawn_pool(x, labelled, regions, mine - SAME * top, mine + SAME * top)

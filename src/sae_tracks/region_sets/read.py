@@ -57,9 +57,11 @@ def read_matrix(path: str | Path, features: Iterable[int] | None = None) -> Stor
     from scipy.sparse import csr_array
 
     path = Path(path)
-    anndata, h5py = import_anndata()
     if not path.is_file():
         raise SaeTracksError(f"no file {path}")
+    if path.suffix != ".h5ad":
+        raise SaeTracksError(f"cannot read {path}: only an .h5ad is read again, so name one to sae-tracks matrix")
+    anndata, h5py = import_anndata()
     try:
         file = h5py.File(path, "r")
     except OSError as error:

@@ -71,18 +71,13 @@ class RegionSet:
 
         A warning counts the others. It is an error if none is left.
         """
-        theirs, kept = spans_by_contig(regions), np.zeros(len(self), bool)
-        for contig, rows in self.table.groupby("Chromosome", observed=True).indices.items():
-            kept[rows] = _whole_in(theirs.get(str(contig), NO_SPANS), *self._spans(rows))
+        kept = whole_in(self.table, regions)
         if not kept.any():
             raise SaeTracksError(f"no region of {self.source} lies whole in the regions that are read")
         if not kept.all():
             log.warning("%d regions of %s are left out: they do not lie whole in the regions that are read",
                         (~kept).sum(), self.source)  # fmt: skip
         return replace(self, table=only(self.table, kept).reset_index(drop=True))
-
-    def _spans(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return self.table["Start"].to_numpy()[rows], self.table["End"].to_numpy()[rows]
 
 
 def region_set(table: pd.DataFrame, genome: ContigLengths, source: str) -> RegionSet:
@@ -93,7 +88,8 @@ def region_set(table: pd.DataFrame, genome: ContigLengths, source: str) -> Regio
     RegionSet
         Every row once.
     """
-    known = [name for name in genome.lengths if name in set(table["Chromosome"].unique())]
+    named = set(table["Chromosome"].unique())
+    known = [name for name in genome.lengths if name in named]
     contig = pd.Categorical(table["Chromosome"], known)
     table = table.assign(Chromosome=contig).sort_values(["Chromosome", "Start", "End"], kind="stable")
     return RegionSet(table.reset_index(drop=True), source)
@@ -189,8 +185,13 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return found
 
 
-def _whole_in(spans: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(n,) bool: which intervals lie whole in one of ascending disjoint spans."""
-    held = np.searchsorted(spans[:, 0], start, side="right") - 1
-    ends = np.concatenate([spans[:, 1], [-1]])  # of no span, for -1
-    return end <= ends[held]
+def whole_in(table: pd.DataFrame, regions: Iterable[GenomicRegion]) -> NDArray[np.bool_]:
+    """(n,) bool: which rows of a table lie whole in one of regions, which are disjoint and ascending."""
+    theirs, kept = spans_by_contig(regions), np.zeros(len(table), np.bool_)
+    for contig, rows in table.groupby("Chromosome", observed=True).indices.items():
+        spans = theirs.get(str(contig), NO_SPANS)
+        start, end = (table[name].to_numpy(np.int64)[rows] for name in ("Start", "End"))
+        held = np.searchsorted(spans[:, 0], start, side="right") - 1
+        ends = np.concatenate([spans[:, 1], [-1]])  # of no span, for -1
+        kept[rows] = end <= ends[held]
+    return kept

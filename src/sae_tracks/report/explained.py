@@ -94,6 +94,9 @@ def _add_atlas(explained: Explained, path: Path) -> None:
     texts = [f"{plane}_{column}" for plane, measure in PLANES.items() for column in ("near", measure)]
     places = [f"{plane}_{axis}" for plane in PLANES for axis in "xy"]
     table = read_columns(path, ("feature", *texts, *places), texts, places)
+    for name in places:
+        if table[name].isna().all():
+            raise SaeTracksError(f"{path}: no feature has a place in {name}; run sae-tracks atlas again")
     explained.atlas["feature"] = table["feature"].tolist()
     planes = read_json(path.with_suffix(".json"), dict.fromkeys(PLANES, ATLAS_PLANE), "run sae-tracks atlas again")
     for plane, measure in PLANES.items():

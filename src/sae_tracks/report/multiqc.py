@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sae_tracks.evaluate.info import faithful_in_a_word
 from sae_tracks.files import write_json
 from sae_tracks.report.genome_figure import verdict_colours
 
@@ -61,7 +62,7 @@ def write_multiqc(record: Mapping[str, Any], prefix: str | Path) -> list[Path]:
 def _table(record: Mapping[str, Any], sample: str) -> dict[str, Any]:
     values = {name: record.get(name) for name in COLUMNS}
     values["recovered_mean"] = (record.get("evaluation") or {}).get("recovered_mean")
-    values["faithful"] = "yes" if record["faithful"] else "no"
+    values["faithful"] = faithful_in_a_word(record)
     return {
         "id": "sae_tracks_sae",
         **PARENT,

@@ -147,7 +147,7 @@ def _stats(path: Path, d_sae: int) -> pd.DataFrame:
             raise SaeTracksError(f"{path} has no column {min(missing)!r}")
         if file.metadata.num_rows != d_sae:
             raise SaeTracksError(f"{path} has {file.metadata.num_rows:,} rows; the SAE has {d_sae} features")
-        stats = file.read(columns=[*COLUMNS]).to_pandas()
+        stats = file.read(columns=[*COLUMNS]).to_pandas(ignore_metadata=True)  # which has names of its own
     except SaeTracksError:
         raise
     except DAMAGED as error:  # pyarrow's errors are among these

@@ -1,7 +1,8 @@
 """The sparse encoder: from rows of activations to the features that are active on them.
 
-Stream, measurement, seams and random directions run `SparseEncoder`. A training step encodes whole batches in another
-order (feature by feature, because gradients are summed so), and shares the kernel that drops inactive features.
+What reads a genome runs `SparseEncoder`, or `DeviceEncoder` if the language model is on a GPU; what measures an SAE
+after its training runs the first. A training step encodes whole batches in another order (feature by feature, because
+gradients are summed so), and shares the kernel that drops inactive features.
 """
 
 from collections.abc import Iterable
@@ -56,12 +57,15 @@ class SparseEncoder:
         self._encoded = torch.empty(ROWS if k else 0, len(cutoffs))
 
     @classmethod
-    def of(cls, sae: SAE, features: Iterable[int] | None = None) -> "SparseEncoder":
-        """The encoder of an SAE on the CPU, for some of its features or, by default, all."""
+    def of(cls, sae: SAE, features: Iterable[int] | None = None, device: torch.device | str = "cpu") -> "SparseEncoder":
+        """The encoder of an SAE on the CPU that computes on a device, for some of its features or, by default, all."""
         ids = sae.check_features(range(sae.d_sae) if features is None else features)
         cutoff = torch.full((sae.d_sae,), torch.inf)
         cutoff[ids] = 0 if sae.threshold is None else sae.threshold[ids].clamp(min=0)  # as `SAE.activate` has it
-        return cls(*sae.folded_encoder(), cutoff, sae.k)
+        made = *sae.folded_encoder(), cutoff, sae.k
+        if cls is SparseEncoder and torch.device(device).type == "cpu":
+            return cls(*made)
+        return DeviceEncoder(*made, device)
 
     @torch.inference_mode()
     def encode_tile(self, rows: torch.Tensor, place: NDArray[np.integer], readable: NDArray[np.bool_]) -> Sparse:
@@ -92,7 +96,7 @@ class SparseEncoder:
         return self._compaction.take()
 
     def encode(self, rows: torch.Tensor, readable: NDArray[np.bool_] | None = None) -> Sparse:
-        """Encode any number of rows, (n, d_in) of any float type, the first of them at place 0; see `encode_tile`.
+        """Encode one or more rows, (n, d_in) of any float type, the first of them at place 0; see `encode_tile`.
 
         Returns
         -------
@@ -104,6 +108,52 @@ class SparseEncoder:
         tiles = [self.encode_tile(rows[tile].float(), place[tile], readable[tile]) for tile in split_tiles(place)]
         count, feature, value = (np.concatenate(arrays) for arrays in zip(*tiles, strict=True))
         return np.concatenate(([0], np.cumsum(count))), feature, value
+
+
+class DeviceEncoder(SparseEncoder):
+    """The same on a device of torch, such as a GPU. Only what is active leaves the device.
+
+    All features are multiplied at once, because a GPU is not busy with less. As on the CPU, a value depends on its row,
+    the row's place in the window and the feature alone.
+    """
+
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        cutoff: torch.Tensor,
+        k: int | None,
+        device: torch.device | str,
+    ) -> None:
+        self.k, self.d_sae, self._device = k, len(cutoff), torch.device(device)
+        self._weight, self._bias, self._cutoff = (tensor.to(device) for tensor in (weight, bias, cutoff))
+
+    @torch.inference_mode()
+    def encode_tile(self, rows: torch.Tensor, place: NDArray[np.integer], readable: NDArray[np.bool_]) -> Sparse:
+        height = FIRST_ROWS if place[0] < ROWS else ROWS
+        at = torch.tensor(place % height, dtype=torch.int64, device=self._device)
+        padded = torch.zeros(height, len(self._weight), device=self._device)
+        padded[at] = rows.to(self._device)
+        h = torch.addmm(self._bias, padded, self._weight)[at]
+        kept = (h > self._cutoff) & torch.tensor(readable, device=self._device)[:, None]
+        if self.k is not None:
+            kept &= _among_largest(h, self.k)
+        found = kept.sum(1), kept.nonzero(as_tuple=True)[1].int(), h[kept]
+        count, feature, value = (tensor.cpu().numpy() for tensor in found)
+        return count, feature, value
+
+
+def _among_largest(h: torch.Tensor, k: int) -> torch.Tensor:
+    """(n, width) -> bool: the k largest of every row; ties and NaN as in `cut_to_largest`."""
+    last = h.topk(min(k, h.shape[1]), dim=1).values[:, -1:]
+    kept = h >= last
+    surplus = kept.sum(1) > k
+    if surplus.any():
+        some, bound = h[surplus], last[surplus]
+        tied = some == bound
+        places = k - (some > bound).sum(1, keepdim=True)
+        kept[surplus] &= ~tied | (tied.cumsum(1) <= places)
+    return kept
 
 
 def split_tiles(place: NDArray[np.integer]) -> list[slice]:

@@ -155,7 +155,10 @@ class SAE:
 
     def check_features(self, features: Iterable[int]) -> torch.Tensor:
         """Feature ids as (k,) int64, ascending, each once; an id outside the dictionary is an error."""
-        ids = sorted(set(features))
+        wanted = set(features)
+        if names := [one for one in wanted if isinstance(one, str)]:
+            raise SaeTracksError(f"features are whole numbers, such as 357, not {names[0]!r}")
+        ids = sorted(wanted)
         wrong = [i for i in ids if not 0 <= i < self.d_sae]
         if wrong:
             raise SaeTracksError(f"no feature {wrong[0]}: this SAE has features 0 to {self.d_sae - 1}")

@@ -8,7 +8,7 @@ from huggingface_hub import ModelCardData
 
 from sae_tracks.controls.methods import methods_paragraph
 from sae_tracks.controls.verdict import LOW_POWER, NOT_TESTED, OUTCOMES, SUPPORTED, is_motif
-from sae_tracks.evaluate.info import Record, report_lines
+from sae_tracks.evaluate.info import Record, faithful_in_a_word, report_lines
 from sae_tracks.names import BUNDLED, motif_label
 from sae_tracks.sae.hub import HUB_ID, PREFIX
 
@@ -142,7 +142,8 @@ def _quality(record: Record) -> str:
     rows = {name: named[name] for name in ("training rows", "evaluated", "recovered", "dead") if name in named}
     if record["evaluation"] is None:
         rows["recovered"] = "not measured"
-    rows["faithful to its language model"] = "yes" if record["faithful"] else "no: " + "; ".join(record["reasons"])
+    reasons = f": {'; '.join(record['reasons'])}" if record["reasons"] else ""
+    rows["faithful to its language model"] = f"{faithful_in_a_word(record)}{reasons}"
     lines = [f"| {name} | {_text(text)} |" for name, text in rows.items()]
     return "\n".join(["| measure | value |", "|---|---|", *lines])
 

@@ -15,7 +15,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock, run
 from sae_tracks.files import PROVENANCE, atomic, digest, sha256, whole_path, write_provenance, write_tsv
 from sae_tracks.json_file import SIZE, Row
-from sae_tracks.metrics import Halves, annotation_checksums, halves_on, shard_facts
+from sae_tracks.metrics import BEST_SCORES, Halves, annotation_checksums, halves_on, refuse_beside, shard_facts
 from sae_tracks.names import SIGNAL_PROFILES, SIGNALS, feature_number
 from sae_tracks.reading import Reading
 from sae_tracks.records import HALVES, READ_BASES, read_made, read_shard, record_parts, write_shard
@@ -149,6 +149,7 @@ class SignalTask:
 
     def run(self) -> pd.DataFrame:
         """Read the signals, then the genome, and write the tables or a shard; see `score_signals`."""
+        refuse_beside(self._out / BEST_SCORES)
         self.survey()
         shard = parse_shard(self._shard)
         run(self._source.blocks(self.features, shard=shard, on_reading=self.add_reading), self)
@@ -245,6 +246,8 @@ def merge_signals(shards: Iterable[str | Path], out: str | Path) -> pd.DataFrame
     """
     folders = list(map(Path, shards))
     facts = shard_facts(folders, STORED)
+    if "thresholds" not in facts:  # of intervals, which were scored in the same runs
+        refuse_beside(Path(out) / BEST_SCORES)
     record, _ = read_shard(folders[0] / STORED, STORED_RECORD, record_alone=True)
     read, halves = ReadBases.again(record["read"]), Halves.again(record["halves"])
     for path, checksum in record["signals"]:

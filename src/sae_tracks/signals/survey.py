@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.annotations.signal import Signal
-from sae_tracks.dna import codes
+from sae_tracks.dna import codes, composition, letter_sums
 from sae_tracks.genome import Genome
 from sae_tracks.metrics import Halves
 from sae_tracks.regions import GenomicRegion, ReadStrand
@@ -149,10 +149,6 @@ def strata(genome: Genome, region: GenomicRegion) -> NDArray[np.uint8]:
     letter = codes(genome.sequence(GenomicRegion(region.contig, start, end)))
     place = np.arange(region.start, region.end) - start
     first, last = np.maximum(place - AROUND, 0), np.minimum(place + AROUND + 1, len(letter))
-    gc, known = (letter == 1) | (letter == 2), letter < 4
-    cpg = np.zeros(len(letter), bool)
-    cpg[:-1] = (letter[:-1] == 1) & (letter[1:] == 2)
-    sums = [np.concatenate(([0], np.cumsum(mask))) for mask in (gc, known, cpg)]
-    in_gc, in_known, in_cpg = (total[last] - total[first] for total in sums)
-    share = np.minimum(GC_STRATA * in_gc // np.maximum(in_known, 1), GC_STRATA - 1)
-    return (share * (len(CPG_STRATA) + 1) + np.searchsorted(CPG_STRATA, in_cpg, side="right")).astype(np.uint8)
+    known, gc, cpg = composition(letter_sums(letter), first, last)
+    share = np.minimum(GC_STRATA * gc // np.maximum(known, 1), GC_STRATA - 1)
+    return (share * (len(CPG_STRATA) + 1) + np.searchsorted(CPG_STRATA, cpg, side="right")).astype(np.uint8)

@@ -75,6 +75,8 @@ class _Style:
             raise UsageError("bedGraph has one row per value: leave out --merge-gap and --min-length")
         if self.form == "bigbed" and (str(out) == STDOUT or str(out).endswith(".gz")):
             raise UsageError(f"bigBed is binary and has its own index: name a file such as features.bb, not {out}")
+        if self.form != "bigbed" and str(out).endswith((".bb", ".bigBed")):
+            raise UsageError(f"{out} is a name of bigBed: add --format bigbed, or name a .bed")
 
 
 def write_bed(

@@ -13,9 +13,9 @@ import numpy as np
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, make_folder, values_differ, write_provenance
-from sae_tracks.json_file import At, check
+from sae_tracks.json_file import COUNT, At, check
 from sae_tracks.progress import track
-from sae_tracks.records import check_parts, part_sums
+from sae_tracks.records import check_parts, part_sums, read_made
 from sae_tracks.regions import Shard, check_complete, parse_shard
 from sae_tracks.tracks.bbi.bigwig import check_lengths, finest_zoom, write_bigwig
 from sae_tracks.tracks.bbi.runs import STATS, binned
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SCALES = ("raw", "max")
 PARTS = (RECORD, RUNS, INDEX)  # of a shard
 STORED = {"bin_size": At(1, 1 << 40), "bin_stat": ("max", "mean"), "scale": SCALES, "maxima?": [float]}  # facts of it
+UNRECORDED = ("maxima", "shard", "lengths", "format_version")  # facts that the record of bigWigs leaves out
 MOST_WRITERS = 64  # each opens up to 12 of the usual 1,024 files; pyBigWig crashes if there are no more
 
 
@@ -83,7 +84,8 @@ def write_bigwigs(
     Raises
     ------
     SaeTracksError
-        A feature is not in the SAE, no base of the regions is readable, or a file cannot be written.
+        A feature is not in the SAE, no base of the regions is readable, a file cannot be written, or the folder has
+        tracks of other features that are of another run.
 
     Examples
     --------
@@ -96,10 +98,9 @@ def write_bigwigs(
     ids = source.sae.check_features(features).tolist()
     folder = make_folder(Path(folder))
     facts = _facts(source, ids, values)
+    _refuse_others(facts, folder)
     with spooled(source, ids, folder, facts) as runs:
-        paths = _write_tracks(runs, facts, folder, threads)
-        write_provenance(folder, **_recorded(facts))
-    return paths
+        return _write_all(runs, facts, folder, threads)
 
 
 def write_bigwig_shard(
@@ -112,13 +113,15 @@ def write_bigwig_shard(
     """
     ids, folder = source.sae.check_features(features).tolist(), Path(folder)
     facts = _facts(source, ids, values) | {"shard": f"{shard.index}/{shard.count}"}
+    _refuse_others(facts, folder)
     with TrackSpool(nonempty(source.genome.lengths), ids, folder, facts=facts, keep=True) as spool:
         complete = spool.sealed and (folder / PROVENANCE).exists()
         fill(spool, source, ids, shard)
     if complete:
         check_parts(folder, *PARTS)  # new checksums would hide that a file was changed
     else:
-        write_provenance(folder, **_recorded(facts), parts=part_sums(folder, *PARTS))
+        facts.pop("maxima", None)
+        write_provenance(folder, **facts, parts=part_sums(folder, *PARTS))
 
 
 def merge_bigwigs(shards: Iterable[str | Path], folder: str | Path, *, threads: int = 1) -> list[Path]:
@@ -130,7 +133,7 @@ def merge_bigwigs(shards: Iterable[str | Path], folder: str | Path, *, threads: 
     ------
     SaeTracksError
         A folder holds no shard or an incomplete one, a shard is missing, or two were made with settings that change
-        values.
+        values. `folder` has tracks of other features that are of another run.
     """
     folders = [Path(shard) for shard in shards]
     records = [spool_record(shard) for shard in folders]
@@ -144,14 +147,11 @@ def merge_bigwigs(shards: Iterable[str | Path], folder: str | Path, *, threads: 
     check_complete(numbers, "export-bigwig")
     order = [shard for _, shard in sorted(zip((number.index for number in numbers), folders))]
     folder = make_folder(Path(folder))
+    _refuse_others(records[0], folder)
     with StoredRuns(order) as runs:
         for shard in order:
             check_parts(shard, *PARTS)
-        paths = _write_tracks(runs, records[0], folder, threads)
-    own = ("shard", "lengths", "format_version")
-    facts = {key: value for key, value in _recorded(records[0]).items() if key not in own}
-    write_provenance(folder, **facts, shards=len(folders))
-    return paths
+        return _write_all(runs, records[0], folder, threads, shards=len(folders))
 
 
 def _facts(source: "Source", ids: list[int], values: BigWigValues) -> dict:
@@ -163,9 +163,40 @@ def _facts(source: "Source", ids: list[int], values: BigWigValues) -> dict:
     return facts
 
 
-def _recorded(facts: dict) -> dict:
-    """The facts that provenance records."""
-    return {key: value for key, value in facts.items() if key != "maxima"}
+def _others(facts: dict, folder: Path) -> tuple[list[int], str | None]:
+    """The features of tracks in a folder that an export leaves there, and in what their run differs, if it does."""
+    path, remedy = folder / PROVENANCE, "delete it, or name another folder"
+    before = read_made(path, remedy=remedy) if path.exists() else {}
+    if not {"features", "read_strands", "bin_size"} <= before.keys():  # a record of something else
+        return [], None
+    check(before, str(path), {"features": [COUNT], "read_strands": [("+", "-")]}, remedy)
+    replaced, theirs = _paths(facts, folder), _paths(before, folder)
+    left = {feature for file, (feature, _) in theirs.items() if file not in replaced and file.exists()}
+    ignored = ("features", *UNRECORDED, "sae_tracks", "command", "shards", "parts")
+    return sorted(left), values_differ(before, facts, (*ignored, "genome")) or values_differ(before, facts, ignored)
+
+
+def _refuse_others(facts: dict, folder: Path) -> None:
+    """Refuse a folder in which tracks of another run would stay, because one record describes all tracks."""
+    left, differing = _others(facts, folder)
+    if left and differing:
+        raise SaeTracksError(
+            f"{folder} has tracks of another run, such as those of f{left[0]}: the two differ in {differing}, and one "
+            "provenance.json cannot describe both; name another folder or delete this one"
+        )
+
+
+def _write_all(runs: StoredRuns, facts: dict, folder: Path, threads: int, **more: int) -> list[Path]:
+    """Write the bigWigs and, at last, their record, which goes on to name the features of other tracks of this run."""
+    left, differing = _others(facts, folder)
+    if differing and not left:  # until all its tracks are replaced, there is no record
+        (folder / PROVENANCE).unlink()
+    paths = _write_tracks(runs, facts, folder, threads)
+    left, differing = _others(facts, folder)  # which another export may have changed
+    recorded = {key: value for key, value in facts.items() if key not in UNRECORDED}
+    recorded["features"] = sorted({*facts["features"], *([] if differing else left)})
+    write_provenance(folder, **recorded, **more)
+    return paths
 
 
 def _write_tracks(runs: StoredRuns, facts: dict, folder: Path, threads: int = 1) -> list[Path]:

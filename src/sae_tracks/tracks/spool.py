@@ -267,25 +267,30 @@ class StoredRuns:
         self.line = GenomeLine(record["lengths"])
         self.features: list[int] = record["features"]
         self._rows, self._files = [], []
-        for folder in folders:
-            with _reading(folder / INDEX):
-                rows = _mapped(folder / INDEX, index_row(len(self.features)))
-            if not all(_is_sound(rows[i : i + ROWS], int(self.line.offsets[-1])) for i in range(0, len(rows), ROWS)):
-                raise SaeTracksError(f"{folder / INDEX} is damaged: run that shard again")
-            if not len(rows) or rows["strand"][-1] != SEALED:
-                raise SaeTracksError(f"{folder} is not complete: run that shard again, it continues where it stopped")
-            if (folder / RUNS).stat().st_size < int(rows["offset"][-1, -1]) * RUN.itemsize:
-                raise SaeTracksError(f"{folder / RUNS} is cut short: copy it again, or run that shard again")
-            self._rows.append(rows)
-            with _reading(folder / RUNS):
-                self._files.append(os.open(folder / RUNS, os.O_RDONLY))
+        with ExitStack() as opened:
+            for folder in folders:
+                self._rows.append(self._index(folder))
+                with _reading(folder / RUNS):
+                    self._files.append(os.open(folder / RUNS, os.O_RDONLY))
+                opened.callback(os.close, self._files[-1])
+            self._opened = opened.pop_all()  # all are sound
+
+    def _index(self, folder: Path) -> NDArray:
+        with _reading(folder / INDEX):
+            rows = _mapped(folder / INDEX, index_row(len(self.features)))
+        if not all(_is_sound(rows[i : i + ROWS], int(self.line.offsets[-1])) for i in range(0, len(rows), ROWS)):
+            raise SaeTracksError(f"{folder / INDEX} is damaged: run that shard again")
+        if not len(rows) or rows["strand"][-1] != SEALED:
+            raise SaeTracksError(f"{folder} is not complete: run that shard again, it continues where it stopped")
+        if (folder / RUNS).stat().st_size < int(rows["offset"][-1, -1]) * RUN.itemsize:
+            raise SaeTracksError(f"{folder / RUNS} is cut short: copy it again, or run that shard again")
+        return rows
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for file in self._files:
-            os.close(file)
+        self._opened.close()
 
     def stretches(self, read_strand: str) -> NDArray:
         """The maximal readable stretches, as (k,) `RUN` of value 0."""

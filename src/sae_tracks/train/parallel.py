@@ -146,6 +146,17 @@ def _others_take_part() -> Iterator[None]:
 
 
 @contextmanager
+def tf32_products(wanted: bool) -> Iterator[None]:
+    """Compute matrix products of float32 on a GPU in TF32 or not, and restore the setting afterwards."""
+    backend = torch.backends.cuda.matmul
+    before, backend.allow_tf32 = backend.allow_tf32, wanted
+    try:
+        yield
+    finally:
+        backend.allow_tf32 = before
+
+
+@contextmanager
 def processes(device: str) -> Iterator[Processes]:
     """Join the processes of the run: gloo on the CPU, nccl on GPUs, one per process; alone without torchrun."""
     where = resolve_device(device)

@@ -20,7 +20,7 @@ from sae_tracks.threads import Took, alone, stopwatch
 from sae_tracks.train.checkpoint import newest, refuse_another_run, remove_checkpoints, resume, save_checkpoint
 from sae_tracks.train.log import TrainingLog, summary_writer
 from sae_tracks.train.measure import MEASURED_ROWS, Statistics, batch_threshold, measure_features, statistics
-from sae_tracks.train.parallel import Processes, is_first, processes
+from sae_tracks.train.parallel import Processes, is_first, processes, tf32_products
 from sae_tracks.train.plan import DTYPES, TrainPlan
 from sae_tracks.train.settings import TrainSettings
 from sae_tracks.train.step import StepResult, Weights, make_step
@@ -70,7 +70,7 @@ def train_sae(
             return None
         remove_checkpoints(out)
         return load_sae(out)
-    with processes(str(plan.device)) as group:
+    with processes(str(plan.device)) as group, tf32_products(plan.dtype == "tf32"):
         state = _begin(plan, out, group)
         if group.rank == 0:
             remove_checkpoints(out, after=state.step)
@@ -163,7 +163,6 @@ def initial_weights(plan: TrainPlan, device: torch.device) -> Weights:
 
 def _begin(plan: TrainPlan, out: Path, group: Processes) -> TrainingState:
     """The state at the start, or that of the newest checkpoint, the same in all processes."""
-    torch.backends.cuda.matmul.allow_tf32 = plan.dtype == "tf32"
     state = TrainingState(plan, group.device)
     state.step = resume(state.load, out, state.run, group, plan.steps)
     if not state.step:
@@ -306,13 +305,13 @@ def _metadata(state: TrainingState, measured: dict[str, float | int]) -> dict[st
 
 def time_step(plan: TrainPlan) -> Took:
     """How long one step takes, the second of two on the first rows of the data."""
-    torch.backends.cuda.matmul.allow_tf32 = plan.dtype == "tf32"
     state, size = TrainingState(plan, plan.device), plan.settings.batch_size
     state.statistics = statistics(plan.data, plan.device)
     step = make_step(state.weights, state.first, state.second, plan.settings, size, Processes(0, 1, plan.device))
     x, took = state.rows(0, size), Took(0, 0)
-    for number in (1, 2):
-        passed = stopwatch()
-        _ = step(x, plan.settings.lr, number).reconstruction  # reading a number waits for the step
-        took = passed()
+    with tf32_products(plan.dtype == "tf32"):
+        for number in (1, 2):
+            passed = stopwatch()
+            _ = step(x, plan.settings.lr, number).reconstruction  # reading a number waits for the step
+            took = passed()
     return took

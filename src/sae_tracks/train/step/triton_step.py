@@ -29,6 +29,7 @@ import triton
 import triton.language as tl
 from triton.language import constexpr
 
+from sae_tracks.train.parallel import tf32_products
 from sae_tracks.train.step.plain import LOSSES, Auxiliary, PlainStep, Step, StepResult, Weights, adam_terms
 
 log = logging.getLogger(__name__)
@@ -453,10 +454,5 @@ class TritonStep(Step):
 @contextmanager
 def _products(x: torch.Tensor, tf32: bool) -> Iterator[None]:
     """Launch on the device of a tensor, matrix products in TF32 or in fp32."""
-    backend = torch.backends.cuda.matmul
-    before, backend.allow_tf32 = backend.allow_tf32, tf32
-    try:
-        with torch.cuda.device_of(x):
-            yield
-    finally:
-        backend.allow_tf32 = before
+    with tf32_products(tf32), torch.cuda.device_of(x):
+        yield
