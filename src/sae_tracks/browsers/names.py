@@ -100,7 +100,7 @@ def _matches(rows: pd.DataFrame) -> dict[tuple[str, str], Match]:
     for row in rows.to_dict("records"):
         if row["verdict"] not in NAMED:
             continue
-        match = Match(row["verdict"], *(row[name] for name in ("concept", *OPTIONAL)), float(row["f1"]))
+        match = Match(f1=float(row["f1"]), **{name: row[name] for name in ("verdict", "concept", *OPTIONAL)})
         matches.setdefault((row["feature"], row["read_strand"] or "+"), match)
     return matches
 

@@ -95,7 +95,7 @@ def _add_atlas(explained: Explained, path: Path) -> None:
     places = [f"{plane}_{axis}" for plane in PLANES for axis in "xy"]
     table = read_columns(path, ("feature", *texts, *places), texts, places)
     for name in places:
-        if table[name].isna().all():
+        if not np.isfinite(table[name].to_numpy(np.float64)).any():
             raise SaeTracksError(f"{path}: no feature has a place in {name}; run sae-tracks atlas again")
     explained.atlas["feature"] = table["feature"].tolist()
     planes = read_json(path.with_suffix(".json"), dict.fromkeys(PLANES, ATLAS_PLANE), "run sae-tracks atlas again")

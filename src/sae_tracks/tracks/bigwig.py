@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -112,7 +112,7 @@ def write_bigwig_shard(
     continued. See `write_bigwigs` for the other arguments.
     """
     ids, folder = source.sae.check_features(features).tolist(), Path(folder)
-    facts = _facts(source, ids, values) | {"shard": f"{shard.index}/{shard.count}"}
+    facts: dict[str, Any] = _facts(source, ids, values) | {"shard": f"{shard.index}/{shard.count}"}
     _refuse_others(facts, folder)
     with TrackSpool(nonempty(source.genome.lengths), ids, folder, facts=facts, keep=True) as spool:
         complete = spool.sealed and (folder / PROVENANCE).exists()
@@ -186,7 +186,7 @@ def _refuse_others(facts: dict, folder: Path) -> None:
         )
 
 
-def _write_all(runs: StoredRuns, facts: dict, folder: Path, threads: int, **more: int) -> list[Path]:
+def _write_all(runs: StoredRuns, facts: dict, folder: Path, threads: int, **more: Any) -> list[Path]:
     """Write the bigWigs and, at last, their record, which goes on to name the features of other tracks of this run."""
     left, differing = _others(facts, folder)
     if differing and not left:  # until all its tracks are replaced, there is no record
