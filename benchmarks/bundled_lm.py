@@ -187,7 +187,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         if not any(held.overlap(region) == region for held in held_out):
             raise SaeTracksError(f"region {region} is not held out by {args.held_out}: the Markov models count it")
     training = stretches_outside(genome, held_out)
-    lm = NextBaseLM(load_causal_lm(args.model)[0].to(resolve_device(args.device)))
+    lm = NextBaseLM(load_causal_lm(args.model).to(resolve_device(args.device)))
     markov = MarkovModels.trained(genome, training)
     results = {}
     for region in regions:

@@ -14,7 +14,7 @@ from sae_tracks.cli.app import app
 ROOT = Path(sae_tracks.__file__).parent
 FLOORS = [
     {"errors", "names", "regions", "files", "bounded", "json_file", "records", "progress", "threads", "jit"}
-    | {"arrays", "intervals", "bootstrap", "dna", "bbi"},
+    | {"arrays", "intervals", "genome_line", "bootstrap", "dna", "bbi"},
     {"genome", "lm", "sae"},
     {"annotations", "motifs", "reading"},
     {"features", "source", "activations", "train", "pretrain"},
@@ -29,6 +29,7 @@ NO_TORCH = {
         "errors",
         "names",
         "regions",
+        "genome_line",
         "files",
         "bounded",
         "json_file",

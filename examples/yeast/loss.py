@@ -38,7 +38,7 @@ def main() -> None:
     genome = Genome(options.genome)
     regions = [region for region in genome.whole if region.contig in options.contigs]
     training = stretches_outside(genome, regions)
-    lm = np.concatenate(cross_entropy_per_base(NextBaseLM(load_causal_lm(options.model)[0]), genome, regions))
+    lm = np.concatenate(cross_entropy_per_base(NextBaseLM(load_causal_lm(options.model)), genome, regions))
     markov = np.concatenate(cross_entropy_per_base(MarkovModels.trained(genome, training), genome, regions), axis=1)
     scored = np.isfinite(lm) & ~covered(spans_by_contig(overlap(genome, regions, training)[1]), regions)
     order = int(markov[:, scored].mean(axis=1).argmin())

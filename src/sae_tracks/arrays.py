@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 def ratio(part: ArrayLike, whole: ArrayLike) -> Any:
@@ -20,3 +20,13 @@ def ratio(part: ArrayLike, whole: ArrayLike) -> Any:
     """
     part, whole = np.broadcast_arrays(part, whole)
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)[()]
+
+
+def adjusted(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) float64: Benjamini and Hochberg's q-values; NaN stays NaN and is no test."""
+    from scipy.stats import false_discovery_control
+
+    q, known = np.full(len(p), np.nan), ~np.isnan(p)
+    if known.any():
+        q[known] = false_discovery_control(p[known])
+    return q

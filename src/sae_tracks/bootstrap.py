@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +35,12 @@ class Blocks:
         return cls(size, {place: i for i, place in enumerate(dict.fromkeys(places))})
 
 
+@lru_cache(maxsize=1)  # the rows of a table ask for the same ones, one after the other
 def draws_of(blocks: int, seed: int) -> NDArray[np.float64]:
-    """(draws, B) float64: how often each block is drawn, with replacement, as often as there are blocks."""
-    return np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), DRAWS).astype(np.float64)
+    """(draws, B) float64, read-only: how often each block is drawn; B blocks are, with replacement."""
+    draws = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), DRAWS).astype(np.float64)
+    draws.flags.writeable = False
+    return draws
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -184,14 +184,29 @@ def lock_of(path: Path) -> Path:
 def locked(path: Path) -> Iterator[None]:
     """Let one process at a time make `path`. If the file system knows no locks, nobody waits."""
     with lock_of(path).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("waiting for another process that makes %s", path.name)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            log.debug("no locks in %s", path.parent)
+        _lock(file.fileno(), path)
         yield
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Let one process at a time change what a folder says of itself. The folder itself is locked, without a file."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.info("waiting for another process that writes %s", path)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:
+        log.debug("no locks in %s", path.parent)
 
 
 def check_folder(path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Names of features, of the models that come with the package, and the revisions of public ones. It imports nothing.
+"""Names of features, of the models that come with the package, and the revisions of public ones; counts in words.
+
+It imports nothing.
 
 A feature is ``f357`` in files, tracks, tables and URLs, and ``f/357`` in prose and figures.
 """
@@ -18,6 +20,11 @@ DESCRIBED = "describe.tsv"
 MOTIFS = "motifs.meme"
 ATLAS = "atlas.tsv"
 PLANES = {"decoder": "cosine", "activity": "jaccard"}  # of the atlas, and what says how alike two features are
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """``1 file``, ``2 files``, ``1,000 files``; `many` is a plural other than `one` with an s."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 def feature_name(feature: int) -> str:

@@ -1,7 +1,7 @@
 """What verbs leave for each other: what records must hold, as shapes of `sae_tracks.json_file`, and files of shards."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +96,15 @@ def check_parts(folder: Path, *names: str, shape: Shape | None = None) -> dict[s
         if sha256(folder / name) != listed[name]:
             raise SaeTracksError(f"{folder / name} has changed since it was written, by its SHA-256: {remedy}")
     return made
+
+
+def by_content(facts: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Facts with files known by their checksums: two shards may spell the path of one file in different ways.
+
+    The facts of `keys` are dicts of path to checksum, None if it is no file.
+    """
+    files = {key: [checksum or path for path, checksum in (facts.get(key) or {}).items()] for key in keys}
+    return {**facts, **files}
 
 
 def write_shard(path: Path, record: Mapping[str, Any], arrays: "Mapping[str, NDArray]") -> None:

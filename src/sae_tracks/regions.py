@@ -1,9 +1,10 @@
 """Genomic regions: 0-based half-open inside, samtools' 1-based inclusive text outside."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -76,9 +77,14 @@ def parse_region(text: str, lengths: Mapping[str, int]) -> GenomicRegion:
 def unknown_contig(contig: str, known: Iterable[str], where: str) -> SaeTracksError:
     """The error for a contig that is not there, with the name that was probably meant."""
     known = list(known)
-    near = [name for name in known if _bare(name) == _bare(contig)]
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known[:5])}{' ...' if len(known) > 5 else ''}"
+    near = similar_contig(contig, known)
+    hint = f"did you mean {near!r}?" if near else f"it has {', '.join(known[:5])}{' ...' if len(known) > 5 else ''}"
     return SaeTracksError(f"no contig {contig!r} in {where}: {hint}")
+
+
+def similar_contig(contig: str, known: Iterable[str]) -> str | None:
+    """The name of the same contig elsewhere, such as chr1 for 1; None if no name is like it."""
+    return next((name for name in known if _bare(name) == _bare(contig)), None)
 
 
 def _bare(name: str) -> str:
@@ -121,12 +127,12 @@ def subtract_regions(regions: Iterable[GenomicRegion], others: Iterable[GenomicR
     return [part for c in spans for part in regions_of(c, subtract(spans[c], theirs.get(c, NO_SPANS)))]
 
 
-def spread_regions(regions: Sequence[GenomicRegion], most: int, size: int = 32_768) -> list[GenomicRegion]:
+def spread_regions(regions: Sequence[GenomicRegion], most: int) -> list[GenomicRegion]:
     """The regions, or bins that are spread evenly over them, of at most `most` bases in all.
 
-    A bin has `size` bases, or `most` if this is less; it is cut where a region ends.
+    A bin has 32,768 bases, or `most` if this is less; it is cut where a region ends.
     """
-    total, size = sum(map(len, regions)), min(size, most)
+    total, size = sum(map(len, regions)), min(32_768, most)
     if total <= most:
         return list(regions)
     starts = np.linspace(0, total - size, most // size).astype(np.int64) if most >= 2 * size else np.array([0])
@@ -152,6 +158,7 @@ class Shard:
 
 
 WHOLE = Shard(1, 1)
+Differ = Callable[[Mapping[str, Any], Mapping[str, Any]], str | None]  # the name of what differs
 
 
 class StreamPosition(NamedTuple):
@@ -184,3 +191,16 @@ def check_complete(shards: Iterable[Shard], verb: str) -> None:
     if missing := sorted(set(range(1, count + 1)) - set(found)):
         again = f"{missing[0]}/{count}"
         raise SaeTracksError(f"shard {again} is missing: run {verb} --shard {again}, or name its folder")
+
+
+def one_run(folders: Sequence[Path], records: Sequence[Mapping[str, Any]], verb: str, differ: Differ) -> list[Path]:
+    """The folders of all shards of one run, by number; the ``shard`` of each record is ``i/n``.
+
+    `differ` names what makes two records those of different runs. That and what `check_complete` refuses are errors.
+    """
+    for folder, record in zip(folders, records):
+        if key := differ(records[0], record):
+            raise SaeTracksError(f"{folder} is of another run than {folders[0]}: its {key} differs")
+    shards = [parse_shard(record["shard"]) for record in records]
+    check_complete(shards, verb)
+    return [folder for _, folder in sorted(zip([shard.index for shard in shards], folders))]

@@ -220,9 +220,9 @@ def test_filters_say_what_they_leave_out(genome, tmp_path, caplog):
     said = [record.getMessage() for record in caplog.records]
     assert said == [
         "sites.bed: 22 sites",
-        "the regions left out 1 sites and 0 concepts altogether",
+        "the regions left out 1 site and 0 concepts altogether",
         "--min-score 10 left out 10 sites and 0 concepts altogether",
-        "--min-instances 10 left out 1 sites and 1 concepts altogether",
+        "--min-instances 10 left out 1 site and 1 concept altogether",
     ]
     assert kept.removed == (
         Removal("the regions", 1, 0, 21), Removal("--min-score 10", 10, 0, 11), Removal("--min-instances 10", 1, 1, 10),

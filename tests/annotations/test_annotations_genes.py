@@ -195,7 +195,7 @@ def exons_of(spans):
     return taken
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(transcripts=TRANSCRIPTS, backwards=st.booleans(), gene=st.booleans())
 def test_drawn_transcripts_equal_a_walk(genome, transcripts, backwards, gene):
     lines = ["chr2\tx\tgene\t90\t120\t.\t+\t.\tgene_id g"] * gene

@@ -289,7 +289,7 @@ GFF_ROWS = st.lists(
 ).filter(lambda drawn: any(kind != "gene" for *_, kind, _ in drawn))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(drawn=GFF_ROWS, regions=REGIONS)
 def test_gff_by_region_equals_the_whole(genome, drawn, regions):
     lines = [f"{c}\tx\t{kind}\t{s}\t{s + n}\t.\t+\t.\t{ids}" for c, s, n, kind, ids in sorted(drawn)]

@@ -39,7 +39,7 @@ def genome(tmp_path):
 def test_sgds_table_by_hand(genome, tmp_path, caplog):
     with caplog.at_level("INFO"):
         found = read_annotation(write(tmp_path, "features.txt", *TABLE), genome, alias="ucsc")
-    assert "features.txt: 1 features without a place are left out" in caplog.text
+    assert "features.txt: 1 feature without a place is left out" in caplog.text
     sites = rows(found)
     assert [site for site in sites if not site[3].startswith("CDS:")] == [
         ("I", 10, 30, "ORF", "-", ""), ("I", 26, 30, "CDS", "-", ""), ("I", 20, 26, "intron", "-", ""),

@@ -33,6 +33,7 @@ def files(tmp_path_factory):
         ("alien", {"x": 30}),
         ("mito", {"chrM": 16_569}),
         ("hg", {"chr1": 248_956_422}),
+        ("r64", {"chrXVI": 948_066, "chrM": 85_779}),  # NC_001148.4 and NC_001224.1
     ):
         write_bigwig(folder / f"{name}.bw", lengths, [(next(iter(lengths)), runs)], 1)
     (folder / "cut.bw").write_bytes((folder / "a.bw").read_bytes()[:-7])
@@ -131,10 +132,12 @@ TRACK = "\ntrack {}\ntype bigWig\nbigDataUrl {}\nshortLabel x\nlongLabel x\nhtml
         ("hg19", "hg.bw", "chr1 has 248,956,422 bases, but 249,250,621 in hg19"),
         ("hg38", "mito.bw", None),  # UCSC has it, though its length is not known here
         ("hg38", "alien.bw", "no chromosome of hg38: its contigs are called x, not chr1"),
+        ("sacCer3", "r64.bw", None),
+        ("sacCer3", "mito.bw", "chrM has 16,569 bases, but 85,779 in sacCer3"),
         ("ce11", "alien.bw", None),
     ],
 )
-def test_human_assemblies_are_known_by_their_lengths(files, genome, name, said):
+def test_some_assemblies_are_known_by_their_lengths(files, genome, name, said):
     texts = [text for _, _, text in found(files, f"{HEAD}genome {genome}\n{TRACK.format('t', name)}")]
     assert (said is None and texts == []) or (len(texts) == 1 and said in texts[0])
 

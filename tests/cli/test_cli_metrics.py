@@ -8,11 +8,13 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 from toy import OneHotLM, identity_sae, random_dna, write_fasta
 
 from sae_tracks.activations.extract import extract, plan_extraction
 from sae_tracks.cli import main
+from sae_tracks.cli.metrics import shown_rows
 from sae_tracks.files import sha256
 from sae_tracks.genome import Genome
 from sae_tracks.metrics import load_counts, read_table
@@ -250,6 +252,42 @@ def test_without_a_threshold_the_scores_of_a_bed_have_none(work, metrics):
     assert facts["thresholds"] is None
 
 
+def test_the_screen_shows_every_annotation_file(work, metrics):
+    """20 concepts of one file are a better match than the only concept of the other, which is seen all the same."""
+    sequence = (work / "toy.fa").read_text().replace("\n", "")[len(">chr1") :]
+    runs = [at for at in range(0, 200_000, 50) if sequence[at] == "G"]
+    (work / "many.bed").write_text("".join(f"chr1\t{at}\t{at + 1}\tm{i % 20:02d}\n" for i, at in enumerate(runs)))
+    (work / "mine.bed").write_text("".join(f"chr1\t{at}\t{at + 40}\tmine\n" for at in range(300, 200_000, 10_000)))
+    files = ("toy.fa", "many.bed", "mine.bed", "--bed", "f.bed", "--no-split", "-o", "out")
+    (work / "f.bed").write_text("".join(f"chr1\t{at}\t{at + 1}\tf2\n" for at in runs))
+    out = metrics(*files)[1]
+    table = read_table(work / "out" / "metrics.tsv")
+    assert len(table) == 22 and table["concept"].iloc[-1] == "mine"
+    shown = [line.split()[0] for line in out.splitlines() if "not-tested" in line]
+    assert shown == [*table["concept"][:14], "mine"]
+    assert "15 of 22 concepts (rows of metrics.tsv)" in out
+
+
+def test_rows_for_the_screen_are_shared_by_the_files():
+    names = [*"ACGT", *(f"m{i}" for i in range(20)), "x", "y", "z"]
+    table = pd.DataFrame({"concept": names})
+    files = [pd.Index([name for name in names if name[0] == "m"]), pd.Index(["x", "y", "z"]), pd.Index(["unused"])]
+    assert shown_rows(table, files)["concept"].tolist() == [*names[:12], "x", "y", "z"]
+    assert shown_rows(table, files[:1])["concept"].tolist() == shown_rows(table, [])["concept"].tolist() == names[:15]
+    assert shown_rows(table, [pd.Index([name]) for name in names[4:]])["concept"].tolist() == names
+    assert shown_rows(table.head(2), files)["concept"].tolist() == ["A", "C"]
+
+
+def test_a_folder_of_other_scores_is_refused_before_anything_is_read(work, metrics):
+    (work / "out").mkdir()
+    (work / "out" / "signals.tsv").touch()
+    for words in (("no-sae", "no.fa", "cg.bed"), ("no.fa", "cg.bed", "--bed", "no.bed")):
+        assert "signals.tsv is of another run" in metrics(*words, "-o", "out")[0]
+    (work / "x.bedgraph").write_text("chr1\t0\t10\t1\n")
+    (work / "out" / "metrics.tsv").touch()
+    assert "metrics.tsv is of another run" in metrics("no-sae", "no.fa", "x.bedgraph", "-o", "out")[0]
+
+
 def test_a_dry_run_writes_nothing(work, metrics):
     status, out = metrics("sae", "toy.fa", "cg.bed", "-o", "out", "--dry-run", "-r", "chr1:80,001-120,000")
     assert not status
@@ -352,9 +390,9 @@ def test_motifs_without_matrices_are_told_and_not_tested_against_chance(work, me
     (work / "m.pfm").write_text("\n".join([">MA0002.1 x", *rows, ""]))
     where = ("sae", "toy.fa", "ma.bed", "-t", 0.5)
     assert not metrics(*where, "-o", "none")[0]
-    assert "1 motifs have no matrix (give matrices with --motifs), so chance is not tested: MA0001.1" in caplog.text
+    assert "1 motif has no matrix (give matrices with --motifs), so chance is not tested: MA0001.1" in caplog.text
     assert not metrics(*where, "-o", "other", "--motifs", "m.pfm")[0]
-    assert "1 motifs have no matrix in m.pfm, so chance is not tested: MA0001.1" in caplog.text
+    assert "1 motif has no matrix in m.pfm, so chance is not tested: MA0001.1" in caplog.text
     for folder in ("none", "other"):
         rows = read_table(work / folder / "metrics.tsv").set_index("concept")
         assert "chance" in rows.loc["MA0001.1", "untested"].split(",")

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import random_dna, write_fasta
 
+from sae_tracks.arrays import adjusted
 from sae_tracks.controls.chance import (
     CompetitorLabels,
-    adjusted,
     competition,
     decoys_for,
     draws_q,

@@ -9,7 +9,7 @@ from scipy.stats import binom
 
 from sae_tracks.controls.fit import Fit
 from sae_tracks.controls.gather import FEATURES
-from sae_tracks.controls.matched import LIKE, MatchedRegions, _gaps, _sums, _widths, empirical_p
+from sae_tracks.controls.matched import LIKE, RegionControl, _gaps, _sums, _widths, empirical_p
 from sae_tracks.intervals import merge
 
 
@@ -24,7 +24,7 @@ def scene_of(text, rows, active, read_strand="+", tile=20_000):
 def judged(scene, seed=0):
     """``regions``, ``regions_p`` and ``shift_p`` of the first annotation."""
     fit = Fit(pairs_on(scene, [(4, 0, 0)], levels=1, seed=seed))
-    part = MatchedRegions(fit, scene)
+    part = RegionControl(fit, scene)
     for view in scene.views(fit.wanted()):
         fit.add(view)
         part.add(view)
@@ -42,7 +42,7 @@ def test_what_a_region_is_like_and_its_levels_are_those_of_a_walk(seed, read_str
     end = start + rng.integers(1, 100, 5)
     known = merge(np.sort(rng.integers(0, n, (3, 2)), axis=1))
     known = known[known[:, 1] > known[:, 0]]
-    part = MatchedRegions(Fit(pairs_on(scene, [(4, 0, 0)], levels=9)), scene)
+    part = RegionControl(Fit(pairs_on(scene, [(4, 0, 0)], levels=9)), scene)
     _, traits, levels = part._regions(view, _sums(view), items, known, start, end, view.active(FEATURES, 0))
     for i, (low, high) in enumerate(zip(start.tolist(), end.tolist())):
         word = text[low:high]

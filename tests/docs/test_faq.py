@@ -17,6 +17,7 @@ import torch
 from command_line import run
 from tiny import write_tiny_model
 from toy import random_dna, write_fasta
+from variant_files import write_vcf
 
 ROOT = Path(__file__).parents[2]
 VARIES = "…"
@@ -135,6 +136,10 @@ def an_imported_sae(folder):
     (folder / "unnamed" / "cfg.json").write_text(json.dumps(config | {"metadata": {}}))
 
 
+def a_deletion_without_letters(folder):
+    write_vcf(folder / "deletion.vcf", [("chr1", 10, random_dna(6000)[9], "<DEL>")], contigs=("chr1",))
+
+
 def tracks_of_two_genomes(folder):
     write_fasta(folder / "other.fa", chr1=random_dna(700))
     done = run("export-bigwig", "sae", "other.fa", "-f", "2", "-o", "mixed", cwd=folder)
@@ -147,6 +152,7 @@ SITUATIONS = [  # the beginning of the message on the page, a command that leads
     ("it has changed since", "extract lm old.fa -o x", another_fai),
     ("did you mean", "extract lm g.fa -r 1:1-100 -o x", None),
     ("region … ends past", "extract lm g.fa -r chr1:3,000-5,000 -o x", None),
+    ("ALT … is symbolic", "variants sae g.fa deletion.vcf -o x.vcf", a_deletion_without_letters),
     ("no contig of … is in …", "metrics sae g.fa ensembl.bed -r chr1 -o x --no-split", None),
     ("… and … do not match", "metrics sae g.fa hg19.gff3 -r chr1 -o x --no-split", None),
     ("nothing to read", "export-bed sae g.fa -r chr2:1-300 -f 1 -o -", None),

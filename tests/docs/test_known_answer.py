@@ -7,12 +7,16 @@ from sae_tracks.train.plan import plan_training
 from sae_tracks.train.settings import TrainSettings
 from sae_tracks.train.train import initial_weights, train_sae
 
-ROWS = 1 << 19
+ROWS = 1 << 18
+SIZES = {"DIRECTIONS": 256, "D_IN": 128, "ACTIVE": 8, "D_SAE": 512}  # a quarter of the benchmark's
 
 
-@pytest.fixture(scope="module")
-def known_answer():
-    return benchmark_module("known_answer")
+@pytest.fixture
+def known_answer(monkeypatch):
+    module = benchmark_module("known_answer")
+    for name, size in SIZES.items():
+        monkeypatch.setattr(module, name, size)
+    return module
 
 
 @pytest.mark.slow

@@ -46,6 +46,7 @@ NOT_RUN = {  # the beginning of a line, or words of a program: why it is not run
     "pip install": "the test has its environment",
     "snakemake ": "tests/workflow/test_snakemake.py runs the workflow",
     "examples/mistral_dna.sh": "tests/docs/test_mistral_dna.py runs it",
+    "bcftools norm": "tests/insight/test_vcf.py runs it with the bcftools of pysam",
     "sae-tracks extract gpn:": "needs the package of the model",
     "import gpn.model": "needs the package of the model",
     "class Evo2:": "is a sketch of a plug-in",

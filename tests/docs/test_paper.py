@@ -91,7 +91,7 @@ def ran(tmp_path_factory):
         hub = {"HF_ENDPOINT": server.url, "HF_HOME": tmp / "hf", "HF_HUB_DISABLE_XET": 1, "HF_HUB_DISABLE_TELEMETRY": 1}
         for name, value in {**hub, "GOLDEN": tmp / "golden.json", "WINDOWS": 20}.items():
             patch.setenv(name, str(value))
-        with warm_command(tmp / "bin"):
+        with warm_command(tmp / "bin"):  # of its own: it knows these settings of the hub, so no call imports the hub
             environment = os.environ | {"PATH": f"{tmp / 'bin'}:{os.environ['PATH']}"}
             out = subprocess.run(
                 ["bash", EXAMPLE, tmp / "out"], capture_output=True, text=True, check=False, env=environment

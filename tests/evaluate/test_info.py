@@ -77,7 +77,7 @@ def test_all_reasons_are_named_in_one_order():
         "dead 50.0%, wanted less than 10%",
         "FVU 0.9, wanted less than 0.5",
         "L0 100, wanted at most 64 (half of the 128 inputs)",
-        "trained on 1 rows, wanted at least 100,000 (100 per feature)",
+        "trained on 1 row, wanted at least 100,000 (100 per feature)",
         "cross entropy recovered not measured",
     ]
 

@@ -165,7 +165,7 @@ def genomes(draw):
     return {name: "".join(draw(st.lists(parts, min_size=1, max_size=5))) for name in draw(st.sampled_from(["a", "ab"]))}
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(genomes(), st.sampled_from("+-"), st.integers(4, 24), st.booleans(), st.data())
 def test_the_counts_equal_a_walk_along_the_bases(folder, contigs, strand, window, causal, data):
     genome, sae = genome_of(folder, contigs), halved_sae()

@@ -1,14 +1,19 @@
 """Region texts, merging and shards."""
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.files import values_differ
 from sae_tracks.regions import (
     GenomicRegion,
     check_complete,
     merge_regions,
+    one_run,
     parse_region,
     parse_shard,
     spread_regions,
@@ -104,6 +109,15 @@ def test_an_empty_region_is_refused():
 def test_shards_that_are_not_the_whole_are_refused(parts, message):
     with pytest.raises(SaeTracksError, match=message):
         check_complete([parse_shard(part) for part in parts], "metrics")
+
+
+def test_folders_of_one_run_come_in_the_order_of_its_shards():
+    folders, records = [Path("x"), Path("y"), Path("z")], [{"shard": f"{i}/3", "seed": 0} for i in (3, 1, 2)]
+    differ = partial(values_differ, ignore=["shard"])
+    assert one_run(folders, records, "metrics", differ) == [Path("y"), Path("z"), Path("x")]
+    records[2]["seed"] = 1
+    with pytest.raises(SaeTracksError, match="z is of another run than x: its seed differs"):
+        one_run(folders, records, "metrics", differ)
 
 
 @given(st.lists(st.integers(1, 200_000), min_size=1, max_size=6), st.integers(1, 300_000))

@@ -6,7 +6,7 @@ from itertools import permutations
 import numpy as np
 import planted
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from toy import OneHotLM, identity_sae, random_dna, write_fasta
 
@@ -70,6 +70,25 @@ def test_contexts_are_real_sequence_around_places_in_and_outside_of_repeats(geno
         assert b"N" not in real
     real = sorted(one.place for one in drawn if one.kind == "genome")
     assert all(a.end <= b.start for a, b in zip(real, real[1:]))
+
+
+@given(st.sampled_from("+-"), st.lists(st.tuples(st.integers(0, 4_000), st.integers(1, 200)), max_size=4))
+@example("+", [(30 + 42 * 10 + 12, 100), (42 * 20 - 130, 100)])  # a context that ends at N, and one that begins behind
+@example("-", [(11 + 42 * 10 + 31, 100), (42 * 20 + 11 - 111, 100)])
+@settings(max_examples=30)
+def test_all_contexts_between_unknown_bases_are_found(tmp_path_factory, strand, unknown):
+    text = random_dna(4_200, 1)
+    for start, n in unknown:
+        text = text[:start] + "N" * len(text[start : start + n]) + text[start + n :]
+    shape, (left, right) = Shape(30, 12), ((30, 12) if strand == "+" else (11, 31))
+    expected = [
+        (place - left, place + right)
+        for place in range(0, len(text), 42)
+        if place >= left and place + right <= len(text) and "N" not in text[place - left : place + right]
+    ]
+    fasta = write_fasta(tmp_path_factory.mktemp("n") / "g.fa", c1=text)
+    drawn = draw_contexts(source(Genome(fasta)), shape, 1_000, strand)
+    assert sorted((one.place.start, one.place.end) for one in drawn if one.kind == "genome") == expected
 
 
 def test_too_few_contexts_are_refused(genome):

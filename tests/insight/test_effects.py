@@ -1,5 +1,6 @@
 """Effects against every prediction of the hooked model, base by base."""
 
+import logging
 from itertools import product
 
 import numpy as np
@@ -201,6 +202,17 @@ def test_intervals_are_percentiles_of_ratios_of_drawn_blocks(model, genome, monk
     assert low < line["change"] < high
     monkeypatch.setattr(bootstrap, "BLOCK", 100)
     assert effects(source, [2])["change_low"].isna().all(), "two blocks tell nothing"
+
+
+def test_that_no_interval_is_known_is_said(caplog):
+    caplog.set_level(logging.INFO, "sae_tracks")
+    row = {"feature": "f1", "read_strand": "+", "concept": "", "site_strand": "", "bases": 100}
+    numbers = dict.fromkeys(("change", "difference", "difference_low", "difference_high", "change_high"), 0.5)
+    rows = [row | numbers | {"where": "all", "change_low": low} for low in (0.25, np.nan)]
+    show(pd.DataFrame(rows))
+    assert not caplog.messages
+    show(pd.DataFrame(rows[1:]))
+    assert caplog.messages == ["no 95 % intervals: the regions lie in fewer than 5 blocks of 10,000 bases"]
 
 
 def test_more_features_than_fit_into_one_call_give_the_same(model, genome, monkeypatch):

@@ -17,9 +17,10 @@ from sae_tracks.dna import codes, reverse_complement
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock
 from sae_tracks.genome import Genome
+from sae_tracks.genome_line import GenomeLine
 from sae_tracks.insight.align import align
 from sae_tracks.insight.motifs import MotifQuestion, consensus_of, feature_motifs
-from sae_tracks.insight.places import FLANK, Line, Places, windows_at
+from sae_tracks.insight.places import FLANK, Places, windows_at
 from sae_tracks.insight.separation import like, separation
 from sae_tracks.lm import HyenaDNAConfig, HyenaDNAForCausalLM, describe, load_lm
 from sae_tracks.metrics import Halves
@@ -360,7 +361,7 @@ def walked(dense, lengths, halves, feature, half, count, apart):
 def test_windows_are_padded_beyond_contigs_and_turned_where_the_other_strand_was_read(tmp_path):
     text = random_dna(50, 1) + "N" * 120 + random_dna(60, 2)
     genome = Genome(write_fasta(tmp_path / "g.fa", a=text, b=random_dna(10, 3)))
-    line = Line(genome.lengths, 100)
+    line = GenomeLine(genome.lengths, 100)
     places = np.array([0, 49, 229, line.starts["b"] + 9])
     for backwards in (False, True):
         found = windows_at(genome, line, places, np.full(4, backwards))

@@ -201,7 +201,7 @@ def test_what_cannot_be_done_is_refused(genome, monkeypatch):
 def test_the_estimate_counts_the_copies(genome, reader):
     toy = Source(OneHotLM(), identity_sae(), genome, window=64, context=20)
     assert estimate(toy, GenomicRegion("c1", 30, 50), [0]).startswith("51 changed copies of c1:31-50 per read strand")
-    assert "each read whole, 40 bases; 1 features, read +; dependency maps of 0.0 MB" in estimate(
+    assert "each read whole, 40 bases; 1 feature, read +; dependency maps of 0.0 MB" in estimate(
         toy, GenomicRegion("c1", 30, 50), [0]
     )
     with pytest.raises(SaeTracksError, match="45 bases; this model reads at most 44 beside the context"):

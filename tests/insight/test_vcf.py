@@ -2,9 +2,11 @@
 
 import gzip
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pysam
+import pysam.bcftools
 import pytest
 from toy import random_dna, write_fasta
 from variant_files import COLUMNS, HEAD, write_vcf
@@ -51,13 +53,35 @@ def test_records_become_variants_from_text_gzip_and_bcf(genome, tmp_path):
     assert read_variants(write_vcf(tmp_path / "lower.vcf", lower), genome).variants == found
 
 
+def test_the_commands_of_the_errors_leave_what_can_be_scored(genome, tmp_path):
+    """The commands that the errors name, run by the bcftools that comes with pysam."""
+    alts = ["<DEL>", "*", f"{DNA[9]}[c1:100[", f".{DNA[9]}", ".", "R", f"{DNA[9]}CG"]
+    rows = [("c1", 10, DNA[9], alt) for alt in alts] + [("c1", 11, DNA[10], f"{DNA[10]}TT,*"), ("c1", 120, "N", "A")]
+    with pytest.raises(SaeTracksError, match="leave such records out, bcftools view -e '") as refused:
+        read_variants(write_vcf(tmp_path / "all.vcf", rows), genome)
+    expression = str(refused.value).split("'")[1]
+    assert f"bcftools view -e '{expression}'" in (Path(__file__).parents[2] / "docs/faq.md").read_text()
+    (tmp_path / "one.vcf").write_text(pysam.bcftools.norm("-m-", str(tmp_path / "all.vcf")))
+    (tmp_path / "letters.vcf").write_text(pysam.bcftools.view("-e", expression, str(tmp_path / "one.vcf")))
+    found = read_variants(tmp_path / "letters.vcf", genome).variants
+    assert [v.alt.decode() for v in found] == [f"{DNA[9]}CG", f"{DNA[10]}TT"]
+
+    bare = write_vcf(tmp_path / "bare.vcf", [("2", 10, DNA[9], change(DNA[9]))], contigs=("2",))
+    with pytest.raises(SaeTracksError, match="bcftools annotate --rename-chrs") as refused:
+        read_variants(bare, genome)
+    (tmp_path / "names.txt").write_text(str(refused.value).split("such as '")[1].split("'")[0] + "\n")
+    renamed = pysam.bcftools.annotate("--rename-chrs", str(tmp_path / "names.txt"), str(bare))
+    (tmp_path / "renamed.vcf").write_text(renamed)
+    assert read_variants(tmp_path / "renamed.vcf", genome).variants[0].contig == "chr2"
+
+
 B = DNA[9]
 ERRORS = [
     (("c1", 10, change(B), B), f"REF of c1:10 is {change(B)}, but g.fa has {B} there: is it of another assembly"),
     (("c1", 120, "A", "C"), r"REF of c1:120 is A, but g.fa has N there \(unknown bases\)"),
     (("c1", 120, "N", "C"), "REF N of c1:120 has letters other than A, C, G and T"),
     (("c1", 10, B, "R"), "ALT R of c1:10 has letters other"),
-    (("2", 10, B, "A"), "no contig '2' in g.fa: did you mean 'chr2'?"),
+    (("2", 10, B, "A"), r"'chr2'\? A file with lines such as '2 chr2' renames them: bcftools annotate --rename-chrs$"),
     (("c1", 0, "A", "C"), "c1:0 A lies outside of c1, which has 450 bases"),
     (("c1", 450, DNA[-1] + "A", "C"), "c1:450 .. lies outside of c1"),
     (("c1", 10, B, "<DEL>"), "ALT <DEL> of c1:10 is symbolic"),

@@ -12,7 +12,7 @@ from sae_tracks.annotations import Annotation
 from sae_tracks.controls.alu import ALU
 from sae_tracks.dna import reverse_complement
 from sae_tracks.genome import Genome
-from sae_tracks.insight.places import Line
+from sae_tracks.genome_line import GenomeLine
 from sae_tracks.insight.where import (
     Sites,
     _narrowest,
@@ -55,7 +55,7 @@ def sites(draw):
 
 @given(sites(), st.lists(st.tuples(st.sampled_from(list(LENGTHS)), st.integers(0, 69)), min_size=1))
 def test_counts_and_background_are_those_of_a_walk(rows, places):
-    line = Line(LENGTHS, 100)
+    line = GenomeLine(LENGTHS, 100)
     half = [("a", at) for at in range(20, 110)] + [("b", at) for at in range(50)]
     bases = np.array([[20, 110], [line.starts["b"], line.starts["b"] + 50]])
     found = Sites.of(annotation(*rows), line, bases, stranded=True)
@@ -78,7 +78,7 @@ def test_bases_of_a_half_leave_out_gaps_and_the_black_list(tmp_path):
     genome = Genome(write_fasta(tmp_path / "g.fa", **records))
     regions, black = [GenomicRegion("a", 0, 400), GenomicRegion("b", 50, 250)], [GenomicRegion("b", 60, 70)]
     source = Source(OneHotLM(), identity_sae(), genome, regions, black_list=black, allow_mismatch=True)
-    line = Line(genome.lengths, 100)
+    line = GenomeLine(genome.lengths, 100)
     b = line.starts["b"]
     assert half_bases(source, Halves(100), 0, line).tolist() == [
         [0, 100],
@@ -103,7 +103,7 @@ def test_q_values_are_those_of_scipy_over_all_features_and_kinds():
 
 
 def test_a_name_needs_half_of_the_places_and_a_test_that_holds():
-    line, rng = Line({"a": 100_000}, 100), np.random.default_rng(0)
+    line, rng = GenomeLine({"a": 100_000}, 100), np.random.default_rng(0)
     rows = [("a", at + i, at + i + 1, f"CDS:{i + 1}", "-") for at in range(0, 30_000, 3) for i in range(3)]
     rows += [("a", 0, 30_000, "CDS", "-"), ("a", 30_000, 100_000, "rest", ".")]
     found = Sites.of(annotation(*rows), line, np.array([[0, 100_000]]), stranded=True)
@@ -133,7 +133,7 @@ def alu_source(folder):
 
 def test_positions_in_the_consensus_of_alu_on_either_strand(tmp_path):
     source, places = alu_source(tmp_path)
-    line = Line(source.genome.lengths, 100)
+    line = GenomeLine(source.genome.lengths, 100)
     start = line.starts["c"]
     others = np.array([5, start + 3, start + 600])
     inside, position = alu_positions(source.genome, line, np.concatenate([places[::-1] + start, others]))
@@ -143,7 +143,7 @@ def test_positions_in_the_consensus_of_alu_on_either_strand(tmp_path):
 
 def test_features_are_named_by_the_stretch_of_alu_that_holds_half_of_their_places(tmp_path):
     source, places = alu_source(tmp_path)
-    line = Line(source.genome.lengths, 100)
+    line = GenomeLine(source.genome.lengths, 100)
     places = places + line.starts["c"]
     spread = places + np.where(np.arange(24) % 2, 1, -1) * (np.arange(24) // 2 - 6) * 20  # along the whole consensus
     others = line.starts["c"] + np.arange(0, 23_000, 137)

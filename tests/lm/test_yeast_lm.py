@@ -42,7 +42,7 @@ def test_it_predicts_sequence_that_it_has_not_seen(tmp_path):
     contigs = record["genome"]["contigs"]
     assert all(genome.m5(name) == contigs[name]["M5"] for name in HELD_OUT)
     assert {region.partition(":")[0] for region in record["held_out"]} == set(HELD_OUT)
-    model, _ = load_causal_lm(str(bundled("yeast-lm")))
+    model = load_causal_lm(str(bundled("yeast-lm")))
     loss, bases = cross_entropy(NextBaseLM(model), genome, [GenomicRegion("XIII", 400_000, 430_000)])
     assert bases == 29_999
     assert loss == pytest.approx(record["held_out_scores"]["nats_per_base"], abs=0.03)

@@ -4,6 +4,7 @@ import json
 import logging
 
 import numpy as np
+import pandas as pd
 import pysam
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 from sae_tracks.cli.app import app
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
-from sae_tracks.motifs import Motif, Scanner, loss_limit, scan_genome, site_annotation
+from sae_tracks.motifs import Motif, Scanner, loss_limit, scan_genome
 from sae_tracks.motifs.matrix import cutoff
 from sae_tracks.regions import GenomicRegion
 
@@ -129,7 +130,7 @@ def test_no_site_is_lost_or_doubled_where_chunks_and_regions_meet(tmp_path, chun
 def test_contigs_come_in_the_order_of_the_fasta_and_scores_are_capped(tmp_path):
     site, long = "ACGTAACCGTTGC", Motif("MA9.1", "Y", np.eye(4)[[0] * 20] * 99)
     genome = Genome(fasta(tmp_path, z=f"{site}N{'A' * 20}", b=site))
-    sites = site_annotation(genome, Scanner([LONG, long])).sites
+    sites = pd.concat(scan_genome(genome, Scanner([LONG, long])), ignore_index=True)
     assert sites["Chromosome"].tolist() == ["z", "z", "b"]
     assert sites["Start"].tolist() == [0, 14, 0]
     assert sites["Score"].tolist() == [782, 1000, 782]  # -log10(4 ** -13) is 7.827; 4 ** -20 is beyond the cap
@@ -187,13 +188,16 @@ def test_contigs_too_long_for_tbi_get_csi(job, tmp_path, monkeypatch):
         assert len(list(tabix.fetch("chr2", 306, 319))) == 1
 
 
-def test_an_annotation_names_only_motifs_and_contigs_with_sites(tmp_path):
+def test_only_motifs_and_contigs_with_sites_have_rows(tmp_path):
     genome = Genome(fasta(tmp_path, a="ACGT" * 5, b="ACGTAACCGTTGC"))
-    sites = site_annotation(genome, Scanner([TATAAA, LONG])).sites
-    categories = [sites[name].cat.categories.tolist() for name in ("Chromosome", "Name", "Strand", "TF")]
-    assert categories == [["b"], ["MA9999.1"], ["+"], ["X"]]
-    with pytest.raises(SaeTracksError, match="the motifs have no site in the regions"):
-        site_annotation(genome, Scanner([LONG]), [GenomicRegion("a", 0, 20)])
+    sites = pd.concat(scan_genome(genome, Scanner([TATAAA, LONG])))
+    assert [sites[name].unique().tolist() for name in ("Chromosome", "Name", "Strand", "TF")] == [
+        ["b"],
+        ["MA9999.1"],
+        ["+"],
+        ["X"],
+    ]
+    assert pd.concat(scan_genome(genome, Scanner([LONG]), [GenomicRegion("a", 0, 20)])).empty
 
 
 def test_the_verb_takes_regions_and_matrices(job):

@@ -6,7 +6,7 @@ import pytest
 from conftest import shared
 
 from sae_tracks.genome import Genome
-from sae_tracks.motifs import Scanner, read_motifs, site_annotation
+from sae_tracks.motifs import Scanner, read_motifs, scan_genome
 from sae_tracks.motifs.sites import bed_scores
 from sae_tracks.regions import GenomicRegion
 
@@ -39,7 +39,7 @@ def test_ctcf_sites_are_those_of_the_jaspar_track_at_ucsc(motifs):
 def test_sites_of_all_matrices_are_those_of_another_scan_by_the_rule(motifs, name):
     genome = Genome(shared(f"data/{name}.fa.gz"))
     offset = int(name.split("_")[1].split("-")[0])
-    ours = site_annotation(genome, Scanner(motifs)).sites
+    ours = pd.concat(scan_genome(genome, Scanner(motifs)), ignore_index=True)
     names = ["Chromosome", "Start", "End", "Name", "Score", "Strand", "TF"]
     theirs = pd.read_csv(shared(f"data/JASPARscan.{name}.JASPAR2022.p1e-4.bed.gz"), sep="\t", header=None, names=names)
     ours = ours.astype({"Name": str, "Strand": str}).assign(Start=ours["Start"] + offset, End=ours["End"] + offset)

@@ -301,7 +301,7 @@ def test_a_model_half_saved_never_stands_under_its_name(small, tmp_path, monkeyp
 def test_what_is_saved_is_the_weights_in_half_precision(small, tmp_path):
     model = new_model("small", 3)
     save_model(model, tmp_path)
-    loaded, _ = load_causal_lm(str(tmp_path))
+    loaded = load_causal_lm(str(tmp_path))
     for (name, ours), theirs in zip(model.named_parameters(), loaded.parameters()):
         assert ours.dtype == torch.float32
         assert torch.equal(ours.half().float(), theirs), name
@@ -335,7 +335,7 @@ def test_training_learns_a_repeat_and_the_loss_is_that_of_the_saved_model(genome
     assert len(after.markov_nats_per_base) == 13
     assert after.best_order > 2, "the repeat is five bases long"
     assert (after.overlap.fraction, after.overlap.longest) == (1, 300)
-    saved, _ = load_causal_lm(str(tmp_path / "lm"))
+    saved = load_causal_lm(str(tmp_path / "lm"))
     assert after.nats_per_base == cross_entropy(NextBaseLM(saved), whole, held_out)[0]
     assert record["bases_read"] == 60 * 4 * 64
     assert record["seconds"] > 0

@@ -8,7 +8,7 @@ from scipy.stats import mannwhitneyu
 from toy import OneHotLM, identity_sae, random_dna, write_fasta
 from track_oracle import activations
 
-from sae_tracks.controls.chance import adjusted
+from sae_tracks.arrays import adjusted
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
 from sae_tracks.region_sets import activity
@@ -260,7 +260,7 @@ def test_regions_of_both_sets_are_in_neither(source, caplog):
     (design,) = comparison.designs
     spans = comparison.regions.regions()
     assert [str(spans[i]) for i in (*design.own, *design.background)] == ["a:1-10", "b:1-5"]
-    assert "1 regions of 1.bed and 1 of 2.bed overlap each other and are left out" in caplog.text
+    assert "1 region of 1.bed and 1 of 2.bed overlap each other and are left out" in caplog.text
     with pytest.raises(SaeTracksError, match="share all their regions"):
         with_other(one, one, source.genome)
 

@@ -46,7 +46,7 @@ def test_promoters_lie_around_the_start_in_the_direction_of_the_strand(genome, t
         ("chr1", 70, 110, "G1"),  # the base at 100 is the first of 10
         ("chr1", 80, 120, "G2-1"),  # the base at 89 is the first of 10
     ]
-    assert "g.gtf: 1 genes without a strand are left out" in caplog.text
+    assert "g.gtf: 1 gene without a strand is left out" in caplog.text
     assert [row[:4] for row in rows_of(read_gene_set(path, genome, over="promoter", upstream=0, downstream=1))] == [
         ("chr2", 0, 1, "G2"),
         ("chr1", 89, 90, "G2-1"),

@@ -2,6 +2,8 @@
 
 import gzip
 import logging
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -9,10 +11,11 @@ from annotation_files import stated_genome, write
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from region_sets import as_set
-from toy import random_dna
+from toy import random_dna, write_fasta
 from track_oracle import FEATURES, activations, any_readable, genomes, recut, regions_of, spans, toy_source
 
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.genome import Genome
 from sae_tracks.region_sets.regions import RegionSet, read_region_set
 from sae_tracks.region_sets.sums import RegionSums, region_rows
 from sae_tracks.regions import GenomicRegion
@@ -63,6 +66,31 @@ def test_a_region_has_its_own_name_or_none(tmp_path, name, lines, names):
     assert read_region_set(write(tmp_path, name, *lines), genome).table["Name"].tolist() == names
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            ["chr1\t3\t4", "chr1\t9\t10"],
+            "r.bed: 2 regions of one base, and only this base is measured; to widen a BED: ",
+        ),
+        (["chr1\t3\t4", "chr1\t9\t10", "chr1\t20\t30"], "2 regions of one base"),
+        (["chr1\t3\t4", "chr1\t9\t11"], ""),
+    ],
+)
+def test_single_bases_are_told_how_to_be_widened(tmp_path, caplog, rows, said):
+    genome = Genome(write_fasta(tmp_path / "g.fa", chr1=random_dna(500)))
+    path = write(tmp_path, "r.bed", *rows)
+    read_region_set(path, genome)
+    assert len(caplog.messages) == bool(said) and all(said in message for message in caplog.messages)
+    if said:
+        command = caplog.messages[0].split("widen a BED: ")[1].split()
+        assert command == ["bedtools", "slop", "-i", str(path), "-g", f"{tmp_path}/g.fa.fai", "-b", "100"]
+        genome.index()  # the .fai is there
+        if shutil.which("bedtools"):
+            wide = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            assert wide.startswith("chr1\t0\t104\nchr1\t0\t110\n")
+
+
 def test_gzip_and_other_names_of_contigs_are_read_and_unknown_contigs_left_out(tmp_path, caplog):
     genome = stated_genome(tmp_path, chr1=100)
     path = tmp_path / "r.bed.gz"
@@ -70,7 +98,7 @@ def test_gzip_and_other_names_of_contigs_are_read_and_unknown_contigs_left_out(t
     with caplog.at_level(logging.INFO):
         found = read_region_set(path, genome, alias="ucsc")
     assert rows_of(found) == [("chr1", 1, 2, "", ".", 2), ("chr1", 3, 5, "", ".", 0)]
-    assert "1 rows on 1 contigs that g.fa does not have are left out" in caplog.text
+    assert "1 row on 1 contig that g.fa does not have is left out" in caplog.text
 
 
 @pytest.mark.parametrize(

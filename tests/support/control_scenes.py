@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import pairwise, product
 from types import SimpleNamespace
 
@@ -193,12 +194,17 @@ def every_pair(scene: Scene, threshold: int = 1) -> list[tuple[int, int, int]]:
 
 
 def average_precision(items: Sequence[int], windows: Sequence[int], weight: float = 1) -> float:
-    """Of the levels of items among those of windows, each of which counts `weight`: the mean precision at an item."""
+    """Of the levels of items among those of windows, each of which counts `weight`: the mean precision at an item.
+
+    It is exact until it is returned, so equal ones are equal numbers.
+    """
     if not len(items):
         return np.nan
-    items, windows = np.asarray(items), np.asarray(windows)
-    at = [(items >= level).sum() / ((items >= level).sum() + weight * (windows >= level).sum()) for level in items]
-    return float(np.mean(at))
+    items, windows, total = np.asarray(items), np.asarray(windows), Fraction(0)
+    for level, times in zip(*np.unique(items, return_counts=True)):
+        found, others = int((items >= level).sum()), int((windows >= level).sum())
+        total += int(times) * found / (found + Fraction(weight) * others)
+    return float(total / len(items))
 
 
 def draw_counts(rng, concepts, columns, thresholds, *, read_strands="+-", density=0.5, most=9):

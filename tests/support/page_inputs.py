@@ -108,6 +108,7 @@ def page_inputs(folder: Path):
         settings["PATH"] = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         for name, value in settings.items():
             patch.setenv(name, str(value))
+        # of its own: it knows these settings of the hub, so no call imports the hub
         stack.enter_context(warm_command(programs))
         for name, text in PROGRAMS.items():
             (programs / name).write_text(text.format(python=sys.executable))
@@ -165,7 +166,7 @@ def write_files(folder: Path, lm: Path) -> dict[str, bytes]:
         facts = {"supported": 1, "supported_concepts": ["a"], "lm_sha256": "m", "inputs": {}}
         write_row({**numbers, **facts}, folder / f"{name}.json", BENCHMARKS["yeast"])
     region = {"contig": "chr1", "start": 0, "end": 1000}
-    region["nats_per_base"] = next_base_loss(load_causal_lm(str(lm))[0], dna["chr1"][:1000].upper().encode())
+    region["nats_per_base"] = next_base_loss(load_causal_lm(str(lm)), dna["chr1"][:1000].upper().encode())
     golden = {"format_version": 1, "model": MODEL, "assembly": "hg38", "contig_lengths": LENGTHS, "regions": [region]}
     (folder / "golden.json").write_text(json.dumps(golden))
     (folder / "workflow").symlink_to(ROOT / "workflow")

@@ -28,7 +28,7 @@ WORDS = {  # none within another, nor the reverse complement of one
 REPEAT = b"GGCCGGGCGCGGTGGCTCACGCCTGTAATCCCAGCACTTTGGGAGGCCGAGGCGGGCGGATCACCTGAGGTCAGGAGTTC"
 IN_REPEAT = "MA9009.1"  # a motif that lies in the repeat and nowhere else
 REPEAT_WORD = REPEAT[20:34]
-CONTEXTS, LOUD, BEFORE = 100, 3, 7  # so loud that no single channel of the mixture shows a word
+CONTEXTS, LOUD, BEFORE = 40, 5, 7  # so loud that no single channel of the mixture shows a word
 NAMES = [(name, strand) for name in (*WORDS, IN_REPEAT) for strand in "+-"]
 
 

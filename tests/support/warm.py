@@ -101,6 +101,7 @@ def import_everything() -> None:
 def serve(place: str) -> None:
     """Listen, then import everything and fork for each call: those with other variables of the hub before it is."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and a call would not end
     with socket.socket(socket.AF_UNIX) as warm, socket.socket(socket.AF_UNIX) as before_the_hub:
         for listener, name in ((warm, place), (before_the_hub, f"{place}-hub")):
             listener.bind(name)

@@ -7,6 +7,7 @@ import logging
 import resource
 import subprocess
 import tempfile
+import threading
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock
 from sae_tracks.files import values_differ
 from sae_tracks.regions import GenomicRegion
-from sae_tracks.tracks import TrackSpool, spool, write_bed, write_bigwigs
+from sae_tracks.tracks import TrackSpool, bigwig, spool, write_bed, write_bigwigs
 from sae_tracks.tracks.spool import StoredRuns
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -208,6 +209,41 @@ def test_two_writers_of_one_spool_are_refused(tmp_path):
             TrackSpool({"c": 9}, [1], tmp_path / "spool")
         with pytest.raises(SaeTracksError, match="is not complete"):
             StoredRuns([tmp_path / "spool"])
+
+
+def test_exports_that_end_at_the_same_instant_keep_each_others_features(tmp_path, monkeypatch, caplog):
+    """The first writes its record when the second has read the one before it, or waits for its turn to read."""
+    caplog.set_level(logging.INFO, "sae_tracks")
+    out = tmp_path / "out"
+    read, write = bigwig._others, bigwig.write_provenance
+    here, first_wrote, reads = threading.Event(), threading.Event(), []
+    monkeypatch.setattr(caplog.handler, "emit", lambda record: "waiting for" in record.getMessage() and here.set())
+
+    def others(*args):
+        found = read(*args)
+        if threading.current_thread() is second:
+            reads.append(found)
+            if len(reads) == 3:  # before, at the beginning and at the end of an export
+                here.set()
+        return found
+
+    def write_record(*args, **facts):
+        if threading.current_thread() is second:
+            first_wrote.wait(60)
+            write(*args, **facts)
+        else:
+            second.start()
+            assert here.wait(60)
+            write(*args, **facts)
+            first_wrote.set()
+
+    monkeypatch.setattr(bigwig, "_others", others)
+    monkeypatch.setattr(bigwig, "write_provenance", write_record)
+    with toy_source(RECORDS) as (source, _):
+        second = threading.Thread(target=write_bigwigs, args=(source, FEATURES[1:2], out))
+        write_bigwigs(source, FEATURES[:1], out)
+        second.join(60)
+    assert json.loads((out / "provenance.json").read_text())["features"] == sorted(FEATURES[:2])
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts file handles in /proc")

@@ -12,10 +12,10 @@ from track_oracle import FEATURES, activations, any_readable, genomes, recut, re
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock
+from sae_tracks.genome_line import GenomeLine
 from sae_tracks.regions import GenomicRegion
 from sae_tracks.tracks.bbi.runs import NO_RUNS, make_runs
 from sae_tracks.tracks.bed import NO_INTERVALS, active_intervals
-from sae_tracks.tracks.runs import GenomeLine
 from sae_tracks.tracks.spool import StoredRuns, TrackSpool
 
 

@@ -33,6 +33,7 @@ from sae_tracks.annotations.text import Text, is_header, is_no_row, read_text
 from sae_tracks.bounded import LONGEST_LINE, check_last_block, check_lines, is_bgzip
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import ContigLengths, Genome
+from sae_tracks.names import counted
 from sae_tracks.regions import GenomicRegion, unknown_contig
 
 SOFT_MASK = "softmask"  # the annotation that is the FASTA's own lower case
@@ -96,7 +97,8 @@ def read_annotations(
     """Read several files as one annotation; see `read_annotation`."""
     regions = None if regions is None else list(regions)
     read = [read_annotation(path, genome, regions, alias=alias) for path in paths]
-    return Annotation(joined([one.sites for one in read]), ", ".join(one.source for one in read))
+    sites, source = joined([one.sites for one in read]), ", ".join(one.source for one in read)
+    return Annotation(sites, source, files=tuple(one.sites["Name"].cat.categories for one in read))
 
 
 def read_transcripts(path: str | Path, genome: ContigLengths, *, alias: str | Path | None = None) -> Annotation | None:
@@ -313,8 +315,8 @@ def _on_known_contigs(sites: pd.DataFrame, source: str, contigs: Contigs) -> pd.
         contigs.check_common(list(sites["Chromosome"].cat.categories), source)
     if not known.all():
         unknown = sites.loc[~known, "Chromosome"].nunique()
-        log.info("%s: %d rows on %d contigs that %s does not have are left out", source, (~known).sum(), unknown,
-                 contigs.genome)  # fmt: skip
+        there = f"on {counted(unknown, 'contig')} that {contigs.genome} does not have"
+        log.info("%s: %s left out", source, counted((~known).sum(), f"row {there} is", f"rows {there} are"))
         sites = only(sites, known).reset_index(drop=True)
         sites["Chromosome"] = sites["Chromosome"].cat.remove_unused_categories()
     return sites

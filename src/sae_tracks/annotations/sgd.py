@@ -12,6 +12,7 @@ from sae_tracks.annotations.alias import Contigs
 from sae_tracks.annotations.sites import constant, intervals, joined, only, series, strands
 from sae_tracks.annotations.text import Rows, Text, pc
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.names import counted
 from sae_tracks.regions import GenomicRegion
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ def sgd_sites(
     if not placed.any():
         raise SaeTracksError(f"{rows.text.path.name} has no feature with chromosome, start and stop")
     if not placed.all():
-        log.info("%s: %d features without a place are left out", rows.text.path.name, (~placed).sum())
+        left = counted((~placed).sum(), "feature without a place is", "features without a place are")
+        log.info("%s: %s left out", rows.text.path.name, left)
     rows = _forward(rows.only(placed))
     frame = intervals(rows, SGD_COLUMNS, contigs, one_based=True)
     frame = frame.assign(Name=rows.categories(_TYPE), Strand=strands(rows, _STRAND, {"W": "+", "C": "-", "": "."}))

@@ -17,6 +17,7 @@ from sae_tracks.annotations.text import Rows, Text, read_text
 from sae_tracks.bbi import BIGWIG, open_bbi, read_summary
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import ContigLengths
+from sae_tracks.names import counted
 from sae_tracks.regions import GenomicRegion
 
 _MAGIC = BIGWIG.to_bytes(4, "little"), BIGWIG.to_bytes(4, "big")
@@ -192,7 +193,8 @@ def _bedgraph(rows: Rows, contigs: Contigs) -> dict[str, Pieces]:
         if contig in contigs.lengths:
             found[contig] = start[mine], end[mine], value[mine]
     if unknown:
-        log.info("%s: rows on %d contigs that %s does not have are left out", name, len(unknown), contigs.genome)
+        many = counted(len(unknown), "contig")
+        log.info("%s: rows on %s that %s does not have are left out", name, many, contigs.genome)
     return found
 
 

@@ -13,6 +13,7 @@ from pandas.api.types import union_categoricals
 from sae_tracks.annotations.alias import Contigs
 from sae_tracks.annotations.text import Rows
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.names import counted
 from sae_tracks.regions import GenomicRegion, merge_regions
 
 log = logging.getLogger(__name__)
@@ -42,11 +43,18 @@ class Annotation:
         One row an instance, in pyranges' columns: ``Chromosome``, ``Start``, ``End`` (0-based half-open, forward),
         ``Name`` (the concept: matrix ID, exon, ...), ``Score`` (float, NaN where there is none), ``Strand``
         (+, - or .: the site strand) and ``TF`` (name of the transcription factor, or empty).
+    source : str
+        The file names, for messages.
+    removed : tuple of Removal
+        What the filters left out, in their order.
+    files : tuple of Index
+        The concepts of each file, if it was read from several.
     """
 
     sites: pd.DataFrame
-    source: str  # the file names, for messages
-    removed: tuple[Removal, ...] = ()  # what the filters left out, in their order
+    source: str
+    removed: tuple[Removal, ...] = ()
+    files: tuple[pd.Index, ...] = ()
 
     def __len__(self) -> int:
         return len(self.sites)
@@ -167,7 +175,7 @@ def filter_sites(
     regions = list(regions)
     if not len(annotation):
         raise SaeTracksError(f"{annotation.source} has no site in the regions")
-    log.info("%s: %d sites", annotation.source, len(annotation))
+    log.info("%s: %s", annotation.source, counted(len(annotation), "site"))
     annotation = _kept(annotation, _overlap_any(annotation.sites, regions), "the regions")
     if min_score is not None:
         annotation = _kept(annotation, series(annotation.sites, "Score") >= min_score, f"--min-score {min_score:g}")
@@ -229,5 +237,7 @@ def _kept(annotation: Annotation, keep: Sequence[bool] | NDArray[np.bool_] | pd.
             f"{f' (before it {earlier})' if earlier else ''}"
         )
     if removal.sites:
-        log.info("%s left out %d sites and %d concepts altogether", which, removal.sites, concepts)
+        log.info(
+            "%s left out %s and %s altogether", which, *map(counted, (removal.sites, concepts), ("site", "concept"))
+        )
     return replace(annotation, sites=after, removed=(*annotation.removed, removal))

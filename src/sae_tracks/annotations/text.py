@@ -16,6 +16,7 @@ from pyarrow import csv
 
 from sae_tracks import bounded
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.names import counted
 
 pc: Any = pyarrow.compute  # most of its functions are made as it is imported, so no type checker knows them
 _NOT_A_ROW = re.compile(  # a contig may be called track or browser
@@ -105,7 +106,7 @@ class Text:
             raise SaeTracksError(f"{self.path} has no row: it is empty or holds only comments")
         width = len(self.first())
         if width < 3:
-            raise self.refuse(0, f"{width} column{'s' * (width > 1)}; BED has 3 or more, separated by tabs")
+            raise self.refuse(0, f"{counted(width, 'column')}; BED has 3 or more, separated by tabs")
         names = [str(i) for i in range(width)]
         try:
             table = csv.read_csv(
@@ -128,7 +129,7 @@ class Text:
         for row, (_, line) in enumerate(self._numbered()):
             columns = line.count(b"\t") + 1
             if columns != width:
-                return self.refuse(row, f"{columns} column{'s' * (columns > 1)}; the first row has {width}")
+                return self.refuse(row, f"{counted(columns, 'column')}; the first row has {width}")
         return SaeTracksError(f"{self.path} is not a text file in UTF-8")
 
 

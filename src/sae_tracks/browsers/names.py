@@ -10,7 +10,7 @@ import pandas as pd
 from sae_tracks.browsers.stanzas import SHORT
 from sae_tracks.controls.verdict import SUPPORTED, TEXTS
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.metrics.scores import read_table
+from sae_tracks.metrics.scores import is_true, read_table
 from sae_tracks.names import DESCRIBED
 from sae_tracks.tracks.folder import TrackFile, list_tracks
 
@@ -88,7 +88,7 @@ def _rows(path: Path) -> pd.DataFrame:
     if missing := [name for name in NEEDED if name not in table]:
         raise SaeTracksError(f"{path} has no column {missing[0]!r}: name the metrics.tsv or metrics.parquet of metrics")
     if "chosen" in table:  # the other thresholds of a pair are not what it is known for
-        table = cast(pd.DataFrame, table[table["chosen"].astype(bool)])
+        table = cast(pd.DataFrame, table[table["chosen"].map(is_true).astype(bool)])
     table = table.assign(**{name: table[name].fillna("") if name in table else "" for name in OPTIONAL})
     order = [NAMED.index(verdict) if verdict in NAMED else len(NAMED) for verdict in table["verdict"]]
     return table.assign(order=order).sort_values(["order", "f1"], ascending=[True, False], kind="stable")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sae_tracks.annotations import read_annotation
-from sae_tracks.annotations.alias import LENGTHS
+from sae_tracks.annotations.alias import LENGTHS, YEAST
 from sae_tracks.annotations.sites import Annotation
 from sae_tracks.bbi import BIGBED, contig_lengths, open_bbi, read_header
 from sae_tracks.errors import SaeTracksError
@@ -39,7 +39,7 @@ FACTOR = 'string TFName;     "Transcription factor"\n'
 
 
 class Contigs:
-    """The known contigs of a hub's genome: those of its .2bit, or UCSC's for hg19 and hg38.
+    """The known contigs of a hub's genome: those of its .2bit, or UCSC's for hg19, hg38 and sacCer3.
 
     For any other genome, the files of the hub are compared with each other.
     """
@@ -47,7 +47,7 @@ class Contigs:
     def __init__(self, genome: str, lengths: Mapping[str, int] | None = None) -> None:
         self._genome, self._whole = genome, lengths is not None
         if lengths is None:
-            lengths = {f"chr{name}": size for (name, size), it in LENGTHS.items() if it == ASSEMBLIES.get(genome)}
+            lengths = _lengths_at_ucsc(genome)
         self._known = {name: (size, genome) for name, size in lengths.items()}
         self._seen: dict[str, tuple[int, str]] = {}  # in the files so far
 
@@ -67,6 +67,13 @@ class Contigs:
         if self._known and not any(contig in self._known or contig.startswith("chr") for contig in theirs):
             names = f"{next(iter(theirs), 'none')}, not {next(iter(self._known))}"
             raise SaeTracksError(f"{file} has no chromosome of {self._genome}: its contigs are called {names}")
+
+
+def _lengths_at_ucsc(assembly: str) -> dict[str, int]:
+    """The chromosomes of an assembly by UCSC's names; none if they are not known here."""
+    if assembly == "sacCer3":
+        return {f"chr{'M' if name == 'Mito' else name}": size for name, size in YEAST.values()}
+    return {f"chr{name}": size for (name, size), it in LENGTHS.items() if it == ASSEMBLIES.get(assembly)}
 
 
 @dataclass(frozen=True, slots=True)

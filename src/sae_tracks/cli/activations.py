@@ -20,6 +20,7 @@ from sae_tracks.cli.options import (
     out_folder,
 )
 from sae_tracks.cli.verb import Given, verb
+from sae_tracks.names import counted
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +55,13 @@ def extract(
     plan = open_extraction(model, genome, reading, layer=layer, hook=hook, sample=n_windows, seed=seed)
     if dry_run:
         e = library.estimate(plan, part)
-        log.info("%d windows, %d bases (at most one row each), %d shards", e.windows, e.bases, e.shards)
+        windows, shards = counted(e.windows, "window"), counted(e.shards, "shard")
+        log.info("%s, %s bases (at most one row each), %s", windows, f"{e.bases:,}", shards)
         log.info("disk %.3g GiB, memory %.3g GiB, time %s", e.disk / 2**30, e.memory / 2**30, e.took)
         return
     missing = library.extract(plan, out, part)
-    state = "complete" if not missing else f"{missing} of {plan.shard_count} shards are still missing"
-    log.info("%d windows in %s: %s", len(plan.windows), out, state)
+    state = "complete" if not missing else f"still missing: {missing:,} of {counted(plan.shard_count, 'shard')}"
+    log.info("%s in %s: %s", counted(len(plan.windows), "window"), out, state)
 
 
 @verb("Example: sae-tracks shuffle act/ -o shuffled/ --memory 4G", panel="Train an SAE")
@@ -78,7 +80,8 @@ def shuffle(
     source = open_shards(shards)
     plan = plan_shuffle(source, parse_size(memory))
     if dry_run:
-        log.info("%d rows in %d buckets; %.3g GiB on disk while it runs", plan.rows, plan.buckets, plan.disk / 2**30)
+        sizes = counted(plan.rows, "row"), counted(plan.buckets, "bucket"), plan.disk / 2**30
+        log.info("%s in %s; %.3g GiB on disk while it runs", *sizes)
         return
     run(source, out, plan, seed=seed)
-    log.info("%d rows in random order in %s", plan.rows, out)
+    log.info("%s in random order in %s", counted(plan.rows, "row"), out)

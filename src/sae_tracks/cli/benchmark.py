@@ -10,6 +10,7 @@ from sae_tracks.cli.inputs import use_threads
 from sae_tracks.cli.options import SAE_HELP, DeviceOption, ThreadsOption
 from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
+from sae_tracks.names import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ def benchmark(
     use_threads(threads)
     table = measure_all(measured, out, on=on, rows=joined, device=device, trust_remote_code=trust_remote_code)
     _show(table)
-    log.info("%d rows: %s", len(table), out / "index.html")
+    log.info("%s: %s", counted(len(table), "row"), out / "index.html")
 
 
 def _show(table: "pd.DataFrame") -> None:

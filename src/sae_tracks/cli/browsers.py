@@ -29,7 +29,10 @@ log = logging.getLogger(__name__)
 @verb(HUB, panel=PANEL)
 def hub(
     tracks: TracksFolder,
-    assembly: Annotated[str | None, Option(help="UCSC's name of the assembly, such as hg38.")] = None,
+    assembly: Annotated[
+        str | None,
+        Option(help="UCSC's name of the assembly, such as hg38. The lengths of hg19, hg38 and sacCer3 are checked."),
+    ] = None,
     genome: Annotated[Path | None, Option(help="FASTA, for an assembly that UCSC does not have.")] = None,
     out: Annotated[Path | None, out_folder("Folder of the hub (default: TRACKS).")] = None,
     scores: NamesOption = None,

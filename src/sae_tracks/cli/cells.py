@@ -11,6 +11,7 @@ from sae_tracks.cli.matrix import PANEL, MatrixPath
 from sae_tracks.cli.options import SeedOption, SomeFeaturesOption, out_file
 from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import verb
+from sae_tracks.names import counted
 
 if TYPE_CHECKING:
     from sae_tracks.region_sets.deviations import CellDeviations
@@ -49,7 +50,7 @@ def cells(
     found = cell_deviations(matrix, counts, features=ids, clusters=clusters, draws=draws, seed=seed)
     found.write(out)
     show(found)
-    log.info("%d cells x %d features in %s", *found.z.shape, out)
+    log.info("%s x %s in %s", *map(counted, found.z.shape, ("cell", "feature")), out)
 
 
 def show(found: "CellDeviations") -> None:

@@ -11,6 +11,7 @@ from typer import Argument, Option
 from sae_tracks.cli.inputs import open_source
 from sae_tracks.cli.options import SAE_HELP, GenomePath, InsightShardOption, ReadingOptions, out_folder
 from sae_tracks.cli.verb import verb
+from sae_tracks.names import counted
 
 if TYPE_CHECKING:
     from sae_tracks.source import Source
@@ -49,7 +50,7 @@ def compare(
         return
     found = compare_saes(source, other, out, from_a=from_a, from_b=from_b)
     typer.echo("\n".join(found.lines()))
-    log.info("%d features in %s", len(found.table), out)
+    log.info("%s in %s", counted(len(found.table), "feature"), out)
 
 
 def _beside(source: "Source", b: str, reading: ReadingOptions) -> "Source":

@@ -10,6 +10,7 @@ from typer import Argument
 from sae_tracks.cli.inputs import parse_features
 from sae_tracks.cli.options import SaePath, SomeFeaturesOption, out_folder
 from sae_tracks.cli.verb import verb
+from sae_tracks.names import counted
 
 SHOWN = 20
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def describe(
     if out:
         sources = {name: str(path) for name, path in find_tables(folders).items()}
         write_description(table, out, **loaded.facts, tables=sources)
-        log.info("%d features in %s", len(table), out / DESCRIBED)
+        log.info("%s in %s", counted(len(table), "feature"), out / DESCRIBED)
     if features:
         shown = loaded.check_features(parse_features(features)).tolist()
     else:

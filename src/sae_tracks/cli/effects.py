@@ -20,6 +20,7 @@ from sae_tracks.cli.options import (
 from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import SaeTracksError, UsageError
+from sae_tracks.names import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +74,8 @@ def effects(
     """Ablate features one at a time, and measure how the predictions of the model change.
 
     Of a HyenaDNA: the loss of the next base, in nats. Of a plug-in that offers outputs: their divergence.
+
+    Intervals of 95 % are empty if the regions lie in fewer than five blocks of 10 kb.
     """
     from sae_tracks.insight.effects import EffectRun, check_name, features_with_verdict, write_effects
     from sae_tracks.insight.shards import run_shard
@@ -99,7 +102,7 @@ def effects(
     table = run.whole()
     write_effects(table, out, **run.provenance())
     show(table)
-    log.info("effects of %d features in %s", table["feature"].nunique(), out)
+    log.info("effects of %s in %s", counted(len(table["feature"].unique()), "feature"), out)
 
 
 def _sites(paths: list[str], concepts: list[str], source: "Source") -> "Annotation | None":
@@ -122,6 +125,8 @@ def _sites(paths: list[str], concepts: list[str], source: "Source") -> "Annotati
 
 def show(table: "pd.DataFrame") -> None:
     """Print the first rows."""
+    from sae_tracks.bootstrap import BLOCK, FEW
+
     main = "change" if "change" in table else "kl"
     said = "loss of the next base" if main == "change" else "divergence of the outputs"
     title = f"Change of the {said} without the feature, 1e-3 nats per base (in-out: inside less outside)"
@@ -134,8 +139,10 @@ def show(table: "pd.DataFrame") -> None:
         rows.append((feature, where, f"{row['bases']:,}", *numbers, *more))
     columns = ("feature", "where", "bases", "mean", "95 %", "in-out", "95 %")
     print_table(title, columns, rows, left=columns[:2], wrap=False)
+    if bool(table[f"{main}_low"].isna().all()):
+        log.info("no 95 %% intervals: the regions lie in fewer than %d blocks of %s bases", FEW, f"{BLOCK:,}")
     if len(table) > SHOWN:
-        typer.echo(f"... and {len(table) - SHOWN:,} more rows in the file")
+        typer.echo(f"... and {counted(len(table) - SHOWN, 'more row')} in the file")
 
 
 def _milli(value: float) -> str:

@@ -25,6 +25,7 @@ from sae_tracks.cli.options import (
 from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import UsageError
+from sae_tracks.names import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +118,7 @@ def enrich(
     settings = {"threshold": threshold, "scale": scale, "per_region": None if universe or against else per_region}
     write_enrichment(table, out, found, **source.provenance(), **facts, **settings)
     show(table)
-    log.info("enrichment of %d sets in %s", len(comparison.designs), out)
+    log.info("enrichment of %s in %s", counted(len(comparison.designs), "set"), out)
 
 
 @verb(
@@ -165,7 +166,7 @@ def match_regions(
         for name, row in found.balance().iterrows()
     ]
     print_table("Set and matched regions", ("trait", "set", "matched", "difference (SD)"), rows, left=("trait",))
-    log.info("%d regions in %s", len(found.table), out)
+    log.info("%s in %s", counted(len(found.table), "region"), out)
 
 
 def show(table: "pd.DataFrame") -> None:
@@ -182,6 +183,6 @@ def show(table: "pd.DataFrame") -> None:
             shown.append(
                 (feature, *shares, f"{row['fold']:.2f}", ends, *hits, f"{row['auroc']:.2f}", f"{row['q']:.2g}")
             )
-        size = f"{rows['regions'].iloc[0]:,} regions, {rows['background'].iloc[0]:,} in the background"
+        size = f"{counted(rows['regions'].iloc[0], 'region')}, {rows['background'].iloc[0]:,} in the background"
         title = f"{name}: {size}; q < 0.05: {(rows['q'].to_numpy() < 0.05).sum()} of {len(rows)}"
         print_table(title, columns, shown, left=("feature",))

@@ -23,6 +23,7 @@ from sae_tracks.cli.options import (
 )
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import SaeTracksError
+from sae_tracks.names import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,7 +187,7 @@ def check_seams(
     typer.echo(_seams_table(table))
     for seams in measured:
         typer.echo(seams.advice(source.layout.context))
-    log.info("seams of %d features in %s", len(measured[0].features), out)
+    log.info("seams of %s in %s", counted(len(measured[0].features), "feature"), out)
 
 
 def _seams_table(table: "pd.DataFrame") -> str:
@@ -230,7 +231,8 @@ def check_model(
     compared = library.check_model(lm.causal_lm, fasta, expected)
     typer.echo(_losses_table(compared))
     library.verdict(compared, fasta, expected)
-    log.info("%s computes what %s does: %d regions within %g", model, expected.model, len(compared), library.TOLERANCE)
+    regions = counted(len(compared), "region")
+    log.info("%s computes what %s does: %s within %g", model, expected.model, regions, library.TOLERANCE)
 
 
 def _losses_table(compared: "list[Comparison]") -> str:

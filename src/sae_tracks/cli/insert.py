@@ -22,6 +22,7 @@ from sae_tracks.cli.options import (
 from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import UsageError
+from sae_tracks.names import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,13 +105,13 @@ def insert(
         judge_again(scores, measured.table)
         log.info("verdicts in %s take the insertions into account", scores)
     show(measured.table)
-    log.info("%d rows in %s", len(measured.table), folder / "insertion.tsv")
+    log.info("%s in %s", counted(len(measured.table), "row"), folder / "insertion.tsv")
 
 
 def show(table: "pd.DataFrame") -> None:
     """Print the rows that respond most clearly."""
     inside = bool(table["repeat_auroc"].notna().any())
-    title = f"Insertion of motifs: {min(SHOWN, len(table))} of {len(table)} rows, the highest AUROC first"
+    title = f"Insertion of motifs: {min(SHOWN, len(table))} of {counted(len(table), 'row')}, the highest AUROC first"
     rows = []
     for row in table.sort_values("insertion_auroc", ascending=False).head(SHOWN).to_dict("records"):
         feature = f"{row['feature']}{row['read_strand'] if row['read_strand'] == '-' else ''}"

@@ -19,6 +19,7 @@ from sae_tracks.cli.options import (
 )
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import UsageError
+from sae_tracks.names import counted
 
 PANEL = "Peaks, genes and cells"
 MATRIX = """Promoters: sae-tracks matrix sae/ hg38.fa --genes genes.gtf --over promoter -o promoters.h5ad
@@ -86,8 +87,8 @@ def matrix(
         regions = read_region_set(rows or "", source.genome, alias=alias)
     how = {"features": ids, "threshold": threshold, "scale": scale, "explained": explained or ()}
     report = region_matrix(source, regions, out, **how, named=named)
-    sizes = f"{report.regions:,} regions x {report.columns:,} columns, {report.entries:,} entries"
-    log.info("%s in %s", sizes, out)
+    sizes = f"{counted(report.regions, 'region')} x {counted(report.columns, 'column')}"
+    log.info("%s, %s in %s", sizes, counted(report.entries, "entry", "entries"), out)
 
 
 @verb("Example: sae-tracks gene-lists promoters.h5ad -f 357,12 -o lists/", panel=PANEL)
@@ -101,6 +102,6 @@ def gene_lists(
     from sae_tracks import gene_lists
 
     report = gene_lists(matrix, out, features=parse_features(features) if features else None, top=top)
-    log.info("%d lists of %d genes in %s", report.features, report.genes, out)
+    log.info("%s of %s in %s", counted(report.features, "list"), counted(report.genes, "gene"), out)
     if report.silent:
-        log.info("%d features are active in no gene: they have no list", report.silent)
+        log.info("%s active in no gene: no list", counted(report.silent, "feature is", "features are"))

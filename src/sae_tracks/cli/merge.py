@@ -11,6 +11,7 @@ from sae_tracks.cli import effects, insert, motifs
 from sae_tracks.cli.inputs import use_threads
 from sae_tracks.cli.options import ThreadsOption
 from sae_tracks.cli.verb import verb
+from sae_tracks.names import counted
 
 EXAMPLE = """The shards: sae-tracks motifs sae/ hg38.fa --shard $i/2 -o shards/$i    (i from 1 to 2)
 
@@ -46,4 +47,4 @@ def merge_shards(
             insert.show(table)
         case table:
             effects.show(table)
-    log.info("%d shards of %s merged in %s", len(shards), merged.verb, out)
+    log.info("%s of %s merged in %s", counted(len(shards), "shard"), merged.verb, out)

@@ -24,14 +24,17 @@ from sae_tracks.cli.options import (
 from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import SaeTracksError, UsageError
+from sae_tracks.names import SIGNALS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from sae_tracks.controls.score import Scored
 
 log = logging.getLogger(__name__)
-SHOWN = 15  # concepts on the screen
+SHOWN = 15  # concepts on the screen, or the four letters and one of each annotation file if these are more
 SETTINGS_OF_CONTROLS = ("motifs", "decoys", "repeats", "seeds", "trained_on")
 OF_INTERVALS = ("threshold", "scale", "min_instances", "min_score", "max_coverage", "all_pairs", "controls")
 OF_INTERVALS = (*OF_INTERVALS, *SETTINGS_OF_CONTROLS)  # what says nothing about signals
@@ -81,7 +84,7 @@ def metrics(
     from sae_tracks import Genome, score_bed
     from sae_tracks.annotations.signal import is_signal
     from sae_tracks.controls.score import ScoreTask, why_untested
-    from sae_tracks.metrics import THRESHOLDS
+    from sae_tracks.metrics import BEST_SCORES, THRESHOLDS, refuse_beside
 
     sae, genome, annotations = _split(paths, annotation, bed)
     signals = [path for path in annotations if is_signal(path)]
@@ -99,6 +102,8 @@ def metrics(
     given.refuse_if(shard, "--shard writes counts only", "all_pairs")
     given.refuse_if(filters.no_split, "--no-split has one half", "select_on", "report_on")
     given.refuse_if(control.controls != "untrained", "only --controls untrained makes untrained models", "trained_on")
+    if not (signals and annotations):
+        refuse_beside(out / (BEST_SCORES if signals else SIGNALS))
     if bed:
         fasta = Genome(genome)
         evaluation = filters.evaluation(fasta, annotations, reading.regions_in(fasta), reading.black_list_in(fasta))
@@ -166,20 +171,40 @@ def merge_metrics(
 
 
 def show(scored: "Scored") -> None:
-    """Print the first rows of the table of best features; nothing if a shard was counted."""
+    """Print some rows of the table of best features; nothing if a shard was counted."""
+    from sae_tracks.metrics import BEST_SCORES
+
     best = scored.table
     if not best.columns.size:
         return
     where = ", on the report half" if len(scored.counts.halves) > 1 else ""
-    title = f"Best feature of {min(SHOWN, len(best))} of {len(best)} concepts{where}"
+    shown = shown_rows(best, scored.files)
+    title = f"Best feature of {len(shown):,} of {len(best):,} concepts (rows of {BEST_SCORES}){where}"
     forward, rows = bool((best["read_strand"] == "+").all()), []
-    for row in best.head(SHOWN).to_dict("records"):
+    for row in shown.to_dict("records"):
         scores = (f"{row[name]:.3f}" for name in ("precision", "recall", "f1"))
         feature = row["feature"] if forward else f"{row['feature']}{row['read_strand']}"
         names = (row["concept"], row["tf"], row["site_strand"], feature)
         rows.append((*names, f"{row['threshold']:g}", f"{row['instances']:,}", *scores, row["verdict"]))
     columns = ("concept", "TF", "site", "feature", "cut", "sites", "prec.", "rec.", "F1", "verdict")
     print_table(title, columns, rows, left=("concept", "TF", "feature", "verdict"))
+
+
+def shown_rows(best: "pd.DataFrame", files: "Sequence[pd.Index]") -> "pd.DataFrame":
+    """The rows for the screen, in their order: A, C, G and T, the best of each annotation file, and then the first.
+
+    Each file gets the same number of rows, at least one, so that a small file is seen beside a long one. `files` are
+    the concepts of each.
+    """
+    from sae_tracks.dna import NUCLEOTIDES
+
+    keep = best["concept"].isin(list(NUCLEOTIDES))
+    share = max((SHOWN - len(NUCLEOTIDES)) // max(len(files), 1), 1)
+    for concepts in files:
+        mine = best["concept"].isin(concepts.tolist())
+        keep |= mine & (mine.cumsum() <= share)
+    others = ~keep
+    return best.loc[keep | (others & (others.cumsum() <= SHOWN - keep.sum()))]
 
 
 def show_signals(best: "pd.DataFrame") -> None:

@@ -22,6 +22,7 @@ from sae_tracks.cli.options import (
 )
 from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
+from sae_tracks.names import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +102,8 @@ def motifs(
         _draw(found.motifs, out / "logos")
     show(found.table)
     named = sum(name != "" for name in found.table["name"])
-    log.info("%d features: %d have a motif, %d a name; in %s", len(found.table), len(found.motifs), named, out)
+    features = counted(len(found.table), "feature")
+    log.info("%s, %d of them with a motif, %d with a name; in %s", features, len(found.motifs), named, out)
 
 
 def _size(source: "Source", ids: list[int], out: Path) -> str:
@@ -109,8 +111,8 @@ def _size(source: "Source", ids: list[int], out: Path) -> str:
     from sae_tracks.tracks.export import estimate
 
     expected = estimate(source, ids)
-    read = f"{expected.bases:,} bases in {expected.windows:,} windows"
-    return f"{len(ids):,} features in {out}: {read}; {expected.took} to read them"
+    read = f"{expected.bases:,} bases in {counted(expected.windows, 'window')}"
+    return f"{counted(len(ids), 'feature')} in {out}: {read}; {expected.took} to read them"
 
 
 def _draw(motifs: "list[Motif]", folder: Path) -> None:
@@ -125,7 +127,7 @@ def _draw(motifs: "list[Motif]", folder: Path) -> None:
 def show(table: "pd.DataFrame") -> None:
     """Print the features whose motif or place is clearest: those with a name first, then by AUROC."""
     some = table.assign(unnamed=table["name"] == "").sort_values(["unnamed", "auroc"], ascending=[True, False])
-    title = f"{min(SHOWN, len(some))} of {len(some)} features; AUROC on the report half"
+    title = f"{min(SHOWN, len(some))} of {counted(len(some), 'feature')}; AUROC on the report half"
     rows = []
     for row in some.head(SHOWN).to_dict("records"):
         auroc = "" if row["auroc"] != row["auroc"] else f"{row['auroc']:.3f}"

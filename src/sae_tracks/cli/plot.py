@@ -21,6 +21,7 @@ from sae_tracks.cli.options import (
 )
 from sae_tracks.cli.verb import Given, app, verb
 from sae_tracks.errors import UsageError
+from sae_tracks.names import counted
 
 FigurePath = Annotated[Path, out_file("Figure to write: .png, .pdf or .svg.")]
 log = logging.getLogger(__name__)
@@ -161,4 +162,5 @@ def genome(
     source = open_source(sae, genome, reading)
     along = activity_along(source, ids, threshold=threshold, scale=scale, bin_size=bin_size)
     write_genome(along, out, source, best, threshold=threshold, scale=scale)
-    log.info("%d features along %d contigs in %s", len(ids), along["contig"].nunique(), out)
+    features, contigs = counted(len(ids), "feature"), counted(len(along["contig"].unique()), "contig")
+    log.info("%s along %s in %s", features, contigs, out)

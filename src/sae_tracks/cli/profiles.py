@@ -12,6 +12,7 @@ from sae_tracks.cli.options import READING, AliasOption, ReadingOptions
 from sae_tracks.cli.plot import FigurePath, plots
 from sae_tracks.cli.verb import Given, verb
 from sae_tracks.errors import SaeTracksError, UsageError
+from sae_tracks.names import counted
 
 if TYPE_CHECKING:
     from sae_tracks.region_sets.profile import Profiles
@@ -86,7 +87,7 @@ def heatmap(
 
     profiles = _profiles(paths, out, drawn, reading, given).sort(sort)
     write_profiles(profiles, out, plot_heatmap, sort=sort)
-    log.info("%d regions in %s", len(profiles.sites), out)
+    log.info("%s in %s", counted(len(profiles.sites), "region"), out)
 
 
 @verb(PROFILE, group=plots, without=["regions"])
@@ -101,7 +102,7 @@ def profile(
 
     profiles = _profiles(paths, out, drawn, reading, given)
     write_profiles(profiles, out, plot_profile)
-    log.info("%d regions in %s", len(profiles.sites), out)
+    log.info("%s in %s", counted(len(profiles.sites), "region"), out)
 
 
 def _profiles(paths: list[str], out: Path, drawn: ProfileOptions, reading: ReadingOptions, given: Given) -> "Profiles":

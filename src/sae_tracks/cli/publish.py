@@ -9,6 +9,7 @@ from typer import Option
 
 from sae_tracks.cli.options import SaePath
 from sae_tracks.cli.verb import verb
+from sae_tracks.names import counted
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def publish(
     made = write(sae, out, scores=scores, hub=hub, to=to, upload=upload, license=license)
     for warning in made.warnings:
         log.warning("%s", warning)
-    log.info("%d files, %.1f MB in %s", made.files, made.size / 1e6, made.folder)
+    log.info("%s, %.1f MB in %s", counted(made.files, "file"), made.size / 1e6, made.folder)
     if made.uploaded:
         typer.echo(made.uploaded)
     else:

@@ -9,6 +9,7 @@ from typer import Argument, Option
 
 from sae_tracks.cli.options import MotifsOption, ShownAnnotationsOption, out_folder
 from sae_tracks.cli.verb import verb
+from sae_tracks.names import counted
 
 TracksOption = Annotated[
     Path | None, Option("--tracks", help="Folder of bigWigs. Its BED, GTF, GFF3 and bigBed files are shown too.")
@@ -54,8 +55,9 @@ def report(
         scores, out, chosen, motifs=motifs, figures=figure or (), title=title or TITLE, explained=explained or ()
     )
     path = out / "index.html"
-    counts = made.matches, made.supported, made.signals, made.logos
-    log.info("%d matches, %d of them supported, %d signals, %d logos: %s", *counts, path)
+    matches, signals, logos = made.matches, counted(made.signals, "signal"), counted(made.logos, "logo")
+    supported = f"{counted(matches, 'match', 'matches')}, {made.supported:,} of them supported"
+    log.info("%s, %s, %s: %s", supported, signals, logos, path)
     if tracks:
         log.info("it needs a web server: sae-tracks view %s, or any server that supports byte ranges", out)
 

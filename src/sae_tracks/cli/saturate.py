@@ -12,6 +12,7 @@ from sae_tracks.cli.inputs import open_source, parse_features
 from sae_tracks.cli.options import LOCUS, DryRunOption, GenomePath, ReadingOptions, SaePath, out_folder
 from sae_tracks.cli.verb import verb
 from sae_tracks.errors import UsageError
+from sae_tracks.names import counted
 
 log = logging.getLogger(__name__)
 
@@ -60,4 +61,5 @@ def saturate(
     write_saturation_figures(found, out)
     for remark in found.remarks():
         log.info("%s", remark)
-    log.info("%d bigWigs and %d figures in %s", len(found.tracks()), 2 * len(found.tracks()), out)
+    tracks = len(found.tracks())
+    log.info("%s and %s in %s", counted(tracks, "bigWig"), counted(2 * tracks, "figure"), out)

@@ -7,6 +7,7 @@ from typer import Option
 
 from sae_tracks.cli.options import RELEASE, GenomePath, MatricesOption, RegionOptions, ThreadsOption, out_file
 from sae_tracks.cli.verb import verb
+from sae_tracks.names import counted
 
 log = logging.getLogger(__name__)
 
@@ -37,4 +38,5 @@ def scan(
     scanner = Scanner(chosen, p=p_value, relative=min_relative, threads=threads)
     facts = {"motifs_from": source, "p_value": p_value, "min_relative": min_relative}
     count = write_sites(fasta, scanner, out, where.regions_in(fasta), facts)
-    log.info("%d sites of %d motifs in %s", count, len(chosen), "stdout" if out == "-" else out)
+    sites, place = counted(count, "site"), "stdout" if out == "-" else out
+    log.info("%s of %s in %s", sites, counted(len(chosen), "motif"), place)

@@ -22,6 +22,7 @@ from sae_tracks.cli.options import (
     out_folder,
 )
 from sae_tracks.cli.verb import Given, verb
+from sae_tracks.names import counted
 
 PANEL = "Write tracks"
 BIGWIG = """The best matches: sae-tracks export-bigwig sae/ hg38.fa --top 50 --from scores/metrics.tsv -bs 10 -o tracks/
@@ -77,13 +78,13 @@ def export_bigwig(
     ids = range(source.sae.d_sae) if chosen is None else chosen
     if dry_run:
         expected = estimate(source, ids)
-        typer.echo(f"{expected.tracks:,} bigWigs in {out}: {expected}")
+        typer.echo(f"{counted(expected.tracks, 'bigWig')} in {out}: {expected}")
     elif shard:
         write_bigwig_shard(source, ids, out, part, values)
         log.info("shard %s in %s; sae-tracks merge-bigwig writes bigWigs from all shards", shard, out)
     else:
         paths = write_bigwigs(source, ids, out, values, threads=use_threads(reading.threads))
-        log.info("%d bigWigs in %s", len(paths), out)
+        log.info("%s in %s", counted(len(paths), "bigWig"), out)
 
 
 @verb(MERGE, panel=PANEL)
@@ -98,7 +99,7 @@ def merge_bigwig(
     from sae_tracks.tracks import merge_bigwigs
 
     paths = merge_bigwigs(shards, out, threads=use_threads(threads))
-    log.info("%d bigWigs in %s", len(paths), out)
+    log.info("%s in %s", counted(len(paths), "bigWig"), out)
 
 
 @verb(BED, panel=PANEL, resumes=True)
@@ -129,4 +130,5 @@ def export_bed(
         typer.echo(f"1 file, {out}: {estimate(source, ids)}")
         return
     count = write_bed(source, ids, out, threshold, scale, form=form, merge_gap=merge_gap, min_length=min_length)
-    log.info("%d intervals of %d features in %s", count, len(set(ids)), "stdout" if out == "-" else out)
+    intervals, place = counted(count, "interval"), "stdout" if out == "-" else out
+    log.info("%s of %s in %s", intervals, counted(len(set(ids)), "feature"), place)

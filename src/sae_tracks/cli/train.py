@@ -126,7 +126,7 @@ def train(
     if genome:
         windows = open_extraction(data, genome, reading, layer=layer, hook=hook, sample=n_windows, seed=seed)
         rows = StreamedActivations(windows, seed=seed, memory=parse_size(memory))
-        log.info("%d windows are mixed at a time", rows.group_windows)
+        log.info("windows mixed at a time: %d", rows.group_windows)
     else:
         rows = open_shards(data)
     plan = plan_training(rows, settings, d_sae=d_sae, rows=tokens, seed=seed, device=reading.device, dtype=dtype)

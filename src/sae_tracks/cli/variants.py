@@ -20,6 +20,7 @@ from sae_tracks.cli.options import (
 )
 from sae_tracks.cli.tables import print_table
 from sae_tracks.cli.verb import Given, verb
+from sae_tracks.names import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +81,8 @@ def variants(
         typer.echo(f"{out}: {estimate(source, vcf, settings, part)}")
         return
     report = score_variants(source, vcf, out, settings, annotation=annotation, alias=alias, shard=part)
-    log.info("%s variants in %s, %s changes in the table", f"{report.variants:,}", out, f"{report.changes:,}")
+    variants, changes = counted(report.variants, "variant"), counted(report.changes, "change")
+    log.info("%s in %s, %s in the table", variants, out, changes)
     if report.features is not None:
         show(report.features)
 

@@ -204,13 +204,13 @@ def alu_sites(genome: Genome, regions: Iterable[GenomicRegion]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["Chromosome", "Start", "End", "Name", "Score", "Strand"])
 
 
-def find_copies(sequence: bytes, consensus: bytes = ALU, min_score: float = MIN_SCORE) -> list[Copy]:
-    """Find copies of a consensus on either strand that score at least `min_score`; they ascend, and no two overlap.
+def find_copies(sequence: bytes, consensus: bytes = ALU) -> list[Copy]:
+    """Find copies of a consensus on either strand that score at least `MIN_SCORE`; they ascend, and no two overlap.
 
     The best copy is taken first, then the best to its left and to its right, and so on. Letters are upper case.
     """
     letters, strands, reach = codes(sequence), _strands(consensus), longest(len(consensus))
-    ends = np.flatnonzero(np.maximum(*(best_ends(letters, strand) for strand in strands)) >= min_score)
+    ends = np.flatnonzero(np.maximum(*(best_ends(letters, strand) for strand in strands)) >= MIN_SCORE)
     if not len(ends):
         return []
     # disjoint intervals that hold every alignment that ends on one of these bases
@@ -218,7 +218,7 @@ def find_copies(sequence: bytes, consensus: bytes = ALU, min_score: float = MIN_
     last = np.append(first[1:], len(ends)) - 1
     copies = []
     for start, end in zip(np.maximum(ends[first] + 1 - reach, 0).tolist(), (ends[last] + 1).tolist()):
-        copies += _copies_in(letters[start:end], start, strands, min_score)
+        copies += _copies_in(letters[start:end], start, strands)
     return sorted(copies, key=lambda copy: copy.start)
 
 
@@ -231,17 +231,17 @@ def _strands(consensus: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return codes(consensus), codes(reverse_complement(consensus))
 
 
-def _copies_in(letters: NDArray[np.uint8], offset: int, strands, min_score: float) -> list[Copy]:
+def _copies_in(letters: NDArray[np.uint8], offset: int, strands) -> list[Copy]:
     """The best copy, then those to its left and to its right; `offset` is the place of the letters in the sequence."""
     copies, rest = [], [(0, len(letters))]
     while rest:
         start, end = rest.pop()
-        if end - start < min_score:  # a match scores 1
+        if end - start < MIN_SCORE:  # a match scores 1
             continue
         forward, reverse = (align(letters[start:end], strand) for strand in strands)
         minus = reverse.score > forward.score
         best = reverse if minus else forward
-        if best.score >= min_score:
+        if best.score >= MIN_SCORE:
             first, position = start + best.start, best.position
             last = first + len(position)
             if minus:

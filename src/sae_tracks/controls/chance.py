@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control
 
+from sae_tracks.arrays import adjusted
 from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.genome import Genome
 from sae_tracks.metrics import Halves
@@ -92,14 +92,6 @@ def draws_q(target: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[
     better = (np.nan_to_num(draws, nan=-np.inf) >= target[:, None]).sum(axis=1)
     p = np.where(np.isnan(target) | (drawn == 0), np.nan, (1 + better) / (1 + drawn))
     return adjusted(p)
-
-
-def adjusted(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Benjamini and Hochberg's q-values; NaN stays NaN and is no test."""
-    q, known = np.full(len(p), np.nan), ~np.isnan(p)
-    if known.any():
-        q[known] = false_discovery_control(p[known])
-    return q
 
 
 def competition(average: NDArray[np.float64], few: bool) -> pd.DataFrame:

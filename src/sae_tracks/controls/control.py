@@ -9,12 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.annotations import Annotation
+from sae_tracks.arrays import adjusted
 from sae_tracks.controls.beyond import BeyondWord
-from sae_tracks.controls.chance import adjusted
 from sae_tracks.controls.compete import Competition, compete
 from sae_tracks.controls.fit import Fit, InRepeats
 from sae_tracks.controls.gather import COMPETITORS, FEATURES, Gathered
-from sae_tracks.controls.matched import MatchedRegions
+from sae_tracks.controls.matched import RegionControl
 from sae_tracks.controls.pairs import ByBase
 from sae_tracks.controls.rivals import Probed, Rivals
 from sae_tracks.controls.verdict import LEAST_INSTANCES
@@ -76,7 +76,7 @@ def _measure(
     pairs = pairs_of(rows, gathered, evaluation, tiles, inputs.seed)
     by_base, fit, rivals = ByBase(pairs), Fit(pairs), Rivals(pairs, gathered)
     tables: list[Measured] = [by_base, fit, rivals, Probed(pairs, evaluation, causal=causal)]
-    tables += [MatchedRegions(fit, tiles), BeyondWord(pairs, rivals.words, tiles)]
+    tables += [RegionControl(fit, tiles), BeyondWord(pairs, rivals.words, tiles)]
     if inputs.repeats is not None:
         tables.append(InRepeats(fit, list(tiles.repeats)))
     parts: list[Part] = [*tables] if len(rows) else []

@@ -100,9 +100,11 @@ class Directions:
         readings = read_windows(source.lm, source.genome, windows, source.black_list, source.min_context)
         most = PILOT_ROWS // len(windows)
         rows = np.concatenate([_some(self._project(reading), most) for reading in readings])
-        values = np.ascontiguousarray(rows.T)  # of a column side by side
+        values = torch.from_numpy(rows).T.contiguous().numpy()  # numpy takes six times as long
+        values.sort(axis=1)  # then quantiles take a third of the time
+        negative = np.ascontiguousarray(-values[: self.d_model, ::-1])
         high = np.quantile(values, QUANTILES, axis=1).T.astype(np.float32)  # (columns, Q)
-        low = -np.quantile(-values[: self.d_model], QUANTILES, axis=1).T.astype(np.float32)
+        low = -np.quantile(negative, QUANTILES, axis=1).T.astype(np.float32)
         self._high, self._low = np.ascontiguousarray(high), np.ascontiguousarray(low)
 
     def __len__(self) -> int:

@@ -203,20 +203,21 @@ def _count_windows(width, origin, covered, repeated, block, one, touched, base, 
 def average_precision(items: NDArray, windows: NDArray) -> NDArray[np.float64]:
     """Average precision of items among windows, from their numbers by level along the last axis; NaN without items.
 
-    Those of one level are taken together, as in `docs/methods.md`.
+    Those of one level are taken together, as in `docs/methods.md`. It is rounded to 12 decimals, because a tie of two
+    numbers must not be decided by the order in which their parts were summed.
     """
     hit = np.flip(items, -1).astype(np.float64)
     found = np.cumsum(hit, -1)
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.nan_to_num(found / (found + np.cumsum(np.flip(windows, -1), -1)))
-        return (hit * precision).sum(-1) / hit.sum(-1)
+        return np.round((hit * precision).sum(-1) / hit.sum(-1), 12)
 
 
-def recall_at(items: NDArray, windows: NDArray, precision: float = PRECISION) -> NDArray[np.float64]:
-    """The highest recall of items at a level with at least that precision; 0 if there is none, NaN without items."""
+def recall_at(items: NDArray, windows: NDArray) -> NDArray[np.float64]:
+    """The highest recall of items at a level of a precision of at least `PRECISION`; 0 if none, NaN without items."""
     found, others = (np.cumsum(np.flip(counts, -1)[..., :-1], -1) for counts in (items, windows))
     total = items.sum(-1)
-    good = (found > 0) & (found >= precision * (found + others))
+    good = (found > 0) & (found >= PRECISION * (found + others))
     best = np.where(good, found, 0).max(-1, initial=0)
     return ratio(best, total)
 

@@ -46,7 +46,7 @@ def _joined(parts: list[_Regions]) -> _Regions:
     return _Regions(*map(np.concatenate, zip(*parts)))
 
 
-class MatchedRegions:
+class RegionControl:
     """Levels of the instances of the pairs, of a pool of other regions, and of shifted instances, tile by tile.
 
     Only instances that lie whole on a tile are compared.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sae_tracks.controls.verdict import MOST_Q
+from sae_tracks.names import counted
 
 METHODS = "methods.txt"
 NO_RECORD = "no record of them"
@@ -140,7 +141,8 @@ def _others(controls: Mapping[str, Any]) -> list[str]:
     if not _competed(controls):
         left.insert(0, "decoy motifs")
     if seeds := controls.get("seeds"):
-        said.append(f"The best features of {len(seeds)} SAEs of other seeds were measured alike.")
+        others = counted(len(seeds), "SAE of another seed", "SAEs of other seeds")
+        said.append(f"The best features of {others} were measured alike.")
     if least := controls.get("least_instances"):
         said.append(f"Concepts with fewer than {least} instances on the report half were not judged (low-power).")
     if left:

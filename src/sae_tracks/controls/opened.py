@@ -35,6 +35,7 @@ from sae_tracks.genome import Genome
 from sae_tracks.lm.untrained import Kind
 from sae_tracks.metrics import OFFSETS, Evaluation, Halves, Judge, Labels, annotation_checksums
 from sae_tracks.motifs import Competitors, Motif, match_decoys, named_motifs
+from sae_tracks.names import counted
 from sae_tracks.regions import GenomicRegion, ReadStrand
 from sae_tracks.sae import SAE, load_sae
 from sae_tracks.sae.directory import check_match
@@ -44,7 +45,6 @@ ALU = "alu"
 SHOWN = 5  # names in a message
 OF_SAES = ("seeds", "seed_origins", "untrained_on")  # facts that need the SAEs
 SITE_P = 1e-4  # of JASPAR's tracks and of `scan`, if no --min-score says otherwise
-RELATIVE = 0.8
 CLUSTERED = 1_000_000  # bases on which motifs are compared
 log = logging.getLogger(__name__)
 
@@ -142,9 +142,7 @@ class OpenControls:
         competitors, few, tested = None, len(named) <= FEW, set(named["concept"])
         if tested:
             wanted = [motif for motif in motifs if motif.matrix_id in tested]
-            competitors = match_decoys(
-                evaluation.genome, wanted, k, evaluation.regions, p=p or SITE_P, relative=RELATIVE
-            )
+            competitors = match_decoys(evaluation.genome, wanted, k, evaluation.regions, p=p or SITE_P)
         facts = facts | {
             "motifs": motifs_from,
             "decoys": k if motifs else None,
@@ -354,4 +352,4 @@ def _say_motifs_without_matrix(evaluation: Evaluation, settings: ControlSettings
     if without:
         named = ", ".join(without[:SHOWN]) + (" ..." if len(without) > SHOWN else "")
         where = f"no matrix in {settings.motifs}" if settings.motifs else "no matrix (give matrices with --motifs)"
-        log.info("%d motifs have %s, so chance is not tested: %s", len(without), where, named)
+        log.info("%s %s, so chance is not tested: %s", counted(len(without), "motif has", "motifs have"), where, named)

@@ -28,7 +28,6 @@ def causal_reference(
     read_strand: ReadStrand,
     *,
     p: float = 1e-4,
-    relative: float = 0.8,
 ) -> dict[int, float]:
     """F1 of an ideal causal reader of motifs by concept, base by base in the direction in which the model read.
 
@@ -39,7 +38,7 @@ def causal_reference(
     ----------
     motifs : mapping of int to Motif
         By concept, as its sites lie along the forward strand: for sites on - the reverse complement of the matrix.
-    p, relative : float
+    p : float
         What makes a word a site of the annotation, as for `loss_limit`.
     """
     halves = [sample_of(evaluation, half, SAMPLE) for half in (0, 1)]
@@ -53,7 +52,7 @@ def causal_reference(
             along = motif if read_strand == "+" else motif.reverse_complement()
             score, label = [], []
             for text, pieces, sequences in zip(texts, halves, letters):
-                mine = causal_scores(along, loss_limit(motif, p, relative), text, background)
+                mine = causal_scores(along, loss_limit(motif, p), text, background)
                 known = np.frombuffer(text, np.uint8) != BREAK[0]
                 mine = mine if read_strand == "+" else mine[::-1]
                 known = known if read_strand == "+" else known[::-1]

@@ -45,7 +45,7 @@ from sae_tracks.metrics import (
     refuse_beside,
     write_tables,
 )
-from sae_tracks.names import SIGNALS
+from sae_tracks.names import SIGNALS, counted
 from sae_tracks.reading import Reading, read_together
 from sae_tracks.records import CONTIGS, HALVES, MAYBE_TEXT, SPAN, part_sums
 from sae_tracks.regions import parse_shard
@@ -73,6 +73,7 @@ class Scored:
     counts: Counts
     table: pd.DataFrame  # the rows of metrics.tsv: the best feature of every concept; no rows if a shard was counted
     untested: str  # why no controls were run, or ""
+    files: tuple[pd.Index, ...] = ()  # the concepts of each annotation file; none if a merge read no annotation
 
 
 def score(
@@ -129,6 +130,7 @@ def score(
         An input is missing, malformed, or does not fit the others. All that can be known before the first window is
         checked before it.
     """
+    refuse_beside(Path(out) / SIGNALS)
     task = ScoreTask(source, annotations, out, features, thresholds, scale, shard, controls)
     return task.run(all_pairs=all_pairs)
 
@@ -166,7 +168,7 @@ def score_bed(
         "regions": [str(region) for region in evaluation.regions],
         "thresholds": None if threshold is None else [threshold],
     }
-    return write_scores(counts, Path(out), facts, all_pairs, "--bed reads no model")
+    return write_scores(counts, Path(out), facts, all_pairs, "--bed reads no model", evaluation=evaluation)
 
 
 def merge_scores(shards: Iterable[str | Path], out: str | Path, *, all_pairs: bool = False) -> Scored:
@@ -211,7 +213,8 @@ def merge_scores(shards: Iterable[str | Path], out: str | Path, *, all_pairs: bo
     gathered = Gathered({FEATURES: counts})
     for folder, one in zip(folders, records):
         gathered.add(folder / KEPT, one["dictionaries"])
-    return write_scores(counts, out, facts, all_pairs, "", opened.judge(gathered, evaluation, out))
+    judge = opened.judge(gathered, evaluation, out)
+    return write_scores(counts, out, facts, all_pairs, "", judge, evaluation=evaluation)
 
 
 def why_untested(*, split: bool, controls: bool) -> str:
@@ -289,8 +292,6 @@ class ScoreTask:
 
         If a shard is counted, write its counts and what the controls need of it. `beside` reads along.
         """
-        if not beside:
-            refuse_beside(self.out / SIGNALS)
         with scratch_folder(SCRATCH, self.out) as scratch:
             gatherer = self._read(scratch / KEPT, beside)
             counts = self.counter.counts()
@@ -305,7 +306,7 @@ class ScoreTask:
             judge = None
             if gatherer and self.opened:
                 judge = self.opened.judge(gatherer.gathered(self.counter), self.evaluation, self.out)
-            return write_scores(counts, self.out, facts, all_pairs, self.untested, judge)
+            return write_scores(counts, self.out, facts, all_pairs, self.untested, judge, evaluation=self.evaluation)
 
     def _keep(self, scratch: Path, counts: Counts, gatherer: Gatherer | None, facts: dict[str, Any]) -> Scored:
         """Leave what `merge_scores` needs of a shard. Two processes that count it at once leave the same."""
@@ -386,7 +387,14 @@ class ScoreTask:
 
 
 def write_scores(
-    counts: Counts, out: Path, facts: dict[str, Any], all_pairs: bool, untested: str, judge: Judge | None = None
+    counts: Counts,
+    out: Path,
+    facts: dict[str, Any],
+    all_pairs: bool,
+    untested: str,
+    judge: Judge | None = None,
+    *,
+    evaluation: Evaluation | None = None,
 ) -> Scored:
     """Write the tables and how they were made; `untested` says why no controls were run."""
     from sae_tracks import __version__
@@ -401,7 +409,7 @@ def write_scores(
             temporary.write_text(methods_paragraph(facts | {"sae_tracks": __version__}) + "\n")
     else:
         (out / METHODS).unlink(missing_ok=True)
-    log.info("scores of %d concepts in %s", len(table), out)
+    log.info("scores of %s in %s", counted(len(table), "concept"), out)
     if untested:
         log.info("%s: every verdict is not-tested", untested)
-    return Scored(counts, table, untested)
+    return Scored(counts, table, untested, evaluation.labels.annotation.files if evaluation else ())

@@ -28,7 +28,7 @@ from sae_tracks.genome import Genome
 from sae_tracks.lm import GeneLM, load_lm
 from sae_tracks.lm.untrained import Kind, check_can_be_untrained
 from sae_tracks.motifs import Scanner, chosen_motifs, named_motifs, write_sites
-from sae_tracks.names import feature_number
+from sae_tracks.names import counted, feature_number
 from sae_tracks.report.figures import plot_scores, save_figure
 from sae_tracks.source import Source
 from sae_tracks.tracks import write_bed, write_bigwigs
@@ -171,7 +171,7 @@ def summary(table: pd.DataFrame, source: Source, out: Path, seconds: float) -> I
         f"SAE: {source.sae.d_sae:,} features, {quality['l0']:.0f} active per base, {quality['fvu']:.1%} of variance "
         "unexplained"
     )
-    yield f"{SUPPORTED}, {len(rows)} of {len(table)} matches, which passed all tests ({tests}):"
+    yield f"{SUPPORTED}, {len(rows)} of {counted(len(table), 'match', 'matches')}, which passed all tests ({tests}):"
     for _, ones in rows.groupby("feature", sort=False):
         yield from _lines(ones.to_dict("records"))
     yield f"  (95 % interval); the best other explanation, with one model of {' and one of '.join(UNTRAINED)} weights"

@@ -1,6 +1,5 @@
 """What is known of an SAE directory, as a record and as lines of text, and whether it is faithful to its model."""
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from sae_tracks.files import PROVENANCE
 from sae_tracks.json_file import COUNT, check, parse_json
 from sae_tracks.lm.protocol import place
 from sae_tracks.metrics.scores import BEST_SCORES, COUNTS, read_table
+from sae_tracks.names import counted
 from sae_tracks.records import read_made
 from sae_tracks.sae.directory import CONFIG, STATS, WEIGHTS, load_sae
 from sae_tracks.sae.hub import hub_id, locate
@@ -40,7 +40,7 @@ MOST_L0 = 0.5  # of d_in, at most
 LEAST_RECOVERED = 0.8  # of the cross entropy, against the mean, at least
 LEAST_ROWS = 100  # trained on, per feature, at least
 PER = 1000  # features, of the yield
-UNKNOWN = re.compile("not measured|not known")  # in a reason
+Reason = tuple[str, bool]  # not to call an SAE faithful, and whether that was measured
 Record = dict[str, Any]
 Rows = Iterator[tuple[str, str]]  # name and text
 DATA = ("read_strands", "genome", "windows", "window", "context")  # of the metadata, for the record
@@ -223,9 +223,8 @@ def report_lines(record: Record) -> Iterator[str]:
 
 def faithful_in_a_word(record: Mapping[str, Any]) -> str:
     """``yes``; ``no``; or ``not known``, if all that speaks against it is that something was not measured."""
-    if record["faithful"]:
-        return "yes"
-    return "not known" if all(UNKNOWN.search(reason) for reason in record["reasons"]) else "no"
+    measured = [measured for _, measured in _reasons(record)]
+    return "no" if any(measured) else "not known" if measured else "yes"
 
 
 def _beyond_markov(evaluation: Record) -> str:
@@ -297,7 +296,8 @@ def _genome(record: Record) -> str:
     more = f" and {len(contigs) - 8} more" if len(contigs) > 8 else ""
     text = ", ".join(contigs[:8]) + more
     if record["windows"] is not None:
-        text += f"; {record['windows']:,} windows of {record['window']:,} bases, {record['context']:,} of them context"
+        text += f"; {counted(record['windows'], 'window')} of {record['window']:,} bases"
+        text += f", {record['context']:,} of them context"
     return text + f"; read strand {' '.join(record['read_strands'] or ['unknown'])}"
 
 
@@ -307,7 +307,7 @@ def _quality(record: Record) -> Rows:
         yield "training rows", f"{_sparsity(maxima)} (on {maxima['rows']:,})"
     if evaluation := record["evaluation"]:
         regions = evaluation["regions"]
-        where = regions[0] if len(regions) == 1 else f"{len(regions):,} regions"
+        where = regions[0] if len(regions) == 1 else counted(len(regions), "region")
         yield "evaluated", f"{_sparsity(evaluation)} (on {evaluation['bases']:,} bases of {where})"
         yield "recovered", _recovered(evaluation)
     else:
@@ -355,44 +355,51 @@ def reasons_against(record: Mapping[str, Any]) -> list[str]:
     The record needs ``complete``, ``d_in``, ``d_sae``, ``rows`` (trained on), ``dead`` (share), ``fvu``, ``l0`` and
     ``evaluation`` with ``recovered_mean`` and ``trained_bases``. An unknown value (None) is a reason.
     """
+    return [reason for reason, _ in _reasons(record)]
+
+
+def _reasons(record: Mapping[str, Any]) -> Iterator[Reason]:
     if not record["complete"]:
-        return ["training is not complete"]
-    return [*_of_statistics(record), *_of_training(record), *_of_evaluation(record["evaluation"])]
+        yield "training is not complete", True
+        return
+    yield from _of_statistics(record)
+    yield from _of_training(record)
+    yield from _of_evaluation(record["evaluation"])
 
 
-def _of_statistics(record: Mapping[str, Any]) -> Iterator[str]:
+def _of_statistics(record: Mapping[str, Any]) -> Iterator[Reason]:
     dead, fvu, l0, most = record["dead"], record["fvu"], record["l0"], MOST_L0 * record["d_in"]
     if dead is None:
-        yield "statistics not measured"
+        yield "statistics not measured", False
     elif not dead < MOST_DEAD:
-        yield f"dead {dead:.1%}, wanted less than {MOST_DEAD:.0%}"
+        yield f"dead {dead:.1%}, wanted less than {MOST_DEAD:.0%}", True
     if fvu is None or l0 is None:
-        yield "FVU and L0 not measured"
+        yield "FVU and L0 not measured", False
         return
     if not fvu < MOST_FVU:
-        yield f"FVU {fvu:.4g}, wanted less than {MOST_FVU:g}"
+        yield f"FVU {fvu:.4g}, wanted less than {MOST_FVU:g}", True
     if not l0 <= most:
-        yield f"L0 {l0:.4g}, wanted at most {most:g} (half of the {record['d_in']:,} inputs)"
+        yield f"L0 {l0:.4g}, wanted at most {most:g} (half of the {record['d_in']:,} inputs)", True
 
 
-def _of_training(record: Mapping[str, Any]) -> Iterator[str]:
+def _of_training(record: Mapping[str, Any]) -> Iterator[Reason]:
     if record["rows"] is None:
-        yield "rows trained on not known"
+        yield "rows trained on not known", False
     elif not record["rows"] >= LEAST_ROWS * record["d_sae"]:
         wanted = f"{LEAST_ROWS * record['d_sae']:,} ({LEAST_ROWS} per feature)"
-        yield f"trained on {record['rows']:,} rows, wanted at least {wanted}"
+        yield f"trained on {counted(record['rows'], 'row')}, wanted at least {wanted}", True
 
 
-def _of_evaluation(evaluation: Mapping[str, Any] | None) -> Iterator[str]:
+def _of_evaluation(evaluation: Mapping[str, Any] | None) -> Iterator[Reason]:
     if evaluation is None:
-        yield "cross entropy recovered not measured"
+        yield "cross entropy recovered not measured", False
         return
     recovered, trained = evaluation["recovered_mean"], evaluation["trained_bases"]
     if recovered is None:
-        yield "the language model predicts no better than without its activations"
+        yield "the language model predicts no better than without its activations", True
     elif not recovered >= LEAST_RECOVERED:
-        yield f"cross entropy recovered {recovered:.4g} against the mean, wanted at least {LEAST_RECOVERED:g}"
+        yield f"cross entropy recovered {recovered:.4g} against the mean, wanted at least {LEAST_RECOVERED:g}", True
     if trained is None:
-        yield "not known whether the regions evaluated were trained on"
+        yield "not known whether the regions evaluated were trained on", False
     elif trained:
-        yield f"{trained:,} of the bases evaluated lie where it was trained, wanted none"
+        yield f"{trained:,} of the bases evaluated lie where it was trained, wanted none", True

@@ -35,6 +35,7 @@ from sae_tracks.files import (
     write_provenance,
 )
 from sae_tracks.json_file import read_json
+from sae_tracks.names import counted
 from sae_tracks.progress import byte_counter
 
 CACHE = "SAE_TRACKS_CACHE"
@@ -195,7 +196,7 @@ def _what_is_there(remote: Remote, sums: Mapping[str, object]) -> str:
     if not sums:
         return remote.hint
     names = difflib.get_close_matches(remote.name, sums, 3, 0.5) or sorted(sums)[:3]
-    return f"that folder has {', '.join(names)} ... ({len(sums)} files)"
+    return f"that folder has {', '.join(names)} ... ({counted(len(sums), 'file')})"
 
 
 class _Same(Exception):

@@ -124,7 +124,7 @@ def _room_to_move(word: bytes, behind: int, stretch: Stretch) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class AlleleWindow:
     """A part of a stretch that is read once, and the alleles in it.
 
     Attributes
@@ -169,7 +169,7 @@ class Plan:
         """Bases before a variant that are compared."""
         return 0 if self.shared else REACH
 
-    def windows(self, variants: Sequence[Variant], read_strand: ReadStrand) -> list[Window]:
+    def windows(self, variants: Sequence[Variant], read_strand: ReadStrand) -> list[AlleleWindow]:
         """The windows of one read strand, in the order of their first variants."""
         found: dict[tuple, list[Allele]] = defaultdict(list)
         for number, variant in enumerate(variants):
@@ -177,7 +177,7 @@ class Plan:
             allele = as_read(variant, number, stretch)
             found[(stretch, *self._place(allele, stretch))].append(allele)
         return [
-            Window(stretch, start, self._end(start, end, alleles), alleles)
+            AlleleWindow(stretch, start, self._end(start, end, alleles), alleles)
             for (stretch, start, end), alleles in found.items()
         ]
 

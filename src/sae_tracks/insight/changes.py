@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sae_tracks.dna import codes, readable_bases
-from sae_tracks.insight.alleles import ALONE, Allele, Pairs, Plan, Window, copy_of, pairs_of
+from sae_tracks.insight.alleles import ALONE, Allele, AlleleWindow, Pairs, Plan, copy_of, pairs_of
 from sae_tracks.jit import EXACT
 from sae_tracks.lm import HyenaDNAReader
 from sae_tracks.lm.edits import begin_edits
@@ -87,7 +87,7 @@ class Comparer:
         self.next_base = NextBase.of(plan.lm) if loss else None
         self._scratch = _Scratch(len(unit))
 
-    def compare(self, window: Window) -> Iterator[Effects]:
+    def compare(self, window: AlleleWindow) -> Iterator[Effects]:
         """Yield the effects of the variants of a window, some at a time."""
         letters = window.letters()
         longest = max(len(allele.ref) for allele in window.alleles)
@@ -111,7 +111,7 @@ class Comparer:
             found = self._difference(reference, rows, shift, [at[i] for i in members], some)
             yield self._effects(window, [window.alleles[i] for i in members], some, found, loss)
 
-    def _together(self, window: Window, n: int) -> Iterator[tuple[int, list[int]]]:
+    def _together(self, window: AlleleWindow, n: int) -> Iterator[tuple[int, list[int]]]:
         """Yield spans, and the places of the alleles whose copies are read together."""
         by_span: dict[int, list[int]] = defaultdict(list)
         for place, allele in enumerate(window.alleles):
@@ -143,7 +143,7 @@ class Comparer:
 
     def _effects(
         self,
-        window: Window,
+        window: AlleleWindow,
         alleles: list[Allele],
         pairs: list[Pairs],
         found: tuple[NDArray, ...],

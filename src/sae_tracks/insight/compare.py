@@ -24,7 +24,7 @@ from sae_tracks.files import atomic, digest, make_folder, sha256, values_differ,
 from sae_tracks.insight.joint import BATCH, NONE, SHIFT, JointSums, height, stacked
 from sae_tracks.insight.meaning import CARRIED, COMPARED, COMPARED_TSV, Meanings, beside, carried, read_meanings
 from sae_tracks.insight.partners import jaccard_index
-from sae_tracks.insight.shards import Arrays, Shards, provenance
+from sae_tracks.insight.shards import Arrays, Run, Shards
 from sae_tracks.metrics.scores import BEST_SCORES, SCORES
 from sae_tracks.names import feature_name, feature_number
 from sae_tracks.progress import track
@@ -151,7 +151,7 @@ def compare_saes(
     return found
 
 
-class CompareRun:
+class CompareRun(Run):
     """A run of `compare_saes`; `run_shard` reads it in parts."""
 
     verb = "compare"
@@ -169,7 +169,7 @@ class CompareRun:
     def whole(self) -> SAEComparison:
         """Read all windows."""
         sums, directions = self._read(WHOLE), decoder_directions(self._a.sae, self._b.sae)
-        return _compared(sums, directions, self._scores, self.sources(), provenance(self.sources(), self.facts()))
+        return _compared(sums, directions, self._scores, self.sources(), self.provenance())
 
     def sources(self) -> list[dict[str, Any]]:
         return [self._a.provenance(), self._b.provenance()]

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from sae_tracks.controls.repeats import repeat_spans
 from sae_tracks.dna import LETTERS, codes, readable_bases, reverse_complement
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.intervals import NO_SPANS, Spans, hold, merge
+from sae_tracks.intervals import NO_SPANS, Spans, as_spans, hold, merge
 from sae_tracks.motifs import Motif
 from sae_tracks.motifs.decoys import decoys, hashed
 from sae_tracks.motifs.matrix import Cutoff, cutoff
+from sae_tracks.names import counted
 from sae_tracks.regions import GenomicRegion, ReadStrand
 from sae_tracks.source import Source
 
@@ -48,8 +49,12 @@ class Shape:
 
     def around(self, contig: str, place: int, read_strand: ReadStrand) -> GenomicRegion:
         """The region of a context, from the forward position of its place."""
-        left, right = (self.before, self.behind) if read_strand == "+" else (self.behind - 1, self.before + 1)
+        left, right = self.sides(read_strand)
         return GenomicRegion(contig, max(place - left, 0), place + right)
+
+    def sides(self, read_strand: ReadStrand) -> tuple[int, int]:
+        """Bases of a context to the left of its place, forward, and from the place on."""
+        return (self.before, self.behind) if read_strand == "+" else (self.behind - 1, self.before + 1)
 
 
 def draw_contexts(
@@ -69,17 +74,19 @@ def draw_contexts(
     """
     spans = repeat_spans(source.genome, source.regions or source.genome.whole, repeats) if repeats else {}
     rng = np.random.default_rng(seed)
-    real = _real(source, shape, n, read_strand, "genome", _everywhere(source, shape, spans))
+    real = _real(source, shape, n, read_strand, "genome", _everywhere(source, shape, read_strand, spans))
     inside = _real(source, shape, n, read_strand, "repeat", _middles(spans)) if repeats else []
     shuffled = [Context("shuffled", one.place, read_strand, shuffle_dinucleotides(one.letters, rng)) for one in real]
     return [*shuffled, *real, *inside]
 
 
-def _everywhere(source: Source, shape: Shape, avoid: dict[str, Spans]) -> Places:
-    """Places that are as far apart as a context is long, and away from the spans to avoid."""
-    places = []
+def _everywhere(source: Source, shape: Shape, read_strand: ReadStrand, avoid: dict[str, Spans]) -> Places:
+    """Places that are as far apart as a context is long, and away from long runs of N and the spans to avoid."""
+    places, (left, right) = [], shape.sides(read_strand)
     for region in source.regions or source.genome.whole:
         found = np.arange(region.start, region.end, shape.before + shape.behind)
+        stretches = [part for part in source.genome.stretches(region.contig) if len(part) >= left + right]
+        found = found[hold(as_spans([(part.start + left, part.end - right + 1) for part in stretches]), found)]
         wider = merge(avoid.get(region.contig, NO_SPANS) + np.array([-shape.behind, shape.behind]))
         places.append((region.contig, found[~hold(wider, found)]))
     return places
@@ -108,8 +115,8 @@ def _real(source: Source, shape: Shape, n: int, read_strand: ReadStrand, kind: K
     if len(found) < LEAST:
         where = "in repeats" if kind == "repeat" else "outside of repeats"
         raise SaeTracksError(
-            f"the regions hold {len(found)} contexts of {shape.before + shape.behind:,} bases {where}; {LEAST} are "
-            "needed: name longer regions, or fewer bases of --context"
+            f"the regions hold {counted(len(found), 'context')} of {shape.before + shape.behind:,} bases {where}; "
+            f"{LEAST} are needed: name longer regions, or fewer bases of --context"
         )
     return found
 

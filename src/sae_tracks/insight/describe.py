@@ -17,7 +17,7 @@ from sae_tracks.controls.verdict import INSERTED, LOW_POWER, OUTCOMES, SUPPORTED
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, atomic, make_folder, write_provenance, write_tsv
 from sae_tracks.insight.meaning import check_origin, find_files
-from sae_tracks.metrics.scores import read_table
+from sae_tracks.metrics.scores import is_true, read_table
 from sae_tracks.names import DESCRIBED, NO_NAME, feature_name, motif_label
 from sae_tracks.sae.model import SAE
 
@@ -237,19 +237,14 @@ def _partner_facts(rows: Rows) -> Facts:
 
 
 def _partner_clause(facts: Facts) -> str:
-    if _is_true(facts.get("replicates")):
+    if is_true(facts.get("replicates")):
         return f"another SAE has it too ({facts['partner']}, correlation {facts['correlation']:.2f})"
     if not _known(facts, "correlation"):
         return ""
     other = (
-        ", but that feature is more like another" if "reciprocal" in facts and not _is_true(facts["reciprocal"]) else ""
+        ", but that feature is more like another" if "reciprocal" in facts and not is_true(facts["reciprocal"]) else ""
     )
     return f"does not replicate (best correlation {facts['correlation']:.2f}{other})"
-
-
-def _is_true(value: Any) -> bool:
-    """Of a column of truth values that has blanks."""
-    return str(value) in ("True", "1", "1.0")
 
 
 def _known(facts: Facts, name: str) -> bool:

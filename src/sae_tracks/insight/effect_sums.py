@@ -46,7 +46,7 @@ class Concepts:
 
 
 @dataclass(slots=True)
-class Sums:
+class EffectSums:
     """Sums over the scored bases of one read strand: k features, w sets of bases (all, and each concept), b blocks.
 
     The last three are of the bases at which each feature is active.
@@ -60,10 +60,10 @@ class Sums:
     change_on: NDArray[np.float64]  # (k, b, m)
 
     @classmethod
-    def zeros(cls, k: int, w: int, b: int, m: int) -> "Sums":
+    def zeros(cls, k: int, w: int, b: int, m: int) -> "EffectSums":
         return cls(*map(np.zeros, ((w, b), (w, b), (k, w, b, m), (k, b), (k, b), (k, b, m))))
 
-    def merge(self, other: "Sums") -> None:
+    def merge(self, other: "EffectSums") -> None:
         """Add the sums over other bases."""
         for name in NAMES:
             array = getattr(self, name)
@@ -92,11 +92,16 @@ class Sums:
                 self.change_on[i, b] += change[on & here].sum(0)
 
 
-NAMES = tuple(one.name for one in fields(Sums))
+NAMES = tuple(one.name for one in fields(EffectSums))
 
 
 def table_of(
-    sums: Sums, names: Sequence[str], concepts: Sequence[Sequence[str]], measures: Sequence[str], strand: str, seed: int
+    sums: EffectSums,
+    names: Sequence[str],
+    concepts: Sequence[Sequence[str]],
+    measures: Sequence[str],
+    strand: str,
+    seed: int,
 ) -> pd.DataFrame:
     """The rows of every feature on one read strand; concepts are pairs of name and site strand."""
     draws = draws_of(sums.bases.shape[1], seed)

@@ -17,8 +17,8 @@ from sae_tracks.bootstrap import Blocks
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, atomic, check_file, digest, write_provenance, write_tsv
 from sae_tracks.insight.ablation import Ablation
-from sae_tracks.insight.effect_sums import NAMES, Concepts, Sums, table_of
-from sae_tracks.insight.shards import Arrays, Shards, provenance
+from sae_tracks.insight.effect_sums import NAMES, Concepts, EffectSums, table_of
+from sae_tracks.insight.shards import Arrays, Run, Shards
 from sae_tracks.lm.rest import rest_of
 from sae_tracks.metrics import read_table
 from sae_tracks.metrics.scores import features_of
@@ -78,7 +78,7 @@ def effects(
     return EffectRun(source, features, annotation, threshold=threshold, scale=scale, seed=seed).whole()
 
 
-class EffectRun:
+class EffectRun(Run):
     """A run of `effects`, which has the parameters; `run_shard` reads it in parts.
 
     `named` are more facts for the provenance, such as the files of the annotation.
@@ -106,10 +106,6 @@ class EffectRun:
     def whole(self) -> pd.DataFrame:
         """Read all windows, and return the table."""
         return _table([self._sums(strand, WHOLE) for strand in self._source.read_strands], self.inputs())
-
-    def provenance(self) -> dict[str, Any]:
-        """What the result records."""
-        return provenance(self.sources(), self.facts())
 
     def sources(self) -> list[dict[str, Any]]:
         return [self._source.provenance()]
@@ -139,9 +135,9 @@ class EffectRun:
         sums = {number: self._sums(strand, shard) for number, strand in enumerate(strands)}
         return {f"{name}_{number}": getattr(one, name) for number, one in sums.items() for name in NAMES}
 
-    def _sums(self, strand: ReadStrand, shard: Shard) -> Sums:
+    def _sums(self, strand: ReadStrand, shard: Shard) -> EffectSums:
         w, b = 1 + len(self._concepts.names), len(self._blocks.number)
-        sums = Sums.zeros(len(self._ids), w, b, len(self._ablation.measures))
+        sums = EffectSums.zeros(len(self._ids), w, b, len(self._ablation.measures))
         for stand in self._ablation.windows(strand, shard):
             sums.add(stand, self._ablation, self._concepts, self._blocks)
         return sums
@@ -149,17 +145,17 @@ class EffectRun:
 
 def merge_effects(shards: Shards) -> pd.DataFrame:
     """Add the sums of all shards, and return the table; nothing is read again."""
-    total: list[Sums] = []
+    total: list[EffectSums] = []
     for arrays in shards.arrays():
         strands = range(len(shards.inputs["read_strands"]))
-        sums = [Sums(*(arrays[f"{name}_{number}"] for name in NAMES)) for number in strands]
+        sums = [EffectSums(*(arrays[f"{name}_{number}"] for name in NAMES)) for number in strands]
         for one, other in zip(total, sums):
             one.merge(other)
         total = total or sums
     return _table(total, shards.inputs)
 
 
-def _table(sums: Sequence[Sums], inputs: Mapping[str, Any]) -> pd.DataFrame:
+def _table(sums: Sequence[EffectSums], inputs: Mapping[str, Any]) -> pd.DataFrame:
     """The rows of all read strands, by feature in the order in which they were asked for."""
     if not all(one.bases[0].any() for one in sums):
         raise SaeTracksError(

@@ -19,9 +19,10 @@ from sae_tracks.controls.items import auroc
 from sae_tracks.files import PROVENANCE, atomic, digest, make_folder, write_provenance, write_tsv
 from sae_tracks.insight.contexts import KINDS, LEAST, draw_contexts, kinds_of
 from sae_tracks.insight.responses import DECOY, REACH, SITE, Plan, Responses, measure, plan_copies
-from sae_tracks.insight.shards import Arrays, Shards, provenance
+from sae_tracks.insight.shards import Arrays, Run, Shards
 from sae_tracks.metrics import annotation_checksums
 from sae_tracks.motifs import Motif
+from sae_tracks.names import counted
 from sae_tracks.regions import WHOLE, ReadStrand, Shard
 from sae_tracks.source import Source
 
@@ -95,7 +96,7 @@ def insert_motifs(
     return run.whole()
 
 
-class InsertRun:
+class InsertRun(Run):
     """A run of `insert_motifs`, which has the parameters; `run_shard` reads it in parts: a shard is some of the motifs.
 
     `scores` is a folder whose matches are judged again when shards are merged. `named` are more facts for the
@@ -127,18 +128,15 @@ class InsertRun:
         """Read all motifs."""
         return self._read(WHOLE)
 
-    def provenance(self) -> dict[str, Any]:
-        """What the result records."""
-        return provenance(self.sources(), self.facts())
-
     def size(self) -> str:
         """Say what is read, and how much memory the responses take. No context is drawn."""
         plan, strands = self._plan, len(self._source.read_strands)
         groups, words = plan.groups(WHOLE), 4 * len(plan.motifs)
         bases, times = plan.shape.before + plan.shape.behind, "once" if len(groups) == 1 else f"{len(groups):,} times"
+        motifs = counted(len(plan.motifs), "motif and its", "motifs and their")
         return (
-            f"{plan.contexts:,} contexts of {bases:,} bases per read strand, each read {times}; {words:,} words of "
-            f"{len(plan.motifs):,} motifs and their decoys in each: {words * plan.contexts * strands:,} copies; "
+            f"{counted(plan.contexts, 'context')} of {bases:,} bases per read strand, each read {times}; {words:,} "
+            f"words of {motifs} decoys in each: {words * plan.contexts * strands:,} copies; "
             f"{len(plan.motif) * strands:,} rows; responses of {max(map(plan.bytes, groups)) / 1e6:,.1f} MB"
         )
 

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.annotations import Annotation, read_annotation, read_annotations
-from sae_tracks.controls.chance import adjusted
+from sae_tracks.arrays import adjusted
 from sae_tracks.controls.opened import ALU
 from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.errors import SaeTracksError
@@ -23,13 +23,13 @@ from sae_tracks.features import run
 from sae_tracks.files import digest, whole_path
 from sae_tracks.insight.named import FeatureMotifs
 from sae_tracks.insight.places import FLANK, Places
-from sae_tracks.insight.shards import Arrays, Shards, provenance
+from sae_tracks.insight.shards import Arrays, Run, Shards
 from sae_tracks.insight.study import Studied, study
 from sae_tracks.insight.tomtom import FEW, Comparison, compare_motifs
 from sae_tracks.insight.where import Q, Sites, alu_context, half_bases, most_enriched, names_of
 from sae_tracks.metrics import Evaluation, Halves, annotation_checksums, split_halves
 from sae_tracks.motifs import Motif, named_motifs
-from sae_tracks.names import feature_name, motif_label
+from sae_tracks.names import counted, feature_name, motif_label
 from sae_tracks.regions import WHOLE, Shard
 from sae_tracks.source import ReadBases, Source
 
@@ -186,7 +186,7 @@ class MotifQuestion:
 _OPTIONS = ("places", "apart", "motifs", "repeats", "annotation", "alias", "seed")
 
 
-class MotifRun:
+class MotifRun(Run):
     """A run of `feature_motifs`; `run_shard` reads it in parts."""
 
     verb = "motifs"
@@ -197,7 +197,7 @@ class MotifRun:
     def whole(self) -> FeatureMotifs:
         """Read all windows."""
         sink = self._read(WHOLE)
-        return self._question.answer(sink, provenance(self.sources(), self.facts()))
+        return self._question.answer(sink, self.provenance())
 
     def sources(self) -> list[dict[str, Any]]:
         return [self._source.provenance()]
@@ -285,7 +285,9 @@ def _matched(motifs: list[Motif], known: Sequence[Motif], table: pd.DataFrame) -
     if motifs and known:
         if len(known) < FEW:
             log.warning(
-                "%d known motifs: with fewer than %d, p-values depend on which ones are compared", len(known), FEW
+                "%s: with fewer than %d, p-values depend on which ones are compared",
+                counted(len(known), "known motif"),
+                FEW,
             )
         compared = compare_motifs(motifs, known, min_overlap=MIN_OVERLAP)
         q = adjusted(compared.p.ravel()).reshape(compared.p.shape)

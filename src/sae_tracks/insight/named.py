@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sae_tracks.dna import NUCLEOTIDES
 from sae_tracks.files import TOP_SCORE, atomic, make_folder, text_output, write_provenance, write_tsv
-from sae_tracks.insight.places import Line
+from sae_tracks.genome_line import GenomeLine
 from sae_tracks.metrics import Halves
 from sae_tracks.motifs import Motif
 from sae_tracks.names import MOTIFS, feature_name, feature_number
@@ -47,7 +47,7 @@ class FeatureMotifs:
     background: NDArray[np.float64]
     facts: dict[str, Any] = field(repr=False)
     read_strands: Sequence[ReadStrand] = field(repr=False)
-    line: Line = field(repr=False)
+    line: GenomeLine = field(repr=False)
     halves: Halves = field(repr=False)
 
     def write(self, out: str | Path) -> None:
@@ -85,7 +85,7 @@ class FeatureMotifs:
         end = start + np.where(sited, rows["bases"], 1)
         backwards = np.array([strand == "-" for strand in self.read_strands])[rows["strand"]]
         minus = backwards ^ (sited & rows["turned"])
-        number, names, starts = self.line.contigs(rows["line"]), list(self.line.lengths), self.line.starts
+        number, names, starts = self.line.contigs(rows["line"]), self.line.names, self.line.starts
         highest = {feature: float(some["value"].max(initial=0)) for feature, some in self.places.items()}
         for i in np.lexsort((each, end, start)).tolist():
             name, feature, value = names[number[i]], int(each[i]), float(rows["value"][i])

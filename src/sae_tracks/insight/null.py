@@ -12,7 +12,7 @@ from scipy.stats import binom
 
 from sae_tracks.annotations import read_annotation
 from sae_tracks.annotations.sites import only, series
-from sae_tracks.controls.chance import adjusted
+from sae_tracks.arrays import adjusted
 from sae_tracks.dna import NUCLEOTIDES, kmers
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome

@@ -1,8 +1,6 @@
 """Where features are strongest, and places where they are silent: one pass over a stream, in bounded memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 from numba import njit
@@ -12,6 +10,7 @@ from sae_tracks.dna import OTHER, codes
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock
 from sae_tracks.genome import Genome
+from sae_tracks.genome_line import GenomeLine
 from sae_tracks.jit import EXACT
 from sae_tracks.metrics import Halves
 from sae_tracks.regions import GenomicRegion
@@ -22,24 +21,6 @@ SILENT = 5000  # places per half at which is looked whether features are silent
 CHUNK = 1 << 20  # bases of the genome read at once
 NEAR, HERE = 1, 2  # a feature is active on a base of the tile, or on its middle
 PLACE = np.dtype([("line", np.int64), ("strand", np.int8), ("value", np.float32)])
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """All contigs one after the other, each from a multiple of `apart` on and with a gap behind."""
-
-    lengths: dict[str, int]
-    apart: int
-
-    @property
-    def starts(self) -> dict[str, int]:
-        """Where each contig begins on the line."""
-        rooms = [(-(-length // self.apart) + 1) * self.apart for length in self.lengths.values()]
-        return dict(zip(self.lengths, accumulate([0, *rooms])))
-
-    def contigs(self, line: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(n,) int64: the number of the contig of each position on the line."""
-        return np.searchsorted(np.fromiter(self.starts.values(), np.int64), line, side="right") - 1
 
 
 class Places:
@@ -76,22 +57,21 @@ class Places:
                 f"--places is at least 1 and --apart at least {2 * FLANK + 1}, not {count} and {apart}"
             )
         self.bases, self.halves, self.features = bases, halves, list(features)
-        self.line = Line(bases.genome.lengths, apart)
-        self.count, self._starts = count, self.line.starts
+        self.line = GenomeLine(bases.genome.lengths, apart)
+        self.count = count
         size, kept, n_halves = len(self.features), 3 * count * len(bases.read_strands), len(halves.names)
         self._column = np.empty(0, np.int32)
         self._heap = np.empty((n_halves, size, kept), np.float32), np.empty((n_halves, size, kept), np.int64)
         self._size = np.zeros((n_halves, size), np.int64)
         # the candidates of the tiles that are being read: tile and place; value
         self._open = np.full((2, n_halves, size), -1, np.int64), np.zeros((n_halves, size), np.float32)
-        self._strand_line = sum(-(-length // apart) + 1 for length in bases.genome.lengths.values()) * apart
         tiles = [_draw_tiles(bases, halves, half, apart, seed) for half in range(n_halves)]
         self._tile = np.unique(np.concatenate([self._starts_of(drawn) for drawn in tiles]))
         self._seen = np.zeros(len(self._tile), np.int64)
         self._active = np.zeros((len(self._tile), size), np.uint8)
 
     def _starts_of(self, drawn: list[tuple[str, NDArray[np.int64]]]) -> NDArray[np.int64]:
-        return np.concatenate([np.empty(0, np.int64), *(self._starts[contig] + start for contig, start in drawn)])
+        return np.concatenate([np.empty(0, np.int64), *(self.line.starts[contig] + start for contig, start in drawn)])
 
     def add(self, block: FeatureBlock) -> None:
         """Add a block; blocks ascend per read strand."""
@@ -101,9 +81,9 @@ class Places:
         contig, start, n = block.region.contig, block.region.start, len(block.region)
         half = self.halves.of(contig, np.arange(start, start + n)).astype(np.int8)
         strand = self.bases.read_strands.index(block.read_strand)
-        first = self._starts[contig] + start
+        first = self.line.place(block.region)
         sparse = block.indptr, block.feature, block.value, self._column
-        line = first + strand * self._strand_line
+        line = first + strand * len(self.line)
         _collect(*sparse, half, line, self.line.apart, *self._open, *self._heap, self._size)
         self._add_tiles(block, first)
 
@@ -133,7 +113,7 @@ class Places:
         self._close(half, column)
         kept = self._size[half, column]
         value, line = self._heap[0][half, column, :kept], self._heap[1][half, column, :kept]
-        strand, place = np.divmod(line, self._strand_line)
+        strand, place = np.divmod(line, len(self.line))
         inside = self._inside(place, half)
         order = np.flatnonzero(inside)[np.lexsort((line[inside], -value[inside]))]
         chosen = order[_apart(place[order], np.argsort(place[order], kind="stable"), self.line.apart, self.count)]
@@ -147,7 +127,7 @@ class Places:
         for contig, name in enumerate(self.line.lengths):
             mine = np.flatnonzero(number == contig)
             if len(mine):
-                position, last = place[mine] - self._starts[name], self.line.lengths[name] - 1
+                position, last = place[mine] - self.line.starts[name], self.line.lengths[name] - 1
                 ends = np.clip(position - FLANK, 0, last), np.clip(position + FLANK, 0, last)
                 found[mine] = np.all([self.halves.of(name, end) == half for end in ends], axis=0)
         return found
@@ -221,7 +201,9 @@ def _draw_tiles(
     return [(parts[i].contig, starts[each == i]) for i in np.unique(each).tolist()]
 
 
-def windows_at(genome: Genome, line: Line, place: NDArray[np.int64], backwards: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def windows_at(
+    genome: Genome, line: GenomeLine, place: NDArray[np.int64], backwards: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
     """The sequence around places, along the direction of reading.
 
     Parameters
@@ -253,7 +235,7 @@ def windows_at(genome: Genome, line: Line, place: NDArray[np.int64], backwards: 
 
 
 def _by_chunk(
-    line: Line, place: NDArray[np.int64], order: NDArray[np.int64]
+    line: GenomeLine, place: NDArray[np.int64], order: NDArray[np.int64]
 ) -> Iterator[tuple[str, int, NDArray[np.int64]]]:
     """Yield contig, first base of a chunk, and the places in it, ascending."""
     for contig, start in line.starts.items():

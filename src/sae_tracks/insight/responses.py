@@ -13,7 +13,7 @@ from sae_tracks.insight.contexts import Context, Shape, words_of
 from sae_tracks.insight.edits import FeatureReader
 from sae_tracks.lm.edits import begin_edits
 from sae_tracks.motifs import Motif, Scanner
-from sae_tracks.names import feature_name
+from sae_tracks.names import counted, feature_name
 from sae_tracks.progress import track
 from sae_tracks.regions import ReadStrand, Shard
 from sae_tracks.source import Source
@@ -88,7 +88,8 @@ def plan_copies(
     wanted = np.array([[pairs is None or (m.matrix_id, f) in pairs for f in features] for m in motifs])
     motif, strand, column = np.nonzero(np.repeat(wanted[:, None], 2, axis=1))
     if without := [motif.matrix_id for motif, (sites, _) in zip(motifs, words) if not sites]:
-        log.info("%d motifs have too few words or decoys and are left empty: %s", len(without), ", ".join(without))
+        few = counted(len(without), "motif has", "motifs have")
+        log.info("%s too few words or decoys (left empty): %s", few, ", ".join(without))
     span = max(SPAN, max(motif.width for motif in motifs) + REACH)
     layout, causal = source.layout, source.lm.causal
     behind = span if causal else max(span, layout.after)

@@ -14,7 +14,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, make_folder, write_provenance, write_tsv
 from sae_tracks.insight.edits import MOST_ROWS, FeatureReader, Frame, open_frame, with_context
 from sae_tracks.lm.protocol import OffersEdits
-from sae_tracks.names import feature_label, feature_name
+from sae_tracks.names import counted, feature_label, feature_name
 from sae_tracks.progress import track
 from sae_tracks.regions import GenomicRegion, ReadStrand
 from sae_tracks.source import Source
@@ -188,7 +188,7 @@ def estimate(source: Source, region: GenomicRegion, features: Sequence[int], *, 
     fed = max(len(with_context(source, region, strand)) for strand in source.read_strands)
     how = "from the changed base on" if isinstance(source.lm, OffersEdits) else f"whole, {fed:,} bases"
     return (
-        f"{copies:,} changed copies of {region} per read strand, each read {how}; {len(ids):,} features, "
+        f"{copies:,} changed copies of {region} per read strand, each read {how}; {counted(len(ids), 'feature')}, "
         f"read {' and '.join(source.read_strands)}; dependency maps of {size / 1e6:,.1f} MB"
     )
 
@@ -210,8 +210,8 @@ def _check_size(source: Source, region: GenomicRegion, ids: Sequence[int]) -> in
     size = 4 * len(ids) * len(source.read_strands) * len(region) ** 2
     if size > MOST_MAPS:
         raise SaeTracksError(
-            f"the dependency maps of {len(ids):,} features over {len(region):,} bases take {size / 1e9:.1f} GB, "
-            f"more than {MOST_MAPS / 1e9:.1f} GB: name fewer features or a shorter region"
+            f"the dependency maps of {counted(len(ids), 'feature')} over {len(region):,} bases take "
+            f"{size / 1e9:.1f} GB, more than {MOST_MAPS / 1e9:.1f} GB: name fewer features or a shorter region"
         )
     return size
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, values_differ, write_provenance
-from sae_tracks.records import check_parts, part_sums, read_shard, write_shard
-from sae_tracks.regions import Shard, check_complete, parse_shard
+from sae_tracks.records import by_content, check_parts, part_sums, read_shard, write_shard
+from sae_tracks.regions import Shard, one_run
 
 STORED, FORMAT_VERSION = "shard.npz", 1
 STORED_RECORD = {
@@ -21,6 +21,7 @@ STORED_RECORD = {
 }
 BY_CHECKSUM = ("annotation", "annotations", "repeats", "alias", "from_a", "from_b")  # path: checksum, or None
 Arrays = dict[str, NDArray]
+VERBS = "motifs, effects, compare or insert"
 log = logging.getLogger(__name__)
 
 
@@ -50,6 +51,10 @@ class Run(Protocol):
     def read(self, shard: Shard) -> Arrays:
         """Read a shard: arrays from which the result of the run follows, together with those of the other shards."""
         ...
+
+    def provenance(self) -> dict[str, Any]:
+        """What the result records."""
+        return provenance(self.sources(), self.facts())
 
 
 def run_shard(run: Run, folder: str | Path, shard: Shard) -> bool:
@@ -158,22 +163,15 @@ def read_shards(folders: Iterable[str | Path]) -> Shards:
     records = list(map(_record, paths))
     for path in paths:
         check_parts(path, STORED)
-    for path, record in zip(paths, records):
-        if key := _differ(records[0], record):
-            raise SaeTracksError(f"{path} is of another run than {paths[0]}: its {key} differs")
-    shards = [parse_shard(record["shard"]) for record in records]
-    check_complete(shards, records[0]["verb"] if records else "motifs, effects, compare or insert")
+    ordered = one_run(paths, records, records[0]["verb"] if records else VERBS, _differ)
     first = records[0]
-    ordered = [path for _, path in sorted(zip([shard.index for shard in shards], paths))]
     return Shards(first["verb"], first["sources"], first["facts"], first["inputs"], ordered)
 
 
 def _record(folder: Path) -> dict[str, Any]:
     """The record of a shard."""
     if not (folder / STORED).is_file():
-        raise SaeTracksError(
-            f"{folder} holds no shard: name the folders of motifs, effects, compare or insert --shard i/n"
-        )
+        raise SaeTracksError(f"{folder} holds no shard: name the folders of {VERBS} --shard i/n")
     return read_shard(folder / STORED, STORED_RECORD, record_alone=True)[0]
 
 
@@ -189,13 +187,7 @@ def _differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
 
 
 def _facts_differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    return values_differ(_by_content(one), _by_content(other))
-
-
-def _by_content(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts that know a file by its checksum, because two shards may spell the path of one file in different ways."""
-    files = {key: [checksum or path for path, checksum in (facts.get(key) or {}).items()] for key in BY_CHECKSUM}
-    return {**facts, **files}
+    return values_differ(by_content(one, BY_CHECKSUM), by_content(other, BY_CHECKSUM))
 
 
 def _named(values: Iterable[Any]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from sae_tracks.insight.alleles import REACH, Plan
 from sae_tracks.insight.changes import Comparer, Effects
 from sae_tracks.insight.null import Null, Phases, draw_null, feature_tests, variant_p
 from sae_tracks.insight.vcf import Field, Variant, as_info, check_fields, format_of, read_variants, write_calls
-from sae_tracks.names import feature_name
+from sae_tracks.names import counted, feature_name
 from sae_tracks.progress import track
 from sae_tracks.regions import WHOLE, GenomicRegion, ReadStrand, Shard
 from sae_tracks.source import Source
@@ -400,8 +400,8 @@ class VariantEstimate:
     def __str__(self) -> str:
         minutes, seconds = divmod(round(self.seconds), 60)
         return (
-            f"{self.variants:,} variants in {self.windows:,} windows, about {self.changes:,} changes; "
-            f"time about {minutes // 60} h {minutes % 60:02d} min {seconds:02d} s"
+            f"{counted(self.variants, 'variant')} in {counted(self.windows, 'window')}, about "
+            f"{counted(self.changes, 'change')}; time about {minutes // 60} h {minutes % 60:02d} min {seconds:02d} s"
         )
 
 

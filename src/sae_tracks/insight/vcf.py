@@ -17,10 +17,12 @@ from sae_tracks.dna import readable_bases
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import LONGEST_TBI, atomic
 from sae_tracks.genome import Genome
-from sae_tracks.regions import WHOLE, GenomicRegion, Shard, unknown_contig
+from sae_tracks.regions import WHOLE, GenomicRegion, Shard, similar_contig, unknown_contig
 
 FORMATS = {".vcf": "w", ".vcf.gz": "wz", ".bcf": "wb"}  # pysam's modes
 SHOWN = 20  # letters of an allele in an error
+UNSCORED = 'ALT="." || REF~"[^ACGTacgt]" || ALT~"[^ACGTacgt]"'  # an expression of bcftools
+LEFT_OUT = f"leave such records out, bcftools view -e '{UNSCORED}'"
 Header = Any  # pysam.VariantHeader
 
 
@@ -162,7 +164,13 @@ def _variant(record: Any, genome: Genome) -> Variant:
     contig, start, ref = record.contig, record.pos - 1, record.ref.upper()
     alt = _alternative(record)
     if contig not in genome.lengths:
-        raise unknown_contig(contig, genome.lengths, genome.path.name)
+        near = similar_contig(contig, genome.lengths)
+        how = (
+            f" A file with lines such as '{contig} {near}' renames them: bcftools annotate --rename-chrs"
+            if near
+            else ""
+        )
+        raise SaeTracksError(f"{unknown_contig(contig, genome.lengths, genome.path.name)}{how}")
     if start < 0 or start + len(ref) > genome.lengths[contig]:
         raise SaeTracksError(f"{contig}:{start + 1} {ref[:SHOWN]} lies outside of {contig}, "
                              f"which has {genome.lengths[contig]:,} bases")  # fmt: skip
@@ -175,7 +183,7 @@ def _variant(record: Any, genome: Genome) -> Variant:
     for name, allele in (("REF", ref), ("ALT", alt)):
         if not readable_bases(allele.encode()).all():
             raise SaeTracksError(
-                f"{name} {_short(allele)} of {contig}:{start + 1} has letters other than A, C, G and T"
+                f"{name} {_short(allele)} of {contig}:{start + 1} has letters other than A, C, G and T: {LEFT_OUT}"
             )
     return Variant(contig, start, ref.encode(), alt.encode())
 
@@ -183,12 +191,12 @@ def _variant(record: Any, genome: Genome) -> Variant:
 def _alternative(record: Any) -> str:
     place, alts = f"{record.contig}:{record.pos}", record.alts or ()
     if len(alts) != 1:
-        how = "no ALT" if not alts else f"{len(alts)} ALT alleles: split them, bcftools norm -m-"
+        how = f"no ALT: {LEFT_OUT}" if not alts else f"{len(alts)} ALT alleles: split them, bcftools norm -m-"
         raise SaeTracksError(f"{place} has {how}")
     alt = alts[0].upper()
     if not alt.isalpha():
         raise SaeTracksError(
-            f"ALT {_short(alt)} of {place} is symbolic, a breakend or *; variants need letters: leave such records out"
+            f"ALT {_short(alt)} of {place} is symbolic, a breakend or *; variants need letters: {LEFT_OUT}"
         )
     return alt
 

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from sae_tracks.annotations import Annotation
+from sae_tracks.arrays import adjusted
 from sae_tracks.controls.alu import ALU, find_copies, longest
-from sae_tracks.controls.chance import adjusted
 from sae_tracks.genome import Genome
-from sae_tracks.insight.places import Line
+from sae_tracks.genome_line import GenomeLine
 from sae_tracks.intervals import Spans, hold, intersect, merge, subtract
 from sae_tracks.metrics import Halves
-from sae_tracks.regions import GenomicRegion, merge_regions
 from sae_tracks.source import ReadBases
 
 Q = 0.05
@@ -46,12 +45,9 @@ class Sites:
     background: NDArray[np.float64]
 
     @classmethod
-    def of(cls, annotation: Annotation, line: Line, bases: Spans, *, stranded: bool) -> "Sites":
+    def of(cls, annotation: Annotation, line: GenomeLine, bases: Spans, *, stranded: bool) -> "Sites":
         """The sites of an annotation by name (and strand); the background is the share of `bases`, on the line."""
-        rows = annotation.sites
-        contig = rows["Chromosome"].astype("category").cat
-        shift = np.array([line.starts[name] for name in contig.categories], np.int64)[contig.codes]
-        edges = np.stack([rows["Start"].to_numpy(np.int64) + shift, rows["End"].to_numpy(np.int64) + shift], axis=1)
+        rows, edges = annotation.sites, line.rows(annotation.sites)
         keys = [rows["Name"].astype(object)]
         if stranded:
             keys.append(rows["Strand"].astype(object))
@@ -71,17 +67,12 @@ class Sites:
         return np.stack(counts, axis=1)
 
 
-def half_bases(read: ReadBases, halves: Halves, half: int, line: Line) -> Spans:
+def half_bases(read: ReadBases, halves: Halves, half: int, line: GenomeLine) -> Spans:
     """The bases of a half in the regions, on the line, without long runs of N and the black list; ascending."""
-    starts = line.starts
     tiles = [tile for region in read.regions for tile, one in halves.tiles(region) if one == half]
     known = [part for contig in read.contigs for part in read.genome.stretches(contig)]
-    return subtract(intersect(_on(tiles, starts), _on(known, starts)), _on(read.black_list, starts))
-
-
-def _on(regions: Sequence[GenomicRegion], starts: dict[str, int]) -> Spans:
-    edges = [(starts[one.contig] + one.start, starts[one.contig] + one.end) for one in regions]
-    return merge(np.array(edges, np.int64).reshape(-1, 2))
+    tiles, known, black = (merge(line.spans(some)) for some in (tiles, known, read.black_list))
+    return subtract(intersect(tiles, known), black)
 
 
 def enrichment(
@@ -137,23 +128,20 @@ def most_enriched(sites: Sites, places: Sequence[NDArray[np.int64]], kind: str) 
     return pd.DataFrame(rows, columns=[name.format(kind) for name in COLUMNS])
 
 
-def alu_positions(genome: Genome, line: Line, places: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+def alu_positions(
+    genome: Genome, line: GenomeLine, places: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Which of (n,) places on the line lie in a copy of Alu, and the position in its consensus, -1 if it has none.
 
     Positions are 0-based, along the consensus on either strand. Only the sequence around the places is aligned.
     """
     order, reach = np.argsort(places, kind="stable"), longest(len(ALU))
-    starts, names = list(line.starts.values()), list(line.lengths)
     number = line.contigs(places)
-    position = places - np.array(starts, np.int64)[number]
-    around = [
-        GenomicRegion(names[i], max(at - reach, 0), min(at + reach + 1, line.lengths[names[i]]))
-        for i, at in zip(number[order].tolist(), position[order].tolist())
-    ]
+    start, length = line.offsets[number], np.array([*line.lengths.values()], np.int64)[number]
+    around = np.stack([np.maximum(places - reach, start), np.minimum(places + reach + 1, start + length)], axis=1)
     inside, found = np.zeros(len(places), bool), np.full(len(places), -1, np.int64)
-    for region in merge_regions(around, line.lengths):
-        first = line.starts[region.contig] + region.start
-        for copy in find_copies(genome.sequence(region)):
+    for first, last in merge(around).tolist():
+        for copy in find_copies(genome.sequence(line.region(first, last))):
             low, high = np.searchsorted(places[order], (first + copy.start, first + copy.end))
             here = order[low:high]
             inside[here], found[here] = True, copy.consensus[places[here] - first - copy.start]
@@ -161,7 +149,7 @@ def alu_positions(genome: Genome, line: Line, places: NDArray[np.int64]) -> tupl
 
 
 def alu_context(
-    genome: Genome, line: Line, places: Sequence[NDArray[np.int64]], others: NDArray[np.int64]
+    genome: Genome, line: GenomeLine, places: Sequence[NDArray[np.int64]], others: NDArray[np.int64]
 ) -> pd.DataFrame:
     """Whether features peak in copies of Alu, and at which positions of its consensus.
 

@@ -28,7 +28,7 @@ from sae_tracks.lm.pretrained import (
 from sae_tracks.lm.protocol import GeneLM, check_one_place
 from sae_tracks.lm.registered import HyenaDNAForCausalLM, HyenaDNAModel, HyenaDNATokenizer
 from sae_tracks.lm.tokens import SPECIAL_TOKENS
-from sae_tracks.names import BUNDLED
+from sae_tracks.names import BUNDLED, counted
 
 DEFAULT_LAYER = 3
 PLUGINS = "sae_tracks.models"  # the entry point group of other packages' models
@@ -121,7 +121,7 @@ def _layer_of(config: PreTrainedConfig, layer: int | None, hook: str | None) -> 
         return layer
     blocks = getattr(config, "num_hidden_layers", DEFAULT_LAYER)
     if blocks < DEFAULT_LAYER:
-        log.info("the model has %d block%s: layer %d is read", blocks, "s" * (blocks > 1), blocks)
+        log.info("the model has %s: layer %d is read", counted(blocks, "block"), blocks)
     return min(DEFAULT_LAYER, blocks)
 
 
@@ -133,16 +133,16 @@ def _split_revision(name: str, revision: str | None) -> tuple[str, str]:
     return model, named
 
 
-def load_causal_lm(source: str, revision: str | None = None) -> tuple[HyenaDNAForCausalLM, str | None]:
-    """Load a whole HyenaDNA with its head, fp32, on the CPU; also return its commit. No remote code is run."""
+def load_causal_lm(source: str) -> HyenaDNAForCausalLM:
+    """Load a whole HyenaDNA with its head, fp32, on the CPU. No remote code is run."""
     if _is_lightning(source):
-        return cast(HyenaDNAForCausalLM, load_lightning(source, need_head=True)), None
-    found = find_pretrained(source, revision)
+        return cast(HyenaDNAForCausalLM, load_lightning(source, need_head=True))
+    found = find_pretrained(source)
     if not found.is_hyenadna:
         raise SaeTracksError(f"{source} is a {found.model_type!r} model; a 'hyenadna' one is needed")
     model, report = open_model(found, open_config(found), AutoModelForCausalLM)
     check_complete(found, model, report)
-    return cast(HyenaDNAForCausalLM, model), found.commit
+    return cast(HyenaDNAForCausalLM, model)
 
 
 def _open_hyenadna(found: Pretrained) -> HyenaDNAForCausalLM | HyenaDNAModel:

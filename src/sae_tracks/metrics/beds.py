@@ -1,6 +1,6 @@
 """The counts of a `Counter` from a BED file of feature intervals.
 
-Contigs lie one behind the other on one axis, so the number of joins does not grow with the number of contigs.
+Contigs lie one behind the other on one line, so the number of joins does not grow with the number of contigs.
 """
 
 import re
@@ -15,10 +15,10 @@ from sae_tracks.annotations import read_annotation
 from sae_tracks.dna import NUCLEOTIDES, codes, readable_bases
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import Genome
-from sae_tracks.intervals import NO_SPANS, Spans, as_spans, merge, overlapping_pairs, runs_of, subtract
+from sae_tracks.genome_line import GenomeLine
+from sae_tracks.intervals import NO_SPANS, Spans, merge, overlapping_pairs, runs_of, subtract
 from sae_tracks.metrics.counts import Counts
 from sae_tracks.metrics.evaluation import Evaluation
-from sae_tracks.regions import GenomicRegion
 
 SPAN = ["Start", "End"]
 
@@ -41,9 +41,9 @@ def count_bed(path: str | Path, evaluation: Evaluation, *, threshold: float | No
     SaeTracksError
         A row is malformed, the file is bedGraph, or no interval lies in the regions.
     """
-    axis = _Axis(evaluation.genome)
+    line = GenomeLine(evaluation.genome.lengths)
     rows = _feature_rows(path, evaluation)
-    runs = _readable_runs(evaluation, axis)
+    runs = _readable_runs(evaluation, line)
     names, strand_names = (cast(pd.Series, rows[key]).astype(str) for key in ("Name", "Strand"))
     features, strands = sorted(set(names), key=_order), sorted(set(strand_names))
     keys = pd.DataFrame(
@@ -54,39 +54,20 @@ def count_bed(path: str | Path, evaluation: Evaluation, *, threshold: float | No
     )
     thresholds = [np.nan if threshold is None else threshold]
     counts = Counts.zeros(strands, evaluation.halves.names, evaluation.labels.concepts, thresholds, features)
-    active = _shared(_disjoint(axis.spans(rows), keys, axis), runs)
+    active = _shared(_disjoint(line.rows(rows), keys, line), runs)
     if active.empty:
         raise SaeTracksError(f"no interval of {Path(path).name} lies in the regions: is it of this genome?")
     instances = evaluation.labels.instances
-    sites = _shared(_disjoint(axis.spans(instances), cast(pd.DataFrame, instances[["concept"]]), axis), runs)
+    sites = _shared(_disjoint(line.rows(instances), cast(pd.DataFrame, instances[["concept"]]), line), runs)
     pairs = _shared(cast(pd.DataFrame, sites[[*SPAN, "concept"]]), active)
     np.add.at(counts.bases, _at(runs, slice(None), "half"), _lengths(runs))
     np.add.at(counts.labelled, _at(sites, slice(None), "half", "concept"), _lengths(sites))
     np.add.at(counts.active, _at(active, "s", "half", 0, "k"), _lengths(active))
     where = _at(pairs, "s", "half", "concept", 0, "k")
     np.add.at(counts.tp, where, _lengths(pairs).astype(np.uint32))
-    _count_instances(counts, instances, axis, runs, active)
-    _count_nucleotides(counts, evaluation.genome, axis, runs, active)
+    _count_instances(counts, instances, line, runs, active)
+    _count_nucleotides(counts, evaluation.genome, line, runs, active)
     return counts
-
-
-class _Axis:
-    """All contigs of a genome one behind the other, with a base between them."""
-
-    def __init__(self, genome: Genome) -> None:
-        edges = np.cumsum([0, *(length + 1 for length in genome.lengths.values())]).tolist()
-        self.offset = dict(zip(genome.lengths, edges))
-        self.length = edges[-1]
-
-    def spans(self, rows: pd.DataFrame) -> Spans:
-        """(n, 2) int64: rows with ``Chromosome``, ``Start`` and ``End`` on the axis."""
-        contig = rows["Chromosome"].astype("category").cat
-        offset = np.array([self.offset[name] for name in contig.categories], np.int64)[contig.codes.to_numpy()]
-        return rows[SPAN].to_numpy(np.int64) + offset[:, None]
-
-    def of(self, regions: list[GenomicRegion]) -> Spans:
-        """(n, 2) int64: regions on the axis."""
-        return as_spans([(self.offset[r.contig] + r.start, self.offset[r.contig] + r.end) for r in regions])
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -115,23 +96,23 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _disjoint(spans: Spans, keys: pd.DataFrame, axis: _Axis) -> pd.DataFrame:
+def _disjoint(spans: Spans, keys: pd.DataFrame, line: GenomeLine) -> pd.DataFrame:
     """``Start`` and ``End`` of disjoint intervals that cover the same bases for each set of keys, and the keys."""
     number = keys.groupby(list(keys), sort=True).ngroup().to_numpy(np.int64)
     distinct = keys.drop_duplicates().sort_values(list(keys), ignore_index=True)
-    merged = merge(spans + number[:, None] * axis.length)
-    number = merged[:, 0] // axis.length if len(merged) else np.empty(0, np.int64)
-    spans = merged - number[:, None] * axis.length
+    merged = merge(spans + number[:, None] * len(line))
+    number = merged[:, 0] // len(line) if len(merged) else np.empty(0, np.int64)
+    spans = merged - number[:, None] * len(line)
     return pd.DataFrame(spans, columns=SPAN).join(distinct.iloc[number].reset_index(drop=True))
 
 
-def _readable_runs(evaluation: Evaluation, axis: _Axis) -> pd.DataFrame:
+def _readable_runs(evaluation: Evaluation, line: GenomeLine) -> pd.DataFrame:
     """Maximal runs of readable bases within one half and 1 Mb: Start, End, half, and run, the row."""
-    black = merge(axis.of(evaluation.black_list))
+    black = merge(line.spans(evaluation.black_list))
     found, halves = [NO_SPANS], [np.empty(0, np.int64)]
     for region in evaluation.regions:
         for tile, half in evaluation.halves.tiles(region):
-            runs = runs_of(readable_bases(evaluation.genome.sequence(tile))) + axis.offset[tile.contig] + tile.start
+            runs = runs_of(readable_bases(evaluation.genome.sequence(tile))) + line.place(tile)
             found.append(subtract(runs, black) if len(black) else runs)
             halves.append(np.full(len(found[-1]), half))
     runs = pd.DataFrame(np.concatenate(found), columns=SPAN).assign(half=np.concatenate(halves))
@@ -158,10 +139,10 @@ def _lengths(intervals: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def _count_instances(
-    counts: Counts, instances: pd.DataFrame, axis: _Axis, runs: pd.DataFrame, active: pd.DataFrame
+    counts: Counts, instances: pd.DataFrame, line: GenomeLine, runs: pd.DataFrame, active: pd.DataFrame
 ) -> None:
     """Add the instances whose first base is in a run, and the features that are active on each in the same half."""
-    rows = pd.DataFrame(axis.spans(instances), columns=SPAN)
+    rows = pd.DataFrame(line.rows(instances), columns=SPAN)
     rows = rows.assign(concept=instances["concept"], copies=instances["copies"], instance=np.arange(len(rows)))
     firsts = _shared(rows.assign(End=rows["Start"] + 1), runs).rename(columns={"half": "home"})
     where = _at(firsts, slice(None), "home", "concept")
@@ -174,17 +155,16 @@ def _count_instances(
     np.add.at(counts.hits, where, hit["copies"].to_numpy(np.uint32))
 
 
-def _count_nucleotides(counts: Counts, genome: Genome, axis: _Axis, runs: pd.DataFrame, active: pd.DataFrame) -> None:
+def _count_nucleotides(
+    counts: Counts, genome: Genome, line: GenomeLine, runs: pd.DataFrame, active: pd.DataFrame
+) -> None:
     """Add A, C, G and T, run by run: letters up to the end of an interval less those up to its start."""
     active = active.sort_values("run", kind="stable")
     edges = np.searchsorted(active["run"].to_numpy(), np.arange(len(runs) + 1))
     start, end, k, s = (active[name].to_numpy(np.int64) for name in ("Start", "End", "k", "s"))
-    contigs, offsets = list(axis.offset), np.array(list(axis.offset.values()))
     letters = np.arange(len(NUCLEOTIDES))[:, None]
     for run, (first, last, half) in enumerate(runs[[*SPAN, "half"]].to_numpy(np.int64).tolist()):
-        number = int(np.searchsorted(offsets, first, side="right")) - 1
-        offset = int(offsets[number])
-        sequence = codes(genome.sequence(GenomicRegion(contigs[number], first - offset, last - offset)))
+        sequence = codes(genome.sequence(line.region(first, last)))
         here = slice(edges[run], edges[run + 1])
         counts.labelled[:, half, : len(NUCLEOTIDES)] += np.bincount(sequence, minlength=len(NUCLEOTIDES))
         if here.start < here.stop:

@@ -16,6 +16,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import digest, sha256
 from sae_tracks.genome import Genome
 from sae_tracks.metrics.halves import Halves, split_halves
+from sae_tracks.names import counted
 from sae_tracks.regions import GenomicRegion
 
 
@@ -127,7 +128,7 @@ class Evaluation:
     @property
     def size(self) -> str:
         """The number of bases and concepts, in words."""
-        return f"{self.bases:,} bases, {len(self.labels.concepts):,} concepts"
+        return f"{self.bases:,} bases, {counted(len(self.labels.concepts), 'concept')}"
 
 
 def evaluate_on(

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,8 +20,8 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, atomic, values_differ, without_quotes, write_tsv
 from sae_tracks.metrics.counts import Counts, at_thresholds, load_counts
 from sae_tracks.names import feature_number
-from sae_tracks.records import check_parts, read_made
-from sae_tracks.regions import check_complete, parse_shard
+from sae_tracks.records import by_content, check_parts, read_made
+from sae_tracks.regions import one_run
 
 BEST = 10  # features per concept, and concepts per feature
 PAIRS = 1 << 17  # scored at once
@@ -236,6 +236,11 @@ def read_table(path: Path, texts: Iterable[str] = ()) -> pd.DataFrame:
     return table
 
 
+def is_true(value: object) -> bool:
+    """Whether a value of a column of truth values is true; a column that has blanks is text or numbers."""
+    return str(value) in ("True", "1", "1.0")
+
+
 def top_features(table: str | Path, count: int) -> list[int]:
     """Return the features of the `count` best matches by F1 in ``metrics.parquet`` or ``metrics.tsv``, best first.
 
@@ -293,26 +298,21 @@ def add_shards(folders: Iterable[Path], *beside: str) -> tuple[Counts, dict]:
     SaeTracksError
         A folder holds no shard, shards are of different runs, or one is missing or there twice.
     """
-    folders = list(folders)
-    facts = shard_facts(folders, COUNTS, *beside)
+    folders, facts = shard_facts(list(folders), COUNTS, *beside)
     total = load_counts(folders[0] / COUNTS)
     for folder in folders[1:]:
         total.merge(load_counts(folder / COUNTS))
     return total, facts
 
 
-def shard_facts(folders: Sequence[Path], *names: str) -> dict:
-    """What the provenance of a run without shards says; `names` are compared with their checksums.
+def shard_facts(folders: Sequence[Path], *names: str) -> tuple[list[Path], dict]:
+    """The folders by number, and what the provenance of a run without shards says; see `add_shards`.
 
-    Errors are those of `add_shards`.
+    `names` are compared with their checksums.
     """
     facts = [_facts(folder, names) for folder in folders]
-    shards = [parse_shard(fact["shard"]) for fact in facts]
-    for folder, fact in zip(folders, facts):
-        if key := values_differ(_by_content(facts[0]), _by_content(fact), ignore=(*OWN, *SPELLED)):
-            raise SaeTracksError(f"{folder} is of another run than {folders[0]}: its {key} differs")
-    check_complete(shards, "metrics")
-    return {key: value for key, value in facts[0].items() if key not in (*OWN, "sae_tracks")}
+    ordered = one_run(folders, facts, "metrics", _differ)
+    return ordered, {key: value for key, value in facts[0].items() if key not in (*OWN, "sae_tracks")}
 
 
 def _facts(folder: Path, names: Sequence[str]) -> dict:
@@ -322,7 +322,9 @@ def _facts(folder: Path, names: Sequence[str]) -> dict:
     return check_parts(Path(folder), *names, shape=SHARD_FACTS)
 
 
-def _by_content(facts: dict) -> dict:
-    """Facts that know a file by its checksum, because two shards may spell the path of one file in different ways."""
-    annotations = [checksum or path for path, checksum in facts.get("annotations", {}).items()]
-    return facts | {"annotations": annotations, "alias": "a file" if facts.get("alias_sha256") else facts.get("alias")}
+def _differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """The first thing by which two shards are of different runs; None if they are of one."""
+    files = [by_content(facts, ["annotations"]) for facts in (one, other)]
+    for facts in files:
+        facts["alias"] = "a file" if facts.get("alias_sha256") else facts.get("alias")  # known by its checksum
+    return values_differ(*files, ignore=(*OWN, *SPELLED))

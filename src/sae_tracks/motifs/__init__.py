@@ -5,7 +5,7 @@ from sae_tracks.motifs.decoys import Competitors, decoys, match_decoys
 from sae_tracks.motifs.matrix import Motif, loss_limit
 from sae_tracks.motifs.read import chosen_motifs, jaspar_motifs, named_motifs, read_motifs
 from sae_tracks.motifs.scanner import Hits, Scanner
-from sae_tracks.motifs.sites import scan_genome, site_annotation, write_sites
+from sae_tracks.motifs.sites import scan_genome, write_sites
 
 __all__ = [
     "Competitors",
@@ -22,6 +22,5 @@ __all__ = [
     "named_motifs",
     "read_motifs",
     "scan_genome",
-    "site_annotation",
     "write_sites",
 ]

@@ -17,6 +17,7 @@ from sae_tracks.dna import codes, kmers
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.jit import EXACT
 from sae_tracks.motifs.matrix import Cutoff, Motif, cutoff
+from sae_tracks.names import counted
 from sae_tracks.threads import granted_cpus
 
 WORD = 6  # bases looked up at once: a table of 16 kB, which stays in the nearest cache
@@ -81,7 +82,9 @@ class Scanner:
         if not self._able:
             raise SaeTracksError(f"no word reaches p <= {p:g} with {_names(unable)}: raise --p-value")
         if unable:
-            log.warning("%d motifs cannot reach p <= %g and have no sites: %s", len(unable), p, _names(unable))
+            log.warning(
+                "no sites of %s, which cannot reach p <= %g: %s", counted(len(unable), "motif"), p, _names(unable)
+            )
 
     @property
     def widest(self) -> int:
@@ -103,8 +106,11 @@ class Scanner:
         def job(i: int) -> Hits:
             return _sites_of(i, self._cutoffs[i], self.motifs[i], bases, texts, starts)
 
-        with ThreadPoolExecutor(self.threads) as pool:
-            yield from pool.map(job, self._able)
+        if min(self.threads, len(self._able)) == 1:
+            yield from map(job, self._able)
+        else:
+            with ThreadPoolExecutor(self.threads) as pool:
+                yield from pool.map(job, self._able)
 
 
 def _sites_of(

@@ -1,4 +1,4 @@
-"""Motif sites of a genome: chunk by chunk, as an annotation, as a BED file."""
+"""Motif sites of a genome: chunk by chunk, and as a BED file."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sae_tracks.annotations import Annotation
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import PROVENANCE, STDOUT, TOP_SCORE, text_output, write_provenance
 from sae_tracks.genome import Genome
+from sae_tracks.genome_line import GenomeLine
 from sae_tracks.motifs.matrix import Motif
 from sae_tracks.motifs.scanner import Hits, Scanner
 from sae_tracks.progress import track
@@ -36,7 +36,7 @@ def scan_genome(
     chunks = list(genome_chunks(genome, regions, scanner.widest, chunk))
     columns = SiteColumns(genome, scanner.motifs)
     for region, starts in track(chunks, "scanning", len(chunks)):
-        yield columns.table(scanner.scan(genome.sequence(region), starts).shift(columns.line(region)))
+        yield columns.table(scanner.scan(genome.sequence(region), starts).shift(columns.line.place(region)))
 
 
 def genome_chunks(
@@ -47,22 +47,6 @@ def genome_chunks(
         for start in range(region.start, region.end, chunk):
             end = min(start + chunk, region.end)
             yield GenomicRegion(region.contig, start, min(end + widest - 1, region.end)), end - start
-
-
-def site_annotation(
-    genome: Genome, scanner: Scanner, regions: Iterable[GenomicRegion] | None = None, *, source: str = "motif sites"
-) -> Annotation:
-    """Return motif sites as one annotation: about 230,000 per megabase with all vertebrate matrices of JASPAR."""
-    sites = pd.concat(scan_genome(genome, scanner, regions), ignore_index=True)
-    if sites.empty:
-        raise SaeTracksError("the motifs have no site in the regions: raise --p-value or lower --min-relative")
-    return annotation_of(sites, source)
-
-
-def annotation_of(sites: pd.DataFrame, source: str) -> Annotation:
-    """Return sites as an annotation; its categories are the values that occur, as in one read from a file."""
-    text = {name: sites[name].cat.remove_unused_categories() for name in ("Chromosome", "Name", "Strand", "TF")}
-    return Annotation(sites.assign(**text), source)
 
 
 def write_sites(
@@ -105,32 +89,28 @@ def bed_scores(minus_log10_p: NDArray[np.float64]) -> NDArray[np.float64]:
 class SiteColumns:
     """Hits as rows of an annotation, whose categories are those of the genome and the motifs.
 
-    Starts of hits are positions on one line, on which the contigs follow one another; see `line`.
+    Starts of hits are positions on `line`.
     """
 
     def __init__(self, genome: Genome, motifs: Sequence[Motif]) -> None:
-        self._contigs = list(genome.lengths)
-        self._offsets = np.cumsum([0, *genome.lengths.values()])[:-1]
+        self.line = GenomeLine(genome.lengths)
         self._names, self._tfs = _encoded(motif.matrix_id for motif in motifs), _encoded(motif.tf for motif in motifs)
         self._widths = np.array([motif.width for motif in motifs])
         if len(self._names.categories) < len(motifs):
             raise SaeTracksError("two motifs have one matrix ID: give each of them once")
-
-    def line(self, region: GenomicRegion) -> int:
-        """Return the position on the line of a region's first base."""
-        return int(self._offsets[self._contigs.index(region.contig)]) + region.start
 
     def table(self, hits: Hits) -> pd.DataFrame:
         """Return the rows, sorted by contig (in the order of the genome), start, end, name and strand."""
         end = hits.start + self._widths[hits.motif]
         order = np.lexsort((-hits.strand, self._names.codes[hits.motif], end, hits.start))
         hits, end = hits.take(order), end[order]
-        contig = np.searchsorted(self._offsets, hits.start, side="right") - 1
+        contig = self.line.contigs(hits.start)
+        first = self.line.offsets[contig]
         return pd.DataFrame(
             {
-                "Chromosome": pd.Categorical.from_codes(contig, self._contigs),
-                "Start": hits.start - self._offsets[contig],
-                "End": end - self._offsets[contig],
+                "Chromosome": pd.Categorical.from_codes(contig, self.line.names),
+                "Start": hits.start - first,
+                "End": end - first,
                 "Name": self._names[hits.motif],
                 "Score": bed_scores(hits.minus_log10_p),
                 "Strand": pd.Categorical.from_codes((hits.strand < 0).astype(np.int8), ["+", "-"]),

@@ -22,7 +22,7 @@ from sae_tracks.regions import GenomicRegion
 ORDER = 12
 # Of 1 to 256, the best for order 12 over three stretches of human sequence (2.1 Mb) after 4.5 Mb of training; from 96
 # to 192 none moves by more than 0.004 nats, and a weight that grows with the letters seen after c gains under 0.003.
-BACK_OFF = 128.0
+BACK_OFF = 128.0  # the weight a of the next lower order, in observations
 CHUNK = 1 << 21  # bases counted at once
 
 
@@ -33,14 +33,12 @@ class MarkovModels:
     ----------
     counts : list of (4 ** (k + 1),) integers
         Of every (k + 1)-mer, k = 0 .. order, by its code in `sae_tracks.dna.kmers`.
-    back_off : float
-        The weight a of the next lower order, in observations.
     """
 
     window = 1 << 18
 
-    def __init__(self, counts: list[NDArray[np.integer]], back_off: float = BACK_OFF) -> None:
-        self.counts, self.back_off = counts, back_off
+    def __init__(self, counts: list[NDArray[np.integer]]) -> None:
+        self.counts = counts
         self.shape, self.context = (len(counts),), len(counts) - 1
 
     @classmethod
@@ -66,7 +64,7 @@ class MarkovModels:
         for k, counts in enumerate(self.counts):
             code = codes & np.uint32(len(counts) - 1)
             after = counts.reshape(-1, 4)[code >> 2]
-            longer = (counts[code] + self.back_off * p) / (after.sum(axis=1, dtype=np.int64) + self.back_off)
+            longer = (counts[code] + BACK_OFF * p) / (after.sum(axis=1, dtype=np.int64) + BACK_OFF)
             p = np.where(runs > k, longer, p)
             out[k] = -np.log(p)
         return out

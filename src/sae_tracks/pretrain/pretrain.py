@@ -139,7 +139,7 @@ def pretrain(
     if not is_first():
         return None
     save_model(state.model, folder)
-    saved = load_causal_lm(str(folder))[0]
+    saved = load_causal_lm(str(folder))
     torch.nn.Module.to(saved, group.device)
     scores = score_held_out(saved, genome, held_out, training) if held_out else None
     facts = {"seconds": round(state.seconds, 1), "processes": group.count, "device": group.device.type}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.genome import ContigLengths
 from sae_tracks.intervals import overlapping_pairs
+from sae_tracks.names import counted
 from sae_tracks.region_sets.matched import MatchedRegions
 from sae_tracks.region_sets.regions import RegionSet, region_set
 
@@ -166,8 +167,8 @@ def with_other(own: RegionSet, other: RegionSet, genome: ContigLengths, *, paire
     own, other = own.distinct(), other.distinct()
     both = [np.unique(some) for some in _overlaps(own, other)]
     if len(both[0]):
-        says = "%d regions of %s and %d of %s overlap each other and are left out"
-        log.warning(says, len(both[0]), own.source, len(both[1]), other.source)
+        says = "%s of %s and %d of %s overlap each other and are left out"
+        log.warning(says, counted(len(both[0]), "region"), own.source, len(both[1]), other.source)
     left = [one.table.drop(index=some) for one, some in zip((own, other), both)]
     if not all(map(len, left)):
         raise SaeTracksError(f"{own.source} and {other.source} share all their regions: compare sets that differ")

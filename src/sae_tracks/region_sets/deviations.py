@@ -19,7 +19,7 @@ from scipy.sparse import csc_array, csr_array
 from scipy.stats import rankdata
 
 from sae_tracks.annotations.sites import only
-from sae_tracks.controls.chance import adjusted
+from sae_tracks.arrays import adjusted
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, provenance_record, without_folders, write_tsv
 from sae_tracks.names import NO_NAME
@@ -169,7 +169,7 @@ def cell_deviations(
     if not active.any():
         raise SaeTracksError(f"no feature of {stored.source} is active in a peak of {counted.source}")
     if not active.all():
-        log.info("%d features are active in no peak and are left out", (~active).sum())
+        log.info("features left out, because they are active in no peak: %d", (~active).sum())
     weights, var = csc_array(weights[:, np.flatnonzero(active)]), stored.var[active].copy()
     accessibility, gc = _sums(counts, 0) / len(obs), stored.obs["gc"].to_numpy(np.float64)[rows]
     partners = background_peaks(accessibility, gc, draws, seed)

@@ -1,20 +1,19 @@
 """Enrichment of features in sets of regions, beside a background."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numba import njit
 from numpy.typing import NDArray
 
 from sae_tracks.annotations.sites import series
+from sae_tracks.arrays import adjusted
 from sae_tracks.bootstrap import FEW, INTERVAL, MOST_BLOCKS, block_size, draws_of
-from sae_tracks.controls.chance import adjusted
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, write_provenance, write_tsv
-from sae_tracks.jit import EXACT
 from sae_tracks.names import feature_name
 from sae_tracks.region_sets.activity import Activity, read_activity
 from sae_tracks.region_sets.comparison import Comparison, Design
@@ -29,6 +28,48 @@ FIELDS = (
     *("share", "share_background", "hit", "hit_background", "mean", "mean_background", "support", "b"),
     *("upper", "lower", "auroc", "auroc_error"),
 )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layout:
+    """The readable regions of a design (N) in their strata; see `_in_strata`.
+
+    Attributes
+    ----------
+    n, m : int
+        Regions of the set and of its background.
+    place : (regions,) int64
+        The place of each region that was read among those of the design, or -1.
+    share : (N,) float64
+        One base as a share of the region.
+    stratum : (N,) int64
+    own : (N,) bool
+        Whether the region is of the set; with strata, the first of each.
+    weight : (N,) float64
+        In the mean of its kind.
+    block : (N,) int64
+        Of the bootstrap.
+    size : (strata,) int64
+    stratified : bool
+    span : float
+        Shares are multiples of it; 0 if there is no such number.
+    own_blocks, other_blocks : (B,) float64
+        Regions of each kind by block.
+    """
+
+    n: int
+    m: int
+    place: NDArray[np.int64]
+    share: NDArray[np.float64]
+    stratum: NDArray[np.int64]
+    own: NDArray[np.bool_]
+    weight: NDArray[np.float64]
+    block: NDArray[np.int64]
+    size: NDArray[np.int64]
+    stratified: bool
+    span: float
+    own_blocks: NDArray[np.float64]
+    other_blocks: NDArray[np.float64]
 
 
 def enrich(
@@ -118,18 +159,17 @@ def _table(
     place = np.full(len(read.readable), -1)
     place[rows] = np.arange(len(rows))
     numbers = np.zeros((len(names), len(FIELDS)))
-    sums = np.zeros((len(names), 2, int(block.max()) + 1))  # a part of the features is contiguous: one compilation
-    layout = place, share, stratum, own, weight, block, size, stratified, span
+    sums = np.zeros((len(names), 2, int(block.max()) + 1))
+    by_block = (_added(block, which, sums.shape[2]) for which in (own, ~own))
+    layout = _Layout(n, m, place, share, stratum, own, weight, block, size, stratified, span, *by_block)
 
     def stage(some: slice) -> None:
-        _measure(*read.of(names[some]), *layout, numbers[some], sums[some])
+        _measure(*read.of(names[some]), layout, numbers[some], sums[some])
 
     with in_threads() as each:
         each(stage, len(names), read.features_at_once)
     found = pd.DataFrame(numbers, columns=[*FIELDS])
-    whole = np.array([np.bincount(block[own], minlength=sums.shape[2])] * 2)
-    if not stratified:
-        whole[1] = np.bincount(block[~own], minlength=sums.shape[2])
+    whole = np.stack([layout.own_blocks, layout.own_blocks if stratified else layout.other_blocks])
     support, b = (found[name].astype(np.int64) for name in ("support", "b"))
     either = ((support > 0) & (b > 0)).to_numpy()  # else every draw has the same ratio, 0 or infinity
     low, high = (np.where(either, end, np.nan) for end in _fold_interval(sums.swapaxes(0, 1), whole, seed))
@@ -187,7 +227,7 @@ def _in_strata(
 
 
 def _fold_interval(
-    sums: NDArray[np.float64], whole: NDArray[np.int64], seed: int
+    sums: NDArray[np.float64], whole: NDArray[np.float64], seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(K,) each: ends of the 95 % interval of ratios of means, from draws of blocks; NaN with fewer than five blocks.
 
@@ -219,108 +259,92 @@ def _blocks_of(regions: RegionSet) -> NDArray[np.int64]:
     return np.unique(contig * (1 << 40) + middle // block_size(reach), return_inverse=True)[1]
 
 
-@njit(**EXACT)
 def _measure(
-    indptr, entries, place, share, stratum, own, weight, block, size, stratified, span, numbers, sums
-):  # fmt: skip
+    indptr: NDArray[np.int64],
+    entries: NDArray,
+    layout: _Layout,
+    numbers: NDArray[np.float64],
+    sums: NDArray[np.float64],
+) -> None:
     """Fill ``numbers``, (K, FIELDS), and ``sums``, (K, 2, B), the sums of shares by block, of some features.
 
-    The first two arrays are those of `Activity.of`. ``place`` is the place of each region among those of the design, or
-    -1. Of each of these, ``share`` is one base as a share of it, ``weight`` that in the mean of its kind.
+    The first two arrays are those of `Activity.of`.
     """
-    n = own.sum()
-    m = len(own) - n
-    others = n if stratified else m  # the weights of the background add up to this
+    n, blocks = layout.n, sums.shape[2]
+    others = n if layout.stratified else layout.m  # the weights of the background add up to this
     for k in range(len(numbers)):
         mine = entries[indptr[k] : indptr[k + 1]]
-        at = np.flatnonzero(place[mine["row"]] >= 0)
-        at = at[np.argsort(place[mine["row"][at]])]
-        rows, value = place[mine["row"][at]], mine["mean"][at]
-        x = mine["active"][at] * share[rows]
-        for i in range(len(rows)):
-            r = rows[i]
-            side, w = 0 if own[r] else 1, weight[r] / (n if own[r] else others)
-            numbers[k, side] += w * x[i]
-            numbers[k, 2 + side] += w * (x[i] > 0)
-            numbers[k, 4 + side] += w * value[i]
-            numbers[k, 6 + side] += x[i] > 0
-            sums[k, side, block[r]] += weight[r] * x[i]
+        rows = layout.place[mine["row"]]
+        order = np.argsort(rows)[np.count_nonzero(rows < 0) :]
+        rows, value = rows[order], mine["mean"][order]
+        x = mine["active"][order] * layout.share[rows]
+        own, weight = layout.own[rows], layout.weight[rows]
+        side, w = np.where(own, 0, 1), weight / np.where(own, n, others)
+        for field, values in enumerate((w * x, w * (x > 0), w * value, x > 0)):
+            numbers[k, 2 * field : 2 * field + 2] = _added(side, values, 2)
+        sums[k] = _added(side * blocks + layout.block[rows], weight * x, 2 * blocks).reshape(2, blocks)
         on = x > 0
-        if stratified:
-            tails = stratified_tails(stratum[rows[on]], x[on], own[rows[on]], size, span)
-            auroc = _auroc_of_strata(value, stratum[rows], own[rows], size, stratum, own, block)
+        if layout.stratified:
+            strata = layout.stratum[rows]
+            numbers[k, 8:10] = stratified_tails(strata[on], x[on], own[on], layout.size, layout.span)
+            numbers[k, 10:12] = _auroc_of_strata(value, strata, own, layout)
         else:
-            tails = pooled_tails(x[on], own[rows[on]], n, n + m, span)
-            auroc = _auroc(value, rows, own, block)
-        numbers[k, 8:10] = tails
-        numbers[k, 10:12] = auroc
+            numbers[k, 8:10] = pooled_tails(x[on], own[on], n, n + layout.m, layout.span)
+            numbers[k, 10:12] = _auroc(value, rows, own, layout)
 
 
-@njit(**EXACT)
-def _auroc(value, rows, own, block):
+def _added(place: NDArray[np.int64], values: NDArray, n: int) -> NDArray[np.float64]:
+    """(n,) float64: the sum of the values at each place."""
+    return np.bincount(place, values, n).astype(np.float64, copy=False)
+
+
+def _auroc(
+    value: NDArray[np.float32], rows: NDArray[np.int64], own: NDArray[np.bool_], layout: _Layout
+) -> tuple[float, float]:
     """AUROC of the set's rows against the others, and its standard error by blocks (Obuchowski 1997).
 
-    ``value`` are those that are not 0, at `rows`.
+    ``value`` are those that are not 0, at `rows`; `own` are the set's.
     """
-    n, blocks = own.sum(), block.max() + 1
-    m = len(own) - n
-    mine = np.sort(value[own[rows]])
-    others = np.sort(value[~own[rows]])
+    n, m = layout.n, layout.m
+    mine, others = np.sort(value[own]), np.sort(value[~own])
     left, others_left = n - len(mine), m - len(others)  # that are 0
     zero, others_zero = 0.5 * others_left / m, (len(mine) + 0.5 * left) / n
-    wins, total = np.empty(len(rows)), left * zero
-    for i in range(len(rows)):
-        if own[rows[i]]:
-            below, upto = np.searchsorted(others, value[i]), np.searchsorted(others, value[i], side="right")
-            wins[i] = (others_left + 0.5 * (below + upto)) / m
-            total += wins[i]
-        else:
-            below, upto = np.searchsorted(mine, value[i]), np.searchsorted(mine, value[i], side="right")
-            wins[i] = (len(mine) - 0.5 * (below + upto)) / n
-    auroc, moved = total / n, np.zeros(blocks)
-    for r in range(len(own)):
-        moved[block[r]] += (zero - auroc) / n if own[r] else (others_zero - auroc) / m
-    for i in range(len(rows)):
-        mine_too = own[rows[i]]
-        moved[block[rows[i]]] += (wins[i] - zero) / n if mine_too else (wins[i] - others_zero) / m
-    return auroc, _error(moved)
+    wins = np.empty(len(rows))
+    wins[own] = (others_left + _below(others, value[own])) / m
+    wins[~own] = (len(mine) - _below(mine, value[~own])) / n
+    auroc = (wins[own].sum() + left * zero) / n
+    of_zero = layout.own_blocks * ((zero - auroc) / n) + layout.other_blocks * ((others_zero - auroc) / m)
+    more = np.where(own, (wins - zero) / n, (wins - others_zero) / m)
+    return auroc, _error(of_zero + _added(layout.block[rows], more, len(of_zero)))
 
 
-@njit(**EXACT)
-def _auroc_of_strata(value, strata, mine, size, stratum, own, block):
+def _below(ascending: NDArray[np.float32], value: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How many of some ascending values are below each of others; equal ones count half."""
+    both = np.searchsorted(ascending, value) + np.searchsorted(ascending, value, side="right")
+    return both.astype(np.float64) / 2
+
+
+def _auroc_of_strata(
+    value: NDArray[np.float32], strata: NDArray[np.int64], own: NDArray[np.bool_], layout: _Layout
+) -> tuple[float, float]:
     """The mean over strata of the share of the others that are below the set's region, and its standard error.
 
-    ``value`` are those that are not 0, with their strata, ascending; `mine` are the set's.
+    ``value`` are those that are not 0, with their strata; `own` are the set's.
     """
-    n, blocks = len(size), block.max() + 1
-    wins, i = np.full(n, 0.5), 0
-    while i < len(value):
-        s, last, highest = strata[i], i, np.float32(0)
-        while last < len(value) and strata[last] == s:
-            highest = value[last] if mine[last] else highest
-            last += 1
-        below, equal, known = 0, 0, 0
-        for j in range(i, last):
-            if not mine[j]:
-                below += value[j] < highest
-                equal += value[j] == highest
-                known += 1
-        zeros = size[s] - 1 - known
-        if highest > 0:
-            below += zeros
-        else:
-            equal += zeros
-        wins[s] = (below + 0.5 * equal) / (size[s] - 1)
-        i = last
-    auroc, moved = wins.mean(), np.zeros(blocks)
-    for r in range(len(own)):
-        if own[r]:
-            moved[block[r]] += (wins[stratum[r]] - auroc) / n
+    n, size = layout.n, layout.size
+    highest = np.zeros(n, np.float32)
+    highest[strata[own]] = value[own]
+    strata, others = strata[~own], value[~own]
+    below = _added(strata, others < highest[strata], n)
+    equal = _added(strata, others == highest[strata], n)
+    zeros = size - 1 - np.bincount(strata, minlength=n)
+    wins = (below + 0.5 * equal + np.where(highest > 0, 1, 0.5) * zeros) / (size - 1)
+    auroc = wins.mean()
+    moved = _added(layout.block[layout.own], (wins - auroc) / n, len(layout.own_blocks))
     return auroc, _error(moved)
 
 
-@njit(**EXACT)
-def _error(moved):
+def _error(moved: NDArray[np.float64]) -> float:
     """The standard error from what each block adds to a mean; NaN with fewer than five blocks."""
     blocks = len(moved)
-    return np.sqrt((moved * moved).sum() * blocks / (blocks - 1)) if blocks >= FEW else np.nan
+    return float(np.sqrt((moved * moved).sum() * blocks / (blocks - 1))) if blocks >= FEW else np.nan

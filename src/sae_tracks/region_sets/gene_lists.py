@@ -12,6 +12,7 @@ from scipy.sparse import csc_array
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import atomic, make_folder, write_provenance
+from sae_tracks.names import counted
 from sae_tracks.region_sets.read import StoredMatrix, read_matrix
 
 GMT = "features.gmt"
@@ -104,7 +105,8 @@ def _names(stored: StoredMatrix) -> tuple[NDArray[np.object_], NDArray[np.int64]
         log.warning("%d of %d genes have no readable base and are left out", left, len(stored.obs))
     names = stored.obs["gene_name"].astype(str).to_numpy(object)[rows]
     if again := len(names) - len(set(names)):
-        log.info("%d genes share their name with another one: the highest score of a name counts", again)
+        genes = counted(again, "gene shares its name", "genes share their name")
+        log.info("%s with another one: the highest score of a name counts", genes)
     return names, rows
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import without_endings
 from sae_tracks.genome import ContigLengths
 from sae_tracks.intervals import NO_SPANS
+from sae_tracks.names import counted
 from sae_tracks.regions import GenomicRegion, spans_by_contig
 
 COLUMNS = ("Chromosome", "Start", "End", "Name", "Strand", "Row")  # of every set; one of genes has more
@@ -63,7 +65,8 @@ class RegionSet:
         again = self.table.duplicated(["Chromosome", "Start", "End"]).to_numpy()
         if not again.any():
             return self
-        log.warning("%d regions of %s are there twice or more: each counts once", again.sum(), self.source)
+        twice = counted(again.sum(), f"region of {self.source} is", f"regions of {self.source} are")
+        log.warning("%s there twice or more: each counts once", twice)
         return replace(self, table=only(self.table, ~again).reset_index(drop=True))
 
     def inside(self, regions: Iterable[GenomicRegion]) -> "RegionSet":
@@ -75,8 +78,8 @@ class RegionSet:
         if not kept.any():
             raise SaeTracksError(f"no region of {self.source} lies whole in the regions that are read")
         if not kept.all():
-            log.warning("%d regions of %s are left out: they do not lie whole in the regions that are read",
-                        (~kept).sum(), self.source)  # fmt: skip
+            left = counted((~kept).sum(), f"region of {self.source} is", f"regions of {self.source} are")
+            log.warning("%s left out: not whole in the regions that are read", left)
         return replace(self, table=only(self.table, kept).reset_index(drop=True))
 
 
@@ -110,7 +113,7 @@ def read_region_set(path: str | Path, genome: ContigLengths, *, alias: str | Pat
     Returns
     -------
     RegionSet
-        Every other row of the file once; rows may overlap and be equal.
+        Every other row of the file once; rows may overlap and be equal. A warning says if most are single bases.
 
     Raises
     ------
@@ -118,7 +121,14 @@ def read_region_set(path: str | Path, genome: ContigLengths, *, alias: str | Pat
         A row is malformed, empty or reaches past its contig (the line is named). The file has no row, no contig in
         common with the genome, or is a table of genes.
     """
-    return region_set(read_rows(path, genome, alias=alias), genome, Path(path).name)
+    rows, name = read_rows(path, genome, alias=alias), Path(path).name
+    single = int((rows["End"].to_numpy() - rows["Start"].to_numpy() == 1).sum())
+    if 2 * single > len(rows):
+        log.warning(
+            "%s: %s of one base, and only this base is measured; to widen a BED: bedtools slop -i %s -g %s -b 100",
+            *(name, counted(single, "region"), quote(str(path)), quote(f"{genome.path}.fai")),
+        )
+    return region_set(rows, genome, name)
 
 
 def read_gene_set(
@@ -163,7 +173,8 @@ def read_gene_set(
             raise SaeTracksError(f"a promoter of {upstream} bases upstream and {downstream} downstream holds no base")
         first = first_bases(table)
         if len(first) < len(table):
-            log.warning("%s: %d genes without a strand are left out", name, len(table) - len(first))
+            left = counted(len(table) - len(first), "gene without a strand is", "genes without a strand are")
+            log.warning("%s: %s left out", name, left)
         table = promoters(first, upstream, downstream)
         lengths = np.array([genome.lengths[contig] for contig in table["Chromosome"]], np.int64)
         table = table.assign(Start=np.maximum(table["Start"], 0), End=np.minimum(table["End"], lengths))

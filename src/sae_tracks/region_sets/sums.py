@@ -8,10 +8,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sae_tracks.genome_line import GenomeLine
 from sae_tracks.jit import EXACT
 from sae_tracks.region_sets.regions import RegionSet
 from sae_tracks.regions import ReadStrand
-from sae_tracks.tracks.runs import GenomeLine
 
 if TYPE_CHECKING:
     from sae_tracks.features import FeatureBlock
@@ -109,10 +109,8 @@ class RegionSums:
     """
 
     def __init__(self, regions: RegionSet, lengths: Mapping[str, int], cutoffs: NDArray[np.float32]) -> None:
-        self._line, table = GenomeLine(lengths), regions.table
-        contigs = table["Chromosome"].cat
-        offsets = self._line.offsets[[self._line.names.index(name) for name in contigs.categories]][contigs.codes]
-        self._start, self._end = (table[name].to_numpy() + offsets for name in ("Start", "End"))
+        self._line = GenomeLine(lengths)
+        self._start, self._end = np.ascontiguousarray(self._line.rows(regions.table).T)
         self._cutoffs = np.ascontiguousarray(cutoffs, np.float32)
         self._scratch = tuple(np.zeros(len(cutoffs), kind) for kind in (np.float64, np.float32, np.int64, np.bool_))
         self._open = _Held.empty(np.empty(0, np.int64))
@@ -145,8 +143,7 @@ class RegionSums:
 
     def rest(self) -> RegionRows:
         """Return all regions that were not given back yet, after the last block."""
-        end = int(self._line.offsets[-1])
-        self._split(self._rows_before(end), end)
+        self._split(self._rows_before(len(self._line)), len(self._line))
         return self.complete()
 
     def _rows_before(self, position: int) -> _Held:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import without_folders
+from sae_tracks.names import counted
 from sae_tracks.regions import parse_region
 
 MOST_REGIONS = 3  # named one by one
@@ -24,16 +25,15 @@ def sentences(facts: Mapping[str, Any], concepts: int, pairs: int, signals: int 
     """
     said = [_what(facts), _where(facts, "They were scored on" if pairs or signals else "Their tracks lie on")]
     if pairs:
-        noun, matches = "concept" if concepts == 1 else "concepts", "match" if pairs == 1 else "matches"
         said += [
-            f"For each of {concepts:,} {noun}, on each site strand, the table has the feature that matches best: "
-            f"{pairs:,} {matches}, each beside its rivals.",
+            f"For each of {counted(concepts, 'concept')}, on each site strand, the table has the feature that matches "
+            f"best: {counted(pairs, 'match', 'matches')}, each beside its rivals.",
             _halves(facts),
         ]
     if signals:
-        noun = "signal" if signals == 1 else "signals"
         said.append(
-            f"For each of {signals:,} {noun}, the page has the feature that follows it best, beside its rivals."
+            f"For each of {counted(signals, 'signal')}, the page has the feature that follows it best, beside its "
+            "rivals."
         )
     if not pairs and not signals:
         said.append("They were not scored here.")

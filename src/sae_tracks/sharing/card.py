@@ -9,7 +9,7 @@ from huggingface_hub import ModelCardData
 from sae_tracks.controls.methods import methods_paragraph
 from sae_tracks.controls.verdict import LOW_POWER, NOT_TESTED, OUTCOMES, SUPPORTED, is_motif
 from sae_tracks.evaluate.info import Record, faithful_in_a_word, report_lines
-from sae_tracks.names import BUNDLED, motif_label
+from sae_tracks.names import BUNDLED, counted, motif_label
 from sae_tracks.sae.hub import HUB_ID, PREFIX
 
 TAGS = ["sparse-autoencoder", "sae-lens", "interpretability", "genomics", "dna", "sae-tracks"]
@@ -213,9 +213,10 @@ def _limits_of_scores(table: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator
         )
     verdicts = table["verdict"].tolist()
     if untested := verdicts.count(NOT_TESTED):
-        yield f"Anything about {untested:,} matches on which not all tests were run (`not-tested`)."
+        yield f"Anything about {counted(untested, 'match', 'matches')} on which not all tests were run (`not-tested`)."
     if few := verdicts.count(LOW_POWER):
-        yield f"That a concept is absent: {few:,} matches have too few sites to judge (`low-power`)."
+        matches = counted(few, "match has", "matches have")
+        yield f"That a concept is absent: {matches} too few sites to judge (`low-power`)."
     if is_motif(table).any():
         yield "Binding of a factor: motif sites are places where a matrix scores well."
     if regions := facts.get("regions"):

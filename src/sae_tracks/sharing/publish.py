@@ -26,7 +26,7 @@ from sae_tracks.files import (
 )
 from sae_tracks.json_file import read_json
 from sae_tracks.metrics.scores import BEST_SCORES, OFFSETS, SCORES, read_table
-from sae_tracks.names import SIGNAL_PROFILES, SIGNALS
+from sae_tracks.names import SIGNAL_PROFILES, SIGNALS, counted
 from sae_tracks.report import write_report
 from sae_tracks.sae.directory import CONFIG, STATS, WEIGHTS, load_sae, save_sae
 from sae_tracks.sae.hub import HUB_ID, locate
@@ -223,5 +223,5 @@ def _check(folder: Path, sae: SAE) -> list[str]:
         return []
     findings = [one._replace(path=one.path.relative_to(folder)) for one in check_hub(folder / "hub")]
     if errors := [str(one) for one in findings if one.error]:
-        raise SaeTracksError(f"{errors[0]} ({len(errors)} errors; sae-tracks check-hub lists them)")
+        raise SaeTracksError(f"{errors[0]} ({counted(len(errors), 'error')}; sae-tracks check-hub lists all)")
     return [str(one) for one in findings]

@@ -7,28 +7,27 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sae_tracks.arrays import ratio
+from sae_tracks.arrays import adjusted, ratio
 from sae_tracks.bootstrap import FEW, draws_of, interval
-from sae_tracks.controls.chance import adjusted
 from sae_tracks.controls.verdict import first_failed
 from sae_tracks.names import feature_number
 from sae_tracks.signals.bins import BinMeans, bin_correlations, word_means, word_name
 from sae_tracks.signals.ridge import Ridge
-from sae_tracks.signals.tables import Gathered
+from sae_tracks.signals.tables import SignalRun
 from sae_tracks.signals.verdict import LEAST_BINS, SIGNAL_TESTS
 
 LEAST_SHIFT = 20  # a shift is at least this part of the bins
 DESIGNS = ("", "kmer_", "gc_", "dimension_")  # of the regressions: all features, words, GC and CpG, dimensions
 
 
-def best_table(pairs: pd.DataFrame, gathered: Gathered, means: dict[str, BinMeans]) -> pd.DataFrame:
+def best_table(pairs: pd.DataFrame, gathered: SignalRun, means: dict[str, BinMeans]) -> pd.DataFrame:
     """The feature of each signal with the highest |``select_bin_spearman``|, measured on the report half.
 
     Parameters
     ----------
     pairs : DataFrame
         All pairs of all read strands.
-    gathered : Gathered
+    gathered : SignalRun
         What they were computed from.
     means : dict of BinMeans
         By read strand.
@@ -65,7 +64,7 @@ def ranked(pairs: pd.DataFrame, signal: str) -> pd.DataFrame:
     return cast(pd.DataFrame, mine.iloc[order[np.isfinite(strength[order])]])
 
 
-def _tested(pair: dict, g: int, means: BinMeans, gathered: Gathered, words: NDArray[np.float32]) -> dict[str, object]:
+def _tested(pair: dict, g: int, means: BinMeans, gathered: SignalRun, words: NDArray[np.float32]) -> dict[str, object]:
     """What the tests of one signal look at."""
     y, feature = means.y[:, g], feature_number(pair["feature"])
     known, last = ~np.isnan(y), len(gathered.halves.names) - 1
@@ -144,7 +143,7 @@ def shift_p(x: NDArray[np.float32], y: NDArray[np.float64], sign: float) -> floa
 
 
 def explained(
-    best: pd.DataFrame, gathered: Gathered, means: dict[str, BinMeans], words: NDArray[np.float32]
+    best: pd.DataFrame, gathered: SignalRun, means: dict[str, BinMeans], words: NDArray[np.float32]
 ) -> pd.DataFrame:
     """R2 of ridge regressions of each signal on all features, and on what is simpler, in the report half.
 

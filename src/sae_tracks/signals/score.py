@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from sae_tracks.annotations.signal import Signal
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.features import FeatureBlock, run
-from sae_tracks.files import PROVENANCE, atomic, digest, sha256, whole_path, write_provenance, write_tsv
+from sae_tracks.files import atomic, digest, sha256, whole_path, write_provenance, write_tsv
 from sae_tracks.json_file import SIZE, Row
 from sae_tracks.metrics import BEST_SCORES, Halves, annotation_checksums, halves_on, refuse_beside, shard_facts
-from sae_tracks.names import SIGNAL_PROFILES, SIGNALS, feature_number
+from sae_tracks.names import SIGNAL_PROFILES, SIGNALS, counted, feature_number
 from sae_tracks.reading import Reading
-from sae_tracks.records import HALVES, READ_BASES, read_made, read_shard, record_parts, write_shard
+from sae_tracks.records import HALVES, READ_BASES, read_shard, record_parts, write_shard
 from sae_tracks.regions import GenomicRegion, ReadStrand, parse_shard
 from sae_tracks.signals.bins import Bins, BinSums
 from sae_tracks.signals.judge import best_table, ranked
@@ -26,7 +26,7 @@ from sae_tracks.signals.profiles import REACH, profile
 from sae_tracks.signals.sink import ACTIVE, SignalSink
 from sae_tracks.signals.sums import Sums, strongest
 from sae_tracks.signals.survey import survey
-from sae_tracks.signals.tables import Gathered, Pass, Totals, pair_table, with_q
+from sae_tracks.signals.tables import Pass, SignalRun, Totals, pair_table, with_q
 from sae_tracks.source import ReadBases, Source
 
 PAIRS, STORED = "signals.parquet", "signals.npz"
@@ -95,6 +95,7 @@ def score_signals(
     SaeTracksError
         A file is missing, malformed, of another assembly, or has no value in the regions.
     """
+    refuse_beside(Path(out) / BEST_SCORES)
     halves = halves_on(source.genome, source.regions or [], split=split, select=select, report=report)
     task = SignalTask(source, signals, halves, out, features=features, bin_size=bin_size, alias=alias, shard=shard)
     return task.run()
@@ -145,11 +146,10 @@ class SignalTask:
         d_sae, blocks = self._source.sae.d_sae, 200
         one = Sums.zeros(halves, 1, len(self._signals), blocks).nbytes * d_sae
         gigabytes = strands * (one + 8 * len(self._bins) * self._source.lm.d_model) / 1e9
-        return f"{_count(len(self._signals))}, {len(self._bins):,} bins; {gigabytes:.2f} GB of sums"
+        return f"{counted(len(self._signals), 'signal')}, {counted(len(self._bins), 'bin')}; {gigabytes:.2f} GB of sums"
 
     def run(self) -> pd.DataFrame:
         """Read the signals, then the genome, and write the tables or a shard; see `score_signals`."""
-        refuse_beside(self._out / BEST_SCORES)
         self.survey()
         shard = parse_shard(self._shard)
         run(self._source.blocks(self.features, shard=shard, on_reading=self.add_reading), self)
@@ -170,7 +170,8 @@ class SignalTask:
                 if not sum(half[g].bases for half in surveys):
                     raise SaeTracksError(f"{signal.path} has no value in the regions: leave it out, or give others")
                 if signal.infinite and strand == source.read_strands[0]:
-                    log.warning("%s: %d infinite values count as missing", signal.path.name, signal.infinite)
+                    infinite = counted(signal.infinite, "infinite value counts", "infinite values count")
+                    log.warning("%s: %s as missing", signal.path.name, infinite)
             self._sinks[strand] = SignalSink(source, self._signals, halves, self._bins, surveys)
 
     def add_reading(self, reading: Reading) -> None:
@@ -189,7 +190,7 @@ class SignalTask:
         source = self._source
         ids = np.arange(source.sae.d_sae) if self.features is None else np.unique(self.features)
         passes: dict[ReadStrand, Pass] = {strand: sink.result() for strand, sink in self._sinks.items()}
-        gathered = Gathered(ReadBases.of(source), self._signals, self._halves, self._bins, ids, passes)
+        gathered = SignalRun(ReadBases.of(source), self._signals, self._halves, self._bins, ids, passes)
         if alone:
             shard: dict[str, Any] = {"shard": self._shard} if self._shard else {}
             write_provenance(self._out, **source.provenance(), signals=self.facts, **shard)
@@ -244,11 +245,11 @@ def merge_signals(shards: Iterable[str | Path], out: str | Path) -> pd.DataFrame
         A folder holds no shard, shards are of different runs, or one is missing or there twice. A file is gone or has
         changed.
     """
-    folders = list(map(Path, shards))
-    facts = shard_facts(folders, STORED)
+    named = list(map(Path, shards))
+    folders, facts = shard_facts(named, STORED)
     if "thresholds" not in facts:  # of intervals, which were scored in the same runs
         refuse_beside(Path(out) / BEST_SCORES)
-    record, _ = read_shard(folders[0] / STORED, STORED_RECORD, record_alone=True)
+    record, _ = read_shard(named[0] / STORED, STORED_RECORD, record_alone=True)  # it spells paths as `facts` do
     read, halves = ReadBases.again(record["read"]), Halves.again(record["halves"])
     for path, checksum in record["signals"]:
         if not Path(path).is_file() or sha256(Path(path)) != checksum:
@@ -256,20 +257,18 @@ def merge_signals(shards: Iterable[str | Path], out: str | Path) -> pd.DataFrame
     signals = open_signals([path for path, _ in record["signals"]], read, record["alias"])
     bins = Bins.of(read.regions, halves, record["bin_size"])
     features, passes = np.empty(0, np.int64), dict[ReadStrand, Pass]()
-    for folder in sorted(
-        folders, key=lambda one: parse_shard(read_made(one / PROVENANCE, {"shard": str})["shard"]).index
-    ):
+    for folder in folders:
         arrays = read_shard(folder / STORED, STORED_RECORD)[1]
         features = arrays["features"]
         for strand in read.read_strands:
             mine = {name[1:]: array for name, array in arrays.items() if name[0] == strand}
             _join(passes, strand, mine, bins)
-    gathered = Gathered(read, signals, halves, bins, features, passes)
+    gathered = SignalRun(read, signals, halves, bins, features, passes)
     write_provenance(Path(out), **facts, shards=len(folders))
     return write_signals(gathered, Path(out))
 
 
-def write_signals(gathered: Gathered, out: Path) -> pd.DataFrame:
+def write_signals(gathered: SignalRun, out: Path) -> pd.DataFrame:
     """Write the tables of all pairs, of the best features, and of profiles, and return the second."""
     means = {strand: one.bins.means() for strand, one in gathered.passes.items()}
     tables = [pair_table(strand, gathered, means[strand]) for strand in gathered.passes]
@@ -279,15 +278,11 @@ def write_signals(gathered: Gathered, out: Path) -> pd.DataFrame:
         with atomic(out / name) as temporary:
             table.to_parquet(temporary, index=False)
     write_tsv(best, out / SIGNALS)
-    log.info("%s, %d pairs in %s", _count(len(gathered.signals)), len(pairs), out)
+    log.info("%s, %s in %s", counted(len(gathered.signals), "signal"), counted(len(pairs), "pair"), out)
     return best
 
 
-def _count(signals: int) -> str:
-    return f"{signals} signal{'s' * (signals > 1)}"
-
-
-def _profiles(pairs: pd.DataFrame, gathered: Gathered) -> pd.DataFrame:
+def _profiles(pairs: pd.DataFrame, gathered: SignalRun) -> pd.DataFrame:
     """Profiles of each signal around the places of the best features of each read strand, by the select half."""
     contigs = list(dict.fromkeys(region.contig for region in gathered.read.regions))
     offset, found = np.arange(-REACH, REACH + 1, dtype=np.int32), []

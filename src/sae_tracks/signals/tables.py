@@ -9,9 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sae_tracks.annotations.signal import Signal
-from sae_tracks.arrays import ratio
+from sae_tracks.arrays import adjusted, ratio
 from sae_tracks.bootstrap import FEW, INTERVAL, Blocks, draws_of
-from sae_tracks.controls.chance import adjusted
 from sae_tracks.metrics import Halves
 from sae_tracks.names import feature_name
 from sae_tracks.regions import ReadStrand
@@ -50,7 +49,7 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
+class SignalRun:
     """What was summed in all shards of a run, and what it was summed on."""
 
     read: ReadBases
@@ -61,7 +60,7 @@ class Gathered:
     passes: dict[ReadStrand, Pass]
 
 
-def pair_table(strand: ReadStrand, gathered: Gathered, means: BinMeans) -> pd.DataFrame:
+def pair_table(strand: ReadStrand, gathered: SignalRun, means: BinMeans) -> pd.DataFrame:
     """One row per signal and feature of a read strand; the columns are those of docs/formats.md, but for ``q``."""
     one, ids = gathered.passes[strand], gathered.features
     found: dict[str, NDArray] = {}
@@ -109,7 +108,7 @@ def _of_bins(means: BinMeans, half: int, ids: NDArray[np.int64], *, ranks: bool)
     return found
 
 
-def reported_blocks(gathered: Gathered) -> NDArray[np.int64]:
+def reported_blocks(gathered: SignalRun) -> NDArray[np.int64]:
     """The blocks of the bootstrap that have bases of the last half, ascending."""
     blocks, last = Blocks.of(gathered.read.regions), len(gathered.halves.names) - 1
     found = set[int]()

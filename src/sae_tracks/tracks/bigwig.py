@@ -6,17 +6,18 @@ Files are written here and read back with pyBigWig before they get their names; 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sae_tracks.errors import SaeTracksError
-from sae_tracks.files import PROVENANCE, make_folder, values_differ, write_provenance
+from sae_tracks.files import PROVENANCE, locked_folder, make_folder, values_differ, write_provenance
 from sae_tracks.json_file import COUNT, At, check
 from sae_tracks.progress import track
 from sae_tracks.records import check_parts, part_sums, read_made
-from sae_tracks.regions import Shard, check_complete, parse_shard
+from sae_tracks.regions import Shard, one_run
 from sae_tracks.tracks.bbi.bigwig import check_lengths, finest_zoom, write_bigwig
 from sae_tracks.tracks.bbi.runs import STATS, binned
 from sae_tracks.tracks.export import fill, nonempty, spooled
@@ -141,11 +142,7 @@ def merge_bigwigs(shards: Iterable[str | Path], folder: str | Path, *, threads: 
         if "shard" not in record:
             raise SaeTracksError(f"{shard} belongs to an interrupted run without --shard: start that run again")
         check(record, str(shard / RECORD), STORED, "run that shard again")
-        if differing := values_differ(records[0], record, ignore=["shard"]):
-            raise SaeTracksError(f"{shard} is of another run than {folders[0]}: its {differing} differs")
-    numbers = [parse_shard(record["shard"]) for record in records]
-    check_complete(numbers, "export-bigwig")
-    order = [shard for _, shard in sorted(zip((number.index for number in numbers), folders))]
+    order = one_run(folders, records, "export-bigwig", partial(values_differ, ignore=["shard"]))
     folder = make_folder(Path(folder))
     _refuse_others(records[0], folder)
     with StoredRuns(order) as runs:
@@ -188,14 +185,16 @@ def _refuse_others(facts: dict, folder: Path) -> None:
 
 def _write_all(runs: StoredRuns, facts: dict, folder: Path, threads: int, **more: Any) -> list[Path]:
     """Write the bigWigs and, at last, their record, which goes on to name the features of other tracks of this run."""
-    left, differing = _others(facts, folder)
-    if differing and not left:  # until all its tracks are replaced, there is no record
-        (folder / PROVENANCE).unlink()
+    with locked_folder(folder):
+        left, differing = _others(facts, folder)
+        if differing and not left:  # until all its tracks are replaced, there is no record
+            (folder / PROVENANCE).unlink()
     paths = _write_tracks(runs, facts, folder, threads)
-    left, differing = _others(facts, folder)  # which another export may have changed
     recorded = {key: value for key, value in facts.items() if key not in UNRECORDED}
-    recorded["features"] = sorted({*facts["features"], *([] if differing else left)})
-    write_provenance(folder, **recorded, **more)
+    with locked_folder(folder):  # an export that ends at the same instant would write a record without these features
+        left, differing = _others(facts, folder)
+        recorded["features"] = sorted({*facts["features"], *([] if differing else left)})
+        write_provenance(folder, **recorded, **more)
     return paths
 
 
@@ -228,7 +227,7 @@ def _write_track(
     path: Path, runs: StoredRuns, feature: int, strand: str, values: BigWigValues, maximum: float | None
 ) -> None:
     """The bigWig of one feature and read strand."""
-    lengths = dict(zip(runs.line.names, (np.diff(runs.line.offsets) - 1).tolist()))
+    lengths = runs.line.lengths
     readable, active, total = runs.bases(feature, strand)
     if not readable:
         raise SaeTracksError(f"nothing to write into {path.name}: the regions hold no readable base")

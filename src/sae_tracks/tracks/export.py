@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_tracks.files import digest, make_folder, without_names
+from sae_tracks.names import counted
 from sae_tracks.regions import WHOLE, Shard
 from sae_tracks.threads import Took, peak_memory, stopwatch
 from sae_tracks.tracks.spool import HELD, StoredRuns, TrackSpool
@@ -88,7 +89,7 @@ class Estimate:
 
     def __str__(self) -> str:
         return (
-            f"{self.bases:,} bases in {self.windows:,} windows, {self.tracks:,} tracks; "
+            f"{self.bases:,} bases in {counted(self.windows, 'window')}, {counted(self.tracks, 'track')}; "
             f"disk about {_size(self.disk)}, at most {_size(self.most_disk)}; memory about {_size(self.memory)}; "
             f"time {self.took}"
         )

@@ -1,10 +1,4 @@
-"""Runs of bases on one line: all contigs of a genome, one after the other.
-
-A position on the line is the offset of the contig plus the 0-based position in it. One position is left free between
-contigs, so runs of two contigs never touch, and everything here works without knowing about contigs.
-"""
-
-from collections.abc import Iterator, Mapping
+"""Runs of bases on the line of all contigs, see `GenomeLine`: cut, filled, collected and grouped."""
 
 import numpy as np
 from numba import njit
@@ -12,37 +6,7 @@ from numpy.typing import NDArray
 
 from sae_tracks.intervals import overlapping
 from sae_tracks.jit import EXACT
-from sae_tracks.regions import GenomicRegion
 from sae_tracks.tracks.bbi.runs import columns_of, make_runs
-
-
-class GenomeLine:
-    """Where each contig lies on the line, from the contig lengths in the order of the FASTA."""
-
-    def __init__(self, lengths: Mapping[str, int]) -> None:
-        self.names = list(lengths)
-        self.offsets = np.cumsum([0, *(length + 1 for length in lengths.values())])
-        self._offset = dict(zip(self.names, self.offsets.tolist()))
-
-    def place(self, region: GenomicRegion) -> int:
-        """The position of a region's first base."""
-        return self._offset[region.contig] + region.start
-
-    def locate(self, position: int) -> tuple[str, int]:
-        """Contig and base of a position; the free position behind a contig is its length."""
-        contig = int(np.searchsorted(self.offsets, position, side="right")) - 1
-        return self.names[contig], position - int(self.offsets[contig])
-
-    def split(self, runs: NDArray) -> Iterator[tuple[str, NDArray]]:
-        """Ascending runs contig by contig, with positions from the contig's first base."""
-        contig = np.searchsorted(self.offsets, runs["start"], side="right") - 1
-        edges = [0, *(np.flatnonzero(np.diff(contig)) + 1).tolist(), len(runs)]
-        for first, last in zip(edges, edges[1:]):
-            if first < last:
-                part, offset = runs[first:last].copy(), self.offsets[contig[first]]
-                part["start"] -= offset
-                part["end"] -= offset
-                yield self.names[contig[first]], part
 
 
 def clip(runs: NDArray, start: int, end: int) -> NDArray:

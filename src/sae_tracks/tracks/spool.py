@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from sae_tracks.errors import SaeTracksError
 from sae_tracks.files import make_folder, scratch_folder, unwritable, values_differ, write_json
+from sae_tracks.genome_line import GenomeLine
 from sae_tracks.json_file import At, read_json
 from sae_tracks.records import MADE, READ_STRANDS
 from sae_tracks.regions import ReadStrand, StreamPosition
 from sae_tracks.tracks.bbi.runs import NO_RUNS, RUN, join_chunks, make_runs
-from sae_tracks.tracks.runs import GenomeLine, clip, collect, fill_with_zeros, group
+from sae_tracks.tracks.runs import clip, collect, fill_with_zeros, group
 
 if TYPE_CHECKING:
     from sae_tracks.features import FeatureBlock
@@ -147,7 +148,7 @@ class TrackSpool:
                 index.seek((count - 1) * row.itemsize)
                 self._row = np.fromfile(index, row, 1)
                 end = int(self._row["offset"][0, -1]) * RUN.itemsize
-                if _is_sound(self._row, int(self.line.offsets[-1])) and end <= self._runs.tell():
+                if _is_sound(self._row, len(self.line)) and end <= self._runs.tell():
                     break
                 count -= 1
         if not count:
@@ -278,7 +279,7 @@ class StoredRuns:
     def _index(self, folder: Path) -> NDArray:
         with _reading(folder / INDEX):
             rows = _mapped(folder / INDEX, index_row(len(self.features)))
-        if not all(_is_sound(rows[i : i + ROWS], int(self.line.offsets[-1])) for i in range(0, len(rows), ROWS)):
+        if not all(_is_sound(rows[i : i + ROWS], len(self.line)) for i in range(0, len(rows), ROWS)):
             raise SaeTracksError(f"{folder / INDEX} is damaged: run that shard again")
         if not len(rows) or rows["strand"][-1] != SEALED:
             raise SaeTracksError(f"{folder} is not complete: run that shard again, it continues where it stopped")
@@ -313,7 +314,7 @@ class StoredRuns:
             end = int(runs["end"][-1])
             yield fill_with_zeros(runs, clip(stretches, done, end))
             done = end
-        rest = clip(stretches, done, int(self.line.offsets[-1]))
+        rest = clip(stretches, done, len(self.line))
         if len(rest):
             yield rest
 
@@ -351,7 +352,7 @@ class StoredRuns:
     def _checked(self, runs: NDArray) -> NDArray:
         """Refuse runs that are empty or reach outside of the genome, which numba would follow out of memory."""
         start, end = runs["start"], runs["end"]
-        if (start < 0).any() or (start >= end).any() or (end > self.line.offsets[-1]).any():
+        if (start < 0).any() or (start >= end).any() or (end > len(self.line)).any():
             raise SaeTracksError("the runs of a shard are damaged: run the shards again")
         return runs
 
