@@ -8,9 +8,7 @@ from pathlib import Path
 
 os.environ |= {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}  # read when typer is imported, and later
 
-from typer.main import get_command
-
-from sae_tracks.cli.app import app
+from sae_tracks.cli.app import command
 
 PAGE = Path(__file__).parent / "cli.md"
 
@@ -18,7 +16,7 @@ PAGE = Path(__file__).parent / "cli.md"
 def help_text(*words: str) -> str:
     """What ``sae-tracks WORDS --help`` prints, at a fixed width."""
     with redirect_stdout(io.StringIO()) as printed:
-        app([*words, "--help"], prog_name="sae-tracks", standalone_mode=False)
+        command([*words, "--help"], prog_name="sae-tracks", standalone_mode=False)
     text = printed.getvalue()
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
@@ -27,8 +25,8 @@ def page() -> str:
     """The whole page."""
     parts = ["# Command line\n\nWritten by `make docs` from the help texts.\n"]
     parts.append(f"```text\n{help_text()}\n```\n")
-    for name, command in get_command(app).commands.items():
-        for words in [(name,), *((name, sub) for sub in getattr(command, "commands", {}))]:
+    for name, verb in command.commands.items():
+        for words in [(name,), *((name, sub) for sub in getattr(verb, "commands", {}))]:
             parts.append(f"## {' '.join(words)}\n\n```text\n{help_text(*words)}\n```\n")
     return "\n".join(parts)
 

@@ -118,8 +118,8 @@ def clear(folder, code):
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    with page_inputs(tmp_path_factory.mktemp("pages")) as made:
+def inputs(tmp_path_factory, warm):
+    with page_inputs(tmp_path_factory.mktemp("pages"), warm) as made:
         yield made
 
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 from mirror import md5_lines, mirror, publish
 from toy import random_dna
-from warm import warm_command
 
 from sae_tracks.controls.alu import ALU
 from sae_tracks.evaluate.golden import next_base_loss
@@ -66,7 +65,7 @@ def fasta(name, parts):
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory):
+def ran(tmp_path_factory, warm):
     """The folder that the script wrote, and what it printed."""
     tmp = tmp_path_factory.mktemp("paper")
     torch.manual_seed(0)
@@ -91,11 +90,10 @@ def ran(tmp_path_factory):
         hub = {"HF_ENDPOINT": server.url, "HF_HOME": tmp / "hf", "HF_HUB_DISABLE_XET": 1, "HF_HUB_DISABLE_TELEMETRY": 1}
         for name, value in {**hub, "GOLDEN": tmp / "golden.json", "WINDOWS": 20}.items():
             patch.setenv(name, str(value))
-        with warm_command(tmp / "bin"):  # of its own: it knows these settings of the hub, so no call imports the hub
-            environment = os.environ | {"PATH": f"{tmp / 'bin'}:{os.environ['PATH']}"}
-            out = subprocess.run(
-                ["bash", EXAMPLE, tmp / "out"], capture_output=True, text=True, check=False, env=environment
-            )
+        environment = os.environ | {"PATH": f"{warm.parent}:{os.environ['PATH']}"}
+        out = subprocess.run(
+            ["bash", EXAMPLE, tmp / "out"], capture_output=True, text=True, check=False, env=environment
+        )
     assert out.returncode == 0, out.stderr
     return tmp / "out", out.stdout
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from lm_zoo import six_mers
-from test_inference import random_model
+from test_inference import hidden_states, random_model
 from toy import OneHotLM, random_dna
 
 from sae_tracks.errors import SaeTracksError
@@ -36,10 +36,13 @@ def test_copies_have_the_activations_of_a_whole_reading(n, s, layer):
     sequence, starts, letters = draw(n, 7, s)
     edits = begin_edits(reader, sequence)
     assert torch.equal(edits.activations, reader.activations(sequence))
+    exact = hidden_states(random_model().double(), sequence)[layer][0]
+    rounding = (edits.activations - exact).norm() / exact.norm()  # of float32: it differs between processors
+    assert rounding <= 5e-5
     found = edits.read(starts, letters)
     for start, copy, rows in zip(starts, copies(sequence, starts, letters), found, strict=True):
         expected = reader.activations(copy)[start : start + s]
-        assert (rows - expected).norm() <= 3e-6 * expected.norm()
+        assert (rows - expected).norm() <= rounding * expected.norm()
 
 
 @pytest.mark.parametrize("taps", [3, 4])

@@ -108,10 +108,11 @@ def test_cells_of_peaks(project):
     assert done.stderr == "error: cannot write c.tsv: name a file that ends in .h5ad\n"
 
 
-def test_without_anndata_one_line_says_what_to_install(project, monkeypatch):
+def test_without_anndata_one_line_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "peaks.h5ad").touch()  # a missing file would be told before
     monkeypatch.setitem(sys.modules, "anndata", None)
     with pytest.raises(SaeTracksError, match=r"anndata is not installed: pip install 'sae-tracks\[single-cell\]'"):
-        cell_deviations(project / "peaks.h5ad", project / "atac.h5ad")
+        cell_deviations(tmp_path / "peaks.h5ad", tmp_path / "atac.h5ad")
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,9 @@ import warnings
 import click
 import numba
 import torch
-import typer
 
 from sae_tracks.cli import main
-from sae_tracks.cli.app import app
+from sae_tracks.cli.app import command as program
 
 
 def run(*words, cwd=None, env=None):
@@ -107,7 +106,7 @@ def commands():
         else:
             yield " ".join(words), command
 
-    return dict(walk(typer.main.get_command(app), []))
+    return dict(walk(program, []))
 
 
 COMMANDS = commands()

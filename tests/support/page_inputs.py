@@ -17,7 +17,6 @@ from mirror import md5_lines, mirror
 from tiny import write_tiny_model
 from toy import random_dna, write_fasta
 from variant_files import write_vcf
-from warm import warm_command
 
 from sae_tracks.evaluate.golden import next_base_loss
 from sae_tracks.lm import load_causal_lm
@@ -91,8 +90,11 @@ echo 1
 
 
 @contextmanager
-def page_inputs(folder: Path):
-    """Make the stand-ins in ``folder/files``; yields it; what is run meanwhile finds the servers and programs."""
+def page_inputs(folder: Path, warm: Path):
+    """Make the stand-ins in ``folder/files``; yields it; what is run meanwhile finds the servers and programs.
+
+    `warm` is a ``sae-tracks`` of `warm.warm_command`.
+    """
     files, programs = folder / "files", folder / "bin"
     write_model(folder)
     files.mkdir()
@@ -104,12 +106,11 @@ def page_inputs(folder: Path):
         address = stack.enter_context(serving_hub(folder / "hub", {"main": COMMIT, "v1.0": COMMIT}))
         settings = {"HF_ENDPOINT": address, "HF_HOME": folder / "hf", "HF_TOKEN": "secret"}
         settings |= {"HF_HUB_DISABLE_XET": 1, "HF_HUB_DISABLE_TELEMETRY": 1, "LM": folder / "lm"}
-        settings |= {"BROWSER": f"{programs}/browser %s", "PYTHON_EXEC": programs / "python"}  # for torchrun
-        settings["PATH"] = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        settings |= {"BROWSER": f"{programs}/browser %s", "PYTHON_EXEC": warm.with_name("python")}  # for torchrun
+        settings["PATH"] = f"{programs}:{warm.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         for name, value in settings.items():
             patch.setenv(name, str(value))
-        # of its own: it knows these settings of the hub, so no call imports the hub
-        stack.enter_context(warm_command(programs))
+        programs.mkdir()
         for name, text in PROGRAMS.items():
             (programs / name).write_text(text.format(python=sys.executable))
             (programs / name).chmod(0o755)

@@ -5,10 +5,10 @@ in everything that a script sees: arguments, working directory, environment, the
 files, signals and the exit status. Only the seconds of the imports are missing. With ``DIE_AT=3`` in the environment it
 kills itself when it renames its third file, as a scheduler would kill it in the middle.
 
-What a library reads from the environment when it is imported is that of the call too, for the hub: of two processes one
-has imported all but the hub's library and those above it, and it serves the calls that have other ``HF_`` variables.
+What a library reads from the environment when it is imported is that of the call too, for the libraries of the hub.
 """
 
+import gc
 import importlib
 import itertools
 import json
@@ -28,9 +28,8 @@ from pathlib import Path
 
 CLIENT = """#!{python} -ESs
 import json, os, resource, signal, socket, sys
-hub = {{name: value for name, value in os.environ.items() if name.startswith("HF_")}}
 with socket.socket(socket.AF_UNIX) as line:
-    line.connect({place!r} if hub == {hub!r} else {place!r} + "-hub")
+    line.connect({place!r})
     call = json.dumps([sys.argv, os.getcwd(), dict(os.environ), resource.getrlimit(resource.RLIMIT_FSIZE)]).encode()
     socket.send_fds(line, [len(call).to_bytes(8, "big")], [0, 1, 2])
     line.sendall(call)
@@ -43,8 +42,6 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
 os.kill(os.getpid(), -status) if status < 0 else sys.exit(status)
 """
 HUB = ("huggingface_hub", "transformers")  # they read the environment when they are imported
-BESIDE = ("torch._dynamo", "torch.distributed.checkpoint.state_dict_saver", "torch.distributed.fsdp")  # of transformers
-BESIDE += ("tokenizers", "httpx2", "safetensors.torch")
 OPTIONAL = ("h5py", "anndata", "matplotlib.backends.backend_svg", "matplotlib.backends.backend_agg")
 
 
@@ -53,9 +50,8 @@ def warm_command(folder: Path):
     """Write the commands ``sae-tracks`` and ``python`` into a folder, for PATH; they work while the block runs."""
     folder.mkdir(exist_ok=True)
     place = os.path.relpath(folder / "line")  # the name of a socket is short
-    hub = {name: value for name, value in os.environ.items() if name.startswith("HF_")}
     for command in (folder / "python", folder / "sae-tracks"):
-        command.write_text(CLIENT.format(python=sys.executable, place=str(folder / "line"), hub=hub))
+        command.write_text(CLIENT.format(python=sys.executable, place=str(folder / "line")))
         command.chmod(0o755)
     server = subprocess.Popen([sys.executable, __file__, place], stdout=subprocess.PIPE, start_new_session=True)
     try:
@@ -92,39 +88,32 @@ def import_everything() -> None:
     import sae_tracks
 
     ours = [module.name for module in pkgutil.walk_packages(sae_tracks.__path__, "sae_tracks.")]
-    for name in [*ours, *OPTIONAL, *BESIDE]:
+    for name in [*ours, *OPTIONAL, *HUB]:
         if "triton" not in name and not name.endswith("__main__"):
-            with suppress(ModuleNotFoundError):  # an optional package that is not installed, or one of `HUB`
+            with suppress(ModuleNotFoundError):  # an optional package that is not installed
                 importlib.import_module(name)
+    with suppress(ImportError):  # of another version
+        from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+        get_checkpoint_conversion_mapping("none")  # compiles the patterns of all kinds of model
 
 
 def serve(place: str) -> None:
-    """Listen, then import everything and fork for each call: those with other variables of the hub before it is."""
+    """Listen, import everything, and answer each call in a process of its own, for ever."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and a call would not end
-    with socket.socket(socket.AF_UNIX) as warm, socket.socket(socket.AF_UNIX) as before_the_hub:
-        for listener, name in ((warm, place), (before_the_hub, f"{place}-hub")):
-            listener.bind(name)
-            listener.listen(16)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(place)
+        listener.listen(16)
         print("ready", flush=True)  # noqa: T201
-        sys.modules.update(dict.fromkeys(HUB))  # which cannot be imported now
         import_everything()
-        for name in HUB:
-            del sys.modules[name]
-        if os.fork():
-            fork_for_calls(before_the_hub)
-        import_everything()
-        fork_for_calls(warm)
-
-
-def fork_for_calls(listener: socket.socket) -> None:
-    """Answer each call in a process of its own, for ever."""
-    while True:
-        line, _ = listener.accept()
-        if not os.fork():
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            answer(line)
-        line.close()
+        gc.freeze()  # no call looks for garbage in what was imported
+        while True:
+            line, _ = listener.accept()
+            if not os.fork():
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                answer(line)
+            line.close()
 
 
 def answer(line: socket.socket) -> None:
@@ -160,13 +149,30 @@ def run(streams: list[int], argv: list[str], cwd: str, environment: dict[str, st
         os.dup2(stream, number)
         os.close(stream)
     os.chdir(cwd)
+    of_the_hub = settings_of_the_hub()
     os.environ.clear()
     os.environ.update(environment)
+    if settings_of_the_hub() != of_the_hub:
+        read_settings_again()
     resource.setrlimit(resource.RLIMIT_FSIZE, sizes)
     die_at(int(environment.get("DIE_AT", 0)))
     command, *words = argv
     sys.argv = ["sae-tracks", *words]
     finish(main if Path(command).name == "sae-tracks" else python)
+
+
+def settings_of_the_hub() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("HF_")}
+
+
+def read_settings_again() -> None:
+    """Give the libraries of the hub the settings that they would have if they were imported now."""
+    constants = importlib.reload(importlib.import_module("huggingface_hub.constants"))
+    known = {name: value for name, value in vars(constants).items() if name.isupper()}
+    known["HF_MODULES_CACHE"] = os.environ.get("HF_MODULES_CACHE", f"{constants.HF_HOME}/modules")
+    for name, module in list(sys.modules.items()):
+        if name.startswith(HUB):
+            vars(module).update({setting: value for setting, value in known.items() if setting in vars(module)})
 
 
 def python() -> None:

@@ -14,7 +14,7 @@ INTERRUPTED, CLOSED_PIPE, TERMINATED = 130, 141, 143  # what a shell reports of 
 def main() -> None:
     """Run ``sae-tracks``; errors are one line on stderr and exit status 1 (of usage: 2) unless ``--debug`` is given."""
     _open_standard_streams()
-    from sae_tracks.cli.app import app
+    from sae_tracks.cli.app import command
     from sae_tracks.cli.verb import ClosedPipe, Stopped
 
     debug = "--debug" in sys.argv
@@ -24,7 +24,7 @@ def main() -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns if it cannot write into the home folder
     try:
         try:
-            app()
+            command()
         finally:
             _flush()
     except ClosedPipe:  # the reader of stdout, such as head, has seen enough

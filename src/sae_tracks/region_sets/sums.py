@@ -217,44 +217,29 @@ def _add(
     ``spans``, (n, 2) int64, are the bases of each region in the block. The last four arguments are scratch, (d_sae,)
     each and all zero before and after. Returns indptr and the four arrays of entries, trimmed.
     """
-    n, used = len(spans), 0
-    out_indptr = np.zeros(n + 1, np.int64)
-    size = max(len(old_feature) + len(feature), 1)
+    used, size = 0, len(old_feature)
+    for i in range(len(spans)):
+        size += base_indptr[spans[i, 1]] - base_indptr[spans[i, 0]]
+    size = min(size, len(spans) * len(met))  # at most; of memory, only what is written is used
+    out_indptr = np.zeros(len(spans) + 1, np.int64)
     out_feature, out_total = np.empty(size, np.int32), np.empty(size, np.float64)
     out_maximum, out_active = np.empty(size, np.float32), np.empty(size, np.int64)
-    found = np.empty(len(cutoffs), np.int32)
-    for i in range(n):
-        k = 0
+    for i in range(len(spans)):
         for j in range(indptr[i], indptr[i + 1]):
             f = old_feature[j]
             total[f], maximum[f], active[f], met[f] = old_total[j], old_maximum[j], old_active[j], True
-            found[k] = f
-            k += 1
         for j in range(base_indptr[spans[i, 0]], base_indptr[spans[i, 1]]):
             f, v = feature[j], value[j]
-            if not met[f]:
-                met[f] = True
-                found[k] = f
-                k += 1
+            met[f] = True
             total[f] += v
             maximum[f] = max(maximum[f], v)
             active[f] += v > cutoffs[f]
-        if used + k > size:  # regions overlap
-            size = 2 * (used + k)
-            out_feature, out_total = _longer(out_feature, size), _longer(out_total, size)
-            out_maximum, out_active = _longer(out_maximum, size), _longer(out_active, size)
-        for f in np.sort(found[:k]):
+        for f in range(len(met)):  # ascending, as quickly as by a sort, whose compilation would take seconds
+            if not met[f]:
+                continue
             out_feature[used], out_total[used] = f, total[f]
             out_maximum[used], out_active[used] = maximum[f], active[f]
             total[f], maximum[f], active[f], met[f] = 0, 0, 0, False
             used += 1
         out_indptr[i + 1] = used
     return out_indptr, out_feature[:used], out_total[:used], out_maximum[:used], out_active[:used]
-
-
-@njit(**EXACT)
-def _longer(values, size):
-    """The values at the beginning of an array of another size."""
-    found = np.empty(size, values.dtype)
-    found[: len(values)] = values
-    return found
