@@ -49,6 +49,8 @@ class _Layout:
         In the mean of its kind.
     block : (N,) int64
         Of the bootstrap.
+    own_block : (n,) int64
+        The same of the set's regions.
     size : (strata,) int64
     stratified : bool
     span : float
@@ -65,6 +67,7 @@ class _Layout:
     own: NDArray[np.bool_]
     weight: NDArray[np.float64]
     block: NDArray[np.int64]
+    own_block: NDArray[np.int64]
     size: NDArray[np.int64]
     stratified: bool
     span: float
@@ -161,7 +164,7 @@ def _table(
     numbers = np.zeros((len(names), len(FIELDS)))
     sums = np.zeros((len(names), 2, int(block.max()) + 1))
     by_block = (_added(block, which, sums.shape[2]) for which in (own, ~own))
-    layout = _Layout(n, m, place, share, stratum, own, weight, block, size, stratified, span, *by_block)
+    layout = _Layout(n, m, place, share, stratum, own, weight, block, block[own], size, stratified, span, *by_block)
 
     def stage(some: slice) -> None:
         _measure(*read.of(names[some]), layout, numbers[some], sums[some])
@@ -340,7 +343,7 @@ def _auroc_of_strata(
     zeros = size - 1 - np.bincount(strata, minlength=n)
     wins = (below + 0.5 * equal + np.where(highest > 0, 1, 0.5) * zeros) / (size - 1)
     auroc = wins.mean()
-    moved = _added(layout.block[layout.own], (wins - auroc) / n, len(layout.own_blocks))
+    moved = _added(layout.own_block, (wins - auroc) / n, len(layout.own_blocks))
     return auroc, _error(moved)
 
 
